@@ -1,0 +1,49 @@
+"""Settings of the engine's steps: frozen, with defaults that are right for most corpora."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+EMBEDDED_LLM = "smollm2-135m-instruct"
+EMBEDDED_ENCODER = "all-minilm-l6-v2"
+
+
+@dataclass(frozen=True, slots=True)
+class LlmConfig:
+    """Which language model labels the corpus, and how.
+
+    ``kind``: ``local`` (weights on this machine), ``hub`` (Hugging Face Inference API) or ``endpoint`` (a server
+    with the chat protocol at ``base_url``). ``model`` is a hub name, a folder, or the embedded model's name.
+    """
+
+    kind: Literal["local", "hub", "endpoint"] = "local"
+    model: str = EMBEDDED_LLM
+    base_url: str = ""
+    provider: str = ""
+    demonstrations: int = 8
+    concurrency: int = 16
+    deadline_seconds: float = 60.0
+    calibration_strength: float = 1.0
+    batch_size: int = 16
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DistillConfig:
+    """How the small model is trained. ``epochs`` counts the warm-up epochs too."""
+
+    encoder: str = EMBEDDED_ENCODER
+    network: Literal["auto", "head", "finetune", "table"] = "auto"
+    epochs: int = 12
+    warmup_epochs: int = 3
+    batch_size: int = 64
+    learning_rate: float = 0.0  # 0 = the network's own default
+    clean_threshold: float = 0.5
+    method: Literal["coral", "paper", "plain"] = "coral"
+    seed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)

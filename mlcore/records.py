@@ -1,0 +1,114 @@
+"""What travels through the engine: labels, rows, demonstrations, requests and answers.
+
+Arrays follow one notation everywhere: ``N`` rows, ``K`` labels, ``D`` dimensions, ``B`` batch;
+``probs (N, K)``, ``losses (N,)``, ``clean_prob (N,)``. A label is an index into a :class:`LabelSet`;
+``-1`` means that there is none (the LLM's answer could not be read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
+BoolArray = npt.NDArray[np.bool_]
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class of a task."""
+
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """The classes of a task, in order; a label's index is its place here."""
+
+    labels: tuple[Label, ...]
+
+    @classmethod
+    def of(cls, *names: str) -> LabelSet:
+        return cls(tuple(Label(name) for name in names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(label.name for label in self.labels)
+
+    def index_of(self, name: str) -> int:
+        """The index of exactly this name, or ``NO_LABEL``."""
+        return self.names.index(name) if name in self.names else NO_LABEL
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the corpus. ``key`` is the caller's name for it; ``fields`` are the columns of a table row."""
+
+    key: int
+    text: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A labelled example for the prompt: the row as the model sees it, and its label's name."""
+
+    key: int
+    shown: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered prompt. ``prefix`` is the same for all rows that share demonstrations; ``query`` is the row's own part."""
+
+    prefix: str
+    query: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.prefix}\n\n{self.query}" if self.prefix else self.query
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a language model."""
+
+    key: int
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a language model said to one request.
+
+    ``label`` is an index or ``NO_LABEL`` (unreadable or failed); ``probs`` is the distribution over the
+    labels ``(K,)`` where the model gives one; ``raw`` is kept as it came; ``error`` is a sentence if the call failed.
+    """
+
+    key: int
+    label: int
+    probs: FloatArray | None
+    raw: str
+    error: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+
+
+def label_array(indices: Sequence[int]) -> IntArray:
+    return np.asarray(indices, dtype=np.int64)
