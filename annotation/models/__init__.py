@@ -1,0 +1,12 @@
+"""The application's data. Invariants: a correction is never overwritten by a machine; every number on a page can be
+recomputed from rows; reference labels reach metrics and nothing else."""
+
+from __future__ import annotations
+
+from annotation.models.iteration import Iteration, Stage
+from annotation.models.project import Label, Membership, Project, Role, Upload
+from annotation.models.sample import Correction, Flag, Prediction, Sample, Source
+
+__all__ = [
+    "Correction", "Flag", "Iteration", "Label", "Membership", "Prediction", "Project", "Role", "Sample", "Source", "Stage", "Upload",
+]

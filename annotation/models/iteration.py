@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models.project import Project
+
+
+class Iteration(models.Model):
+    """One round: where it started, and frozen copies of everything that decides its outcome."""
+
+    class Start(models.TextChoices):
+        LLM = "llm", _("LLM labeling")
+        SLM = "slm", _("SLM filtering")
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="iterations")
+    number = models.PositiveIntegerField()
+    started_from = models.CharField(max_length=3, choices=Start.choices)
+    labels = models.JSONField(help_text=_("Label ids, names and descriptions as they were."))
+    prompt = models.JSONField()
+    llm_settings = models.JSONField()
+    slm_settings = models.JSONField()
+    demonstrations = models.JSONField(default=list, blank=True)
+    seed = models.PositiveIntegerField(default=0)
+    metrics = models.JSONField(default=dict, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["project", "number"]
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="round_numbers_differ")]
+
+    def __str__(self) -> str:
+        return f"{self.project} round {self.number}"
+
+    def stage(self, kind: str) -> Stage | None:
+        return self.stages.filter(kind=kind).first()
+
+
+class StageQuerySet(models.QuerySet["Stage"]):
+    def active(self) -> StageQuerySet:
+        return self.filter(status__in=Stage.ACTIVE)
+
+    def overdue(self) -> StageQuerySet:
+        """Stages that ought to be at work and are not: the lease ran out, or nobody took them up in that time."""
+        now = timezone.now()
+        waiting = Q(status=Stage.Status.QUEUED, queued_at__lt=now - timedelta(seconds=settings.LEASE_SECONDS))
+        silent = Q(status=Stage.Status.RUNNING, lease_until__lt=now)
+        return self.filter(waiting | silent)
+
+
+class Stage(models.Model):
+    """One job: an import, the LLM or the SLM part of a round, or an export. This row is the truth about it."""
+
+    class Kind(models.TextChoices):
+        IMPORT = "import", _("Import")
+        LLM = "llm", _("LLM labeling")
+        SLM = "slm", _("SLM filtering")
+        EXPORT = "export", _("Export")
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", _("waiting for a worker")
+        RUNNING = "running", _("running")
+        PAUSED = "paused", _("paused")
+        CANCELLED = "cancelled", _("cancelled")
+        FAILED = "failed", _("failed")
+        DONE = "done", _("done")
+
+    class Wish(models.TextChoices):
+        NONE = "", _("go on")
+        PAUSE = "pause", _("pause")
+        CANCEL = "cancel", _("cancel")
+
+    ACTIVE = (Status.QUEUED, Status.RUNNING, Status.PAUSED)
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="stages")
+    iteration = models.ForeignKey(Iteration, null=True, blank=True, on_delete=models.CASCADE, related_name="stages")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
+    wish = models.CharField(max_length=10, choices=Wish.choices, default=Wish.NONE, blank=True)
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    phase = models.CharField(max_length=40, blank=True)
+    epoch = models.PositiveIntegerField(default=0)
+    epochs = models.PositiveIntegerField(default=0)
+    attempt = models.PositiveIntegerField(default=0, help_text=_("Fencing token: only the newest attempt may write."))
+    crashes = models.PositiveIntegerField(default=0, help_text=_("Workers that died on it in a row."))
+    lease_until = models.DateTimeField(null=True, blank=True)
+    queued_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    seconds = models.FloatField(default=0.0, help_text=_("Time at work, over all attempts."))
+    error = models.TextField(blank=True)
+    detail = models.JSONField(default=dict, blank=True, help_text=_("What this kind of job tells beyond the common fields."))
+    tokens_in = models.PositiveBigIntegerField(default=0)
+    tokens_out = models.PositiveBigIntegerField(default=0)
+    run_id = models.UUIDField(default=uuid.uuid4, editable=False)
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
+
+    objects = StageQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["status", "lease_until"])]
+        constraints = [
+            models.UniqueConstraint(fields=["iteration", "kind"], condition=Q(iteration__isnull=False), name="one_stage_of_a_kind_per_round"),
+            # A double click, two tabs or a replayed request make one run, not two.
+            models.UniqueConstraint(
+                fields=["project"],
+                condition=Q(status__in=["queued", "running", "paused"]) & Q(kind__in=["import", "llm", "slm"]),
+                name="one_active_stage_per_project",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.project} ({self.status})"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in self.ACTIVE
+
+    @property
+    def percent(self) -> int:
+        if self.status == self.Status.DONE:
+            return 100
+        return min(99, self.done * 100 // self.total) if self.total else 0
+
+    def detail_value(self, name: str, default: Any = None) -> Any:
+        return self.detail.get(name, default)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import models
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models.secret import EncryptedTextField
+from mlcore.config import DistillConfig, LlmConfig
+from mlcore.prompts import PromptTemplate
+from mlcore.records import Label as EngineLabel
+from mlcore.records import LabelSet
+from mlcore.tasks import Task, task_named
+
+if TYPE_CHECKING:
+    from annotation.models.iteration import Iteration, Stage
+
+
+class Role(models.TextChoices):
+    OWNER = "owner", _("Owner")
+    REVIEWER = "reviewer", _("Reviewer")
+    VIEWER = "viewer", _("Viewer")
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def visible_to(self, user: User | AnonymousUser) -> ProjectQuerySet:
+        """Projects that the user is a member of. Staff see others' projects in the admin only."""
+        return self.filter(memberships__user=user) if user.is_authenticated else self.none()
+
+
+class Project(models.Model):
+    """A corpus, its labels, and how it is labelled."""
+
+    class TaskType(models.TextChoices):
+        SENTIMENT = "sentiment", _("Sentiment analysis")
+        TOPIC = "topic", _("Topic classification")
+        TABULAR = "tabular", _("Tabular prediction")
+
+    name = models.CharField(_("name"), max_length=120)
+    task_type = models.CharField(_("task type"), max_length=20, choices=TaskType.choices, default=TaskType.SENTIMENT)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="owned_projects")
+
+    columns = models.JSONField(default=list, blank=True, help_text=_("Names of the uploaded columns, in order."))
+    content_columns = models.JSONField(default=list, blank=True, help_text=_("The columns that the models see."))
+    id_column = models.CharField(max_length=200, blank=True)
+    reference_column = models.CharField(max_length=200, blank=True)
+
+    prompt_description = models.TextField(_("task description"), blank=True)
+    prompt_demonstration = models.TextField(_("in-context demonstration"), blank=True)
+    prompt_output = models.TextField(_("output control"), blank=True)
+
+    llm_settings = models.JSONField(default=dict, blank=True)
+    llm_token = EncryptedTextField(blank=True, default="")
+    slm_settings = models.JSONField(default=dict, blank=True)
+    chain_stages = models.BooleanField(
+        _("go on to SLM filtering by itself"), default=True, help_text=_("Start the small model as soon as the LLM is done.")
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ProjectQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("annotation:project", args=[self.pk])
+
+    @property
+    def task(self) -> Task:
+        return task_named(self.task_type)
+
+    @property
+    def prompt(self) -> PromptTemplate:
+        return PromptTemplate(self.prompt_description, self.prompt_demonstration, self.prompt_output)
+
+    @property
+    def llm_config(self) -> LlmConfig:
+        return LlmConfig(**self.llm_settings)
+
+    @property
+    def distill_config(self) -> DistillConfig:
+        return DistillConfig(**self.slm_settings)
+
+    def label_list(self) -> list[Label]:
+        return list(self.labels.order_by("position", "id"))
+
+    def label_set(self, labels: Sequence[Label] | None = None) -> LabelSet:
+        """The labels as the engine sees them, in the order of their positions."""
+        found = self.label_list() if labels is None else labels
+        return LabelSet(tuple(EngineLabel(label.name, label.description) for label in found))
+
+    def role_of(self, user: User | AnonymousUser) -> str:
+        """The user's role here, or an empty string."""
+        if not user.is_authenticated:
+            return ""
+        return self.memberships.filter(user=user).values_list("role", flat=True).first() or ""
+
+    def latest_iteration(self) -> Iteration | None:
+        return self.iterations.order_by("-number").first()
+
+    def active_stage(self) -> Stage | None:
+        return self.stages.active().order_by("-id").first()
+
+
+class Membership(models.Model):
+    """What a user may do in a project."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role.choices)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_role_per_member")]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.role} of {self.project}"
+
+
+class Label(models.Model):
+    """One class of a project."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="labels")
+    name = models.CharField(_("name"), max_length=100)
+    description = models.CharField(_("description"), max_length=500, blank=True)
+    colour = models.PositiveSmallIntegerField(_("colour"), default=0, help_text=_("Place in the palette."))
+    key = models.CharField(_("key"), max_length=1, blank=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position", "id"]
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="label_names_differ")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Upload(models.Model):
+    """A file as it was uploaded, and how it is to be read. The file lies under a random name."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="uploads")
+    name = models.CharField(max_length=255)
+    stored_name = models.CharField(max_length=64, unique=True)
+    size = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    reading = models.JSONField(default=dict, help_text=_("Format, encoding, delimiter, sheet: detected, and changeable."))
+    columns = models.JSONField(default=list)
+    preview = models.JSONField(default=list)
+    report = models.JSONField(default=dict, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> Any:
+        return settings.UPLOAD_DIR / self.stored_name

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models.iteration import Iteration
+from annotation.models.project import Label, Project
+
+
+class Source(models.TextChoices):
+    """Who decided a label."""
+
+    NONE = "", _("none yet")
+    LLM = "llm", _("LLM")
+    SLM = "slm", _("SLM")
+    PERSON = "person", _("person")
+
+
+class Flag(models.TextChoices):
+    """What the models' evidence says of a row's label."""
+
+    NONE = "", _("not judged")
+    RIGHT = "right", _("likely right")
+    WRONG = "wrong", _("likely wrong")
+    INCONSISTENT = "inconsistent", _("LLM and SLM differ")
+
+
+class SampleQuerySet(models.QuerySet["Sample"]):
+    def unlabelled_by(self, iteration: Iteration, source: str) -> SampleQuerySet:
+        """Rows that have no prediction of this source in this round yet."""
+        said = Prediction.objects.filter(sample=models.OuterRef("pk"), iteration=iteration, source=source)
+        return self.filter(~models.Exists(said))
+
+
+class Sample(models.Model):
+    """One row of the corpus, with its current label and what is known of it (copied here so that a table of a
+    million rows sorts and filters by an index; the rounds' own records are Predictions and Corrections)."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="samples")
+    position = models.PositiveIntegerField()
+    external_id = models.CharField(max_length=200, blank=True)
+    text = models.TextField(help_text=_("What a person reads: the content columns."))
+    fields = models.JSONField(help_text=_("The uploaded cells, in the order of the project's columns."))
+    content_hash = models.CharField(max_length=40)
+    reference = models.ForeignKey(
+        Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
+        help_text=_("Uploaded reference label: reaches metrics and nothing else."),
+    )
+
+    label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    source = models.CharField(max_length=6, choices=Source.choices, default=Source.NONE, blank=True)
+    llm_label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    llm_confidence = models.FloatField(null=True, blank=True)
+    slm_label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    confidence = models.FloatField(null=True, blank=True, help_text=_("The SLM's confidence in its own label."))
+    clean_prob = models.FloatField(null=True, blank=True, help_text=_("Probability that the LLM's label is right."))
+    clean_rank = models.PositiveIntegerField(null=True, blank=True, help_text=_("1 is the most suspicious row."))
+    risk = models.FloatField(null=True, blank=True, help_text=_("Probability that the current label is wrong."))
+    flag = models.CharField(max_length=12, choices=Flag.choices, default=Flag.NONE, blank=True)
+    queue_rank = models.PositiveIntegerField(null=True, blank=True, help_text=_("Place in the review queue."))
+    round = models.PositiveIntegerField(default=0)
+    corrected_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    corrected_at = models.DateTimeField(null=True, blank=True)
+    version = models.PositiveIntegerField(default=0, help_text=_("Counts corrections, so that a stale page can't overwrite one."))
+
+    objects = SampleQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["project", "position"]
+        constraints = [models.UniqueConstraint(fields=["project", "position"], name="positions_differ")]
+        indexes = [
+            models.Index(fields=["project", "confidence", "id"], name="sample_by_confidence"),
+            models.Index(fields=["project", "clean_prob", "id"], name="sample_by_clean_prob"),
+            models.Index(fields=["project", "risk", "id"], name="sample_by_risk"),
+            models.Index(fields=["project", "queue_rank"], name="sample_by_queue"),
+            models.Index(fields=["project", "flag", "position"], name="sample_by_flag"),
+            models.Index(fields=["project", "source", "position"], name="sample_by_source"),
+            models.Index(fields=["project", "content_hash"], name="sample_by_content"),
+            models.Index(fields=["project", "external_id"], name="sample_by_external_id"),
+        ]
+
+    def __str__(self) -> str:
+        return f"row {self.position + 1} of {self.project}"
+
+    @property
+    def number(self) -> int:
+        """The row's number as a person counts, from 1."""
+        return self.position + 1
+
+
+class Prediction(models.Model):
+    """What a model said of a row in a round. The unique constraint makes every write repeatable."""
+
+    class ModelKind(models.TextChoices):
+        LLM = "llm", _("LLM")
+        SLM = "slm", _("SLM")
+
+    sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="predictions")
+    iteration = models.ForeignKey(Iteration, on_delete=models.CASCADE, related_name="predictions")
+    source = models.CharField(max_length=3, choices=ModelKind.choices)
+    label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    probs = models.JSONField(null=True, blank=True, help_text=_("As the model gave them, in the round's label order."))
+    calibrated = models.JSONField(null=True, blank=True, help_text=_("The same, with the class bias removed."))
+    raw = models.TextField(blank=True)
+    error = models.TextField(blank=True)
+    # Of the SLM only:
+    loss = models.FloatField(null=True, blank=True)
+    clean_prob = models.FloatField(null=True, blank=True)
+    clean_rank = models.PositiveIntegerField(null=True, blank=True)
+    x = models.FloatField(null=True, blank=True)
+    y = models.FloatField(null=True, blank=True)
+    verdict = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    risk = models.FloatField(null=True, blank=True)
+    flag = models.CharField(max_length=12, choices=Flag.choices, default=Flag.NONE, blank=True)
+    queue_rank = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["iteration", "source", "sample"], name="one_prediction_per_row_round_and_model")]
+
+    def __str__(self) -> str:
+        return f"{self.source} on {self.sample_id} in {self.iteration_id}"
+
+
+class Correction(models.Model):
+    """What a person said of a row. Append-only: a later word is a new record. No label means 'back to the machine's'."""
+
+    class Because(models.TextChoices):
+        BROWSING = "browsing", _("found while browsing")
+        QUEUE = "queue", _("shown by the review queue")
+        AUDIT = "audit", _("drawn at random to measure the file")
+
+    sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="corrections")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.RESTRICT, related_name="+")
+    replaced_label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    replaced_source = models.CharField(max_length=6, choices=Source.choices, blank=True)
+    round = models.PositiveIntegerField(default=0)
+    because = models.CharField(max_length=10, choices=Because.choices, default=Because.BROWSING)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["sample", "-id"], name="correction_latest")]
+
+    def __str__(self) -> str:
+        return f"{self.user} on {self.sample_id}: {self.label_id}"

@@ -1,0 +1,42 @@
+"""One line a record. Control characters of data are escaped, so that a text or a path can't forge a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+#: The stage's run id while a worker is at work on it; every record in that time carries it.
+run_id: ContextVar[str] = ContextVar("run_id", default="")
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+class TextFormatter(logging.Formatter):
+    """For a person: time, level, name, run id, message; a traceback follows on lines of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        run = f" [{run_id.get()[:8]}]" if run_id.get() else ""
+        line = f"{when} {record.levelname:<7} {record.name}{run} {_one_line(record.getMessage())}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    """For a log collector: one JSON object a line, times in UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if run_id.get():
+            entry["run_id"] = run_id.get()
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)

@@ -1,0 +1,263 @@
+"""All settings of the program. What an operator may change comes from the environment (see the README's table)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+import dj_database_url
+from csp.constants import NONCE, NONE, SELF
+from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy as _
+
+from coral_site.env import env_bool, env_int, env_list, env_str
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+TESTING = "pytest" in sys.modules
+
+# --- Where things are -------------------------------------------------------------------------------------------
+DATA_DIR = Path(
+    env_str(
+        "CORAL_DATA_DIR", str(BASE_DIR / ".coral"), "Folder for the database, uploads, exports and models.",
+        shown=".coral in the repository",
+    )
+).expanduser().resolve()
+DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+UPLOAD_DIR = DATA_DIR / "uploads"
+EXPORT_DIR = DATA_DIR / "exports"
+RUN_DIR = DATA_DIR / "runs"
+CACHE_DIR = DATA_DIR / "cache"
+
+
+def _secret_from_file(name: str) -> str:
+    """A random secret made on first start and kept in a file that only the owner can read."""
+    path = DATA_DIR / name
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret := secrets.token_urlsafe(48))
+    return secret
+
+
+def _private_socket_url() -> str:
+    """The embedded broker's address. A socket path may have 107 bytes, so it never lies under the project's path."""
+    digest = hashlib.sha1(str(DATA_DIR).encode(), usedforsecurity=False).hexdigest()[:10]
+    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return f"unix://{folder}/coral-{digest}.sock?db=0"
+
+
+# --- Security ---------------------------------------------------------------------------------------------------
+SECRET_KEY = env_str(
+    "CORAL_SECRET_KEY", "", "Signs sessions. Made on first start and kept in the data folder.", shown="(made)"
+) or _secret_from_file("secret.key")
+TOKEN_KEYS = env_list(
+    "CORAL_TOKEN_KEYS", [],
+    "Secrets that encrypt API tokens, newest first; older ones still decrypt. Empty: made and kept in the data folder.",
+) or [_secret_from_file("token.key")]
+DEBUG = env_bool("CORAL_DEBUG", False, "Show tracebacks in the browser. Never on a machine that others reach.")
+ALLOWED_HOSTS = env_list("CORAL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"], "Host names that the site answers to.")
+HTTPS = env_bool("CORAL_HTTPS", False, "The site is reached by https: secure cookies and HSTS.")
+CSRF_TRUSTED_ORIGINS = env_list("CORAL_TRUSTED_ORIGINS", [], "Origins such as https://coral.example that may post forms.")
+BIND = env_str("CORAL_BIND", "127.0.0.1:8000", "Address and port of the web server.")
+SIGNUP_OPEN = env_bool("CORAL_SIGNUP", False, "Anyone who reaches the site may make an account.")
+LLM_ALLOWED_HOSTS = env_list(
+    "CORAL_LLM_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"],
+    "Hosts (or host:port) that a project may call as an LLM server, besides the Hugging Face Inference API; * allows all public ones.",
+)
+MODEL_DIR = Path(
+    env_str("CORAL_MODEL_DIR", str(DATA_DIR / "models"), "Folder of model weights that projects may name.", shown="models in the data folder")
+).expanduser()
+HUB_OFFLINE = env_bool("CORAL_HUB_OFFLINE", False, "Never load model weights from the hub; only folders and embedded models.")
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF], "script-src": [SELF, NONCE], "style-src": [SELF, NONCE], "img-src": [SELF, "data:"],
+        "font-src": [SELF], "connect-src": [SELF], "object-src": [NONE], "base-uri": [NONE], "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- Application ------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "channels",
+    "django_dramatiq",
+    "django_htmx",
+    "axes",
+    "csp",
+    "annotation",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+ROOT_URLCONF = "coral_site.urls"
+ASGI_APPLICATION = "coral_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+            ],
+        },
+    }
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "annotation:projects"
+LOGOUT_REDIRECT_URL = "login"
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+SILENCED_SYSTEM_CHECKS = ["axes.W006"]  # the lockout by name and address together is wanted
+
+# --- Database, broker, channel layer ------------------------------------------------------------------------------
+DATABASE_URL = env_str(
+    "DATABASE_URL", "", "postgres://user:password@host/name. Empty: SQLite in the data folder.", shown="(SQLite)"
+)
+if DATABASE_URL:
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0, conn_health_checks=True)}
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": DATA_DIR / "coral.sqlite3",
+            "OPTIONS": {
+                "timeout": 20,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536;",
+            },
+        }
+    }
+
+REDIS_URL_GIVEN = env_str(
+    "REDIS_URL", "", "redis://host:port/0 of a Redis or Valkey server. Empty: a private one is started.", shown="(private)"
+)
+REDIS_URL = REDIS_URL_GIVEN or _private_socket_url()
+CHANNEL_LAYERS = {
+    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+}
+# Heartbeats above any call that holds Python's lock, maintenance often enough that work of a killed process comes
+# back within a minute. The stage row's sweep covers what the broker loses all the same.
+DRAMATIQ_BROKER = {
+    "BROKER": "dramatiq.brokers.redis.RedisBroker",
+    "OPTIONS": {"url": REDIS_URL, "heartbeat_timeout": 30_000, "maintenance_chance": 100_000},
+    "MIDDLEWARE": [
+        "dramatiq.middleware.AgeLimit",
+        "dramatiq.middleware.TimeLimit",
+        "dramatiq.middleware.Callbacks",
+        "dramatiq.middleware.AsyncIO",
+        "annotation.broker.SafeRetries",
+        "django_dramatiq.middleware.DbConnectionsMiddleware",
+    ],
+}
+DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
+if TESTING:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    DRAMATIQ_BROKER = {
+        "BROKER": "dramatiq.brokers.stub.StubBroker",
+        "OPTIONS": {},
+        "MIDDLEWARE": ["dramatiq.middleware.AgeLimit", "annotation.broker.SafeRetries"],
+    }
+    PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# --- Work ---------------------------------------------------------------------------------------------------------
+LEASE_SECONDS = env_int("CORAL_LEASE_SECONDS", 30, "A stage whose worker is silent for so long is given to another.", minimum=2)
+MAX_ATTEMPTS = env_int("CORAL_MAX_ATTEMPTS", 3, "A stage whose worker died so many times is failed.", minimum=1)
+THREADS = env_int("CORAL_THREADS", 0, "Threads for model arithmetic in one process; 0 is the number of cores.")
+UPLOAD_MAX_MB = env_int("CORAL_UPLOAD_MAX_MB", 200, "Largest file that may be uploaded.", minimum=1)
+MAX_ROWS = env_int("CORAL_MAX_ROWS", 1_000_000, "Most rows of one project.", minimum=10)
+MAX_COLUMNS = env_int("CORAL_MAX_COLUMNS", 512, "Most columns of an uploaded file.", minimum=1)
+MAX_CELL_CHARACTERS = env_int("CORAL_MAX_CELL_CHARACTERS", 262_144, "Longest cell of an uploaded file.", minimum=100)
+EXPORT_DAYS = env_int("CORAL_EXPORT_DAYS", 7, "Exported files are removed after so many days.", minimum=1)
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2**20
+FILE_UPLOAD_TEMP_DIR = None
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20
+
+# --- Language and time --------------------------------------------------------------------------------------------
+LANGUAGE_CODE = env_str("CORAL_LANGUAGE", "en", "Language of the pages where the browser asks for none that we have.")
+LANGUAGES = [("en", _("English"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+TIME_ZONE = env_str("CORAL_TIME_ZONE", "UTC", "Time zone of the times shown, such as Asia/Shanghai.")
+USE_I18N = USE_TZ = True
+
+# --- Static files ---------------------------------------------------------------------------------------------------
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if TESTING or DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = TESTING or DEBUG
+WHITENOISE_MANIFEST_STRICT = False
+
+# --- Logs ---------------------------------------------------------------------------------------------------------
+LOG_LEVEL = env_str("CORAL_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
+LOG_FORMAT = env_str("CORAL_LOG_FORMAT", "text", "text for a person, json for a log collector.")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "text": {"()": "coral_site.logs.TextFormatter"},
+        "json": {"()": "coral_site.logs.JsonFormatter"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json" if LOG_FORMAT == "json" else "text"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "httpx2": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
+        "uvicorn.access": {"level": "WARNING"},
+    },
+}
+
+# --- Admin's theme ------------------------------------------------------------------------------------------------
+UNFOLD = {"SITE_TITLE": "CORAL", "SITE_HEADER": "CORAL", "SITE_URL": reverse_lazy("annotation:projects")}
