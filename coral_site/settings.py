@@ -20,12 +20,18 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 TESTING = "pytest" in sys.modules
 
 # --- Where things are -------------------------------------------------------------------------------------------
-DATA_DIR = Path(
-    env_str(
-        "CORAL_DATA_DIR", str(BASE_DIR / ".coral"), "Folder for the database, uploads, exports and models.",
-        shown=".coral in the repository",
+DATA_DIR = (
+    Path(
+        env_str(
+            "CORAL_DATA_DIR",
+            str(BASE_DIR / ".coral"),
+            "Folder for the database, uploads, exports and models.",
+            shown=".coral in the repository",
+        )
     )
-).expanduser().resolve()
+    .expanduser()
+    .resolve()
+)
 DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
 UPLOAD_DIR = DATA_DIR / "uploads"
 EXPORT_DIR = DATA_DIR / "exports"
@@ -57,23 +63,38 @@ SECRET_KEY = env_str(
     "CORAL_SECRET_KEY", "", "Signs sessions. Made on first start and kept in the data folder.", shown="(made)"
 ) or _secret_from_file("secret.key")
 TOKEN_KEYS = env_list(
-    "CORAL_TOKEN_KEYS", [],
+    "CORAL_TOKEN_KEYS",
+    [],
     "Secrets that encrypt API tokens, newest first; older ones still decrypt. Empty: made and kept in the data folder.",
 ) or [_secret_from_file("token.key")]
-DEBUG = env_bool("CORAL_DEBUG", False, "Show tracebacks in the browser. Never on a machine that others reach.")
-ALLOWED_HOSTS = env_list("CORAL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"], "Host names that the site answers to.")
+DEBUG = env_bool(
+    "CORAL_DEBUG", False, "Show tracebacks in the browser. Never on a machine that others reach."
+)
+ALLOWED_HOSTS = env_list(
+    "CORAL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"], "Host names that the site answers to."
+)
 HTTPS = env_bool("CORAL_HTTPS", False, "The site is reached by https: secure cookies and HSTS.")
-CSRF_TRUSTED_ORIGINS = env_list("CORAL_TRUSTED_ORIGINS", [], "Origins such as https://coral.example that may post forms.")
+CSRF_TRUSTED_ORIGINS = env_list(
+    "CORAL_TRUSTED_ORIGINS", [], "Origins such as https://coral.example that may post forms."
+)
 BIND = env_str("CORAL_BIND", "127.0.0.1:8000", "Address and port of the web server.")
 SIGNUP_OPEN = env_bool("CORAL_SIGNUP", False, "Anyone who reaches the site may make an account.")
 LLM_ALLOWED_HOSTS = env_list(
-    "CORAL_LLM_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"],
+    "CORAL_LLM_ALLOWED_HOSTS",
+    ["127.0.0.1", "localhost", "[::1]"],
     "Hosts (or host:port) that a project may call as an LLM server, besides the Hugging Face Inference API; * allows all public ones.",
 )
 MODEL_DIR = Path(
-    env_str("CORAL_MODEL_DIR", str(DATA_DIR / "models"), "Folder of model weights that projects may name.", shown="models in the data folder")
+    env_str(
+        "CORAL_MODEL_DIR",
+        str(DATA_DIR / "models"),
+        "Folder of model weights that projects may name.",
+        shown="models in the data folder",
+    )
 ).expanduser()
-HUB_OFFLINE = env_bool("CORAL_HUB_OFFLINE", False, "Never load model weights from the hub; only folders and embedded models.")
+HUB_OFFLINE = env_bool(
+    "CORAL_HUB_OFFLINE", False, "Never load model weights from the hub; only folders and embedded models."
+)
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SESSION_COOKIE_AGE = 14 * 24 * 3600
@@ -84,8 +105,15 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
-        "default-src": [SELF], "script-src": [SELF, NONCE], "style-src": [SELF, NONCE], "img-src": [SELF, "data:"],
-        "font-src": [SELF], "connect-src": [SELF], "object-src": [NONE], "base-uri": [NONE], "form-action": [SELF],
+        "default-src": [SELF],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
         "frame-ancestors": [NONE],
     }
 }
@@ -157,7 +185,10 @@ SILENCED_SYSTEM_CHECKS = ["axes.W006"]  # the lockout by name and address togeth
 
 # --- Database, broker, channel layer ------------------------------------------------------------------------------
 DATABASE_URL = env_str(
-    "DATABASE_URL", "", "postgres://user:password@host/name. Empty: SQLite in the data folder.", shown="(SQLite)"
+    "DATABASE_URL",
+    "",
+    "postgres://user:password@host/name. Empty: SQLite in the data folder.",
+    shown="(SQLite)",
 )
 if DATABASE_URL:
     DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0, conn_health_checks=True)}
@@ -175,7 +206,10 @@ else:
     }
 
 REDIS_URL_GIVEN = env_str(
-    "REDIS_URL", "", "redis://host:port/0 of a Redis or Valkey server. Empty: a private one is started.", shown="(private)"
+    "REDIS_URL",
+    "",
+    "redis://host:port/0 of a Redis or Valkey server. Empty: a private one is started.",
+    shown="(private)",
 )
 REDIS_URL = REDIS_URL_GIVEN or _private_socket_url()
 CHANNEL_LAYERS = {
@@ -206,20 +240,30 @@ if TESTING:
     PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 # --- Work ---------------------------------------------------------------------------------------------------------
-LEASE_SECONDS = env_int("CORAL_LEASE_SECONDS", 30, "A stage whose worker is silent for so long is given to another.", minimum=2)
-MAX_ATTEMPTS = env_int("CORAL_MAX_ATTEMPTS", 3, "A stage whose worker died so many times is failed.", minimum=1)
-THREADS = env_int("CORAL_THREADS", 0, "Threads for model arithmetic in one process; 0 is the number of cores.")
+LEASE_SECONDS = env_int(
+    "CORAL_LEASE_SECONDS", 30, "A stage whose worker is silent for so long is given to another.", minimum=2
+)
+MAX_ATTEMPTS = env_int(
+    "CORAL_MAX_ATTEMPTS", 3, "A stage whose worker died so many times is failed.", minimum=1
+)
+THREADS = env_int(
+    "CORAL_THREADS", 0, "Threads for model arithmetic in one process; 0 is the number of cores."
+)
 UPLOAD_MAX_MB = env_int("CORAL_UPLOAD_MAX_MB", 200, "Largest file that may be uploaded.", minimum=1)
 MAX_ROWS = env_int("CORAL_MAX_ROWS", 1_000_000, "Most rows of one project.", minimum=10)
 MAX_COLUMNS = env_int("CORAL_MAX_COLUMNS", 512, "Most columns of an uploaded file.", minimum=1)
-MAX_CELL_CHARACTERS = env_int("CORAL_MAX_CELL_CHARACTERS", 262_144, "Longest cell of an uploaded file.", minimum=100)
+MAX_CELL_CHARACTERS = env_int(
+    "CORAL_MAX_CELL_CHARACTERS", 262_144, "Longest cell of an uploaded file.", minimum=100
+)
 EXPORT_DAYS = env_int("CORAL_EXPORT_DAYS", 7, "Exported files are removed after so many days.", minimum=1)
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2**20
 FILE_UPLOAD_TEMP_DIR = None
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20
 
 # --- Language and time --------------------------------------------------------------------------------------------
-LANGUAGE_CODE = env_str("CORAL_LANGUAGE", "en", "Language of the pages where the browser asks for none that we have.")
+LANGUAGE_CODE = env_str(
+    "CORAL_LANGUAGE", "en", "Language of the pages where the browser asks for none that we have."
+)
 LANGUAGES = [("en", _("English"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = env_str("CORAL_TIME_ZONE", "UTC", "Time zone of the times shown, such as Asia/Shanghai.")
@@ -250,7 +294,9 @@ LOGGING = {
         "text": {"()": "coral_site.logs.TextFormatter"},
         "json": {"()": "coral_site.logs.JsonFormatter"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json" if LOG_FORMAT == "json" else "text"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "json" if LOG_FORMAT == "json" else "text"}
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "httpx2": {"level": "WARNING"},

@@ -8,5 +8,16 @@ from annotation.models.project import Label, Membership, Project, Role, Upload
 from annotation.models.sample import Correction, Flag, Prediction, Sample, Source
 
 __all__ = [
-    "Correction", "Flag", "Iteration", "Label", "Membership", "Prediction", "Project", "Role", "Sample", "Source", "Stage", "Upload",
+    "Correction",
+    "Flag",
+    "Iteration",
+    "Label",
+    "Membership",
+    "Prediction",
+    "Project",
+    "Role",
+    "Sample",
+    "Source",
+    "Stage",
+    "Upload",
 ]

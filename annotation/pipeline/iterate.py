@@ -1,0 +1,124 @@
+"""Start rounds: freeze what decides the outcome, make the stage, wake a worker."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from annotation import jobs
+from annotation.errors import AnnotationError, BusyError, NotReadyError
+from annotation.models import Iteration, Prediction, Project, Stage
+
+MIN_ROWS = 10
+
+
+def start_round(project: Project, *, started_from: str, user: User | None) -> Iteration:
+    """Start the next round from the LLM (label again, with better demonstrations) or from the SLM (train again,
+    on the same LLM labels and all corrections).
+
+    Raises:
+        NotReadyError: something that the round needs is missing; the sentence says what.
+        BusyError: a stage is at work already.
+    """
+    check_ready(project, started_from=started_from)
+    latest = project.latest_iteration()
+    try:
+        with transaction.atomic():
+            iteration = Iteration.objects.create(
+                project=project,
+                number=latest.number + 1 if latest else 1,
+                started_from=started_from,
+                labels=[
+                    {"id": label.pk, "name": label.name, "description": label.description}
+                    for label in project.label_list()
+                ],
+                prompt={
+                    "description": project.prompt_description,
+                    "demonstration": project.prompt_demonstration,
+                    "output": project.prompt_output,
+                },
+                llm_settings=project.llm_settings,
+                slm_settings=project.slm_settings,
+                demonstrations=[],
+                seed=latest.number if latest else 0,
+                created_by=user,
+            )
+            _make_stage(iteration, kind=started_from, user=user)
+    except IntegrityError as error:
+        raise BusyError(
+            _("Another round of this project was started at the same moment; it is at work now.")
+        ) from error
+    return iteration
+
+
+def start_filtering(iteration: Iteration, *, user: User | None) -> Stage:
+    """Start the SLM stage of a round whose LLM stage has ended.
+
+    Raises:
+        NotReadyError: the LLM has labelled nothing yet.
+        BusyError: a stage is at work, or this round's filtering was started already.
+    """
+    _check_idle(iteration.project)
+    _check_labelled(iteration.project)
+    try:
+        with transaction.atomic():
+            return _make_stage(iteration, kind=Stage.Kind.SLM, user=user)
+    except IntegrityError as error:
+        raise BusyError(_("The filtering of this round was started already.")) from error
+
+
+def check_ready(project: Project, *, started_from: str) -> None:
+    """Raise the first thing that keeps a round from starting, as a sentence with what to do."""
+    if started_from not in Iteration.Start.values:
+        raise AnnotationError(
+            _("A round starts from “llm” or “slm”, not from “%(start)s”.") % {"start": started_from}
+        )
+    _check_idle(project)
+    rows = project.samples.count()
+    if rows == 0:
+        raise NotReadyError(_("The project has no rows yet. Upload a file first."))
+    if rows < MIN_ROWS:
+        raise NotReadyError(
+            _(
+                "The corpus has %(rows)d rows; a small model needs at least %(least)d to learn from. Add more rows."
+            )
+            % {"rows": rows, "least": MIN_ROWS}
+        )
+    labels = project.labels.count()
+    if labels < 2:
+        raise NotReadyError(
+            _("The project has %(count)d labels; set at least 2 to choose between.") % {"count": labels}
+        )
+    if started_from == Iteration.Start.SLM:
+        _check_labelled(project)
+
+
+def _check_idle(project: Project) -> None:
+    active = (
+        project.stages.active().filter(kind__in=[Stage.Kind.IMPORT, Stage.Kind.LLM, Stage.Kind.SLM]).first()
+    )
+    if active:
+        raise BusyError(
+            _("%(stage)s of this project is %(status)s. Wait until it is done, or cancel it first.")
+            % {"stage": active.get_kind_display(), "status": active.get_status_display()}
+        )
+
+
+def _check_labelled(project: Project) -> None:
+    if not Prediction.objects.filter(
+        iteration__project=project, source=Prediction.ModelKind.LLM, label__isnull=False
+    ).exists():
+        raise NotReadyError(_("The LLM has not labelled any row yet. Start from LLM labeling."))
+
+
+def _make_stage(iteration: Iteration, *, kind: str, user: User | None) -> Stage:
+    stage = Stage.objects.create(
+        project=iteration.project,
+        iteration=iteration,
+        kind=kind,
+        requested_by=user,
+        total=iteration.project.samples.count(),
+    )
+    jobs.submit(stage)
+    return stage

@@ -1,0 +1,224 @@
+"""Numbers for pages, read from rows: nothing here is a counter that could drift."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count, F, Q
+from django.utils.translation import gettext as _
+
+from annotation.models import Correction, Flag, Iteration, Prediction, Project, Sample, Source, Stage
+from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
+
+SCRIPT_SAMPLE_ROWS = 200
+SCRIPT_SHARE = 0.3  # of the letters; below it, foreign words among English text are no reason to warn
+
+
+def record_metrics(iteration: Iteration) -> dict[str, Any]:
+    """Store what the round has reached so far. The only place where reference labels are read, besides the import."""
+    metrics: dict[str, Any] = {}
+    predictions = Prediction.objects.filter(iteration=iteration)
+    llm, slm = predictions.filter(source="llm"), predictions.filter(source="slm")
+    if llm.exists():
+        metrics["llm"] = _answers(llm) | _accuracy(llm, "label")
+    if slm.exists():
+        metrics["slm"] = _accuracy(slm, "label") | {"clean_share": _share(slm, clean_prob__gte=0.5)}
+        metrics["verdict"] = _accuracy(slm, "verdict") | {"agreement": _agreement(slm)}
+        metrics["flags"] = dict(slm.values_list("flag").annotate(Count("pk")).order_by())
+        metrics["flips"] = _flips(iteration)
+        metrics["final"] = final_accuracy(iteration.project)
+    iteration.metrics = metrics
+    iteration.save(update_fields=["metrics"])
+    return metrics
+
+
+def final_accuracy(project: Project) -> dict[str, Any]:
+    """Accuracy of the current labels, people's included, against uploaded reference labels; empty without any."""
+    return _accuracy(project.samples.all(), "label", reference="reference")
+
+
+def _accuracy(rows: Any, field: str, reference: str = "sample__reference") -> dict[str, Any]:
+    """Rows without a label count as wrong: a file with holes is not more accurate for it."""
+    counts = rows.filter(**{f"{reference}__isnull": False}).aggregate(
+        rows=Count("pk"), right=Count("pk", filter=Q(**{f"{field}_id": F(f"{reference}_id")}))
+    )
+    if not counts["rows"]:
+        return {}
+    return {
+        "reference_rows": counts["rows"],
+        "right": counts["right"],
+        "accuracy": counts["right"] / counts["rows"],
+    }
+
+
+def _answers(llm: Any) -> dict[str, int]:
+    return llm.aggregate(
+        rows=Count("pk"),
+        unreadable=Count("pk", filter=Q(label__isnull=True, error="")),
+        failed=Count("pk", filter=~Q(error="")),
+    )  # type: ignore[no-any-return]
+
+
+def _share(rows: Any, **condition: Any) -> float:
+    counts = rows.aggregate(all=Count("pk"), some=Count("pk", filter=Q(**condition)))
+    return counts["some"] / counts["all"] if counts["all"] else 0.0
+
+
+def _agreement(slm: Any) -> float:
+    """Share of rows on which the small model says what the LLM said."""
+    return 1.0 - _share(slm, flag=Flag.INCONSISTENT)
+
+
+def _flips(iteration: Iteration) -> int | None:
+    """Rows whose verdict differs from the round before; None in the first round."""
+    before = (
+        iteration.project.iterations.filter(number__lt=iteration.number, predictions__verdict__isnull=False)
+        .order_by("-number")
+        .first()
+    )
+    if before is None:
+        return None
+    now = dict(
+        Prediction.objects.filter(iteration=iteration, source="slm").values_list("sample_id", "verdict_id")
+    )
+    then = Prediction.objects.filter(iteration=before, source="slm").values_list("sample_id", "verdict_id")
+    return sum(now.get(sample_id, verdict_id) != verdict_id for sample_id, verdict_id in then.iterator())
+
+
+def flag_counts(project: Project) -> dict[str, int]:
+    """Rows per flag, for the three highlight buttons; a row that a person has decided is no longer flagged."""
+    found = dict(
+        project.samples.exclude(source=Source.PERSON).values_list("flag").annotate(Count("pk")).order_by()
+    )
+    return {flag: found.get(flag, 0) for flag in (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)}
+
+
+def source_counts(project: Project) -> dict[str, int]:
+    """Rows per source of the current label."""
+    found = dict(project.samples.values_list("source").annotate(Count("pk")).order_by())
+    return {source: found.get(source, 0) for source in Source.values}
+
+
+def label_counts(project: Project) -> list[tuple[str, int]]:
+    """Rows per current label, in the labels' order; rows without one come last under an empty name."""
+    found = dict(project.samples.values_list("label").annotate(Count("pk")).order_by())
+    counts = [(label.name, found.get(label.pk, 0)) for label in project.label_list()]
+    return counts + ([("", found[None])] if found.get(None) else [])
+
+
+def corrected_rows(project: Project) -> int:
+    return project.samples.filter(source=Source.PERSON).count()
+
+
+def correction_count(project: Project) -> int:
+    """How many times people decided, later changes of mind included."""
+    return Correction.objects.filter(sample__project=project).count()
+
+
+def stage_rate(stage: Stage) -> float:
+    """Rows per second in this stage, over the time at work; 0 where nothing is known yet."""
+    done = (
+        stage.done - stage.detail_value("done_before", 0)
+        if stage.status == Stage.Status.RUNNING
+        else stage.done
+    )
+    seconds = working_seconds(stage)
+    return done / seconds if seconds > 0 and done > 0 else 0.0
+
+
+def working_seconds(stage: Stage) -> float:
+    """Seconds of the current attempt while it runs, of all attempts afterwards."""
+    if stage.status == Stage.Status.RUNNING and stage.started_at:
+        return (stage.updated_at - stage.started_at).total_seconds()
+    return stage.seconds
+
+
+def seconds_left(stage: Stage) -> float | None:
+    """A guess from the rate so far; None before there is one."""
+    if stage.detail_value("seconds_left") is not None:
+        return float(stage.detail_value("seconds_left"))
+    rate = stage_rate(stage)
+    return (stage.total - stage.done) / rate if rate else None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSummary:
+    """One line of the comparison of rounds. Shares are 0 to 1; None where the round did not come so far."""
+
+    iteration: Iteration
+    llm_accuracy: float | None
+    slm_accuracy: float | None
+    final_accuracy: float | None
+    agreement: float | None
+    clean_share: float | None
+    flips: int | None
+    tokens: int
+    seconds: float
+
+
+def round_summaries(project: Project) -> list[RoundSummary]:
+    """All rounds, oldest first."""
+    return list(_summaries(project))
+
+
+def _summaries(project: Project) -> Iterator[RoundSummary]:
+    for iteration in project.iterations.prefetch_related("stages").order_by("number"):
+        metrics, stages = iteration.metrics, list(iteration.stages.all())
+        yield RoundSummary(
+            iteration=iteration,
+            llm_accuracy=metrics.get("llm", {}).get("accuracy"),
+            slm_accuracy=metrics.get("slm", {}).get("accuracy"),
+            final_accuracy=metrics.get("final", {}).get("accuracy"),
+            agreement=metrics.get("verdict", {}).get("agreement"),
+            clean_share=metrics.get("slm", {}).get("clean_share"),
+            flips=metrics.get("flips"),
+            tokens=sum(stage.tokens_in + stage.tokens_out for stage in stages),
+            seconds=sum(stage.seconds for stage in stages),
+        )
+
+
+def confusion_counts(iteration: Iteration) -> list[list[int]]:
+    """Rows by LLM label (down) and SLM label (across), in the round's label order."""
+    place = {item["id"]: index for index, item in enumerate(iteration.labels)}
+    counts = [[0] * len(place) for _label in place]
+    pairs = (
+        Prediction.objects.filter(iteration=iteration, source="slm")
+        .values_list("sample__llm_label", "label")
+        .annotate(Count("pk"))
+        .order_by()
+    )
+    for llm, slm, rows in pairs:
+        if llm in place and slm in place:
+            counts[place[llm]][place[slm]] += rows
+    return counts
+
+
+def script_warning(project: Project) -> str:
+    """A sentence if the corpus is in a script that a chosen embedded model does not know (they know English only)."""
+    models = []
+    if project.llm_config.kind == "local" and project.llm_config.model == EMBEDDED_LLM:
+        models.append(_("the embedded language model"))
+    if project.task.student == "text" and project.distill_config.encoder == EMBEDDED_ENCODER:
+        models.append(_("the embedded encoder"))
+    if not models or foreign_share(project) < SCRIPT_SHARE:
+        return ""
+    return _(
+        "Many texts are not in Latin script, and %(models)s knows English only, so expect many wrong labels. "
+        "Choose models that know the language of the corpus under Models."
+    ) % {"models": _(" and ").join(models)}
+
+
+def foreign_share(project: Project) -> float:
+    """The share of letters outside the Latin script in the first rows."""
+    texts = project.samples.order_by("position").values_list("text", flat=True)[:SCRIPT_SAMPLE_ROWS]
+    letters = [char for text in texts for char in text[:500] if char.isalpha()]
+    foreign = sum(not unicodedata.name(char, "LATIN").startswith("LATIN") for char in letters)
+    return foreign / len(letters) if letters else 0.0
+
+
+def newest_samples(project: Project, count: int) -> Any:
+    """Rows that were labelled last, for a table that fills."""
+    return Sample.objects.filter(project=project).exclude(source=Source.NONE).order_by("-position")[:count]
