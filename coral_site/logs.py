@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from contextvars import ContextVar
 from datetime import UTC, datetime
 
-#: The stage's run id while a worker is at work on it; every record in that time carries it.
-run_id: ContextVar[str] = ContextVar("run_id", default="")
+from annotation.current_run import run_id
 
 
 def _one_line(text: str) -> str:

@@ -216,26 +216,23 @@ CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 }
 # Heartbeats above any call that holds Python's lock, maintenance often enough that work of a killed process comes
-# back within a minute. The stage row's sweep covers what the broker loses all the same.
+# back within a minute. The stage row's sweep covers what the broker loses, so that no message is ever retried or
+# delayed, which is what the broker is worst at.
 DRAMATIQ_BROKER = {
     "BROKER": "dramatiq.brokers.redis.RedisBroker",
     "OPTIONS": {"url": REDIS_URL, "heartbeat_timeout": 30_000, "maintenance_chance": 100_000},
     "MIDDLEWARE": [
-        "dramatiq.middleware.AgeLimit",
-        "dramatiq.middleware.TimeLimit",
-        "dramatiq.middleware.Callbacks",
-        "dramatiq.middleware.AsyncIO",
-        "annotation.broker.SafeRetries",
+        "dramatiq.middleware.AsyncIO",  # the loop that carries progress to the pages
+        "dramatiq.middleware.Retries",
         "django_dramatiq.middleware.DbConnectionsMiddleware",
     ],
 }
-DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
 if TESTING:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     DRAMATIQ_BROKER = {
         "BROKER": "dramatiq.brokers.stub.StubBroker",
         "OPTIONS": {},
-        "MIDDLEWARE": ["dramatiq.middleware.AgeLimit", "annotation.broker.SafeRetries"],
+        "MIDDLEWARE": ["dramatiq.middleware.Retries"],
     }
     PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

@@ -1,0 +1,49 @@
+"""The broker's entry points: an id in, one pipeline step, nothing else.
+
+The pipeline is imported inside the bodies, so that a process that only sends messages loads no model code. There are
+no retries and no time limit here: the sweep over the stage rows is the retry, the lease is the limit.
+"""
+
+from __future__ import annotations
+
+import dramatiq
+
+from annotation.jobs import work_on
+
+
+@dramatiq.actor(queue_name="llm", max_retries=0)  # type: ignore[untyped-decorator]
+def label_corpus(stage_id: int) -> None:
+    from annotation.pipeline import iterate, label
+
+    with work_on(stage_id) as claim:
+        if claim:
+            label.run_labeling(claim)
+    if claim and claim.stage.iteration and label.follow_with_filtering(claim.stage):
+        iterate.start_filtering(claim.stage.iteration, user=claim.stage.requested_by)
+
+
+@dramatiq.actor(queue_name="slm", max_retries=0)  # type: ignore[untyped-decorator]
+def train_student(stage_id: int) -> None:
+    from annotation.pipeline import distill
+
+    with work_on(stage_id) as claim:
+        if claim:
+            distill.run_distillation(claim)
+
+
+@dramatiq.actor(queue_name="files", max_retries=0)  # type: ignore[untyped-decorator]
+def import_file(stage_id: int) -> None:
+    from annotation.pipeline import ingest
+
+    with work_on(stage_id) as claim:
+        if claim:
+            ingest.run_import(claim)
+
+
+@dramatiq.actor(queue_name="files", max_retries=0)  # type: ignore[untyped-decorator]
+def export_file(stage_id: int) -> None:
+    from annotation.pipeline import export
+
+    with work_on(stage_id) as claim:
+        if claim:
+            export.run_export(claim)

@@ -1,0 +1,71 @@
+"""What the program asks of the broker: wake a worker, and tell whether one is there.
+
+The broker is a hint and never the truth (that is the stage row), so a broker that is away is logged and no error.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+
+import dramatiq
+import redis
+from django.conf import settings
+from dramatiq.errors import BrokerConnectionError
+
+logger = logging.getLogger(__name__)
+
+WORKER_SEEN_SECONDS = 60
+CONNECT_SECONDS = 2.0
+
+
+def wake_worker(queue: str, actor: str, stage_id: int) -> bool:
+    """Send a worker of the queue to a stage. False if the broker can't be reached; the sweep then sends again."""
+    broker = dramatiq.get_broker()
+    broker.declare_queue(queue)  # a web process has not loaded the actors, which declare it elsewhere
+    message = dramatiq.Message(queue_name=queue, actor_name=actor, args=(stage_id,), kwargs={}, options={})
+    try:
+        broker.enqueue(message)
+    except (redis.RedisError, BrokerConnectionError, OSError) as error:
+        logger.warning("Stage %d waits in the database, for the broker can't be reached: %s", stage_id, error)
+        return False
+    return True
+
+
+def report_worker(queues: Iterable[str]) -> None:
+    """Tell that a worker of these queues is alive."""
+    try:
+        with _client() as client:
+            for queue in queues:
+                client.set(_worker_key(queue), int(time.time()), ex=WORKER_SEEN_SECONDS)
+    except (redis.RedisError, OSError) as error:
+        logger.warning("The broker can't be reached: %s", error)
+
+
+def worker_seen(queue: str) -> bool | None:
+    """Whether a worker of the queue reported within the last minute; None if the broker can't be asked."""
+    try:
+        with _client() as client:
+            return bool(client.exists(_worker_key(queue)))
+    except (redis.RedisError, OSError):
+        return None
+
+
+def broker_answers(url: str | None = None) -> bool:
+    """Whether the broker at this address (the program's own if none is given) answers a PING."""
+    try:
+        with _client(url) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def _worker_key(queue: str) -> str:
+    return f"coral:worker:{queue}"
+
+
+def _client(url: str | None = None) -> redis.Redis:
+    return redis.Redis.from_url(
+        url or settings.REDIS_URL, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS
+    )

@@ -1,0 +1,276 @@
+"""The stage row as a job: queue it, take it up under a lease, and see it to its end.
+
+The row is the truth, the broker's messages are hints. A stage is taken up by a conditional update that gives it a
+lease and a new attempt number; a heartbeat renews the lease. Every later write asks for that number, so a worker that
+stalled and woke up late can write nothing (fencing). :func:`sweep` finds stages whose worker is gone.
+
+Leases are times of the machines' clocks. Clocks that differ by more than a lease make a stage change hands too early
+(the fence keeps that harmless) or too late; keep several machines in step by NTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.conf import settings
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from annotation.broker import wake_worker
+from annotation.claim import Claim
+from annotation.current_run import run_id
+from annotation.errors import AnnotationError, BusyError, LeaseLostError
+from annotation.models import Stage
+from annotation.progress import nudge
+from mlcore.errors import EngineError, StoppedError
+
+__all__ = ["Claim", "request_cancel", "request_pause", "resume", "submit", "sweep", "work_on"]
+
+logger = logging.getLogger(__name__)
+
+#: The queue and the actor of each kind of stage.
+QUEUES = {
+    Stage.Kind.IMPORT: ("files", "import_file"),
+    Stage.Kind.LLM: ("llm", "label_corpus"),
+    Stage.Kind.SLM: ("slm", "train_student"),
+    Stage.Kind.EXPORT: ("files", "export_file"),
+}
+_SETTLED = {Stage.Wish.PAUSE: Stage.Status.PAUSED, Stage.Wish.CANCEL: Stage.Status.CANCELLED}
+
+
+def submit(stage: Stage) -> None:
+    """Wake a worker for a queued stage, once the surrounding transaction is committed."""
+    queue, actor = QUEUES[Stage.Kind(stage.kind)]
+    transaction.on_commit(partial(wake_worker, queue, actor, stage.pk))
+
+
+# --- What a person wishes -----------------------------------------------------------------------------------------
+
+
+def request_pause(stage: Stage) -> None:
+    """Pause a stage: at once if it waits, after its current batch if it runs. Does nothing to one that has ended."""
+    _wish(stage, Stage.Wish.PAUSE)
+
+
+def request_cancel(stage: Stage) -> None:
+    """Cancel a stage: at once if it waits or pauses, after its current batch if it runs."""
+    _wish(stage, Stage.Wish.CANCEL)
+
+
+def resume(stage: Stage) -> None:
+    """Queue a paused, cancelled or failed stage again; it goes on with what is stored.
+
+    Raises:
+        BusyError: another stage of the project is at work.
+    """
+    try:
+        with transaction.atomic():
+            row = Stage.objects.select_for_update().get(pk=stage.pk)
+            if row.status == Stage.Status.RUNNING and row.wish == Stage.Wish.PAUSE:
+                row.wish = Stage.Wish.NONE
+            elif row.status in (Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED):
+                row.status, row.wish, row.error, row.crashes = Stage.Status.QUEUED, Stage.Wish.NONE, "", 0
+                row.queued_at, row.finished_at = timezone.now(), None
+                submit(row)
+            row.save()
+    except IntegrityError as error:
+        raise BusyError(
+            _("Another stage of this project is at work. Wait until it is done, or cancel it first.")
+        ) from error
+    _changed(stage)
+
+
+def _wish(stage: Stage, wish: Stage.Wish) -> None:
+    with transaction.atomic():
+        row = Stage.objects.select_for_update().get(pk=stage.pk)
+        if row.status == Stage.Status.RUNNING and row.lease_until and row.lease_until > timezone.now():
+            row.wish = row.wish if row.wish == Stage.Wish.CANCEL else wish
+        elif row.status in (Stage.Status.QUEUED, Stage.Status.RUNNING) or (row.is_active and wish == Stage.Wish.CANCEL):
+            _settle(row, _SETTLED[wish])  # nobody is at work on it
+        row.save()
+    _changed(stage)
+
+
+def _changed(stage: Stage) -> None:
+    stage.refresh_from_db()
+    nudge(stage)
+
+
+# --- A worker's part ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def work_on(stage_id: int) -> Iterator[Claim | None]:
+    """Take up a queued stage, hold it under a heartbeat, and write down how it ended.
+
+    Yields None if there is nothing to do: somebody else has it, or it is not queued any more. Errors of the work end
+    here: those with a sentence fail the stage with it, others with a general one and a traceback in the log.
+    """
+    claim = _take_up(stage_id)
+    if claim is None:
+        yield None
+        return
+    token = run_id.set(str(claim.stage.run_id))
+    logger.info("%s of project %d: attempt %d", claim.stage.kind, claim.stage.project_id, claim.attempt)
+    try:
+        with _heartbeat(claim):
+            try:
+                yield claim
+            except StoppedError:
+                _stop(claim)
+            except LeaseLostError as error:
+                logger.warning("%s", error)
+            except (AnnotationError, EngineError) as error:
+                logger.warning("Failed: %s", error)
+                _end(claim, Stage.Status.FAILED, error=str(error))
+            except (OperationalError, InterfaceError):
+                # The database was locked for too long, or went away: nothing is sure to be writable now. The lease
+                # runs out, and the sweep has the stage tried again, a few times.
+                logger.exception("The database failed; the stage will be tried again.")
+            except Exception:
+                logger.exception("Failed by an unexpected error.")
+                _end(claim, Stage.Status.FAILED, error=_unexpected(claim.stage))
+            except BaseException:
+                _stop(claim)  # Ctrl-C in a command that does the work itself
+                raise
+            else:
+                _end(claim, Stage.Status.DONE)
+    finally:
+        run_id.reset(token)
+
+
+def _take_up(stage_id: int) -> Claim | None:
+    now = timezone.now()
+    with transaction.atomic():
+        taken = Stage.objects.filter(pk=stage_id, status=Stage.Status.QUEUED).update(
+            status=Stage.Status.RUNNING, wish=Stage.Wish.NONE, attempt=F("attempt") + 1, lease_until=_lease_end(now),
+            started_at=now, finished_at=None, updated_at=now, error="",
+        )
+        if not taken:
+            return None
+        stage = Stage.objects.select_related("project", "iteration").get(pk=stage_id)
+    nudge(stage)
+    return Claim(stage)
+
+
+def _lease_end(now: datetime) -> datetime:
+    return now + timedelta(seconds=settings.LEASE_SECONDS)
+
+
+@contextmanager
+def _heartbeat(claim: Claim) -> Iterator[None]:
+    over = threading.Event()
+    thread = threading.Thread(target=_beat, args=(claim, over), name=f"heartbeat-{claim.stage.pk}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _beat(claim: Claim, over: threading.Event) -> None:
+    try:
+        while not over.wait(settings.LEASE_SECONDS / 3):
+            try:
+                if not claim.owned().update(lease_until=_lease_end(timezone.now())):
+                    claim.lose()
+                    return
+            except DatabaseError as error:
+                logger.warning("The lease could not be renewed, trying again: %s", error)
+                connection.close()
+    finally:
+        connection.close()  # this thread's own
+
+
+def _stop(claim: Claim) -> None:
+    """Do what a person wished; without a wish the worker is going, so that another one is to go on."""
+    with transaction.atomic():
+        row = claim.owned().select_for_update().first()
+        if row is None:
+            return
+        status = _SETTLED.get(Stage.Wish(row.wish), Stage.Status.QUEUED)
+        _end(claim, status)
+        if status == Stage.Status.QUEUED:
+            submit(row)
+
+
+def _end(claim: Claim, status: str, *, error: str = "") -> None:
+    now = timezone.now()
+    ended = status not in (Stage.Status.QUEUED, Stage.Status.PAUSED)
+    written = claim.owned().update(
+        **claim.unwritten(), status=status, wish=Stage.Wish.NONE, error=error, lease_until=None, updated_at=now,
+        finished_at=now if ended else None, queued_at=now if status == Stage.Status.QUEUED else F("queued_at"),
+        seconds=F("seconds") + claim.seconds(),
+    )
+    if written:
+        logger.info("%s after %.1f s", status, claim.seconds())
+        nudge(claim.stage)
+    else:
+        logger.warning("The lease was lost before the end; another attempt owns the stage.")
+
+
+def _unexpected(stage: Stage) -> str:
+    return _(
+        "An unexpected error ended the run; what was stored is kept. Resume it to go on. If it happens again, look in "
+        "the log for the run %(run)s."
+    ) % {"run": str(stage.run_id)[:8]}
+
+
+# --- The sweep ----------------------------------------------------------------------------------------------------
+
+
+def sweep() -> int:
+    """Wake a worker for every stage that ought to be at work and is not; return how many there were.
+
+    A running stage whose lease ran out has lost its worker: it is queued again, or failed after
+    ``settings.MAX_ATTEMPTS`` such deaths in a row. Any number of processes may sweep at the same time.
+    """
+    overdue = list(Stage.objects.overdue().values_list("pk", flat=True))
+    return sum(_revive(pk) for pk in overdue)
+
+
+def _revive(stage_id: int) -> bool:
+    with transaction.atomic():
+        row = Stage.objects.overdue().select_for_update().filter(pk=stage_id).first()
+        if row is None:
+            return False  # another sweep, or a late heartbeat, was here first
+        if row.status == Stage.Status.RUNNING:
+            _count_death(row)
+        if row.status == Stage.Status.QUEUED:
+            row.queued_at = timezone.now()  # so that it is sent once in a lease time, not by every sweep
+            submit(row)
+        row.save()
+    nudge(row)
+    return True
+
+
+def _count_death(stage: Stage) -> None:
+    stage.crashes += 1
+    logger.warning("Stage %d lost its worker (%d in a row).", stage.pk, stage.crashes)
+    if stage.wish:
+        _settle(stage, _SETTLED[Stage.Wish(stage.wish)])
+    elif stage.crashes >= settings.MAX_ATTEMPTS:
+        _settle(stage, Stage.Status.FAILED)
+        stage.error = _(
+            "The worker died %(count)d times in a row while it was at work on this, so it is not tried again. Look in "
+            "the log for the run %(run)s; resume it when the cause is mended. What was stored is kept."
+        ) % {"count": stage.crashes, "run": str(stage.run_id)[:8]}
+    else:
+        _settle(stage, Stage.Status.QUEUED)
+
+
+def _settle(stage: Stage, status: Stage.Status) -> None:
+    """Set where a stage stands that no living worker owns."""
+    if stage.status == Stage.Status.RUNNING and stage.started_at:
+        stage.seconds += max(0.0, (stage.updated_at - stage.started_at).total_seconds())
+    stage.status, stage.wish, stage.lease_until = status, Stage.Wish.NONE, None
+    if status in (Stage.Status.CANCELLED, Stage.Status.FAILED):
+        stage.finished_at = timezone.now()
