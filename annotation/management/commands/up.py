@@ -1,0 +1,144 @@
+"""Start the whole program on this machine: ``manage.py up``."""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from annotation import valkey
+from annotation.broker import broker_answers
+from annotation.errors import NotReadyError
+from annotation.management.commands.web import bind_address
+from annotation.supervisor import Service, Supervisor
+
+BROKER_SECONDS = 20.0
+WORKER_GRACE = 30.0
+LLM_THREADS = 8
+
+
+class Command(BaseCommand):
+    help = (
+        "Start everything on this machine and keep it running until Ctrl-C: a private Valkey server (unless REDIS_URL "
+        "names one), the web server at CORAL_BIND, a worker for LLM labeling and files, and a worker for training. "
+        "Applies migrations and collects static files first. On the very first start it makes the account `admin` and "
+        "prints its password once. What dies is started again."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--no-web",
+            action="store_true",
+            help="Workers only, for a further machine. Set DATABASE_URL and REDIS_URL as on the first one, and share "
+            "its data folder; migrations are left to the machine with the web server.",
+        )
+
+        parser.add_argument("--demo", action="store_true", help="Also load the sample projects and run two rounds.")
+
+    def handle(self, *args: Any, no_web: bool, demo: bool, **options: Any) -> None:
+        supervisor = Supervisor(sys.stdout)
+        with _only_one_here():
+            supervisor.catch_signals()
+            try:
+                _start_broker(supervisor)
+                _prepare_machine(supervisor) if no_web else _prepare_site(supervisor)
+                if not supervisor.stopping:
+                    _start_services(supervisor, web=not no_web, demo=demo)
+                supervisor.run()
+            except NotReadyError as error:
+                raise CommandError(str(error)) from error
+            finally:
+                supervisor.stop()
+
+
+@contextmanager
+def _only_one_here() -> Iterator[None]:
+    """Hold the data folder's lock on this machine (further machines may share the folder)."""
+    path = settings.DATA_DIR / f"up-{socket.gethostname()}.lock"
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(
+                f"CORAL is running already with the data folder {settings.DATA_DIR} (at {settings.BIND}, unless it was "
+                "started with another address). Stop it first, or set CORAL_DATA_DIR to another folder."
+            ) from None
+        yield
+
+
+def _start_broker(supervisor: Supervisor) -> None:
+    if not settings.REDIS_URL_GIVEN:
+        valkey.stop_orphan()
+        supervisor.start(Service("broker", valkey.server_command(), foundation=True))
+    elif not broker_answers():
+        supervisor.say("Waiting for the server that REDIS_URL names.")
+    if not supervisor.wait_until(broker_answers, seconds=BROKER_SECONDS) and not supervisor.stopping:
+        named = "that REDIS_URL names" if settings.REDIS_URL_GIVEN else "started here"
+        raise NotReadyError(f"The broker {named} does not answer within {BROKER_SECONDS:.0f} s. Its log is above, if it is ours.")
+
+
+def _prepare_site(supervisor: Supervisor) -> None:
+    _check_address()
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
+    password = make_first_admin()
+    connections.close_all()
+    supervisor.say(f"CORAL is at http://{settings.BIND}/")
+    if password:
+        supervisor.say(f"First login: admin, password {password} (shown only now; `manage.py changepassword admin` sets a new one)")
+
+
+def _prepare_machine(supervisor: Supervisor) -> None:
+    if not _is_migrated():
+        supervisor.say("Waiting for the machine with the web server to bring the database up to date.")
+        supervisor.wait_until(_is_migrated, seconds=float("inf"))
+    connections.close_all()
+
+
+def _is_migrated() -> bool:
+    executor = MigrationExecutor(connection)
+    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+
+
+def _check_address() -> None:
+    host, port = bind_address(settings.BIND)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise NotReadyError(f"Can't serve at {settings.BIND}: {error.strerror}. Set CORAL_BIND to a free address.") from error
+
+
+def make_first_admin() -> str | None:
+    """Make the account `admin` if there is no account that can log in yet; return its random password."""
+    if any(user.has_usable_password() for user in User.objects.only("password").iterator()):
+        return None
+    password = secrets.token_urlsafe(12)
+    admin, _made = User.objects.get_or_create(username="admin", defaults={"is_staff": True, "is_superuser": True})
+    admin.set_password(password)
+    admin.save()
+    return password
+
+
+def _start_services(supervisor: Supervisor, *, web: bool, demo: bool) -> None:
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+    if web:
+        supervisor.start(Service("web", [*command, "web"]))
+    llm = [*command, "worker", "--queues", "llm,files", "--threads", str(LLM_THREADS)]
+    supervisor.start(Service("llm", llm, grace=WORKER_GRACE))
+    supervisor.start(Service("slm", [*command, "worker", "--queues", "slm", "--threads", "1"], grace=WORKER_GRACE))
+    if demo:
+        supervisor.start(Service("demo", [*command, "demo", "--with-workers"], once=True))

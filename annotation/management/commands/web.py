@@ -1,0 +1,44 @@
+"""Serve the pages: ``manage.py web``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+MAX_MESSAGE_BYTES = 64 * 1024  # a page sends nothing over its websocket
+
+
+class Command(BaseCommand):
+    help = "Serve the pages and websockets at CORAL_BIND until SIGTERM or Ctrl-C. `manage.py up` starts this by itself."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host, port = bind_address(settings.BIND)
+        module, name = settings.ASGI_APPLICATION.rsplit(".", 1)
+        uvicorn.run(
+            f"{module}:{name}",
+            host=host,
+            port=port,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            proxy_headers=settings.HTTPS,  # a proxy that ends TLS says so in headers; without one nobody may
+            server_header=False,
+            log_config=None,
+            access_log=False,
+        )
+
+
+def bind_address(bind: str) -> tuple[str, int]:
+    """The host and the port of CORAL_BIND.
+
+    Raises:
+        CommandError: it is not of the form host:port.
+    """
+    host, _colon, port = bind.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise CommandError(f"CORAL_BIND is {bind!r}; it must be host:port, such as 127.0.0.1:8000 or [::]:8000.")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,93 @@
+"""Work on stages: ``manage.py worker --queues llm,files --threads 8``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import dramatiq
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+from annotation import broker, jobs
+from annotation.claim import shutting_down
+
+STOP_SECONDS = 20.0
+LAST_SECONDS = 25.0
+SWEEP_SECONDS = 3.0
+
+
+class Command(BaseCommand):
+    help = (
+        "Work on the stages of some queues until SIGTERM or Ctrl-C: llm (LLM labeling), slm (training of the small "
+        "model), files (import and export). A stage at work is then handed back, to be gone on with by another worker. "
+        "`manage.py up` starts the workers of one machine by itself."
+    )
+    requires_system_checks = ()  # `up` and the tests make them; a worker needs no pages
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        known = ",".join(sorted({queue for queue, _actor in jobs.QUEUES.values()}))
+        parser.add_argument("--queues", default=known, help=f"Comma-separated names; default: {known}.")
+        parser.add_argument("--threads", type=int, default=1, help="Stages at work at the same time; default: 1.")
+
+    def handle(self, *args: Any, queues: str, threads: int, **options: Any) -> None:
+        from annotation import actors  # noqa: F401 (declares the queues)
+
+        names = _queue_names(queues)
+        if threads < 1:
+            raise CommandError(f"--threads is {threads}; it must be at least 1.")
+        over = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: over.set())
+        worker = dramatiq.Worker(dramatiq.get_broker(), queues=names, worker_threads=threads)
+        worker.queue_prefetch = threads  # the default of twice as many hides waiting stages from idle workers
+        worker.start()
+        sweeper = threading.Thread(target=_sweep_until, args=(over, sorted(names)), name="sweep", daemon=True)
+        sweeper.start()
+        over.wait()
+        shutting_down.set()
+        threading.Thread(target=_leave_at_last, daemon=True).start()
+        worker.stop(timeout=int(STOP_SECONDS * 1000))
+        sweeper.join(STOP_SECONDS)
+
+
+def _queue_names(queues: str) -> set[str]:
+    names = {name.strip() for name in queues.split(",") if name.strip()}
+    known = {queue for queue, _actor in jobs.QUEUES.values()}
+    if not names or names - known:
+        raise CommandError(f"--queues is {queues!r}; allowed are {', '.join(sorted(known))}, separated by commas.")
+    return names
+
+
+def _leave_at_last() -> None:
+    """End the process even if a thread hangs in a call that can't be stopped; the lease and the sweep do the rest."""
+    time.sleep(LAST_SECONDS)
+    os._exit(1)
+
+
+def _sweep_until(over: threading.Event, queues: list[str]) -> None:
+    """Say that this worker is alive, and look for stages whose worker is not."""
+    try:
+        before = time.time() - time.monotonic()
+        while not over.wait(min(SWEEP_SECONDS, settings.LEASE_SECONDS / 2)):
+            broker.report_worker(queues)
+            offset = time.time() - time.monotonic()
+            if abs(offset - before) > settings.LEASE_SECONDS / 2:
+                # The machine slept, or its clock was set: leases look old that are alive. Let the workers renew them.
+                over.wait(settings.LEASE_SECONDS)
+            before = offset
+            _sweep_once()
+    finally:
+        connection.close()  # this thread's own
+
+
+def _sweep_once() -> None:
+    try:
+        jobs.sweep()
+    except Exception:  # the database is away, or busy for too long: the next sweep comes in a few seconds
+        jobs.logger.exception("The sweep failed; it is tried again.")
+        connection.close()
