@@ -1,0 +1,218 @@
+"""Rows of an Excel sheet as text, streamed."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from annotation.errors import InvalidFileError
+from annotation.files.excel_package import (
+    Package,
+    SharedStrings,
+    SheetPart,
+    Workbook,
+    local,
+    read_strings,
+    read_workbook,
+    whole,
+)
+from annotation.files.excel_values import GENERAL, CellFormat, number_text, read_formats
+from annotation.files.records import Limits, Notes, Reading, RejectedRow, Sheet, SourceRow
+
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+
+
+def read_excel(path: Path, reading: Reading, limits: Limits, notes: Notes) -> Iterator[SourceRow | RejectedRow]:
+    """The rows that stand in the chosen sheet, whatever size it states; empty cells at a row's end are left out."""
+    with Package(path, limits, notes) as package:
+        workbook = read_workbook(package)
+        chosen = _sheet_named(workbook, reading.sheet)
+        strings = read_strings(package, workbook.strings, limits)
+        try:
+            yield from _sheet_rows(package, workbook, chosen, strings, limits, notes)
+        finally:
+            strings.close()
+
+
+def list_sheets(path: Path, limits: Limits) -> tuple[tuple[Sheet, ...], str]:
+    """All worksheets, and the name of the first visible one with something in it (or the first of all)."""
+    with Package(path, limits) as package:
+        parts = read_workbook(package).sheets
+        if not parts:
+            raise InvalidFileError("The Excel file has no worksheet.")
+        visible_first = sorted(parts, key=lambda each: each.sheet.hidden)
+        chosen = next((each for each in visible_first if _is_filled(package, each.part)), parts[0])
+    return tuple(each.sheet for each in parts), chosen.sheet.name
+
+
+def _is_filled(package: Package, part: str) -> bool:
+    seen: list[str] = []
+
+    def start(tag: str, _: dict[str, str]) -> None:
+        if local(tag) in ("v", "t"):
+            seen.append(tag)
+
+    return package.has(part) and any(seen for _ in package.parse(part, start=start))
+
+
+def _sheet_named(workbook: Workbook, name: str) -> SheetPart:
+    for each in workbook.sheets:
+        if each.sheet.name == name or not name:
+            return each
+    names = ", ".join(repr(each.sheet.name) for each in workbook.sheets)
+    raise InvalidFileError(f"The Excel file has no sheet {name!r}; it has {names}.")
+
+
+def _sheet_rows(
+    package: Package, workbook: Workbook, chosen: SheetPart, strings: SharedStrings, limits: Limits, notes: Notes
+) -> Iterator[SourceRow | RejectedRow]:
+    formats = read_formats(package, workbook.styles)
+    sheet = _SheetReader(strings, formats, workbook.epoch_1904, limits, notes)
+    if not package.has(chosen.part):
+        raise InvalidFileError(f"The Excel file is damaged: the sheet {chosen.sheet.name!r} is missing.")
+    package.follow(chosen.part)
+    for _ in package.parse(chosen.part, start=sheet.start, end=sheet.end, text=sheet.text):
+        while sheet.rows:
+            yield sheet.rows.popleft()
+
+
+class _SheetReader:
+    """Puts a sheet's tags together to rows. A cell too many, too long or too far out makes its row a rejected one."""
+
+    def __init__(
+        self, strings: SharedStrings, formats: list[CellFormat], epoch_1904: bool, limits: Limits, notes: Notes
+    ) -> None:
+        self.rows: deque[SourceRow | RejectedRow] = deque()
+        self._strings, self._formats, self._epoch_1904 = strings, formats, epoch_1904
+        self._limits, self._notes = limits, notes
+        self._places: dict[str, int] = {}
+        self._phonetic = False
+        self._line = 0
+        self._start_row({})
+        self._start_cell({})
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        name = local(tag) if ":" in tag else tag
+        if name == "c":
+            self._start_cell(attributes)
+        elif name in ("v", "t"):
+            self._reading = not self._phonetic
+        elif name == "f":
+            self._formula = True
+        elif name == "rPh":
+            self._phonetic = True
+        elif name == "row":
+            self._start_row(attributes)
+        elif name == "mergeCell":
+            self._notes.count("merged areas, of which only the first cell has the value")
+
+    def text(self, data: str) -> None:
+        if self._reading and self._size <= self._limits.cell_characters:
+            self._parts.append(data)
+            self._size += len(data)
+
+    def end(self, tag: str) -> None:
+        name = local(tag) if ":" in tag else tag
+        if name in ("v", "t"):
+            self._reading = False
+        elif name == "c":
+            self._end_cell()
+        elif name == "row":
+            self._end_row()
+        elif name == "rPh":
+            self._phonetic = False
+
+    def _start_row(self, attributes: dict[str, str]) -> None:
+        self._line = whole(attributes.get("r", ""), default=self._line + 1)
+        self._cells: list[str] = []
+        self._column = -1
+        self._row_size = 0
+        self._fault = ""
+
+    def _start_cell(self, attributes: dict[str, str]) -> None:
+        place = attributes.get("r")
+        self._column = self._column + 1 if place is None else self._place_of(place)
+        self._type = attributes.get("t", "n")
+        style = whole(attributes.get("s", "0"), default=0)
+        self._format = self._formats[style] if style < len(self._formats) else GENERAL
+        self._parts: list[str] = []
+        self._size = 0
+        self._reading = self._formula = self._phonetic = False
+
+    def _place_of(self, reference: str) -> int:
+        letters = reference.rstrip("0123456789")
+        place = self._places.get(letters)
+        if place is None:
+            place = 0
+            for letter in letters[:4].upper():
+                place = place * 26 + ord(letter) - 64
+            place -= 1
+            if len(self._places) < 20_000:
+                self._places[letters] = place
+        return place
+
+    def _end_cell(self) -> None:
+        if not self._parts:
+            if self._formula:
+                self._notes.count("formulas without a stored value, left empty")
+            return
+        text = self._text_of("".join(self._parts))
+        if not text or self._fault:
+            return
+        self._row_size += len(text)
+        if not 0 <= self._column < self._limits.columns:
+            allowed = self._limits.columns
+            self._fault = f"a cell stands in column {self._column + 1:,}; at most {allowed:,} are allowed (CORAL_MAX_COLUMNS)"
+        elif len(text) > self._limits.cell_characters:
+            self._fault = (
+                f"a cell has more than {self._limits.cell_characters:,} characters, which is the most allowed "
+                "(CORAL_MAX_CELL_CHARACTERS)"
+            )
+        elif self._row_size > self._limits.row_characters:
+            self._fault = f"the row has more than {self._limits.row_characters:,} characters, which is the most allowed"
+        else:
+            self._cells.extend([""] * (self._column + 1 - len(self._cells)))
+            self._cells[self._column] = text
+
+    def _text_of(self, raw: str) -> str:
+        kind = self._type
+        if kind == "n":
+            return number_text(raw.strip(), self._format, epoch_1904=self._epoch_1904)
+        if kind == "s":
+            return self._plain(self._shared(raw))
+        if kind == "b":
+            return "TRUE" if raw.strip() == "1" else "FALSE"
+        if kind == "e":
+            self._notes.count("cells with an Excel error, left empty")
+            return ""
+        return self._plain(raw)
+
+    def _shared(self, raw: str) -> str:
+        index = whole(raw.strip(), default=len(self._strings))
+        if index >= len(self._strings):
+            raise InvalidFileError(
+                f"The Excel file is damaged: row {self._line:,} refers to a text that is missing. Save it anew."
+            )
+        return self._strings[index]
+
+    def _plain(self, text: str) -> str:
+        """Excel writes what XML can't hold as ``_x000D_``; half a surrogate pair stays written so."""
+        if "_x" not in text:
+            return text
+        plain = _ESCAPED.sub(_unescape, text)
+        if "\0" in plain:
+            self._notes.count("NUL characters replaced", plain.count("\0"))
+        return plain.replace("\0", "\ufffd")
+
+    def _end_row(self) -> None:
+        if self._fault:
+            self.rows.append(RejectedRow(self._line, self._fault))
+        elif self._cells:
+            self.rows.append(SourceRow(self._line, self._cells))
+
+
+def _unescape(match: re.Match[str]) -> str:
+    code = int(match[1], 16)
+    return match[0] if 0xD800 <= code <= 0xDFFF else chr(code)

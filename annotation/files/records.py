@@ -1,0 +1,98 @@
+"""What travels out of the readers: how a file is read, its rows, and what was noticed on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+FileFormat = Literal["csv", "xlsx", "jsonl", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may be. ``file_bytes`` holds for the upload, ``unpacked_bytes`` for what comes out of a zip or gzip."""
+
+    file_bytes: int = 200 * 2**20
+    unpacked_bytes: int = 1000 * 2**20
+    rows: int = 1_000_000
+    columns: int = 512
+    cell_characters: int = 262_144
+
+    @property
+    def row_characters(self) -> int:
+        """A row may be as long as four of the longest cells; more is refused before it fills the memory."""
+        return 4 * self.cell_characters
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One sheet of a workbook."""
+
+    name: str
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is read: what was detected, or what the person chose instead.
+
+    ``delimiter`` and ``quote`` are empty where the file has none (one text a line; quotes are plain characters).
+    ``sure`` is false where the encoding is a guess. ``guarded`` says that the file is CORAL's own CSV export, whose
+    leading apostrophes guard formulas and are taken off again.
+    """
+
+    format: FileFormat
+    gzip: bool = False
+    encoding: str = "utf-8"
+    sure: bool = True
+    delimiter: str = ","
+    quote: str = '"'
+    separator_line: bool = False
+    sheet: str = ""
+    sheets: tuple[Sheet, ...] = ()
+    guarded: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Reading:
+        reading = cls(**values)
+        return replace(reading, sheets=tuple(Sheet(**each) for each in values.get("sheets", ())))
+
+
+class SourceRow(NamedTuple):
+    """One row as it stands in the file; ``line`` is where it begins, counted from 1 as an editor or Excel does."""
+
+    line: int
+    cells: list[str]
+
+
+class RejectedRow(NamedTuple):
+    """A row that can't be read as it stands, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a reader noticed: counted oddities, and how far it has come."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    bytes_read: int = 0
+    bytes_total: int = 0
+
+    def count(self, what: str, times: int = 1) -> None:
+        self.counts[what] += times
+
+
+@dataclass(slots=True)
+class Table:
+    """An opened file: its columns, its rows (read as they are asked for), and what was noticed so far."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[SourceRow | RejectedRow]
+    notes: Notes

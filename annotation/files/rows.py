@@ -1,0 +1,139 @@
+"""The one door to a file's rows: every format comes out as text cells under named columns, or as a named rejection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+from annotation.errors import InvalidFileError
+from annotation.files.csv_file import read_csv
+from annotation.files.excel_file import read_excel
+from annotation.files.header import name_columns
+from annotation.files.json_file import open_json
+from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, Table
+from annotation.files.writers import unguard
+
+# So many rows are looked at before the header is believed: if all are wider than it, the file is refused.
+_TRIAL_ROWS = 100
+_TRIAL_CHARACTERS = 1_000_000
+
+
+def open_table(
+    path: Path, reading: Reading, limits: Limits, *, text_columns: Sequence[str] = (), scan_rows: int | None = None
+) -> Table:
+    """Opens a file as a table of text.
+
+    Nothing is guessed from the cells: ``007`` and ``NA`` stay what they are. A row that is not as wide as the header
+    is rejected with its line number and never shifted or filled up (Excel drops empty cells at a row's end, so in
+    a sheet the missing ones are empty). Blank rows are counted and left out.
+
+    Args:
+        text_columns: Columns whose cells must be plain text; matters for JSON, where a cell may be a list or an object.
+        scan_rows: So many rows of a JSON file are searched for columns; None for all.
+
+    Raises:
+        InvalidFileError: The file as a whole can't be read, with a sentence that says why; also later, from ``rows``.
+    """
+    notes = Notes()
+    if reading.format in ("jsonl", "json"):
+        return open_json(path, reading, limits, notes, text_columns=text_columns, scan_rows=scan_rows)
+    is_sheet = reading.format == "xlsx"
+    records = read_excel(path, reading, limits, notes) if is_sheet else read_csv(path, reading, limits, notes)
+    header = _first_filled(records)
+    cells = list(map(unguard, header.cells)) if reading.guarded else header.cells
+    columns = name_columns(cells, limits, notes)
+    records = _believed(records, len(columns), fill_up=is_sheet)
+    rows = _fitting(records, len(columns), notes, fill_up=is_sheet)
+    return Table(columns, _unguarded(rows) if reading.guarded else rows, notes)
+
+
+def read_rows(
+    path: Path, reading: Reading, limits: Limits, *, text_columns: Sequence[str] = ()
+) -> Iterator[SourceRow | RejectedRow]:
+    """The rows of a file, one at a time, in its order. See :func:`open_table`."""
+    yield from open_table(path, reading, limits, text_columns=text_columns).rows
+
+
+def _first_filled(records: Iterator[SourceRow | RejectedRow]) -> SourceRow:
+    for record in records:
+        if isinstance(record, RejectedRow):
+            raise InvalidFileError(f"The header (line {record.line:,}) can't be read: {record.reason}.")
+        if any(map(str.strip, record.cells)):
+            return record
+    raise InvalidFileError("The file is empty.")
+
+
+def _fitting(
+    records: Iterator[SourceRow | RejectedRow], width: int, notes: Notes, *, fill_up: bool
+) -> Iterator[SourceRow | RejectedRow]:
+    """Rows as wide as the header; others rejected, blank ones counted."""
+    for record in records:
+        if isinstance(record, RejectedRow):
+            yield record
+            continue
+        cells = record.cells
+        if not any(map(str.strip, cells)):
+            notes.count("blank rows left out")
+        elif len(cells) == width:
+            yield record
+        elif len(cells) > width:
+            yield _cut_empty_surplus(record, width, notes)
+        elif fill_up:
+            cells.extend([""] * (width - len(cells)))
+            yield record
+        else:
+            yield RejectedRow(record.line, _wrong_width(len(cells), width))
+
+
+def _cut_empty_surplus(record: SourceRow, width: int, notes: Notes) -> SourceRow | RejectedRow:
+    if _filled_width(record.cells, width) > width:
+        return RejectedRow(record.line, _wrong_width(len(record.cells), width))
+    notes.count("rows with empty cells beyond the header")
+    return SourceRow(record.line, record.cells[:width])
+
+
+def _wrong_width(fields: int, width: int) -> str:
+    return f"the row has {fields:,} {_plural(fields, 'field')}, the header has {width:,} {_plural(width, 'name')}"
+
+
+def _believed(
+    records: Iterator[SourceRow | RejectedRow], width: int, *, fill_up: bool
+) -> Iterator[SourceRow | RejectedRow]:
+    """The records, unless not one of the first is as wide as the header: then it is wrong, or the delimiter."""
+    first = list(_first_records(records))
+    widths = {_filled_width(each.cells, width) for each in first if isinstance(each, SourceRow) and any(each.cells)}
+    if widths and width not in widths and not (fill_up and min(widths) < width):
+        low, high = min(widths), max(widths)
+        fields = f"{low:,} {_plural(low, 'field')}" if low == high else f"{low:,} to {high:,} fields"
+        raise InvalidFileError(
+            f"The header has {width:,} {_plural(width, 'name')}, but the rows have {fields}. Nothing was shifted to "
+            "make them fit: mend the header, or choose another delimiter."
+        )
+    yield from chain(first, records)
+
+
+def _first_records(records: Iterator[SourceRow | RejectedRow]) -> Iterator[SourceRow | RejectedRow]:
+    size = 0
+    for record in islice(records, _TRIAL_ROWS):
+        yield record
+        size += 0 if isinstance(record, RejectedRow) else sum(map(len, record.cells))
+        if size > _TRIAL_CHARACTERS:
+            return
+
+
+def _filled_width(cells: Sequence[str], width: int) -> int:
+    """A row's width, empty cells beyond the header not counted."""
+    filled = len(cells)
+    while filled > width and not cells[filled - 1].strip():
+        filled -= 1
+    return filled
+
+
+def _unguarded(rows: Iterator[SourceRow | RejectedRow]) -> Iterator[SourceRow | RejectedRow]:
+    for row in rows:
+        yield row if isinstance(row, RejectedRow) else SourceRow(row.line, list(map(unguard, row.cells)))
+
+
+def _plural(number: int, word: str) -> str:
+    return word if number == 1 else f"{word}s"

@@ -1,0 +1,191 @@
+"""What an uploaded file is, judged by its content and never by its name."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from annotation.errors import InvalidFileError
+from annotation.files.delimiters import sniff_delimiter
+from annotation.files.encodings import detect_encoding
+from annotation.files.excel_file import list_sheets
+from annotation.files.records import FileFormat, Limits, Notes, Reading
+from annotation.files.streams import open_bytes, open_text
+from annotation.files.writers import is_guarded
+
+_HEAD = 1 << 18
+_CHUNK = 1 << 20
+_SAVE_AS = "Save it as .xlsx or .csv."
+
+# First bytes -> what it is, for files that can't be read.
+_FOREIGN = [
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"PAR1", "a Parquet file"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90", "a program"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"{\\rtf", "a Word document (RTF)"),
+]
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_HTML = re.compile(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype html|html|head|body|table|script|meta)\b", re.IGNORECASE | re.DOTALL)
+_ZIP_KINDS = [
+    ("xl/workbook.bin", "a binary Excel workbook (.xlsb)"),
+    ("word/document.xml", "a Word document"),
+    ("ppt/presentation.xml", "a PowerPoint presentation"),
+]
+
+
+def recognise(path: Path, limits: Limits) -> Reading:
+    """How the file is to be read.
+
+    Raises:
+        InvalidFileError: It is empty, of a kind that can't be read (named), damaged, or unpacks to too much.
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise InvalidFileError("The file is empty.")
+    if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
+        return _recognise_zip(path, limits)
+    if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        raise InvalidFileError(_ole_sentence(path))
+    if head.startswith(b"\x1f\x8b"):
+        return _recognise_text(path, limits, packed=True)
+    _refuse_foreign(head)
+    return _recognise_text(path, limits, packed=False)
+
+
+def _refuse_foreign(head: bytes) -> None:
+    for first, what in _FOREIGN:
+        if head.startswith(first):
+            raise InvalidFileError(f"The file is {what}, not a table of text. {_SAVE_AS}")
+    if _PICKLE.match(head):
+        raise InvalidFileError(f"The file is a Python pickle, not a text file; pickles are never opened. {_SAVE_AS}")
+
+
+def _recognise_zip(path: Path, limits: Limits) -> Reading:
+    try:
+        with zipfile.ZipFile(path) as package:
+            names = {name.replace("\\", "/").lower() for name in package.namelist()}
+            is_ods = "mimetype" in names and "content.xml" in names
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InvalidFileError(
+            f"The file begins as an Excel file or a ZIP archive, but is damaged or cut off ({error}). Upload it anew."
+        ) from None
+    for part, what in _ZIP_KINDS:
+        if part in names:
+            raise InvalidFileError(f"The file is {what}, which is not supported. {_SAVE_AS}")
+    if is_ods:
+        raise InvalidFileError(f"The file is an OpenDocument file (.ods), which is not supported. {_SAVE_AS}")
+    if not any(name.startswith("xl/") for name in names):
+        raise InvalidFileError("The file is a ZIP archive, not an Excel workbook. Unpack it and upload the file in it.")
+    sheets, first = list_sheets(path, limits)
+    return Reading("xlsx", sheet=first, sheets=sheets)
+
+
+def _ole_sentence(path: Path) -> str:
+    """The old container holds either an old workbook or a new one that is encrypted."""
+    mark = "EncryptedPackage".encode("utf-16-le")
+    tail = b""
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            if mark in tail + block:
+                return "The Excel file is protected with a password. Save it without one."
+            tail = block[-len(mark) :]
+    return "The file is an old Excel workbook (.xls) or another old Office document. Save it as .xlsx."
+
+
+def _recognise_text(path: Path, limits: Limits, *, packed: bool) -> Reading:
+    head, sample, valid_utf8 = _survey(path, limits, packed=packed)
+    if not head.strip(b"\r\n\t \0\xef\xbb\xbf\xff\xfe"):
+        raise InvalidFileError("The file is empty.")
+    if packed:
+        if head.startswith(b"PK\x03\x04"):
+            raise InvalidFileError("The file is a packed ZIP or Excel file. Unpack it and upload the file in it.")
+        _refuse_foreign(head)
+    encoding = detect_encoding(sample, valid_utf8=valid_utf8)
+    reading = Reading("csv", gzip=packed, encoding=encoding.name, sure=encoding.sure)
+    return detect_structure(path, reading, limits)
+
+
+def detect_structure(path: Path, reading: Reading, limits: Limits) -> Reading:
+    """Format, delimiter and quoting of a text file in the encoding that ``reading`` names.
+
+    Raises:
+        InvalidFileError: It is HTML, XML, one JSON object, or not text at all.
+    """
+    with open_text(path, replace(reading, separator_line=False), limits, Notes()) as stream:
+        text = stream.read(_HEAD)
+        complete = not stream.read(1)
+    _refuse_untextual(text)
+    start = text.lstrip("\ufeff \t\r\n")
+    if start.startswith(("{", "[")) and (found := _json_format(start)):
+        return replace(reading, format=found)
+    reading = sniff_delimiter(text, replace(reading, format="csv", quote='"', separator_line=False), complete=complete)
+    return replace(reading, guarded=is_guarded(text, reading))
+
+
+def _survey(path: Path, limits: Limits, *, packed: bool) -> tuple[bytes, bytes, bool]:
+    """Reads the whole file once: its head, the part to judge the encoding by, and whether all of it is UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    head = sample = b""
+    valid = True
+    with open_bytes(path, packed=packed, limits=limits) as stream:
+        while block := stream.read(_CHUNK):
+            head = head or block[:_HEAD]
+            if not valid:
+                continue  # a packed file is still read to its end, so that it is known to unpack
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                # Where the head is plain ASCII, the place where UTF-8 fails says more.
+                begin = block.rfind(b"\n", 0, max(0, error.start - 2**14)) + 1
+                around = block[begin : error.start + 2**15]
+                valid, sample = False, head if not head.isascii() else around
+    return head, sample or head, valid
+
+
+def _refuse_untextual(text: str) -> None:
+    start = text.lstrip("\ufeff \t\r\n")
+    if _HTML.match(start):
+        raise InvalidFileError(f"The file is HTML (a web page), not a table. Open it in Excel or a browser. {_SAVE_AS}")
+    if start.startswith("<?xml"):
+        raise InvalidFileError(f"The file is XML, not a table. {_SAVE_AS}")
+    controls = sum((char < " " and char not in "\t\r\n") or char == "\ufffd" for char in text[:4096])
+    if controls > 0.1 * len(text[:4096]):
+        raise InvalidFileError(f"The file is not a text file (it holds binary data). {_SAVE_AS}")
+
+
+def _json_format(start: str) -> FileFormat | None:
+    """``jsonl`` if most of the first lines are values of their own, ``json`` for an array of objects."""
+    lines = [line for line in start.splitlines()[:20] if line.strip()]
+    objects = sum(_is_object(line) for line in lines)
+    if objects * 2 > len(lines) or (objects and start.startswith("{")):
+        return "jsonl"
+    if re.match(r"\[\s*[\{\]]", start):
+        return "json"
+    if re.match(r'\{\s*("|\})', start) and not re.match(r'\{[^"\n]*\}', start):
+        raise InvalidFileError(
+            "The file is one JSON object, not rows. Write one object a line (JSON Lines), or an array of objects."
+        )
+    return None
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,235 @@
+"""Export: every row with its labels and where they come from, as Excel, CSV or JSON Lines, made in the background."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+from django.utils.text import slugify
+from django.utils.translation import gettext as _
+
+from annotation import jobs
+from annotation.errors import AnnotationError, NotReadyError
+from annotation.files.excel_writer import MAX_ROWS, Cell, ExcelRow, ExcelWriter
+from annotation.files.writers import result_columns, write_csv_rows, write_json_rows
+from annotation.models import Flag, Project, Sample, Source, Stage
+from annotation.pipeline.provenance import provenance_lines, quality_lines
+from mlcore.errors import StoppedError
+
+Format = Literal["xlsx", "csv", "jsonl"]
+OnProgress = Callable[[int], None]
+
+READ_ROWS = 2_000
+TELL_ROWS = 500
+# Words in the file, the same in every language of the pages, so that a file can be read by a program.
+SOURCE_WORDS = {Source.NONE: "", Source.LLM: "LLM", Source.SLM: "SLM", Source.PERSON: "person"}
+FLAG_WORDS = {Flag.NONE: "", Flag.RIGHT: "likely right", Flag.WRONG: "likely wrong", Flag.INCONSISTENT: "inconsistent"}
+
+
+# --- As a job -----------------------------------------------------------------------------------------------------
+
+
+def start_export(project: Project, *, user: User | None, format: Format) -> Stage:
+    """Queue an export; one that waits or runs already in this format is returned instead of a second.
+
+    Raises:
+        NotReadyError: the project has no rows.
+        AnnotationError: there is no such format.
+    """
+    if format not in WRITERS:
+        raise AnnotationError(
+            _("There is no export format “%(name)s”. Choose one of: %(all)s.") % {"name": format, "all": ", ".join(WRITERS)}
+        )
+    rows = project.samples.count()
+    if not rows:
+        raise NotReadyError(_("The project has no rows to export yet. Upload a file first."))
+    with transaction.atomic():
+        running = project.stages.active().filter(kind=Stage.Kind.EXPORT, detail__format=format).first()
+        if running is not None:
+            return running
+        stage = Stage.objects.create(
+            project=project, kind=Stage.Kind.EXPORT, total=rows, requested_by=user, detail={"format": format}
+        )
+        jobs.submit(stage)
+    return stage
+
+
+def run_export(claim: jobs.Claim, *, on_progress: OnProgress | None = None) -> None:
+    """Write the file under a passing name, and give it its own name when it is whole and on the disk.
+
+    An attempt that is killed leaves a part that the next one removes; nobody is ever offered half a file.
+
+    Raises:
+        StoppedError: a person asked to pause or cancel; resuming begins anew.
+    """
+    stage = claim.stage
+    name = f"{stage.run_id}.{stage.detail['format']}"
+    target = _export_folder() / name
+    for part in target.parent.glob(f"{stage.run_id}*.part"):
+        part.unlink(missing_ok=True)
+    part = target.with_name(f"{stage.run_id}.{claim.attempt}.part")
+    claim.report(phase="writing", done=0, force=True)
+
+    def tell(done: int) -> None:
+        claim.report(done=done)
+        if claim.should_stop():
+            raise StoppedError(_("Stopped on request."))
+        if on_progress:
+            on_progress(done)
+
+    try:
+        rows = WRITERS[stage.detail["format"]](stage.project, part, on_progress=tell)
+        _sync(part)
+        with transaction.atomic():
+            claim.fence()
+            part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    claim.report(
+        phase="", done=rows, total=rows, force=True,
+        detail={
+            "stored": name, "rows": rows, "size": target.stat().st_size, "file": _shown_name(stage),
+            "sheets": -(-rows // MAX_ROWS) if target.suffix == ".xlsx" else 1,
+        },
+    )
+
+
+def export_path(stage: Stage) -> Path:
+    """Where the finished file lies.
+
+    Raises:
+        NotReadyError: it is not finished, or was removed after some days.
+    """
+    if stage.kind != Stage.Kind.EXPORT or stage.status != Stage.Status.DONE:
+        raise NotReadyError(_("This export is not finished yet."))
+    path = _export_folder() / str(stage.detail.get("stored", ""))
+    if not path.is_file():
+        raise NotReadyError(
+            _("This export was removed; files are kept for %(days)d days. Make a new one.") % {"days": settings.EXPORT_DAYS}
+        )
+    return path
+
+
+def remove_old_exports() -> int:
+    """Remove the files that are older than ``settings.EXPORT_DAYS``, and parts that no attempt finished."""
+    removed = 0
+    oldest = time.time() - settings.EXPORT_DAYS * 86_400
+    for path in _export_folder().iterdir():
+        with suppress(FileNotFoundError):  # another process sweeps as well
+            if path.is_file() and path.stat().st_mtime < oldest:
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def _export_folder() -> Path:
+    folder: Path = settings.EXPORT_DIR
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _shown_name(stage: Stage) -> str:
+    name = slugify(stage.project.name, allow_unicode=True)[:60] or "corpus"
+    return f"{name}-{timezone.localtime():%Y-%m-%d-%H%M}.{stage.detail['format']}"
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+# --- The files ----------------------------------------------------------------------------------------------------
+
+
+def write_excel(project: Project, path: Path, *, on_progress: OnProgress | None = None) -> int:
+    """Write the rows, a sheet with counts and measured accuracy, and one that says how all of it was made.
+
+    Likely wrong rows are coloured as on the pages. No cell is a formula; a text that Excel can't hold is cut with a mark.
+
+    Returns:
+        The number of rows.
+    """
+    uploaded = len(project.columns)
+    flag = uploaded + 7
+    with ExcelWriter(path) as book:
+        rows = (
+            ExcelRow(cells, cells[flag] == FLAG_WORDS[Flag.WRONG] and cells[uploaded + 1] != SOURCE_WORDS[Source.PERSON])
+            for cells in export_rows(project, on_progress)
+        )
+        count = book.write_rows("Rows", export_header(project), rows)
+        book.write_lines("Quality", quality_lines(project))
+        book.write_lines("How it was made", provenance_lines(project, cut=book.cut))
+    return count
+
+
+def write_csv(project: Project, path: Path, *, on_progress: OnProgress | None = None) -> int:
+    """Write all rows as CSV (UTF-8 with a mark, so that Excel knows). Returns the number of rows.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it; importing the file takes it off again.
+    """
+    with _new_file(path, "utf-8-sig") as file:
+        return write_csv_rows(file, export_header(project), export_rows(project, on_progress))
+
+
+def write_jsonl(project: Project, path: Path, *, on_progress: OnProgress | None = None) -> int:
+    """Write all rows as JSON Lines, one object a row, texts exactly as they are. Returns the number of rows."""
+    with _new_file(path, "utf-8") as file:
+        return write_json_rows(file, export_header(project), export_rows(project, on_progress))
+
+
+WRITERS: dict[str, Callable[..., int]] = {"xlsx": write_excel, "csv": write_csv, "jsonl": write_jsonl}
+
+
+def _new_file(path: Path, encoding: str) -> IO[str]:
+    return path.open("w", encoding=encoding, newline="")
+
+
+def export_header(project: Project) -> list[str]:
+    """The uploaded columns, then CORAL's."""
+    return [*project.columns, *result_columns(project.columns)]
+
+
+def export_rows(project: Project, on_progress: OnProgress | None = None) -> Iterator[list[Cell]]:
+    """All rows in their order, read in pages so that neither memory nor a lock grows with the corpus."""
+    names = dict(project.labels.values_list("pk", "name"))
+    last, done = -1, 0
+    while page := _page_after(project, last):
+        for _position, *values in page:
+            yield _cells(values, names)
+            done += 1
+            if on_progress and done % TELL_ROWS == 0:
+                on_progress(done)
+        last = page[-1][0]
+    if on_progress:
+        on_progress(done)
+
+
+def _page_after(project: Project, position: int) -> Sequence[tuple[Any, ...]]:
+    rows = Sample.objects.filter(project=project, position__gt=position).order_by("position")
+    return list(
+        rows.values_list(
+            "position", "fields", "label_id", "source", "llm_label_id", "slm_label_id", "confidence", "clean_prob", "risk",
+            "flag", "corrected_by__username", "corrected_at", "round",
+        )[:READ_ROWS]
+    )
+
+
+def _cells(values: Sequence[Any], names: dict[int, str]) -> list[Cell]:
+    fields, label, source, llm, slm, confidence, clean, risk, flag, person, when, number = values
+    return [
+        *fields, names.get(label, ""), SOURCE_WORDS[source], names.get(llm, ""), names.get(slm, ""),
+        _rounded(confidence), _rounded(clean), _rounded(risk), FLAG_WORDS[flag], person or "",
+        when.isoformat(timespec="seconds") if when else "", number,
+    ]
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 6)

@@ -1,0 +1,125 @@
+"""What an exported workbook tells of itself: how good its labels are, as far as is known, and how they were made."""
+
+from __future__ import annotations
+
+import platform
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, F, Q
+from django.utils import timezone
+
+from annotation.files.excel_writer import Cell
+from annotation.models import Iteration, Project, Source
+
+Lines = Iterator[list[Cell]]
+
+_PACKAGES = ("django", "numpy", "scikit-learn", "torch", "transformers", "huggingface-hub")
+_STEPS = (("LLM label", "llm_label"), ("SLM label", "slm_label"), ("final label", "label"))
+
+
+def quality_lines(project: Project) -> Lines:
+    """Rows, rows per class and source, and the accuracy of each step against reference labels where there are some."""
+    rows = project.samples.order_by()
+    yield ["Rows"]
+    yield ["rows", rows.count()]
+    yield ["labelled", rows.filter(label__isnull=False).count()]
+    yield ["without a label", rows.filter(label__isnull=True).count()]
+    yield ["corrected by people", rows.filter(source=Source.PERSON).count()]
+    yield []
+    yield from _class_lines(project)
+    yield []
+    yield from _accuracy_lines(project)
+
+
+def _class_lines(project: Project) -> Lines:
+    counted = project.samples.order_by().values_list("label", "source").annotate(Count("pk"))
+    found = {(label, source): count for label, source, count in counted}
+    yield ["Rows per class, by who decided"]
+    yield ["class", "LLM", "SLM", "person", "all"]
+    for label_id, name in [*project.labels.values_list("pk", "name"), (None, "(no label)")]:
+        per_source = [found.get((label_id, source), 0) for source in (Source.LLM, Source.SLM, Source.PERSON)]
+        everything = sum(count for (label, _source), count in found.items() if label == label_id)
+        if label_id or everything:
+            yield [name, *per_source, everything]
+
+
+def _accuracy_lines(project: Project) -> Lines:
+    known = project.samples.order_by().filter(reference__isnull=False)
+    total = known.count()
+    yield ["Accuracy against the uploaded reference labels"]
+    if not total:
+        yield ["There are no reference labels, so no accuracy can be told from them."]
+        return
+    yield ["rows with a reference label", total]
+    yield ["step", "labelled", "right", "accuracy"]
+    for name, field in _STEPS:
+        counts = known.aggregate(
+            labelled=Count("pk", filter=Q(**{f"{field}__isnull": False})),
+            right=Count("pk", filter=Q(**{f"{field}_id": F("reference_id")})),
+        )
+        yield [name, counts["labelled"], counts["right"], round(counts["right"] / total, 6)]
+    yield ["A row without a label counts as wrong; rows that people corrected count like any other."]
+
+
+def provenance_lines(project: Project, *, cut: int = 0) -> Lines:
+    """Task, labels, prompt, models, settings, rounds, demonstrations, versions and dates; never a token."""
+    yield ["This file"]
+    yield ["project", project.name]
+    yield ["task", project.task.title]
+    yield ["exported at", timezone.now().isoformat(timespec="seconds")]
+    yield ["files imported", ", ".join(upload.name for upload in project.uploads.order_by("pk") if upload.report.get("finished"))]
+    yield ["columns that the models see", ", ".join(project.content_columns)]
+    yield ["id column", project.id_column or "(none)"]
+    yield ["reference column", project.reference_column or "(none)"]
+    yield ["texts cut at 32,767 characters", cut]
+    yield []
+    yield ["Labels"]
+    for name, description in project.labels.values_list("name", "description"):
+        yield [name, description]
+    for iteration in project.iterations.order_by("number"):
+        yield []
+        yield from _round_lines(iteration)
+    yield []
+    yield ["Versions"]
+    yield ["CORAL", _own_version()]
+    yield ["Python", platform.python_version()]
+    for package in _PACKAGES:
+        yield [package, _version_of(package)]
+
+
+def _round_lines(iteration: Iteration) -> Lines:
+    yield [f"Round {iteration.number}"]
+    yield ["started at", iteration.created_at.isoformat(timespec="seconds")]
+    yield ["started from", "LLM labeling" if iteration.started_from == Iteration.Start.LLM else "SLM filtering"]
+    for stage in iteration.stages.order_by("pk"):
+        yield [f"{stage.kind} stage", stage.status, f"{stage.seconds:.0f} s", f"{stage.tokens_in + stage.tokens_out} tokens"]
+    for block, text in iteration.prompt.items():
+        yield [f"prompt: {block}", text]
+    yield from _setting_lines("LLM", iteration.llm_settings)
+    yield from _setting_lines("SLM", iteration.slm_settings)
+    yield ["seed", iteration.seed]
+    for number, each in enumerate(iteration.demonstrations, start=1):
+        yield [f"demonstration {number}", str(each.get("label", "")), str(each.get("shown", ""))]
+
+
+def _setting_lines(name: str, values: Mapping[str, Any]) -> Lines:
+    for key, value in values.items():
+        # Tokens are no settings; should one ever be put among them, it still does not leave with the file.
+        if "token" not in key and "key" not in key:
+            yield [f"{name}: {key}", value if isinstance(value, int | float | str) else str(value)]
+
+
+def _own_version() -> str:
+    with (settings.BASE_DIR / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"

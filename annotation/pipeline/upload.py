@@ -1,0 +1,195 @@
+"""Take a file in: store it under a random name, recognise it by its content, show what would be imported."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.files.base import File
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError, InvalidFileError
+from annotation.files.delimiters import DELIMITERS
+from annotation.files.encodings import ENCODINGS
+from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Table
+from annotation.files.rows import open_table
+from annotation.files.sniff import detect_structure, recognise
+from annotation.models import Project, Upload
+
+PREVIEW_ROWS = 20
+# For the preview so many rows are looked at; a JSON file's later columns are found by the import itself.
+LOOK_ROWS = 200
+MAX_NAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be imported: the columns, the first rows, how the file is read, and what a person should know."""
+
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+    reading: Reading
+    warnings: list[str]
+
+
+def file_limits() -> Limits:
+    """The limits that the operator set."""
+    file_bytes = settings.UPLOAD_MAX_MB * 2**20
+    return Limits(
+        file_bytes=file_bytes,
+        unpacked_bytes=5 * file_bytes,
+        rows=settings.MAX_ROWS,
+        columns=settings.MAX_COLUMNS,
+        cell_characters=settings.MAX_CELL_CHARACTERS,
+    )
+
+
+def store_upload(project: Project, file: File[bytes], user: User | None) -> Upload:
+    """Store an uploaded file and find out how it is to be read.
+
+    The size is checked while the file streams in; what is refused leaves nothing behind. The name is for show only.
+
+    Raises:
+        InvalidFileError: the file is too large, empty, or nothing that can be read, with a sentence that says what it is.
+        AnnotationError: there is no room to store it.
+    """
+    limits = file_limits()
+    settings.UPLOAD_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stored_name = uuid.uuid4().hex
+    path: Path = settings.UPLOAD_DIR / stored_name
+    try:
+        size, digest = _write(file, path, limits)
+        reading = recognise(path, limits)
+        preview = _look(path, reading, limits)
+        return Upload.objects.create(
+            project=project, name=shown_name(file.name or ""), stored_name=stored_name, size=size, sha256=digest,
+            reading=reading.as_dict(), columns=list(preview.columns), preview=preview.rows, created_by=user,
+        )
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def read_preview(
+    upload: Upload, *, encoding: str | None = None, delimiter: str | None = None, sheet: str | None = None
+) -> Preview:
+    """What the file looks like, read as detected or as the person chooses here; a choice is kept for the import.
+
+    Raises:
+        InvalidFileError: it can't be read so, or the choice is none that there is.
+    """
+    path, limits = path_of(upload), file_limits()
+    before = Reading.from_dict(upload.reading)
+    reading = _chosen(path, before, limits, encoding=encoding, delimiter=delimiter, sheet=sheet)
+    preview = _look(path, reading, limits)
+    if reading != before:
+        upload.reading, upload.columns, upload.preview = reading.as_dict(), list(preview.columns), preview.rows
+        upload.save(update_fields=["reading", "columns", "preview"])
+    return replace(preview, warnings=[*_known_before(upload), *preview.warnings])
+
+
+def delete_upload(upload: Upload) -> None:
+    """Forget an upload and remove its file; rows that were imported from it stay."""
+    path: Path = upload.path
+    with transaction.atomic():
+        upload.delete()
+        transaction.on_commit(lambda: path.unlink(missing_ok=True))
+
+
+def path_of(upload: Upload) -> Path:
+    """Where the file lies.
+
+    Raises:
+        InvalidFileError: it is not there any more.
+    """
+    path: Path = upload.path
+    if not path.exists():
+        raise InvalidFileError(_("The uploaded file “%(name)s” is not there any more. Upload it anew.") % {"name": upload.name})
+    return path
+
+
+def shown_name(name: str) -> str:
+    """A file name that is safe to show: no folder, no control or direction character."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(char for char in last if char.isprintable()).strip()[-MAX_NAME:] or "file"
+
+
+def _write(file: File[bytes], path: Path, limits: Limits) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("xb") as target:
+            for block in file.chunks(2**20):
+                size += len(block)
+                if size > limits.file_bytes:
+                    raise InvalidFileError(
+                        _("The file is larger than %(most)d MB, which is the most allowed (CORAL_UPLOAD_MAX_MB).")
+                        % {"most": limits.file_bytes // 2**20}
+                    )
+                digest.update(block)
+                target.write(block)
+    except OSError as error:
+        raise AnnotationError(
+            _("The file could not be stored: %(why)s. Make room in the data folder, then upload it again.")
+            % {"why": error.strerror}
+        ) from error
+    return size, digest.hexdigest()
+
+
+def _chosen(
+    path: Path, reading: Reading, limits: Limits, *, encoding: str | None, delimiter: str | None, sheet: str | None
+) -> Reading:
+    if sheet is not None and reading.format == "xlsx":
+        _check_choice(sheet, [each.name for each in reading.sheets], _("sheet"))
+        return replace(reading, sheet=sheet)
+    if encoding is not None and reading.format != "xlsx":
+        _check_choice(encoding, list(ENCODINGS), _("encoding"))
+        reading = detect_structure(path, replace(reading, encoding=encoding, sure=True), limits)
+    if delimiter is not None and reading.format == "csv":
+        _check_choice(delimiter, list(DELIMITERS), _("delimiter"))
+        reading = replace(reading, delimiter=delimiter, quote='"')
+    return reading
+
+
+def _check_choice(chosen: str, allowed: list[str], what: str) -> None:
+    if chosen not in allowed:
+        raise InvalidFileError(
+            _("There is no %(what)s “%(chosen)s” here. Choose one of: %(allowed)s.")
+            % {"what": what, "chosen": chosen, "allowed": ", ".join(map(repr, allowed))}
+        )
+
+
+def _look(path: Path, reading: Reading, limits: Limits) -> Preview:
+    table = open_table(path, reading, limits, scan_rows=LOOK_ROWS)
+    seen = list(islice(table.rows, LOOK_ROWS))
+    rows = [row.cells for row in seen if isinstance(row, SourceRow)][:PREVIEW_ROWS]
+    if not seen:
+        raise InvalidFileError(_("The file has column names (%(names)s) but no rows.") % {"names": ", ".join(table.columns[:10])})
+    return Preview(table.columns, rows, reading, list(_warnings(table, reading, seen)))
+
+
+def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow]) -> Iterator[str]:
+    if not reading.sure:
+        yield _("The encoding %(name)s is a guess. If letters look wrong below, choose another.") % {
+            "name": ENCODINGS[reading.encoding]
+        }
+    if reading.guarded:
+        yield _("This is CORAL's own export: the apostrophes that keep texts from becoming formulas are taken off.")
+    if any(sheet.hidden and sheet.name == reading.sheet for sheet in reading.sheets):
+        yield _("The chosen sheet is hidden in Excel.")
+    for what, times in table.notes.counts.items():
+        yield f"{what}: {times:,}"
+    for row in [row for row in seen if isinstance(row, RejectedRow)][:5]:
+        yield _("Line %(line)d would be rejected: %(reason)s.") % {"line": row.line, "reason": row.reason}
+
+
+def _known_before(upload: Upload) -> Iterator[str]:
+    twins = Upload.objects.filter(project=upload.project_id, sha256=upload.sha256, pk__lt=upload.pk)
+    if any(twin.report.get("imported") for twin in twins):
+        yield _("The same file was imported into this project before.")
