@@ -13,13 +13,11 @@ from annotation.jobs import work_on
 
 @dramatiq.actor(queue_name="llm", max_retries=0)  # type: ignore[untyped-decorator]
 def label_corpus(stage_id: int) -> None:
-    from annotation.pipeline import iterate, label
+    from annotation.pipeline import label
 
     with work_on(stage_id) as claim:
         if claim:
             label.run_labeling(claim)
-    if claim and claim.stage.iteration and label.follow_with_filtering(claim.stage):
-        iterate.start_filtering(claim.stage.iteration, user=claim.stage.requested_by)
 
 
 @dramatiq.actor(queue_name="slm", max_retries=0)  # type: ignore[untyped-decorator]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection
@@ -31,11 +31,13 @@ class Claim:
     Attributes:
         stage: the row as it was taken up, with what was reported since.
         attempt: the fencing number; writes count only while the row still carries it.
+        on_done: called in the transaction that sets the stage to done, so that what follows it can't be lost.
     """
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.attempt = stage.attempt
+        self.on_done: Callable[[], object] | None = None
         self._began = time.monotonic()
         self._lost = threading.Event()
         self._wished = False
@@ -62,8 +64,13 @@ class Claim:
             detail: merged into the stage's ``detail``.
         """
         told = {
-            "done": done, "total": total, "epoch": epoch, "epochs": epochs, "phase": phase,
-            "tokens_in": tokens_in, "tokens_out": tokens_out,
+            "done": done,
+            "total": total,
+            "epoch": epoch,
+            "epochs": epochs,
+            "phase": phase,
+            "tokens_in": tokens_in,
+            "tokens_out": tokens_out,
             "detail": None if detail is None else {**self.stage.detail, **detail},
         }
         for name, value in told.items():
@@ -83,7 +90,9 @@ class Claim:
             raise RuntimeError("Claim.fence() guards nothing outside transaction.atomic(); call it inside.")
         if self.owned().select_for_update().values_list("pk").first() is None:
             self.lose()
-            raise LeaseLostError(_("This worker was silent for too long, and the stage was given to another one."))
+            raise LeaseLostError(
+                _("This worker was silent for too long, and the stage was given to another one.")
+            )
 
     def should_stop(self) -> bool:
         """Whether to stop after the current batch: a person wished it, the lease is lost, or the worker is going.

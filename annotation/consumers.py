@@ -62,7 +62,9 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             await self._follow()
         except Exception:
-            logger.exception("Progress of stage %d can't be pushed; the page will connect again.", self._stage_id)
+            logger.exception(
+                "Progress of stage %d can't be pushed; the page will connect again.", self._stage_id
+            )
             await self.close(INTERNAL_ERROR)
 
     async def _follow(self) -> None:

@@ -92,7 +92,9 @@ def _wish(stage: Stage, wish: Stage.Wish) -> None:
         row = Stage.objects.select_for_update().get(pk=stage.pk)
         if row.status == Stage.Status.RUNNING and row.lease_until and row.lease_until > timezone.now():
             row.wish = row.wish if row.wish == Stage.Wish.CANCEL else wish
-        elif row.status in (Stage.Status.QUEUED, Stage.Status.RUNNING) or (row.is_active and wish == Stage.Wish.CANCEL):
+        elif row.status in (Stage.Status.QUEUED, Stage.Status.RUNNING) or (
+            row.is_active and wish == Stage.Wish.CANCEL
+        ):
             _settle(row, _SETTLED[wish])  # nobody is at work on it
         row.save()
     _changed(stage)
@@ -141,7 +143,7 @@ def work_on(stage_id: int) -> Iterator[Claim | None]:
                 _stop(claim)  # Ctrl-C in a command that does the work itself
                 raise
             else:
-                _end(claim, Stage.Status.DONE)
+                _finish(claim)
     finally:
         run_id.reset(token)
 
@@ -150,8 +152,14 @@ def _take_up(stage_id: int) -> Claim | None:
     now = timezone.now()
     with transaction.atomic():
         taken = Stage.objects.filter(pk=stage_id, status=Stage.Status.QUEUED).update(
-            status=Stage.Status.RUNNING, wish=Stage.Wish.NONE, attempt=F("attempt") + 1, lease_until=_lease_end(now),
-            started_at=now, finished_at=None, updated_at=now, error="",
+            status=Stage.Status.RUNNING,
+            wish=Stage.Wish.NONE,
+            attempt=F("attempt") + 1,
+            lease_until=_lease_end(now),
+            started_at=now,
+            finished_at=None,
+            updated_at=now,
+            error="",
         )
         if not taken:
             return None
@@ -167,7 +175,9 @@ def _lease_end(now: datetime) -> datetime:
 @contextmanager
 def _heartbeat(claim: Claim) -> Iterator[None]:
     over = threading.Event()
-    thread = threading.Thread(target=_beat, args=(claim, over), name=f"heartbeat-{claim.stage.pk}", daemon=True)
+    thread = threading.Thread(
+        target=_beat, args=(claim, over), name=f"heartbeat-{claim.stage.pk}", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -202,12 +212,30 @@ def _stop(claim: Claim) -> None:
             submit(row)
 
 
-def _end(claim: Claim, status: str, *, error: str = "") -> None:
+def _finish(claim: Claim) -> None:
+    """Set the stage to done and make what follows it in one transaction: a crash between the two loses neither."""
+    with transaction.atomic():
+        if not _end(claim, Stage.Status.DONE) or claim.on_done is None:
+            return
+        try:
+            with transaction.atomic():
+                claim.on_done()
+        except AnnotationError as error:
+            logger.warning("Done, but the next stage could not be started: %s", error)
+
+
+def _end(claim: Claim, status: str, *, error: str = "") -> bool:
     now = timezone.now()
     ended = status not in (Stage.Status.QUEUED, Stage.Status.PAUSED)
     written = claim.owned().update(
-        **claim.unwritten(), status=status, wish=Stage.Wish.NONE, error=error, lease_until=None, updated_at=now,
-        finished_at=now if ended else None, queued_at=now if status == Stage.Status.QUEUED else F("queued_at"),
+        **claim.unwritten(),
+        status=status,
+        wish=Stage.Wish.NONE,
+        error=error,
+        lease_until=None,
+        updated_at=now,
+        finished_at=now if ended else None,
+        queued_at=now if status == Stage.Status.QUEUED else F("queued_at"),
         seconds=F("seconds") + claim.seconds(),
     )
     if written:
@@ -215,6 +243,7 @@ def _end(claim: Claim, status: str, *, error: str = "") -> None:
         nudge(claim.stage)
     else:
         logger.warning("The lease was lost before the end; another attempt owns the stage.")
+    return bool(written)
 
 
 def _unexpected(stage: Stage) -> str:

@@ -72,4 +72,6 @@ def _log_failure(stage_id: int, sent: Future[None]) -> None:
 
 
 def _log(stage_id: int, error: BaseException) -> None:
-    logger.warning("Pages could not be told that stage %d changed: %s", stage_id, error or type(error).__name__)
+    logger.warning(
+        "Pages could not be told that stage %d changed: %s", stage_id, error or type(error).__name__
+    )

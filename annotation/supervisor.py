@@ -101,7 +101,9 @@ class Supervisor:
     def stop(self) -> None:
         """End the services, the foundations last; what does not end in its time is killed, with all its children."""
         for foundation in (False, True):
-            children = [child for child in self._children if child.service.foundation == foundation and child.process]
+            children = [
+                child for child in self._children if child.service.foundation == foundation and child.process
+            ]
             for child in children:
                 assert child.process is not None
                 child.process.terminate()
@@ -151,7 +153,9 @@ class Supervisor:
             if process and process.poll() is not None:
                 _kill_session(process.pid)  # its own children go with it
                 child.delay = FIRST_DELAY if now - child.started > HEALTHY_SECONDS else child.delay
-                self.say(f"{child.service.name} {_how_it_ended(process.returncode)}; it starts again in {child.delay:g} s.")
+                self.say(
+                    f"{child.service.name} {_how_it_ended(process.returncode)}; it starts again in {child.delay:g} s."
+                )
                 child.process, child.due = None, now + child.delay
                 child.delay = min(child.delay * 2, LONGEST_DELAY)
             if child.process is None and now >= child.due:

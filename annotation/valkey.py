@@ -29,7 +29,9 @@ def find_server() -> str:
     if named := os.environ.get("VALKEY_SERVER"):
         if found := shutil.which(named):
             return found
-        raise NotReadyError(f"VALKEY_SERVER is {named!r}, which is no program. Name a Valkey or Redis server, or unset it.")
+        raise NotReadyError(
+            f"VALKEY_SERVER is {named!r}, which is no program. Name a Valkey or Redis server, or unset it."
+        )
     found = _packaged_server() or shutil.which("valkey-server") or shutil.which("redis-server")
     if found:
         return found
@@ -77,5 +79,7 @@ def stop_orphan() -> None:
     deadline = time.monotonic() + ORPHAN_SECONDS
     while broker_answers():
         if time.monotonic() > deadline:
-            raise NotReadyError(f"The private broker at {settings.REDIS_URL} does not stop. End its process, then start again.")
+            raise NotReadyError(
+                f"The private broker at {settings.REDIS_URL} does not stop. End its process, then start again."
+            )
         time.sleep(0.1)

@@ -24,13 +24,19 @@ def healthz(request: HttpRequest) -> JsonResponse:
     except DatabaseError:
         logger.exception("The database does not answer.")
         return JsonResponse({"status": "down", "database": "unreachable"}, status=503)
-    seen = {queue: broker.worker_seen(queue) for queue in sorted({queue for queue, _actor in jobs.QUEUES.values()})}
+    seen = {
+        queue: broker.worker_seen(queue)
+        for queue in sorted({queue for queue, _actor in jobs.QUEUES.values()})
+    }
     return JsonResponse(
         {
             "status": "ok" if all(seen.values()) else "degraded",
             "database": "ok",
             "broker": "unreachable" if None in seen.values() else "ok",
-            "workers": {queue: "unknown" if found is None else "ok" if found else "missing" for queue, found in seen.items()},
+            "workers": {
+                queue: "unknown" if found is None else "ok" if found else "missing"
+                for queue, found in seen.items()
+            },
             "overdue_stages": overdue,
         }
     )

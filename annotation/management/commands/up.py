@@ -44,7 +44,9 @@ class Command(BaseCommand):
             "its data folder; migrations are left to the machine with the web server.",
         )
 
-        parser.add_argument("--demo", action="store_true", help="Also load the sample projects and run two rounds.")
+        parser.add_argument(
+            "--demo", action="store_true", help="Also load the sample projects and run two rounds."
+        )
 
     def handle(self, *args: Any, no_web: bool, demo: bool, **options: Any) -> None:
         supervisor = Supervisor(sys.stdout)
@@ -85,7 +87,9 @@ def _start_broker(supervisor: Supervisor) -> None:
         supervisor.say("Waiting for the server that REDIS_URL names.")
     if not supervisor.wait_until(broker_answers, seconds=BROKER_SECONDS) and not supervisor.stopping:
         named = "that REDIS_URL names" if settings.REDIS_URL_GIVEN else "started here"
-        raise NotReadyError(f"The broker {named} does not answer within {BROKER_SECONDS:.0f} s. Its log is above, if it is ours.")
+        raise NotReadyError(
+            f"The broker {named} does not answer within {BROKER_SECONDS:.0f} s. Its log is above, if it is ours."
+        )
 
 
 def _prepare_site(supervisor: Supervisor) -> None:
@@ -96,7 +100,9 @@ def _prepare_site(supervisor: Supervisor) -> None:
     connections.close_all()
     supervisor.say(f"CORAL is at http://{settings.BIND}/")
     if password:
-        supervisor.say(f"First login: admin, password {password} (shown only now; `manage.py changepassword admin` sets a new one)")
+        supervisor.say(
+            f"First login: admin, password {password} (shown only now; `manage.py changepassword admin` sets a new one)"
+        )
 
 
 def _prepare_machine(supervisor: Supervisor) -> None:
@@ -119,7 +125,9 @@ def _check_address() -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise NotReadyError(f"Can't serve at {settings.BIND}: {error.strerror}. Set CORAL_BIND to a free address.") from error
+            raise NotReadyError(
+                f"Can't serve at {settings.BIND}: {error.strerror}. Set CORAL_BIND to a free address."
+            ) from error
 
 
 def make_first_admin() -> str | None:
@@ -127,7 +135,9 @@ def make_first_admin() -> str | None:
     if any(user.has_usable_password() for user in User.objects.only("password").iterator()):
         return None
     password = secrets.token_urlsafe(12)
-    admin, _made = User.objects.get_or_create(username="admin", defaults={"is_staff": True, "is_superuser": True})
+    admin, _made = User.objects.get_or_create(
+        username="admin", defaults={"is_staff": True, "is_superuser": True}
+    )
     admin.set_password(password)
     admin.save()
     return password
@@ -139,6 +149,8 @@ def _start_services(supervisor: Supervisor, *, web: bool, demo: bool) -> None:
         supervisor.start(Service("web", [*command, "web"]))
     llm = [*command, "worker", "--queues", "llm,files", "--threads", str(LLM_THREADS)]
     supervisor.start(Service("llm", llm, grace=WORKER_GRACE))
-    supervisor.start(Service("slm", [*command, "worker", "--queues", "slm", "--threads", "1"], grace=WORKER_GRACE))
+    supervisor.start(
+        Service("slm", [*command, "worker", "--queues", "slm", "--threads", "1"], grace=WORKER_GRACE)
+    )
     if demo:
         supervisor.start(Service("demo", [*command, "demo", "--with-workers"], once=True))

@@ -40,5 +40,7 @@ def bind_address(bind: str) -> tuple[str, int]:
     """
     host, _colon, port = bind.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise CommandError(f"CORAL_BIND is {bind!r}; it must be host:port, such as 127.0.0.1:8000 or [::]:8000.")
+        raise CommandError(
+            f"CORAL_BIND is {bind!r}; it must be host:port, such as 127.0.0.1:8000 or [::]:8000."
+        )
     return host.strip("[]"), int(port)

@@ -32,7 +32,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         known = ",".join(sorted({queue for queue, _actor in jobs.QUEUES.values()}))
         parser.add_argument("--queues", default=known, help=f"Comma-separated names; default: {known}.")
-        parser.add_argument("--threads", type=int, default=1, help="Stages at work at the same time; default: 1.")
+        parser.add_argument(
+            "--threads", type=int, default=1, help="Stages at work at the same time; default: 1."
+        )
 
     def handle(self, *args: Any, queues: str, threads: int, **options: Any) -> None:
         from annotation import actors  # noqa: F401 (declares the queues)
@@ -59,7 +61,9 @@ def _queue_names(queues: str) -> set[str]:
     names = {name.strip() for name in queues.split(",") if name.strip()}
     known = {queue for queue, _actor in jobs.QUEUES.values()}
     if not names or names - known:
-        raise CommandError(f"--queues is {queues!r}; allowed are {', '.join(sorted(known))}, separated by commas.")
+        raise CommandError(
+            f"--queues is {queues!r}; allowed are {', '.join(sorted(known))}, separated by commas."
+        )
     return names
 
 

@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+import dramatiq
+import pytest
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection, transaction
+from django.utils import timezone
+
+from annotation import jobs
+from annotation.claim import shutting_down
+from annotation.current_run import run_id
+from annotation.errors import BusyError, InvalidFileError, LeaseLostError
+from annotation.models import Project, Stage
+from mlcore.errors import ModelUnavailableError, StoppedError
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    project = Project.objects.create(name="Letters", owner=User.objects.create_user("olga"))
+    return Stage.objects.create(project=project, kind=Stage.Kind.LLM, total=10)
+
+
+@pytest.fixture(autouse=True)
+def _empty_queues() -> Iterator[None]:
+    yield
+    dramatiq.get_broker().flush_all()
+
+
+@pytest.fixture
+def _quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.LEASE_SECONDS = 0.3
+    monkeypatch.setattr("annotation.claim.LOOK_SECONDS", 0.0)
+
+
+def let_lease_run_out(stage: Stage) -> None:
+    Stage.objects.filter(pk=stage.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def fresh(stage: Stage) -> Stage:
+    return Stage.objects.get(pk=stage.pk)
+
+
+def messages_for(stage: Stage) -> int:
+    return sum(
+        queue.qsize()
+        for name, queue in dramatiq.get_broker().queues.items()
+        if name == jobs.QUEUES[Stage.Kind(stage.kind)][0]
+    )
+
+
+def stop(error: BaseException | None = None) -> None:
+    raise error or StoppedError("stopped")
+
+
+# --- Taking up and ending -----------------------------------------------------------------------------------------
+
+
+def test_work_that_ends_well_is_done_and_what_was_reported_last_is_stored(stage: Stage) -> None:
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        assert fresh(stage).status == Stage.Status.RUNNING
+        claim.report(done=3, phase="labeling", detail={"a": 1}, force=True)
+        claim.report(done=10, detail={"b": 2}, tokens_in=70)
+    after = fresh(stage)
+    assert (after.status, after.done, after.phase, after.tokens_in) == (Stage.Status.DONE, 10, "labeling", 70)
+    assert after.detail == {"a": 1, "b": 2}
+    assert after.lease_until is None
+    assert after.finished_at is not None
+    assert after.seconds > 0
+
+
+def test_the_row_is_not_written_for_every_report(stage: Stage, django_assert_num_queries: Any) -> None:
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        claim.report(done=0, force=True)
+        with django_assert_num_queries(0):
+            for done in range(1, 10):
+                claim.report(done=done)
+
+
+def test_five_messages_at_once_make_one_run(stage: Stage) -> None:
+    barrier, claims = threading.Barrier(5), []
+
+    def take() -> None:
+        barrier.wait()
+        with jobs.work_on(stage.pk) as claim:
+            if claim:
+                claims.append(claim.attempt)
+                time.sleep(0.2)
+        connection.close()
+
+    threads = [threading.Thread(target=take) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert claims == [1]
+    assert fresh(stage).status == Stage.Status.DONE
+
+
+@pytest.mark.parametrize(
+    "status", [Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED, Stage.Status.DONE]
+)
+def test_a_stage_that_is_not_queued_is_left_alone(stage: Stage, status: str) -> None:
+    Stage.objects.filter(pk=stage.pk).update(status=status)
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is None
+    assert fresh(stage).status == status
+
+
+def test_a_stage_that_was_deleted_is_nothing_to_do() -> None:
+    with jobs.work_on(404) as claim:
+        assert claim is None
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidFileError("Row 3 is broken. Mend it."), ModelUnavailableError("No such model.")]
+)
+def test_an_error_with_a_sentence_fails_the_stage_with_that_sentence(stage: Stage, error: Exception) -> None:
+    with jobs.work_on(stage.pk):
+        stop(error)
+    assert (fresh(stage).status, fresh(stage).error) == (Stage.Status.FAILED, str(error))
+
+
+def test_an_unexpected_error_is_told_in_general_and_its_traceback_stays_in_the_log(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    with jobs.work_on(stage.pk):
+        stop(ZeroDivisionError("secret internals"))
+    after = fresh(stage)
+    assert after.status == Stage.Status.FAILED
+    assert "secret" not in after.error
+    assert str(stage.run_id)[:8] in after.error
+    assert "ZeroDivisionError: secret internals" in caplog.text
+
+
+def test_an_error_of_the_database_has_the_stage_tried_again(stage: Stage) -> None:
+    with jobs.work_on(stage.pk):
+        stop(OperationalError("database is locked"))
+    assert fresh(stage).status == Stage.Status.RUNNING
+    let_lease_run_out(stage)
+    assert jobs.sweep() == 1
+    assert fresh(stage).status == Stage.Status.QUEUED
+
+
+def test_log_records_carry_the_run_only_while_it_is_at_work(stage: Stage) -> None:
+    with jobs.work_on(stage.pk):
+        assert run_id.get() == str(stage.run_id)
+    assert run_id.get() == ""
+
+
+def test_what_follows_is_made_together_with_the_end(stage: Stage) -> None:
+    def make_next() -> None:
+        assert connection.in_atomic_block
+        Stage.objects.create(project=stage.project, kind=Stage.Kind.SLM)
+
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        claim.on_done = make_next
+    assert set(Stage.objects.values_list("kind", "status")) == {("llm", "done"), ("slm", "queued")}
+
+
+# --- Wishes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_stop", "status"),
+    [(jobs.request_pause, Stage.Status.PAUSED), (jobs.request_cancel, Stage.Status.CANCELLED)],
+)
+@pytest.mark.usefixtures("_quick")
+def test_a_running_stage_stops_as_it_was_wished(stage: Stage, request_stop: Any, status: str) -> None:
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        assert not claim.should_stop()
+        request_stop(stage)
+        assert fresh(stage).status == Stage.Status.RUNNING, "the worker ends it, after its batch"
+        assert claim.should_stop()
+        stop()
+    assert (fresh(stage).status, fresh(stage).wish, fresh(stage).error) == (status, "", "")
+
+
+@pytest.mark.parametrize(
+    ("request_stop", "status"),
+    [(jobs.request_pause, Stage.Status.PAUSED), (jobs.request_cancel, Stage.Status.CANCELLED)],
+)
+def test_a_waiting_stage_stops_at_once(stage: Stage, request_stop: Any, status: str) -> None:
+    request_stop(stage)
+    assert stage.status == status
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is None
+
+
+@pytest.mark.parametrize(
+    ("request_stop", "status"),
+    [(jobs.request_pause, Stage.Status.PAUSED), (jobs.request_cancel, Stage.Status.CANCELLED)],
+)
+def test_a_stage_whose_worker_is_dead_stops_at_once_and_its_late_worker_is_fenced_out(
+    stage: Stage, request_stop: Any, status: str
+) -> None:
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        let_lease_run_out(stage)
+        request_stop(stage)
+        assert fresh(stage).status == status
+        with pytest.raises(LeaseLostError), transaction.atomic():
+            claim.fence()
+    assert fresh(stage).status == status
+
+
+def test_a_cancel_is_not_softened_to_a_pause(stage: Stage) -> None:
+    with jobs.work_on(stage.pk):
+        jobs.request_cancel(stage)
+        jobs.request_pause(stage)
+        stop()
+    assert fresh(stage).status == Stage.Status.CANCELLED
+
+
+def test_a_paused_stage_can_be_cancelled(stage: Stage) -> None:
+    jobs.request_pause(stage)
+    jobs.request_cancel(stage)
+    assert stage.status == Stage.Status.CANCELLED
+
+
+def test_a_wish_comes_too_late_for_a_stage_that_has_ended(stage: Stage) -> None:
+    with jobs.work_on(stage.pk):
+        pass
+    jobs.request_pause(stage)
+    jobs.request_cancel(stage)
+    assert (stage.status, stage.wish) == (Stage.Status.DONE, "")
+
+
+@pytest.mark.parametrize("status", [Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED])
+def test_a_stopped_stage_can_be_resumed_and_its_deaths_are_forgotten(stage: Stage, status: str) -> None:
+    Stage.objects.filter(pk=stage.pk).update(status=status, crashes=3, error="It died.", done=4)
+    jobs.resume(stage)
+    assert (stage.status, stage.crashes, stage.error, stage.done) == (Stage.Status.QUEUED, 0, "", 4)
+    assert messages_for(stage) == 1
+
+
+def test_a_stage_is_not_resumed_beside_another_one_of_its_project(stage: Stage) -> None:
+    jobs.request_cancel(stage)
+    Stage.objects.create(project=stage.project, kind=Stage.Kind.LLM)
+    with pytest.raises(BusyError, match="Another stage of this project is at work"):
+        jobs.resume(stage)
+    assert fresh(stage).status == Stage.Status.CANCELLED
+
+
+def test_a_pause_that_was_not_seen_yet_can_be_taken_back(stage: Stage) -> None:
+    with jobs.work_on(stage.pk):
+        jobs.request_pause(stage)
+        jobs.resume(stage)
+    assert fresh(stage).status == Stage.Status.DONE
+
+
+# --- Leases, fences, deaths ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_heartbeat_keeps_the_lease_of_work_that_says_nothing(stage: Stage) -> None:
+    with jobs.work_on(stage.pk):
+        time.sleep(0.8)
+        assert jobs.sweep() == 0
+    assert fresh(stage).status == Stage.Status.DONE
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_worker_whose_lease_went_to_another_can_write_nothing(stage: Stage) -> None:
+    with jobs.work_on(stage.pk) as stalled:
+        assert stalled is not None
+        let_lease_run_out(stage)
+        jobs.sweep()
+        with jobs.work_on(stage.pk) as second:
+            assert second is not None
+            second.report(done=7, force=True)
+            stalled.report(done=2, force=True)
+            assert stalled.should_stop()
+            with pytest.raises(LeaseLostError, match="given to another one"), transaction.atomic():
+                stalled.fence()
+            with transaction.atomic():
+                second.fence()
+        assert fresh(stage).done == 7
+    after = fresh(stage)
+    assert (after.status, after.attempt, after.done) == (Stage.Status.DONE, 2, 7)
+
+
+def test_a_fence_outside_a_transaction_is_a_mistake_that_is_told(stage: Stage) -> None:
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        with pytest.raises(RuntimeError, match="inside"):
+            claim.fence()
+
+
+def test_a_stage_is_tried_again_after_a_death_and_failed_after_three(stage: Stage, settings: Any) -> None:
+    for death in (1, 2, 3):
+        jobs._take_up(stage.pk)  # the worker dies: nothing more is heard of it
+        let_lease_run_out(stage)
+        assert jobs.sweep() == 1
+        assert fresh(stage).crashes == death
+    after = fresh(stage)
+    assert after.status == Stage.Status.FAILED
+    assert after.error.startswith("The worker died 3 times in a row")
+    assert jobs.sweep() == 0
+
+
+def test_a_dead_workers_wish_is_carried_out_by_the_sweep(stage: Stage) -> None:
+    jobs._take_up(stage.pk)
+    jobs.request_pause(stage)
+    let_lease_run_out(stage)
+    jobs.sweep()
+    assert fresh(stage).status == Stage.Status.PAUSED
+
+
+def test_many_sweeps_at_once_count_one_death(stage: Stage) -> None:
+    jobs._take_up(stage.pk)
+    let_lease_run_out(stage)
+
+    def sweep() -> None:
+        jobs.sweep()
+        connection.close()
+
+    threads = [threading.Thread(target=sweep) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fresh(stage).crashes == 1
+
+
+def test_a_stage_that_nobody_took_up_is_sent_again_once_in_a_lease_time(stage: Stage, settings: Any) -> None:
+    long_ago = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS + 1)
+    Stage.objects.filter(pk=stage.pk).update(queued_at=long_ago)
+    assert [jobs.sweep(), jobs.sweep()] == [1, 0]
+    assert messages_for(stage) == 1
+    assert fresh(stage).crashes == 0
+
+
+def test_a_worker_that_is_going_hands_its_stage_to_another_without_counting_a_death(stage: Stage) -> None:
+    try:
+        with jobs.work_on(stage.pk) as claim:
+            assert claim is not None
+            shutting_down.set()
+            assert claim.should_stop()
+            stop()
+    finally:
+        shutting_down.clear()
+    assert (fresh(stage).status, fresh(stage).crashes, messages_for(stage)) == (Stage.Status.QUEUED, 0, 1)
+
+
+def test_a_command_that_is_interrupted_hands_its_stage_back(stage: Stage) -> None:
+    with pytest.raises(KeyboardInterrupt), jobs.work_on(stage.pk):
+        stop(KeyboardInterrupt())
+    assert fresh(stage).status == Stage.Status.QUEUED
+
+
+# --- The broker is a hint -----------------------------------------------------------------------------------------
+
+
+def test_a_worker_is_woken_only_when_the_stage_is_committed(stage: Stage) -> None:
+    with transaction.atomic():
+        jobs.submit(stage)
+        assert messages_for(stage) == 0
+    assert messages_for(stage) == 1
+
+
+def test_a_broker_that_is_away_is_no_error(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    import redis
+
+    with patch.object(type(dramatiq.get_broker()), "enqueue", side_effect=redis.ConnectionError("refused")):
+        jobs.submit(stage)
+    assert "waits in the database" in caplog.text
+    assert fresh(stage).status == Stage.Status.QUEUED
+
+
+def test_pages_that_can_not_be_told_cost_the_run_nothing(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(*_: Any) -> None:
+        raise OSError("no broker")
+
+    with patch("channels.layers.InMemoryChannelLayer.group_send", refuse), jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        claim.report(done=5, force=True)
+    assert fresh(stage).status == Stage.Status.DONE
+    assert "could not be told" in caplog.text
