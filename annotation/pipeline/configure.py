@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
-from mlcore.prompts import PromptTemplate, check_template
-from mlcore.tasks import task_named
 
 from annotation.errors import AnnotationError, BusyError
-from annotation.models import Correction, Label, Membership, Project, Role, Sample
+from annotation.models import Correction, Label, Membership, Prediction, Project, Role, Sample
 from mlcore.config import DistillConfig, LlmConfig
+from mlcore.prompts import PromptTemplate, check_template
+from mlcore.tasks import task_named
 
 MAX_LABELS = 50
 PALETTE_SIZE = 10
@@ -131,17 +131,21 @@ def _check_drafts(drafts: Sequence[LabelDraft]) -> None:
 
 def _remove_labels(labels: Sequence[Label]) -> None:
     for label in labels:
-        if (
-            Correction.objects.filter(label=label).exists()
-            or Sample.objects.filter(project=label.project, label=label).exists()
-        ):
+        if _is_used(label):
             raise AnnotationError(
-                _(
-                    "The label “%(name)s” is on rows already, so it can't be removed or renamed. Correct those rows first, or keep it."
-                )
+                _("The label “%(name)s” is on rows already, so it can't be removed or renamed. Keep it.")
                 % {"name": label.name}
             )
         label.delete()
+
+
+def _is_used(label: Label) -> bool:
+    """Whether a person or a model has ever given it to a row."""
+    return (
+        Correction.objects.filter(label=label).exists()
+        or Sample.objects.filter(label=label).exists()
+        or Prediction.objects.filter(label=label).exists()
+    )
 
 
 def set_prompt(project: Project, *, description: str, demonstration: str, output: str) -> None:

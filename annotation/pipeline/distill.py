@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,16 @@ import numpy as np
 from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
-from mlcore.distill_folder import read_error, read_result, write_inputs
 
 from annotation import jobs, stats
 from annotation.errors import AnnotationError
 from annotation.models import Flag, Iteration, Prediction, Sample, Source
 from annotation.models.sample import Verdict
 from annotation.pipeline.rows import as_row, as_table, round_labels
+from annotation.pipeline.training_folder import keep_features, training_folder
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels
+from mlcore.distill_folder import read_error, read_result, write_inputs
 from mlcore.errors import StoppedError
 from mlcore.records import NO_LABEL, label_array
 
@@ -48,7 +49,7 @@ def run_distillation(claim: jobs.Claim) -> None:
     """
     iteration = Iteration.objects.select_related("project").get(pk=claim.stage.iteration_id)
     samples = list(iteration.project.samples.order_by("position"))
-    folder = run_folder(claim)
+    folder = training_folder(claim.stage)
     claim.report(phase="features", total=len(samples), done=0, force=True)
     if not (folder / "inputs.json").exists():
         _prepare(folder, iteration, samples)
@@ -56,16 +57,8 @@ def run_distillation(claim: jobs.Claim) -> None:
     result = read_result(folder)
     claim.report(phase="saving", detail=_summary(result), force=True)
     _store_result(claim, iteration, samples, result)
-    np.save(folder / "keys.npy", np.array([sample.pk for sample in samples]))
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    keep_features(claim.stage, samples, result.features)
     stats.record_metrics(iteration)
-
-
-def run_folder(claim: jobs.Claim) -> Path:
-    """Where this stage's training lies; the same over all its attempts."""
-    folder: Path = settings.RUN_DIR / str(claim.stage.run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 # --- What goes in -------------------------------------------------------------------------------------------------
@@ -227,8 +220,6 @@ def _crash_sentence(code: int, folder: Path) -> str:
 
 
 def _summary(result: Distilled) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {
         "history": [asdict(report) for report in result.history],
         "mixtures": [asdict(mixture) for mixture in result.mixtures],
@@ -314,8 +305,12 @@ def _prediction(
 
 
 def _verdict(sample: Sample, prediction: Prediction) -> Verdict:
-    assert prediction.verdict_id and prediction.label_id and prediction.clean_rank and prediction.queue_rank
-    assert prediction.risk is not None and prediction.probs is not None
+    assert prediction.verdict_id
+    assert prediction.label_id
+    assert prediction.risk is not None
+    assert prediction.probs is not None
+    assert prediction.clean_rank
+    assert prediction.queue_rank
     return Verdict(
         sample_id=sample.pk,
         label_id=prediction.verdict_id,

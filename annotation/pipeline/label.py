@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
-from mlcore.calibrate import calibrate_batch
-from mlcore.demos import select_demonstrations
-from mlcore.label import label_rows, self_annotate
 
 from annotation import jobs, stats
 from annotation.errors import NotReadyError
-from annotation.models import Iteration, Prediction, Sample, Stage
+from annotation.models import Flag, Iteration, Prediction, Sample, Source
 from annotation.models.sample import LlmLabel
+from annotation.pipeline.iterate import start_filtering
 from annotation.pipeline.rows import (
     as_row,
     demonstration_as_dict,
     demonstration_from_dict,
-    features_of,
     round_labels,
     round_prompt,
 )
+from annotation.pipeline.training_folder import newest_features
+from mlcore.calibrate import calibrate_batch
 from mlcore.config import LlmConfig
+from mlcore.demos import select_demonstrations
 from mlcore.errors import StoppedError
+from mlcore.label import label_rows, self_annotate
 from mlcore.llm import open_model
 from mlcore.records import NO_LABEL, Answer, Demonstration, Row
 
@@ -66,12 +68,8 @@ def run_labeling(claim: jobs.Claim) -> None:
         model.close()
     _calibrate_corpus(claim, iteration, config)
     stats.record_metrics(iteration)
-
-
-def follow_with_filtering(stage: Stage) -> bool:
-    """Whether the SLM stage is to start by itself now that this LLM stage has ended."""
-    stage.refresh_from_db()
-    return stage.status == Stage.Status.DONE and stage.project.chain_stages
+    if iteration.project.chain_stages:
+        claim.on_done = partial(start_filtering, iteration, user=claim.stage.requested_by)
 
 
 def _iteration(claim: jobs.Claim) -> Iteration:
@@ -118,26 +116,29 @@ def _self_annotation(
 
 
 def _distilled_selection(iteration: Iteration, config: LlmConfig) -> list[Demonstration]:
-    """Later rounds: representative rows among those that a person corrected or the small model found clean."""
-    judged = iteration.project.samples.filter(clean_prob__isnull=False, label__isnull=False)
-    verified = judged.filter(source="person").order_by("-corrected_at")[: MAX_CANDIDATES // 2]
+    """Later rounds: representative rows among those that a person corrected or the small model found clean.
+
+    Empty before the first training, and where its features are gone (another machine, a restored backup).
+    """
+    labels, label_ids = round_labels(iteration)
+    judged = iteration.project.samples.filter(clean_prob__isnull=False, label__in=label_ids)
+    verified = judged.filter(source=Source.PERSON).order_by("-corrected_at")[: MAX_CANDIDATES // 2]
     clean = (
-        judged.exclude(source="person").filter(flag="right").order_by("-clean_prob", "pk")[:MAX_CANDIDATES]
+        judged.exclude(source=Source.PERSON).filter(flag=Flag.RIGHT).order_by("risk", "pk")[:MAX_CANDIDATES]
     )
     candidates = list(verified) + list(clean)
-    labels, label_ids = round_labels(iteration)
-    candidates = [sample for sample in candidates if sample.label_id in label_ids]
-    if not candidates:
+    features = newest_features(iteration.project, candidates) if candidates else None
+    if features is None:
         return []
     task = iteration.project.task
     return select_demonstrations(
-        features_of(iteration.project, candidates),
+        features,
         shown=[task.show(as_row(sample, iteration.project)) for sample in candidates],
         keys=[sample.pk for sample in candidates],
         label_index=np.array([label_ids.index(sample.label_id) for sample in candidates]),
         labels=labels,
         clean_prob=np.array([sample.clean_prob for sample in candidates]),
-        verified=np.array([sample.source == "person" for sample in candidates]),
+        verified=np.array([sample.source == Source.PERSON for sample in candidates]),
         count=config.demonstrations,
         seed=iteration.seed,
     )

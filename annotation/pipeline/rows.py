@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from django.conf import settings
-from mlcore.prompts import PromptTemplate
 
 from annotation.models import Iteration, Project, Sample
-from mlcore.records import Demonstration, FloatArray, Label, LabelSet, Row
+from mlcore.prompts import PromptTemplate
+from mlcore.records import Demonstration, Label, LabelSet, Row
 
 
 def as_row(sample: Sample, project: Project) -> Row:
@@ -52,17 +51,3 @@ def demonstration_as_dict(demonstration: Demonstration) -> dict[str, Any]:
 
 def demonstration_from_dict(stored: dict[str, Any]) -> Demonstration:
     return Demonstration(key=stored["key"], shown=stored["shown"], label=stored["label"])
-
-
-def features_of(project: Project, samples: Sequence[Sample]) -> FloatArray:
-    """The small model's features of some rows (N, D): from the encoder's cache, or computed now."""
-    from mlcore.encoders import encode_texts
-    from mlcore.tables import encode_table
-
-    if project.task.student == "table":
-        return encode_table(as_table(samples, project))
-    return encode_texts(
-        [project.task.show(as_row(sample, project)) for sample in samples],
-        encoder=project.distill_config.encoder,
-        cache_dir=settings.CACHE_DIR,
-    )
