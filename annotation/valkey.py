@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from pathlib import Path
@@ -26,7 +25,7 @@ def find_server() -> str:
     Raises:
         NotReadyError: there is none.
     """
-    if named := os.environ.get("VALKEY_SERVER"):
+    if named := settings.VALKEY_SERVER:
         if found := shutil.which(named):
             return found
         raise NotReadyError(
@@ -61,8 +60,14 @@ def server_command() -> list[str]:
     return [
         find_server(), "--port", "0", "--unixsocket", urlsplit(settings.REDIS_URL).path, "--unixsocketperm", "700",
         "--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
-        "--maxmemory-policy", "noeviction", "--loglevel", "warning",
+        "--maxmemory-policy", "noeviction", "--loglevel", "warning", "--logfile", str(log_path()),
     ]  # fmt: skip
+
+
+def log_path() -> Path:
+    """Where the private server writes what went wrong."""
+    path: Path = settings.DATA_DIR / "valkey" / "valkey.log"
+    return path
 
 
 def stop_orphan() -> None:

@@ -24,6 +24,7 @@ from annotation.management.commands.web import bind_address
 from annotation.supervisor import Service, Supervisor
 
 BROKER_SECONDS = 20.0
+WEB_SECONDS = 60.0
 WORKER_GRACE = 30.0
 LLM_THREADS = 8
 
@@ -54,9 +55,14 @@ class Command(BaseCommand):
             supervisor.catch_signals()
             try:
                 _start_broker(supervisor)
-                _prepare_machine(supervisor) if no_web else _prepare_site(supervisor)
+                password = None
+                if no_web:
+                    _wait_for_schema(supervisor)
+                else:
+                    password = _prepare_site()
                 if not supervisor.stopping:
                     _start_services(supervisor, web=not no_web, demo=demo)
+                    _announce(supervisor, password, web=not no_web)
                 supervisor.run()
             except NotReadyError as error:
                 raise CommandError(str(error)) from error
@@ -86,26 +92,28 @@ def _start_broker(supervisor: Supervisor) -> None:
     elif not broker_answers():
         supervisor.say("Waiting for the server that REDIS_URL names.")
     if not supervisor.wait_until(broker_answers, seconds=BROKER_SECONDS) and not supervisor.stopping:
-        named = "that REDIS_URL names" if settings.REDIS_URL_GIVEN else "started here"
         raise NotReadyError(
-            f"The broker {named} does not answer within {BROKER_SECONDS:.0f} s. Its log is above, if it is ours."
+            f"The broker at {settings.REDIS_URL} does not answer within {BROKER_SECONDS:.0f} s. "
+            + (
+                "Start it, or mend REDIS_URL."
+                if settings.REDIS_URL_GIVEN
+                else f"Its log is {valkey.log_path()}. If its files are damaged, delete that folder: no work is lost by it."
+            )
         )
 
 
-def _prepare_site(supervisor: Supervisor) -> None:
+def _prepare_site() -> str | None:
+    """Bring database and static files up to date; return the first admin's password if one was made."""
     _check_address()
     call_command("migrate", interactive=False, verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
     password = make_first_admin()
     connections.close_all()
-    supervisor.say(f"CORAL is at http://{settings.BIND}/")
-    if password:
-        supervisor.say(
-            f"First login: admin, password {password} (shown only now; `manage.py changepassword admin` sets a new one)"
-        )
+    return password
 
 
-def _prepare_machine(supervisor: Supervisor) -> None:
+def _wait_for_schema(supervisor: Supervisor) -> None:
+    """Wait until the machine with the web server has done that."""
     if not _is_migrated():
         supervisor.say("Waiting for the machine with the web server to bring the database up to date.")
         supervisor.wait_until(_is_migrated, seconds=float("inf"))
@@ -154,3 +162,23 @@ def _start_services(supervisor: Supervisor, *, web: bool, demo: bool) -> None:
     )
     if demo:
         supervisor.start(Service("demo", [*command, "demo", "--with-workers"], once=True))
+
+
+def _announce(supervisor: Supervisor, password: str | None, *, web: bool) -> None:
+    if not web:
+        supervisor.say("The workers of this machine are started.")
+    elif supervisor.wait_until(_web_answers, seconds=WEB_SECONDS):
+        supervisor.say(f"CORAL is at http://{settings.BIND}/")
+    if password:
+        supervisor.say(f"First login: admin, password {password}")
+        supervisor.say("It is shown only now. `manage.py changepassword admin` sets another one.")
+
+
+def _web_answers() -> bool:
+    host, port = bind_address(settings.BIND)
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (any address: ask the own one)
+    try:
+        with socket.create_connection((reachable, port), timeout=1):
+            return True
+    except OSError:
+        return False

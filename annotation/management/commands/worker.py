@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -15,6 +16,8 @@ from django.db import connection
 
 from annotation import broker, jobs
 from annotation.claim import shutting_down
+
+logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 20.0
 LAST_SECONDS = 25.0
@@ -50,7 +53,9 @@ class Command(BaseCommand):
         worker.start()
         sweeper = threading.Thread(target=_sweep_until, args=(over, sorted(names)), name="sweep", daemon=True)
         sweeper.start()
+        logger.info("At work on %s, %d at a time", ", ".join(sorted(names)), threads)
         over.wait()
+        logger.info("Stopping")
         shutting_down.set()
         threading.Thread(target=_leave_at_last, daemon=True).start()
         worker.stop(timeout=int(STOP_SECONDS * 1000))
@@ -93,5 +98,5 @@ def _sweep_once() -> None:
     try:
         jobs.sweep()
     except Exception:  # the database is away, or busy for too long: the next sweep comes in a few seconds
-        jobs.logger.exception("The sweep failed; it is tried again.")
+        logger.exception("The sweep failed; it is tried again.")
         connection.close()
