@@ -1,0 +1,148 @@
+"""The LLM step: ask a language model for every row's label, and let it make its own first demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from mlcore.calibrate import calibrate_batch
+from mlcore.demos import share_places
+from mlcore.llm.model import LanguageModel
+from mlcore.prompts import PromptTemplate, render_prompt
+from mlcore.records import NO_LABEL, Answer, Demonstration, FloatArray, IntArray, LabelSet, Request, Row
+from mlcore.similar import are_near, shingles
+from mlcore.tasks import Task
+
+ANNOTATED_PER_DEMONSTRATION = 25
+ANNOTATED_AT_LEAST = 100
+
+
+def label_rows(
+    model: LanguageModel,
+    rows: Sequence[Row],
+    *,
+    task: Task,
+    template: PromptTemplate,
+    labels: LabelSet,
+    demonstrations: Sequence[Demonstration],
+    should_stop: Callable[[], bool],
+) -> Iterator[Answer]:
+    """Ask for the label of every row.
+
+    A row is never its own demonstration, nor is a near-duplicate of it: such rows are asked without that one.
+
+    Args:
+        model: who is asked.
+        rows: N rows.
+        task: says how a row is shown.
+        template: the prompt's blocks.
+        labels: the labels to choose from.
+        demonstrations: labelled examples for the prompt.
+        should_stop: asked now and then; true ends the run early, without an error.
+
+    Yields:
+        One answer a row, in the order in which they come.
+
+    Raises:
+        ModelUnavailableError, ModelCallError: see :class:`mlcore.llm.LanguageModel`.
+    """
+    known = [(each, shingles(each.shown)) for each in demonstrations]
+    requests = []
+    for row in rows:
+        shown = task.show(row)
+        own = shingles(shown)
+        fitting = [each for each, theirs in known if each.key != row.key and not are_near(own, theirs)]
+        prompt = render_prompt(template, labels=labels, demonstrations=fitting, shown=shown)
+        requests.append(Request(row.key, prompt))
+    yield from model.ask(requests, labels, should_stop=should_stop)
+
+
+def self_annotate(
+    model: LanguageModel,
+    rows: Sequence[Row],
+    *,
+    task: Task,
+    template: PromptTemplate,
+    labels: LabelSet,
+    count: int,
+    seed: int,
+    should_stop: Callable[[], bool],
+) -> list[Demonstration]:
+    """First round: the LLM labels a random handful without examples, and its surest answers become examples.
+
+    As in the paper, with two changes. The answers are calibrated before they are compared, and every class gets the
+    same number of places: a small model asked without examples prefers one label, and examples of that label alone
+    would confirm it. Where a model gives no probabilities, readable answers are taken as they come.
+
+    Args:
+        model: who is asked.
+        rows: the corpus, or a random part of it.
+        task: says how a row is shown.
+        template: the prompt's blocks.
+        labels: the labels to choose from.
+        count: how many demonstrations are wanted.
+        seed: decides which rows are asked, and the order of the demonstrations.
+        should_stop: asked now and then; true ends with the answers so far.
+
+    Returns:
+        At most ``count`` demonstrations, no two of them near-duplicates.
+
+    Raises:
+        ModelUnavailableError, ModelCallError: see :class:`mlcore.llm.LanguageModel`.
+    """
+    if count <= 0 or not rows:
+        return []
+    rng = np.random.default_rng(seed)
+    asked = min(len(rows), max(ANNOTATED_AT_LEAST, ANNOTATED_PER_DEMONSTRATION * count))
+    handful = [rows[index] for index in rng.permutation(len(rows))[:asked]]
+    answers = {
+        answer.key: answer
+        for answer in label_rows(
+            model,
+            handful,
+            task=task,
+            template=template,
+            labels=labels,
+            demonstrations=[],
+            should_stop=should_stop,
+        )
+    }
+    answered = [row for row in handful if row.key in answers and answers[row.key].label != NO_LABEL]
+    label_index, confidence = _judge([answers[row.key] for row in answered], len(labels))
+    chosen = _surest(
+        [task.show(row) for row in answered], label_index, confidence, classes=len(labels), count=count
+    )
+    found = [
+        Demonstration(answered[index].key, task.show(answered[index]), labels.names[int(label_index[index])])
+        for index in chosen
+    ]
+    return [found[index] for index in rng.permutation(len(found))]
+
+
+def _judge(answers: Sequence[Answer], classes: int) -> tuple[IntArray, FloatArray]:
+    """Labels (N,) and confidences (N,): calibrated where the model gives distributions, else as they were read."""
+    given = [answer.probs for answer in answers if answer.probs is not None]
+    if len(given) < len(answers) or not given:
+        return np.array([answer.label for answer in answers], dtype=np.int64), np.ones(len(answers))
+    calibrated = calibrate_batch(np.stack(given))
+    return calibrated.argmax(axis=1), calibrated.max(axis=1)
+
+
+def _surest(
+    shown: Sequence[str], label_index: IntArray, confidence: FloatArray, *, classes: int, count: int
+) -> list[int]:
+    """The surest rows of each class, class by class, without near-duplicates and empty texts."""
+    order = np.argsort(-confidence, kind="stable")
+    supply = [[int(row) for row in order if label_index[row] == label] for label in range(classes)]
+    chosen: list[int] = []
+    for label, places in enumerate(share_places(count, [len(rows) for rows in supply])):
+        taken = 0
+        for row in supply[label]:
+            if taken == places:
+                break
+            own = shingles(shown[row])
+            if shown[row] and not any(are_near(own, shingles(shown[other])) for other in chosen):
+                chosen.append(row)
+                taken += 1
+    return chosen

