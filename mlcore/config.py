@@ -33,14 +33,21 @@ class LlmConfig:
 
 @dataclass(frozen=True, slots=True)
 class DistillConfig:
-    """How the small model is trained. ``epochs`` counts the warm-up epochs too."""
+    """How the small model is trained. ``epochs`` counts the warm-up epochs too.
+
+    ``network``: ``head`` on frozen features, ``finetune`` the whole encoder, ``table`` an MLP on columns; ``auto`` takes
+    ``table`` for a table, ``finetune`` where there is a GPU, else ``head``. ``method``: ``coral`` is the default,
+    ``paper`` the published loop, ``plain`` cross-entropy on all labels. ``folds`` of cross-fitting and
+    ``learning_rate``: 0 is the network's own default.
+    """
 
     encoder: str = EMBEDDED_ENCODER
     network: Literal["auto", "head", "finetune", "table"] = "auto"
     epochs: int = 12
     warmup_epochs: int = 3
     batch_size: int = 64
-    learning_rate: float = 0.0  # 0 = the network's own default
+    learning_rate: float = 0.0
+    folds: int = 0
     clean_threshold: float = 0.5
     method: Literal["coral", "paper", "plain"] = "coral"
     seed: int = 0

@@ -1,0 +1,122 @@
+"""Features of texts from a frozen encoder, computed once and cached on disk by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlcore.records import FloatArray
+from mlcore.weights import fingerprint
+
+CHUNK = 2048
+MAX_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A loaded encoder and its tokenizer. ``fingerprint`` changes when the weights do."""
+
+    model: Any
+    tokenizer: Any
+    fingerprint: str
+    dimensions: int
+
+
+def load_encoder(folder: Path) -> TextEncoder:
+    """Load an encoder from a folder with ``config.json``, tokenizer and safetensors; no code of the folder is run."""
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    model = AutoModel.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype=torch.float32
+    ).eval()
+    return TextEncoder(model, tokenizer, fingerprint(folder), int(model.config.hidden_size))
+
+
+def encode_texts(
+    texts: Sequence[str],
+    encoder: TextEncoder,
+    *,
+    cache_dir: Path,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> FloatArray:
+    """Mean-pooled last hidden states of texts.
+
+    Texts are encoded in chunks of 2,048; each chunk's features lie in a file named by the hash of its texts, written
+    whole or not at all, so that an interrupted run goes on where it stopped and a longer corpus reuses its beginning.
+
+    Args:
+        texts: N texts.
+        encoder: from :func:`load_encoder`.
+        cache_dir: where the files lie; made if it is not there.
+        batch_size: texts per forward pass.
+        on_batch: called with the number of texts done; may raise to stop.
+
+    Returns:
+        Features ``(N, D)``, float16.
+    """
+    folder = cache_dir / "features" / encoder.fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for start in range(0, len(texts), CHUNK):
+        chunk = list(texts[start : start + CHUNK])
+        parts.append(_encode_chunk(chunk, encoder, folder, batch_size, partial(_report, on_batch, start)))
+    return np.concatenate(parts) if parts else np.zeros((0, encoder.dimensions), dtype=np.float16)
+
+
+def _report(on_batch: Callable[[int], None], before: int, done: int) -> None:
+    on_batch(before + done)
+
+
+def _encode_chunk(
+    chunk: list[str], encoder: TextEncoder, folder: Path, batch_size: int, on_batch: Callable[[int], None]
+) -> FloatArray:
+    name = hashlib.sha256("\x00".join([str(len(t)) + ":" + t for t in chunk]).encode()).hexdigest()
+    path = folder / f"{name}.npy"
+    if path.exists():
+        cached = np.load(path, allow_pickle=False)
+        if cached.shape == (len(chunk), encoder.dimensions):
+            on_batch(len(chunk))
+            return np.asarray(cached)
+    unique, inverse = np.unique(np.array(chunk, dtype=object), return_inverse=True)
+    # Batches of similar length waste little on padding.
+    by_length = sorted(range(len(unique)), key=lambda i: len(unique[i]))
+    features = np.zeros((len(unique), encoder.dimensions), dtype=np.float16)
+    for start in range(0, len(by_length), batch_size):
+        rows = by_length[start : start + batch_size]
+        features[rows] = mean_pool([str(unique[i]) for i in rows], encoder)
+        on_batch(min(len(chunk), int(len(chunk) * (start + len(rows)) / len(unique))))
+    result = features[inverse]
+    write_array(path, result)
+    return result
+
+
+def mean_pool(texts: Sequence[str], encoder: TextEncoder) -> FloatArray:
+    """Features ``(B, D)`` of a few texts: the mean of the last hidden states over the real tokens."""
+    batch = encoder.tokenizer(
+        list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        hidden = encoder.model(**batch).last_hidden_state  # (B, T, D)
+    mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+    pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+    return np.asarray(pooled.numpy(), dtype=np.float16)
+
+
+def write_array(path: Path, values: FloatArray) -> None:
+    """Write an array whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

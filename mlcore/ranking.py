@@ -1,0 +1,103 @@
+"""What people see first: the flag of a row, the review queue, and the map of the features."""
+
+from __future__ import annotations
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from mlcore.corpus import INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG
+from mlcore.records import NO_LABEL, FloatArray, IntArray
+
+RISKY = 0.3  # a row whose final label is wrong with more than this probability is likely wrong
+MOST_POINTS = 5_000
+CLUSTERS = 20
+SHARE_PER_BLOCK = 0.25  # of a block of the queue that may come from one cluster
+
+
+def flag_rows(given: IntArray, verified: IntArray, prediction: IntArray, risk: FloatArray) -> IntArray:
+    """Flags ``(N,)`` int8: 2 where the LLM's label and the prediction differ, else 1 above the risk threshold, else 0."""
+    flag = np.where(risk > RISKY, LIKELY_WRONG, LIKELY_RIGHT)
+    flag = np.where((given != NO_LABEL) & (given != prediction), INCONSISTENT, flag)
+    return np.asarray(np.where(verified != NO_LABEL, LIKELY_RIGHT, flag), dtype=np.int8)
+
+
+def review_order(risk: FloatArray, verified: IntArray, features: FloatArray, *, seed: int) -> IntArray:
+    """The review queue: row numbers, riskiest first, no block of twenty mostly from one cluster; verified rows last.
+
+    The queue is cut into blocks of twenty; a row whose cluster has already a quarter of the block waits for the next.
+    """
+    checked = verified != NO_LABEL
+    by_risk = np.lexsort((np.arange(len(risk)), -risk, checked))
+    waiting = [int(row) for row in by_risk if not checked[row]]
+    clusters = assign_clusters(features, seed=seed)
+    return np.array(spread(waiting, clusters) + [int(row) for row in by_risk if checked[row]], dtype=np.int64)
+
+
+def spread(rows: list[int], clusters: IntArray, *, block: int = 20) -> list[int]:
+    """Reorder rows so that, within each block, one cluster has at most a quarter of the places, if others can fill them."""
+    most = max(1, int(block * SHARE_PER_BLOCK))
+    result: list[int] = []
+    held: list[int] = []
+    source = iter(rows)
+    while len(result) < len(rows):
+        used: dict[int, int] = {}
+        chosen: list[int] = []
+        left: list[int] = []
+        looked = 0
+        queue = held
+        held = []
+        position = 0
+        while len(chosen) < block and looked < 5 * block:
+            if position < len(queue):
+                row = queue[position]
+                position += 1
+            else:
+                following = next(source, None)
+                if following is None:
+                    break
+                row = following
+            looked += 1
+            cluster = int(clusters[row])
+            if used.get(cluster, 0) < most:
+                used[cluster] = used.get(cluster, 0) + 1
+                chosen.append(row)
+            else:
+                left.append(row)
+        fill = max(0, min(block - len(chosen), len(left)))
+        result += chosen + left[:fill]
+        held = left[fill:] + queue[position:]
+    return result
+
+
+def assign_clusters(features: FloatArray, *, seed: int) -> IntArray:
+    """A cluster ``(N,)`` for each row, by k-means on at most 5,000 rows."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    values = np.nan_to_num(np.asarray(features, dtype=np.float32))
+    distinct = len(np.unique(values[:MOST_POINTS], axis=0))
+    with threadpool_limits(1):
+        model = MiniBatchKMeans(min(CLUSTERS, distinct), random_state=seed, n_init=1)
+        return np.asarray(model.fit(_sample(values)).predict(values), dtype=np.int64)
+
+
+def map_points(features: FloatArray) -> FloatArray:
+    """A map ``(N, 2)``: the two main directions of the features, each scaled to unit deviation; NaN for rows beyond 5,000."""
+    values = np.nan_to_num(np.asarray(features, dtype=np.float32))
+    points = np.full((len(values), 2), np.nan)
+    rows = np.arange(len(values))[:: max(1, -(-len(values) // MOST_POINTS))]
+    centred = values[rows] - values[rows].mean(axis=0)
+    if centred.shape[1] < 2:
+        centred = np.pad(centred, ((0, 0), (0, 2 - centred.shape[1])))
+    with threadpool_limits(1):
+        _, directions = np.linalg.eigh(centred.T.astype(np.float64) @ centred.astype(np.float64))
+    axes = directions[:, [-1, -2]]
+    axes = axes * np.where(
+        axes[np.abs(axes).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0
+    )  # a sign that does not depend on chance
+    flat = centred @ axes
+    points[rows] = flat / np.maximum(flat.std(axis=0), 1e-9)
+    return points
+
+
+def _sample(values: FloatArray) -> FloatArray:
+    return values[:: max(1, -(-len(values) // MOST_POINTS))]
