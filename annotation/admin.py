@@ -1,0 +1,206 @@
+"""The admin: to look things up and to mend memberships. What the pipeline owns is read-only here, and no secret is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from annotation.models import (
+    Correction,
+    Iteration,
+    Label,
+    Membership,
+    Prediction,
+    Project,
+    Sample,
+    Stage,
+    Upload,
+)
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+    pass
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Rows that only the pipeline may write: an edit by hand would break what the pages promise."""
+
+    list_per_page = 50
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class MembershipInline(TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["user"]
+
+
+class LabelInline(TabularInline):
+    model = Label
+    extra = 0
+    can_delete = False
+    fields = ["position", "name", "description", "key", "colour"]
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Project)
+class ProjectAdmin(ModelAdmin):
+    list_display = ["name", "task_type", "owner", "rows", "created_at"]
+    list_filter = ["task_type", "created_at"]
+    search_fields = ["name", "owner__username"]
+    list_select_related = ["owner"]
+    date_hierarchy = "created_at"
+    inlines = [MembershipInline, LabelInline]
+    autocomplete_fields = ["owner"]
+    exclude = ["llm_token"]
+    readonly_fields = [
+        "task_type",
+        "columns",
+        "content_columns",
+        "id_column",
+        "reference_column",
+        "prompt_description",
+        "prompt_demonstration",
+        "prompt_output",
+        "llm_settings",
+        "has_token",
+        "slm_settings",
+        "chain_stages",
+        "created_at",
+    ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    @admin.display(description=_("rows"))
+    def rows(self, project: Project) -> int:
+        return project.samples.count()
+
+    @admin.display(description=_("API token stored"), boolean=True)
+    def has_token(self, project: Project) -> bool:
+        return bool(project.llm_token)
+
+
+@admin.register(Membership)
+class MembershipAdmin(ModelAdmin):
+    list_display = ["user", "project", "role"]
+    list_filter = ["role"]
+    search_fields = ["user__username", "project__name"]
+    list_select_related = ["user", "project"]
+    autocomplete_fields = ["user", "project"]
+
+
+@admin.register(Iteration)
+class IterationAdmin(ReadOnlyAdmin):
+    list_display = ["project", "number", "started_from", "created_by", "created_at"]
+    list_filter = ["started_from", "created_at"]
+    search_fields = ["project__name"]
+    list_select_related = ["project", "created_by"]
+
+
+@admin.register(Stage)
+class StageAdmin(ReadOnlyAdmin):
+    list_display = [
+        "id",
+        "project",
+        "kind",
+        "status",
+        "wish",
+        "done",
+        "total",
+        "attempt",
+        "crashes",
+        "lease_until",
+        "updated_at",
+    ]
+    list_filter = ["status", "kind", "queued_at"]
+    search_fields = ["project__name", "run_id", "error"]
+    list_select_related = ["project"]
+
+
+@admin.register(Sample)
+class SampleAdmin(ReadOnlyAdmin):
+    list_display = [
+        "number",
+        "project",
+        "shown_text",
+        "label",
+        "source",
+        "confidence",
+        "clean_prob",
+        "flag",
+        "corrected_by",
+    ]
+    list_filter = ["source", "flag"]
+    search_fields = ["=external_id", "text"]
+    list_select_related = ["project", "label", "corrected_by"]
+
+    @admin.display(description=_("text"))
+    def shown_text(self, sample: Sample) -> str:
+        return sample.text if len(sample.text) <= 120 else sample.text[:120] + " …"
+
+
+@admin.register(Prediction)
+class PredictionAdmin(ReadOnlyAdmin):
+    list_display = ["id", "iteration", "source", "sample_id", "label", "clean_prob", "flag", "error"]
+    list_filter = ["source", "flag"]
+    search_fields = ["=sample__external_id", "error"]
+    list_select_related = ["iteration__project", "label"]
+
+
+@admin.register(Correction)
+class CorrectionAdmin(ReadOnlyAdmin):
+    list_display = [
+        "id",
+        "sample_id",
+        "user",
+        "label",
+        "replaced_label",
+        "replaced_source",
+        "because",
+        "round",
+        "created_at",
+    ]
+    list_filter = ["because", "created_at"]
+    search_fields = ["user__username", "label__name", "=sample__external_id"]
+    list_select_related = ["user", "label", "replaced_label"]
+
+
+@admin.register(Upload)
+class UploadAdmin(ReadOnlyAdmin):
+    list_display = ["name", "project", "size", "created_by", "created_at"]
+    list_filter = ["created_at"]
+    search_fields = ["name", "project__name", "sha256"]
+    list_select_related = ["project", "created_by"]
+    exclude = ["stored_name"]

@@ -1,0 +1,216 @@
+"""Forms only check and clean what a person typed; what is done with it stands in the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.models import User
+from django.utils.translation import gettext_lazy as _
+
+from annotation.files.delimiters import DELIMITERS
+from annotation.files.encodings import ENCODINGS
+from annotation.models import Correction, Iteration, Label, Project, Role
+from annotation.pipeline.configure import LabelDraft
+
+
+class TaskForm(forms.Form):
+    name = forms.CharField(
+        label=_("Project name"),
+        max_length=120,
+        widget=forms.TextInput(attrs={"placeholder": _("Customer messages, spring"), "autocomplete": "off"}),
+    )
+    task_type = forms.ChoiceField(
+        label=_("What kind of task is it?"), choices=Project.TaskType.choices, widget=forms.RadioSelect
+    )
+
+
+class UploadForm(forms.Form):
+    file = forms.FileField(
+        label=_("CSV, Excel (.xlsx) or JSON lines"),
+        help_text=_("The first row holds the column names. One row is one thing to label."),
+        widget=forms.FileInput(attrs={"accept": ".csv,.tsv,.txt,.xlsx,.jsonl,.json,.gz"}),
+    )
+
+
+class ReadingForm(forms.Form):
+    """How an uploaded file is to be read, where the guess is wrong."""
+
+    encoding = forms.ChoiceField(label=_("Encoding"), required=False)
+    delimiter = forms.ChoiceField(label=_("Separator"), required=False)
+    sheet = forms.ChoiceField(label=_("Sheet"), required=False)
+
+    def __init__(self, *args: Any, reading: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        kind = reading["format"]
+        choices = {
+            "encoding": list(ENCODINGS.items()) if kind != "xlsx" else [],
+            "delimiter": list(DELIMITERS.items()) if kind == "csv" else [],
+            "sheet": [(sheet["name"], sheet["name"]) for sheet in reading["sheets"]]
+            if kind == "xlsx"
+            else [],
+        }
+        for name, offered in choices.items():
+            if offered:
+                self._offer(name, offered, reading[name])
+            else:
+                del self.fields[name]
+
+    def _offer(self, name: str, choices: list[tuple[str, str]], value: str) -> None:
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices, field.initial = choices, value
+
+
+class MappingForm(forms.Form):
+    """Which columns mean what."""
+
+    content_columns = forms.MultipleChoiceField(
+        label=_("Content"),
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("What the models read and people see. One text column, or several."),
+        error_messages={"required": _("Choose at least one column that the models shall read.")},
+    )
+    id_column = forms.ChoiceField(
+        label=_("Id (optional)"),
+        required=False,
+        help_text=_("Your own name for each row. It is kept and exported, and no model sees it."),
+    )
+    reference_column = forms.ChoiceField(
+        label=_("Reference label (optional)"),
+        required=False,
+        help_text=_(
+            "Labels you know already. They are used to measure accuracy and for nothing else; no model sees them."
+        ),
+    )
+
+    def __init__(self, *args: Any, columns: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [(name, name) for name in columns]
+        optional = [("", _("none")), *choices]
+        for name, offered in (
+            ("content_columns", choices),
+            ("id_column", optional),
+            ("reference_column", optional),
+        ):
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)
+            field.choices = offered
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        content, row_id, reference = (
+            data.get("content_columns", []),
+            data.get("id_column"),
+            data.get("reference_column"),
+        )
+        if reference and reference in content:
+            sentence = _(
+                "“%(name)s” is a content column too; the models would see the answer. Choose another."
+            )
+            self.add_error("reference_column", sentence % {"name": reference})
+        if row_id and row_id == reference:
+            sentence = _("“%(name)s” can't be the id and the reference label at once.")
+            self.add_error("id_column", sentence % {"name": row_id})
+        return data
+
+
+class LabelForm(forms.Form):
+    name = forms.CharField(label=_("Name"), max_length=100, required=False)
+    description = forms.CharField(
+        label=_("Description"),
+        max_length=500,
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": _("What belongs here, in a few words")}),
+    )
+    key = forms.CharField(
+        label=_("Key"), max_length=1, required=False, widget=forms.TextInput(attrs={"size": 2})
+    )
+
+    def draft(self) -> LabelDraft | None:
+        """The label typed in this line; None for an empty line."""
+        data = self.cleaned_data
+        if not (data.get("name") or data.get("description")):
+            return None
+        return LabelDraft(data["name"], data["description"], data["key"])
+
+
+LabelFormSet = forms.formset_factory(LabelForm, extra=0, max_num=60, absolute_max=60, validate_max=True)
+
+
+class PromptForm(forms.Form):
+    description = forms.CharField(
+        label=_("Task description"),
+        widget=forms.Textarea(attrs={"rows": 5}),
+        max_length=8_000,
+        help_text=_("Who the model is and what it shall do. Stands first, the same for every row."),
+    )
+    demonstration = forms.CharField(
+        label=_("In-context demonstrations"),
+        widget=forms.Textarea(attrs={"rows": 3}),
+        max_length=8_000,
+        required=False,
+        help_text=_(
+            "How labelled examples are introduced. In the first round the model labels a few random rows itself; "
+            "later the clean and corrected ones are shown."
+        ),
+    )
+    output = forms.CharField(
+        label=_("Output control"),
+        widget=forms.Textarea(attrs={"rows": 4}),
+        max_length=8_000,
+        help_text=_("Shows the row and says how to answer. Stands last."),
+    )
+
+
+class CorrectionForm(forms.Form):
+    label = forms.ModelChoiceField(Label.objects.none(), required=False)
+    version = forms.IntegerField(min_value=0, required=False)
+    because = forms.ChoiceField(
+        choices=[(Correction.Because.BROWSING, ""), (Correction.Because.QUEUE, "")], required=False
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["label"].queryset = project.labels.all()  # type: ignore[attr-defined]
+        self.fields["label"].error_messages["invalid_choice"] = _(
+            "That label is not one of this project's. Reload the page and choose again."
+        )
+
+
+class RoundForm(forms.Form):
+    started_from = forms.ChoiceField(choices=Iteration.Start.choices)
+
+
+class ExportForm(forms.Form):
+    FORMATS = [("xlsx", _("Excel (.xlsx)")), ("csv", _("CSV")), ("jsonl", _("JSON lines"))]
+    format = forms.ChoiceField(label=_("Format"), choices=FORMATS, widget=forms.RadioSelect, initial="xlsx")
+
+
+class MemberForm(forms.Form):
+    username = forms.CharField(
+        label=_("User name"), max_length=150, widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices, initial=Role.REVIEWER)
+
+    def clean_username(self) -> User:
+        name = self.cleaned_data["username"]
+        user = User.objects.filter(username=name, is_active=True).first()
+        if user is None:
+            raise forms.ValidationError(
+                _("There is no account named “%(name)s”. Whoever runs this server can make one.")
+                % {"name": name}
+            )
+        return user
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(choices=Role.choices)
+
+
+class SignupForm(UserCreationForm):  # type: ignore[type-arg]
+    class Meta(UserCreationForm.Meta):
+        model = User
+        fields = ("username",)

@@ -1,0 +1,221 @@
+"""The form of the language model's and the small model's settings."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from django import forms
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models import Project
+from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM, DistillConfig, LlmConfig
+
+HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+
+
+class ModelsForm(forms.Form):
+    """The LLM and the small model."""
+
+    KINDS = [
+        ("local", _("On this machine")),
+        ("hub", _("Hugging Face Inference API")),
+        ("endpoint", _("A compatible server")),
+    ]
+    NETWORKS = [
+        ("auto", _("chosen by the task")),
+        ("head", _("a head on the encoder's features (quick on a CPU)")),
+        ("finetune", _("the whole encoder, fine-tuned (for a GPU)")),
+        ("table", _("a network for table rows")),
+    ]
+    METHODS = [
+        ("coral", _("CORAL")),
+        ("paper", _("as in the paper")),
+        ("plain", _("plain training on all labels (for comparison)")),
+    ]
+
+    kind = forms.ChoiceField(
+        label=_("Where does the language model run?"), choices=KINDS, widget=forms.RadioSelect
+    )
+    local_model = forms.CharField(
+        label=_("Model"),
+        max_length=200,
+        required=False,
+        help_text=format_lazy(
+            _(
+                "The embedded {name} needs nothing more, and knows English only. "
+                "A folder in the model directory or a hub name works too."
+            ),
+            name=EMBEDDED_LLM,
+        ),
+    )
+    hub_model = forms.CharField(
+        label=_("Model"),
+        max_length=200,
+        required=False,
+        help_text=_("As on the hub, organisation and name."),
+        widget=forms.TextInput(attrs={"placeholder": "meta-llama/Llama-3.1-8B-Instruct"}),
+    )
+    provider = forms.CharField(
+        label=_("Provider (optional)"),
+        max_length=60,
+        required=False,
+        help_text=_("Left empty, the hub chooses."),
+    )
+    base_url = forms.CharField(
+        label=_("Address"),
+        max_length=500,
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": "http://127.0.0.1:8080/v1", "inputmode": "url"}),
+        help_text=_(
+            "Of a server with the chat protocol: TGI, vLLM, llama.cpp, Ollama. It must be on the list that the operator allows."
+        ),
+    )
+    endpoint_model = forms.CharField(label=_("Model name on that server"), max_length=200, required=False)
+    token = forms.CharField(
+        label=_("API token"),
+        max_length=500,
+        required=False,
+        strip=True,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
+        help_text=_("Encrypted when stored, and never shown again. Left empty, the stored one stays."),
+    )
+    forget_token = forms.BooleanField(label=_("Remove the stored token"), required=False)
+    demonstrations = forms.IntegerField(
+        label=_("Demonstrations in the prompt"),
+        min_value=0,
+        max_value=32,
+        help_text=_("More cost more tokens; 8 is a good start."),
+    )
+    concurrency = forms.IntegerField(
+        label=_("Calls at a time"), min_value=1, max_value=256, help_text=_("For the API and servers.")
+    )
+    deadline_seconds = forms.FloatField(label=_("Seconds for one answer"), min_value=1, max_value=600)
+    calibration_strength = forms.FloatField(
+        label=_("Calibration"),
+        min_value=0,
+        max_value=1,
+        help_text=_("How much of the model's bias towards some labels is removed; 0 is none."),
+    )
+    llm_batch_size = forms.IntegerField(
+        label=_("Rows in one pass"), min_value=1, max_value=512, help_text=_("For a model on this machine.")
+    )
+
+    encoder = forms.CharField(
+        label=_("Encoder"),
+        max_length=200,
+        help_text=format_lazy(
+            _("The embedded {name} knows English only. A folder or a hub name works too."),
+            name=EMBEDDED_ENCODER,
+        ),
+    )
+    epochs = forms.IntegerField(
+        label=_("Epochs"),
+        min_value=1,
+        max_value=200,
+        help_text=_("Passes over the corpus, warm-up included."),
+    )
+    warmup_epochs = forms.IntegerField(
+        label=_("Warm-up epochs"),
+        min_value=1,
+        max_value=50,
+        help_text=_("Plain training, before clean and noisy rows are told apart."),
+    )
+    batch_size = forms.IntegerField(label=_("Batch size"), min_value=2, max_value=1024)
+    network = forms.ChoiceField(label=_("What is trained"), choices=NETWORKS)
+    method = forms.ChoiceField(label=_("Method"), choices=METHODS)
+    learning_rate = forms.FloatField(
+        label=_("Learning rate"), min_value=0, max_value=1, help_text=_("0 is the network's own default.")
+    )
+    clean_threshold = forms.FloatField(
+        label=_("Clean threshold"),
+        min_value=0.05,
+        max_value=0.95,
+        help_text=_("Rows above this clean probability count as labelled."),
+    )
+    chain_stages = forms.BooleanField(
+        label=_("Go on to SLM filtering by itself when the LLM is done"), required=False
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        kind = data.get("kind")
+        if kind and not data.get(f"{kind}_model"):
+            self.add_error(f"{kind}_model", _("Name the model."))
+        if kind == "hub" and data.get("hub_model") and not HUB_NAME.fullmatch(data["hub_model"]):
+            sentence = _("“%(name)s” is not a name on the hub; it has the form organisation/name.")
+            self.add_error("hub_model", sentence % {"name": data["hub_model"]})
+        if kind == "endpoint":
+            self._check_address(data.get("base_url", ""))
+        if data.get("epochs") and data.get("warmup_epochs") and data["warmup_epochs"] >= data["epochs"]:
+            sentence = _(
+                "%(warmup)d warm-up epochs leave none of %(epochs)d for the robust part. Take fewer."
+            )
+            self.add_error(
+                "warmup_epochs", sentence % {"warmup": data["warmup_epochs"], "epochs": data["epochs"]}
+            )
+        return data
+
+    def _check_address(self, address: str) -> None:
+        try:
+            parts = urlsplit(address)
+            extra = parts.username or parts.query or parts.fragment or (parts.port == 0)
+            sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not extra
+        except ValueError:
+            sound = False
+        if not sound:
+            sentence = _(
+                "“%(address)s” is not an address such as http://127.0.0.1:8080/v1 (no name or password in it)."
+            )
+            self.add_error("base_url", sentence % {"address": address})
+
+    @classmethod
+    def initial_of(cls, project: Project) -> dict[str, Any]:
+        llm, slm = project.llm_config, project.distill_config
+        return slm.as_dict() | {
+            "kind": llm.kind,
+            "local_model": EMBEDDED_LLM,
+            f"{llm.kind}_model": llm.model,
+            "provider": llm.provider,
+            "base_url": llm.base_url,
+            "demonstrations": llm.demonstrations,
+            "concurrency": llm.concurrency,
+            "deadline_seconds": llm.deadline_seconds,
+            "calibration_strength": llm.calibration_strength,
+            "llm_batch_size": llm.batch_size,
+            "chain_stages": project.chain_stages,
+        }
+
+    def llm_config(self) -> LlmConfig:
+        data = self.cleaned_data
+        kind = data["kind"]
+        return LlmConfig(
+            kind=kind,
+            model=data[f"{kind}_model"],
+            base_url=data["base_url"] if kind == "endpoint" else "",
+            provider=data["provider"] if kind == "hub" else "",
+            demonstrations=data["demonstrations"],
+            concurrency=data["concurrency"],
+            deadline_seconds=data["deadline_seconds"],
+            calibration_strength=data["calibration_strength"],
+            batch_size=data["llm_batch_size"],
+        )
+
+    def distill_config(self, *, seed: int) -> DistillConfig:
+        names = [
+            "encoder",
+            "network",
+            "epochs",
+            "warmup_epochs",
+            "batch_size",
+            "learning_rate",
+            "clean_threshold",
+            "method",
+        ]
+        return DistillConfig(**{name: self.cleaned_data[name] for name in names}, seed=seed)
+
+    def token_change(self) -> str | None:
+        """The new token, an empty one to remove it, or None to keep what is stored."""
+        return "" if self.cleaned_data["forget_token"] else self.cleaned_data["token"] or None

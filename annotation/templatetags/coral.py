@@ -1,0 +1,107 @@
+"""How numbers and states are said on the pages."""
+
+from __future__ import annotations
+
+import math
+
+from django import template
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from annotation.models import Stage
+
+register = template.Library()
+
+TONES = {
+    Stage.Status.QUEUED: "",
+    Stage.Status.RUNNING: "run",
+    Stage.Status.PAUSED: "warn",
+    Stage.Status.CANCELLED: "warn",
+    Stage.Status.FAILED: "bad",
+    Stage.Status.DONE: "ok",
+}
+
+
+@register.filter
+def share(value: float | None, decimals: int = 1) -> str:
+    """A share from 0 to 1 as a percentage; what is not known is a dash. Nothing is rounded up to certainty."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    step = 10.0**-decimals
+    percent = value * 100
+    if 0 < value < 1:
+        percent = min(max(percent, step), 100 - step)
+    return f"{percent:.{decimals}f} %"
+
+
+@register.filter
+def plain(value: float) -> str:
+    """A number for an attribute: a point, never a comma, whatever the language."""
+    return f"{value:.4f}"
+
+
+@register.filter
+def rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """A time in the two units that matter."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return _("%(seconds)d s") % {"seconds": whole}
+    if whole < 3600:
+        return _("%(minutes)d min %(seconds)d s") % {"minutes": whole // 60, "seconds": whole % 60}
+    return _("%(hours)d h %(minutes)d min") % {"hours": whole // 3600, "minutes": whole % 3600 // 60}
+
+
+@register.filter
+def stage_tone(stage: Stage) -> str:
+    return TONES[Stage.Status(stage.status)]
+
+
+@register.filter
+def stage_words(stage: Stage) -> str:
+    """What is going on, in one sentence."""
+    if stage.status == Stage.Status.RUNNING:
+        return _phase_words(stage)
+    if stage.status == Stage.Status.QUEUED:
+        return _("A worker takes it up as soon as one is free. If this lasts, check that the workers run.")
+    if stage.status == Stage.Status.PAUSED:
+        return _("What is finished is kept; resume goes on from there.")
+    if stage.status == Stage.Status.CANCELLED:
+        return _("What is finished is kept; resume goes on from there, or start something else.")
+    if stage.status == Stage.Status.FAILED:
+        return _("It stopped with the error below. What is finished is kept; resume tries the rest again.")
+    return _done_words(stage)
+
+
+def _phase_words(stage: Stage) -> str:
+    words = {
+        "demonstrations": _("Choosing examples to show in the prompt."),
+        "labeling": _("The language model labels the rows."),
+        "calibration": _("Removing the model's bias towards some labels."),
+        "features": _("Turning the rows into features for the small model."),
+        "warm-up": _("Warm-up: plain training on all labels."),
+        "robust": _("Robust training: clean rows teach, the others are treated as unlabelled."),
+        "verdict": _("Weighing the evidence on every row."),
+        "saving": _("Writing the result to the rows."),
+        "reading": _("Reading the file."),
+        "writing": _("Writing the file."),
+    }
+    return words.get(stage.phase, _("At work."))
+
+
+def _done_words(stage: Stage) -> str:
+    if stage.kind == Stage.Kind.LLM:
+        return _("Every row has been asked about.")
+    if stage.kind == Stage.Kind.SLM:
+        return _("Every row has a prediction, a confidence and a clean probability.")
+    if stage.kind == Stage.Kind.EXPORT:
+        return _("The file is ready.")
+    return ngettext("%(count)d row was read.", "%(count)d rows were read.", stage.done) % {
+        "count": stage.done
+    }

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from annotation.views import (
+    configure,
+    distilling,
+    exports,
+    labeling,
+    members,
+    projects,
+    review,
+    rounds,
+    uploads,
+)
+
+app_name = "annotation"
+
+PROJECT = "projects/<int:project_id>"
+
+urlpatterns = [
+    path("", projects.projects, name="projects"),
+    path("projects/new/", projects.create_project, name="create_project"),
+    path(f"{PROJECT}/", projects.project, name="project"),
+    path(f"{PROJECT}/configure/", configure.configure, name="configure"),
+    path(f"{PROJECT}/configure/task/", configure.configure_task, name="configure_task"),
+    path(f"{PROJECT}/configure/data/", uploads.configure_data, name="configure_data"),
+    path(f"{PROJECT}/configure/data/upload/", uploads.upload_file, name="upload_file"),
+    path(f"{PROJECT}/configure/data/<int:upload_id>/", uploads.configure_columns, name="configure_columns"),
+    path(f"{PROJECT}/configure/labels/", configure.configure_labels, name="configure_labels"),
+    path(f"{PROJECT}/configure/prompt/", configure.configure_prompt, name="configure_prompt"),
+    path(f"{PROJECT}/configure/prompt/preview/", configure.preview_prompt, name="preview_prompt"),
+    path(f"{PROJECT}/configure/models/", configure.configure_models, name="configure_models"),
+    path(f"{PROJECT}/configure/start/", configure.configure_start, name="configure_start"),
+    path(f"{PROJECT}/labeling/", labeling.labeling, name="labeling"),
+    path(f"{PROJECT}/filtering/", distilling.filtering, name="filtering"),
+    path(f"{PROJECT}/filtering/start/", distilling.start_filtering, name="start_filtering"),
+    path(f"{PROJECT}/filtering/plots/", distilling.filtering_plots, name="filtering_plots"),
+    path(f"{PROJECT}/stages/<int:stage_id>/", labeling.stage_progress, name="stage_progress"),
+    path(f"{PROJECT}/stages/<int:stage_id>/pause/", labeling.pause_stage, name="pause_stage"),
+    path(f"{PROJECT}/stages/<int:stage_id>/cancel/", labeling.cancel_stage, name="cancel_stage"),
+    path(f"{PROJECT}/stages/<int:stage_id>/resume/", labeling.resume_stage, name="resume_stage"),
+    path(f"{PROJECT}/review/", review.review, name="review"),
+    path(f"{PROJECT}/samples/<int:sample_id>/correct/", review.correct_sample, name="correct_sample"),
+    path(f"{PROJECT}/rounds/", rounds.rounds, name="rounds"),
+    path(f"{PROJECT}/rounds/start/", rounds.start_round, name="start_round"),
+    path(f"{PROJECT}/export/", exports.export, name="export"),
+    path(f"{PROJECT}/export/start/", exports.start_export, name="start_export"),
+    path(f"{PROJECT}/export/<int:stage_id>/download/", exports.download_export, name="download_export"),
+    path(f"{PROJECT}/members/", members.members, name="members"),
+    path(f"{PROJECT}/members/add/", members.add_member, name="add_member"),
+    path(f"{PROJECT}/members/<int:membership_id>/role/", members.change_role, name="change_role"),
+    path(f"{PROJECT}/members/<int:membership_id>/remove/", members.remove_member, name="remove_member"),
+]

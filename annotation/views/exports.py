@@ -1,0 +1,85 @@
+"""Export: make a file, and hand out finished ones to members only."""
+
+from __future__ import annotations
+
+from django.http import FileResponse, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from annotation import progress
+from annotation.errors import AnnotationError, NotReadyError
+from annotation.files.writers import result_columns
+from annotation.forms import ExportForm
+from annotation.models import Project, Role, Stage
+from annotation.pipeline import export as exporting
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.frame import page_context
+
+SHOWN_EXPORTS = 10
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def export(request: MemberRequest, project: Project) -> HttpResponse:
+    exports = list(
+        project.stages.filter(kind=Stage.Kind.EXPORT)
+        .select_related("requested_by")
+        .order_by("-id")[:SHOWN_EXPORTS]
+    )
+    finished = [(stage, _is_there(stage)) for stage in exports if stage.status == Stage.Status.DONE]
+    columns = zip(result_columns(project.columns), column_meanings(), strict=True)
+    context = page_context(request, project, step="export") | {
+        "form": ExportForm(),
+        "finished": finished,
+        "export_columns": [{"name": name, "meaning": meaning} for name, meaning in columns],
+    }
+    newest = exports[0] if exports and exports[0].status != Stage.Status.DONE else None
+    if newest:
+        context |= progress.stage_context(newest)
+    return render(request, "annotation/export.html", context)
+
+
+def _is_there(stage: Stage) -> bool:
+    try:
+        return bool(exporting.export_path(stage))
+    except NotReadyError:
+        return False
+
+
+def column_meanings() -> list[str]:
+    """What each of CORAL's columns says, in the order of the files."""
+    return [
+        _("the label to use: a person's where there is one, else what the evidence of both models says"),
+        _("who decided it: LLM, SLM or person"),
+        _("what the language model said"),
+        _("what the small model says"),
+        _("how sure the small model is of its own label, 0 to 1"),
+        _("how probable it is that the language model's label is right, 0 to 1"),
+        _("how probable it is that the final label is wrong, 0 to 1; 0 where a person decided"),
+        _("likely right, likely wrong, or inconsistent (the models differ)"),
+        _("who corrected the row"),
+        _("when, in UTC"),
+        _("the round that the result is from"),
+    ]
+
+
+@require_POST
+@for_members(Role.VIEWER, back="annotation:export")
+def start_export(request: MemberRequest, project: Project) -> HttpResponse:
+    form = ExportForm(request.POST)
+    if not form.is_valid():
+        raise AnnotationError(" ".join(form.errors["format"]))
+    exporting.start_export(project, user=request.user, format=form.cleaned_data["format"])
+    return redirect("annotation:export", project.pk)
+
+
+@require_GET
+@for_members(Role.VIEWER, back="annotation:export")
+def download_export(request: MemberRequest, project: Project, stage_id: int) -> FileResponse:
+    """The file itself, always as an attachment under a name that we made."""
+    stage = get_object_or_404(Stage, pk=stage_id, project=project, kind=Stage.Kind.EXPORT)
+    path = exporting.export_path(stage)
+    name = slugify(project.name, allow_unicode=True) or "corpus"
+    return FileResponse(path.open("rb"), as_attachment=True, filename=f"{name}-{stage.pk}{path.suffix}")

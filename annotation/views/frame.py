@@ -1,0 +1,105 @@
+"""What every page of a project shows around its content: the steps, the round, and what the user may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import Http404
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from annotation.models import Iteration, Project, Role, Stage
+from annotation.views.access import RANKS, MemberRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of the five steps on top of a project's pages. ``state``: done, busy, open or closed."""
+
+    name: str
+    url: str
+    state: str
+    hint: str = ""
+
+
+def page_context(request: MemberRequest, project: Project, *, step: str) -> dict[str, Any]:
+    """Context of a project page; ``?round=`` chooses the round that is looked at."""
+    iterations = list(project.iterations.order_by("-number"))
+    shown = shown_round(request, iterations)
+    return {
+        "project": project,
+        "role": request.role,
+        "can_review": RANKS[request.role] >= RANKS[Role.REVIEWER],
+        "can_own": request.role == Role.OWNER,
+        "step": step,
+        "steps": project_steps(project, iterations),
+        "iterations": iterations,
+        "iteration": shown,
+        "is_past": bool(shown and shown != iterations[0]),
+    }
+
+
+def shown_round(request: MemberRequest, iterations: list[Iteration]) -> Iteration | None:
+    """The round that ``?round=`` names, or the newest; 404 for a round that is not there."""
+    wanted = request.GET.get("round", "")
+    if not wanted:
+        return iterations[0] if iterations else None
+    found = [iteration for iteration in iterations if str(iteration.number) == wanted]
+    if not found:
+        raise Http404
+    return found[0]
+
+
+def project_steps(project: Project, iterations: list[Iteration]) -> dict[str, Step]:
+    """The five steps and how far each is."""
+    stages = {
+        (stage.iteration_id, stage.kind): stage
+        for stage in project.stages.exclude(kind=Stage.Kind.EXPORT).order_by("id")
+    }
+    newest = iterations[0].pk if iterations else None
+    llm, slm = stages.get((newest, Stage.Kind.LLM)), stages.get((newest, Stage.Kind.SLM))
+    labelled = len(iterations) > 1 or (llm is not None and llm.done > 0)
+    filtered = any(
+        stage.kind == Stage.Kind.SLM and stage.status == Stage.Status.DONE for stage in stages.values()
+    )
+    started = bool(iterations)
+
+    def url(name: str) -> str:
+        return reverse(f"annotation:{name}", args=[project.pk])
+
+    return {
+        "configure": Step(_("Configure"), url("configure"), "done" if started else "open"),
+        "labeling": Step(
+            _("LLM labeling"),
+            url("labeling"),
+            _state(llm, started, carried=started and llm is None),
+            _("Opens when the project is configured and started."),
+        ),
+        "filtering": Step(
+            _("SLM filtering"),
+            url("filtering"),
+            _state(slm, labelled),
+            _("Opens when the LLM has labelled rows."),
+        ),
+        "review": Step(
+            _("Review"),
+            url("review"),
+            "open" if labelled else "closed",
+            _("Opens when the LLM has labelled rows."),
+        ),
+        "export": Step(
+            _("Export"),
+            url("export"),
+            "open" if labelled or filtered else "closed",
+            _("Opens when there are labels to download."),
+        ),
+    }
+
+
+def _state(stage: Stage | None, is_open: bool, *, carried: bool = False) -> str:
+    if carried or (stage and stage.status == Stage.Status.DONE):
+        return "done"
+    if stage and stage.is_active:
+        return "busy"
+    return "open" if is_open else "closed"

@@ -1,0 +1,100 @@
+"""LLM labeling: progress and controls at the left, the table that fills at the right. Also every stage's controls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from annotation import jobs, progress
+from annotation.models import Iteration, Project, Role, Stage
+from annotation.pipeline import ingest
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.frame import page_context
+from annotation.views.table import BadTableError, labelling_round, newest_answers, refuse, round_table
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def labeling(request: MemberRequest, project: Project) -> HttpResponse:
+    """The whole page; htmx gets the table alone."""
+    context = page_context(request, project, step="labeling")
+    shown: Iteration | None = context["iteration"]
+    iteration = labelling_round(shown) if shown else None
+    stage = iteration.stage(Stage.Kind.LLM) if iteration else None
+    context |= {"rows_url": request.get_full_path(), "columns": "llm", "source_round": iteration}
+    if stage:
+        context |= progress.stage_context(stage)
+    try:
+        context |= _rows(request, project, iteration, stage)
+    except BadTableError as error:
+        return refuse(request, error)
+    return render(
+        request,
+        "annotation/_rows.html" if request.htmx.target == "rows" else "annotation/labeling.html",
+        context,
+    )
+
+
+def _rows(
+    request: MemberRequest, project: Project, iteration: Iteration | None, stage: Stage | None
+) -> dict[str, Any]:
+    if iteration is None:
+        return {"table": None, "rows": []}
+    if stage and stage.is_active:
+        return {"table": None, "rows": newest_answers(iteration), "is_filling": True}
+    table = round_table(request, project, iteration)
+    return {"table": table, "rows": table.rows}
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def stage_progress(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
+    """The progress card alone, for pages that poll."""
+    stage = get_object_or_404(Stage, pk=stage_id, project=project)
+    return render(request, "annotation/_stage_progress.html", progress.stage_context(stage))
+
+
+@require_POST
+@for_members(Role.OWNER)
+def pause_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
+    return _steer(request, project, stage_id, jobs.request_pause)
+
+
+@require_POST
+@for_members(Role.OWNER)
+def cancel_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
+    return _steer(request, project, stage_id, _cancel)
+
+
+def _cancel(stage: Stage) -> None:
+    """A cancelled import takes back its rows; other stages keep what they finished."""
+    if stage.kind == Stage.Kind.IMPORT:
+        ingest.cancel_import(stage)
+    else:
+        jobs.request_cancel(stage)
+
+
+@require_POST
+@for_members(Role.OWNER)
+def resume_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
+    return _steer(request, project, stage_id, jobs.resume)
+
+
+PAGES = {
+    Stage.Kind.IMPORT: "configure_data",
+    Stage.Kind.LLM: "labeling",
+    Stage.Kind.SLM: "filtering",
+    Stage.Kind.EXPORT: "export",
+}
+
+
+def _steer(request: MemberRequest, project: Project, stage_id: int, action: Any) -> HttpResponse:
+    stage = get_object_or_404(Stage, pk=stage_id, project=project)
+    action(stage)
+    if request.htmx:
+        stage.refresh_from_db()
+        return render(request, "annotation/_stage_progress.html", progress.stage_context(stage))
+    return redirect(f"annotation:{PAGES[Stage.Kind(stage.kind)]}", project.pk)

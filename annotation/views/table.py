@@ -1,0 +1,154 @@
+"""The table of rows that the working pages share: the current state, or what a round said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Q
+from django.http import HttpResponse
+
+from annotation.filters import Page, TableForm
+from annotation.models import Iteration, Label, Prediction, Project, Sample, Source
+from annotation.views.access import MemberRequest
+from annotation.views.projects import bad_request
+
+NEWEST_ROWS = 50
+
+
+@dataclass(slots=True)
+class TableRow:
+    """A row as a page shows it: today's state of the sample, or what one round's models said of it."""
+
+    sample: Sample
+    llm_label: Label | None = None
+    llm_raw: str = ""
+    llm_error: str = ""
+    slm_label: Label | None = None
+    confidence: float | None = None
+    clean_prob: float | None = None
+    clean_rank: int | None = None
+    flag: str = ""
+    label: Label | None = None
+    source: str = ""
+    sentence: str = ""
+    saved: bool = False
+
+    @property
+    def tone(self) -> str:
+        """The class that colours the row: a person's word outweighs the models' flag."""
+        return "person" if self.source == Source.PERSON else self.flag
+
+
+@dataclass(slots=True)
+class Table:
+    form: TableForm
+    page: Page
+    rows: list[TableRow] = field(default_factory=list)
+
+    @property
+    def next_query(self) -> str:
+        return self.form.query(after=str(self.page.next)) if self.page.next else ""
+
+    @property
+    def previous_query(self) -> str:
+        return self.form.query(before=str(self.page.previous)) if self.page.previous else ""
+
+    @property
+    def first_query(self) -> str:
+        return self.form.query()
+
+
+class BadTableError(Exception):
+    """The address asks for an order, a filter or a place that the table doesn't have."""
+
+
+def current_table(request: MemberRequest, project: Project, *, default_sort: str) -> Table:
+    """The rows as they stand now, sorted and filtered as the address says: at most four queries."""
+    form = _checked(TableForm(request.GET, labels=project.labels.all(), default_sort=default_sort))
+    rows = project.samples.select_related("label", "llm_label", "slm_label", "corrected_by").defer("fields")
+    page = form.page(rows)
+    return Table(form, page, [current_row(sample) for sample in page.rows])
+
+
+def round_table(request: MemberRequest, project: Project, iteration: Iteration) -> Table:
+    """The rows in the file's order with what a round's models said of them."""
+    form = _checked(
+        TableForm(request.GET, labels=project.labels.all(), default_sort="position", sorts=["position"])
+    )
+    page = form.page(project.samples.select_related("label", "corrected_by").defer("fields"))
+    return Table(form, page, rows_of_round(page.rows, iteration))
+
+
+def _checked(form: TableForm) -> TableForm:
+    if not form.is_valid():
+        raise BadTableError("; ".join(f"{name}: {' '.join(errors)}" for name, errors in form.errors.items()))
+    return form
+
+
+def refuse(request: MemberRequest, error: BadTableError) -> HttpResponse:
+    return bad_request(request, str(error))
+
+
+def current_row(sample: Sample) -> TableRow:
+    return TableRow(
+        sample,
+        llm_label=sample.llm_label,
+        slm_label=sample.slm_label,
+        confidence=sample.confidence,
+        clean_prob=sample.clean_prob,
+        clean_rank=sample.clean_rank,
+        flag=sample.flag,
+        label=sample.label,
+        source=sample.source,
+    )
+
+
+def rows_of_round(samples: Sequence[Sample], iteration: Iteration) -> list[TableRow]:
+    """What the round's models said; a round that started from the SLM worked on an earlier round's LLM labels."""
+    source = labelling_round(iteration)
+    by_llm = Q(iteration=source, source=Prediction.ModelKind.LLM) if source else Q()
+    wanted = by_llm | Q(iteration=iteration, source=Prediction.ModelKind.SLM)
+    found = Prediction.objects.filter(wanted, sample__in=[sample.pk for sample in samples]).select_related(
+        "label"
+    )
+    said = {(prediction.sample_id, prediction.source): prediction for prediction in found}
+    return [_round_row(sample, said) for sample in samples]
+
+
+def labelling_round(iteration: Iteration) -> Iteration | None:
+    """The round whose LLM labels this round works on: its own, or the newest before it that started from the LLM."""
+    if iteration.started_from == Iteration.Start.LLM:
+        return iteration
+    earlier = iteration.project.iterations.filter(
+        number__lt=iteration.number, started_from=Iteration.Start.LLM
+    )
+    return earlier.order_by("-number").first()
+
+
+def newest_answers(iteration: Iteration) -> list[TableRow]:
+    """The rows that the LLM answered last, newest first: the table that fills while it runs."""
+    answers = Prediction.objects.filter(iteration=iteration, source=Prediction.ModelKind.LLM).order_by("-id")
+    newest = list(
+        answers.select_related("label", "sample__label", "sample__corrected_by").defer("sample__fields")[
+            :NEWEST_ROWS
+        ]
+    )
+    return [_round_row(answer.sample, {(answer.sample_id, answer.source): answer}) for answer in newest]
+
+
+def _round_row(sample: Sample, said: Mapping[tuple[int, str], Prediction]) -> TableRow:
+    llm, slm = said.get((sample.pk, "llm")), said.get((sample.pk, "slm"))
+    row = TableRow(sample, label=sample.label, source=sample.source)
+    if llm:
+        row.llm_label, row.llm_raw, row.llm_error = llm.label, llm.raw, llm.error
+        row.confidence = top_share(llm.calibrated or llm.probs)
+    if slm:
+        row.slm_label, row.confidence, row.flag = slm.label, top_share(slm.probs), slm.flag
+        row.clean_prob, row.clean_rank = slm.clean_prob, slm.clean_rank
+    return row
+
+
+def top_share(probs: Any) -> float | None:
+    return max(probs) if probs else None

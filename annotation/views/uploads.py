@@ -1,0 +1,124 @@
+"""The second step of the configuration: upload a file, say what its columns mean, import it."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotation import progress
+from annotation.errors import AnnotationError
+from annotation.forms import MappingForm, ReadingForm, UploadForm
+from annotation.models import Project, Role, Stage, Upload
+from annotation.pipeline import ingest
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.wizard import wizard_context
+
+PREVIEW_ROWS = 8
+
+
+@require_GET
+@for_members(Role.OWNER)
+def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
+    stage = project.stages.filter(kind=Stage.Kind.IMPORT).first()
+    context = wizard_context(
+        request, project, step="configure_data", form=UploadForm(), rows=project.samples.count()
+    )
+    if stage:
+        context |= progress.stage_context(stage) | {"upload": _upload_of(project, stage)}
+    return render(request, "annotation/configure_data.html", context)
+
+
+def _upload_of(project: Project, stage: Stage) -> Upload | None:
+    return project.uploads.filter(pk=stage.detail_value("upload") or 0).first()
+
+
+@require_POST
+@for_members(Role.OWNER, back="annotation:configure_data")
+def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
+    form = UploadForm(request.POST, request.FILES)
+    if not form.is_valid():
+        for sentence in form.errors.get("file", []):
+            messages.error(request, sentence)
+        return redirect("annotation:configure_data", project.pk)
+    upload = ingest.store_upload(project, form.cleaned_data["file"], request.user)
+    return redirect("annotation:configure_columns", project.pk, upload.pk)
+
+
+@require_http_methods(["GET", "POST"])
+@for_members(Role.OWNER, back="annotation:configure_data")
+def configure_columns(request: MemberRequest, project: Project, upload_id: int) -> HttpResponse:
+    """How the file is read (changeable), its first rows, and what its columns mean."""
+    upload = get_object_or_404(Upload, pk=upload_id, project=project)
+    if "read" in request.POST:
+        return _read_again(request, project, upload)
+    preview = ingest.read_preview(upload)
+    form = MappingForm(
+        request.POST or None, columns=preview.columns, initial=_guess(project, list(preview.columns))
+    )
+    if request.method == "POST" and form.is_valid():
+        try:
+            ingest.start_import(
+                project,
+                upload,
+                content_columns=form.cleaned_data["content_columns"],
+                id_column=form.cleaned_data["id_column"],
+                reference_column=form.cleaned_data["reference_column"],
+                user=request.user,
+            )
+        except AnnotationError as error:
+            form.add_error(None, str(error))
+        else:
+            return redirect("annotation:configure_data", project.pk)
+    context = wizard_context(
+        request,
+        project,
+        step="configure_data",
+        form=form,
+        upload=upload,
+        preview=preview,
+        preview_rows=preview.rows[:PREVIEW_ROWS],
+        reading_form=ReadingForm(reading=upload.reading),
+    )
+    return render(request, "annotation/configure_columns.html", context, status=400 if form.errors else 200)
+
+
+def _read_again(request: MemberRequest, project: Project, upload: Upload) -> HttpResponse:
+    form = ReadingForm(request.POST, reading=upload.reading)
+    if not form.is_valid():
+        messages.error(request, _("That way of reading is not one of those offered; choose from the lists."))
+    else:
+        chosen = {
+            name: value for name, value in form.cleaned_data.items() if value != upload.reading.get(name)
+        }
+        try:
+            ingest.read_preview(upload, **chosen)
+        except AnnotationError as error:
+            messages.error(request, str(error))
+    return redirect("annotation:configure_columns", project.pk, upload.pk)
+
+
+def _guess(project: Project, columns: list[str]) -> dict[str, object]:
+    """What the columns probably mean: as in the last import, or by their names."""
+    if project.content_columns and set(project.content_columns) <= set(columns):
+        return {
+            "content_columns": project.content_columns,
+            "id_column": project.id_column,
+            "reference_column": project.reference_column,
+        }
+    folded = {name.strip().casefold(): name for name in columns}
+
+    def first(*names: str) -> str:
+        return next((folded[name] for name in names if name in folded), "")
+
+    row_id = first("id", "key", "uid", "编号")
+    reference = first("label", "reference", "class", "target", "gold", "category", "标签", "类别")
+    rest = [name for name in columns if name not in (row_id, reference)]
+    if project.task.student == "table":
+        return {"content_columns": rest, "id_column": row_id, "reference_column": reference}
+    text = first("text", "content", "message", "review", "sentence", "文本", "内容") or (
+        rest[0] if len(rest) == 1 else ""
+    )
+    return {"content_columns": [text] if text else [], "id_column": row_id, "reference_column": reference}

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth.views import LogoutView
+from django.urls import include, path
+
+from annotation.views import accounts, health
+
+urlpatterns = [
+    path("", include("annotation.urls")),
+    path("login/", accounts.LoginView.as_view(), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("signup/", accounts.signup, name="signup"),
+    path("password/", accounts.PasswordChangeView.as_view(), name="password_change"),
+    path("healthz", health.healthz, name="healthz"),
+    path("admin/", admin.site.urls),
+]

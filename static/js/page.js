@@ -1,0 +1,77 @@
+/* Small things for every page: tell CSS that scripts run, say when saving failed, and keep live parts fresh. */
+"use strict";
+(function () {
+  document.documentElement.classList.add("js");
+  const REFRESH_MS = 1500;
+  const sockets = new Set();
+  let rowsDone = null, rowsAt = 0, rowsTimer = null;
+
+  function notify(text) {
+    const box = document.getElementById("notice");
+    const note = document.createElement("p");
+    note.className = "note error";
+    const words = document.createElement("span");
+    words.textContent = text;
+    note.append(words);
+    box.replaceChildren(note);
+    box.hidden = false;
+    clearTimeout(box.timer);
+    box.timer = setTimeout(() => { box.hidden = true; }, 8000);
+  }
+
+  function refreshRows() {
+    clearTimeout(rowsTimer);
+    const wait = REFRESH_MS - (Date.now() - rowsAt);
+    if (wait > 0) { rowsTimer = setTimeout(refreshRows, wait); return; }
+    rowsAt = Date.now();
+    document.querySelectorAll("[data-follows-stage]").forEach((part) => htmx.trigger(part, "refresh"));
+    document.dispatchEvent(new CustomEvent("coral:progress"));
+  }
+
+  /* The progress card was swapped, by the socket or by polling: has the work moved, has it ended? */
+  function lookAtStage() {
+    const card = document.querySelector("[data-stage]");
+    if (!card) return;
+    const seen = [card.dataset.done, card.dataset.epoch, card.dataset.status].join("/");
+    if (rowsDone !== null && seen !== rowsDone) refreshRows();
+    if (rowsDone !== null && card.dataset.active === "no" && card.dataset.wasActive !== "told") {
+      card.dataset.wasActive = "told";
+      document.querySelectorAll("[data-after-stage]").forEach((part) => htmx.trigger(part, "ended"));
+    }
+    rowsDone = seen;
+  }
+
+  document.addEventListener("DOMContentLoaded", function () {
+    const card = document.querySelector("[data-stage]");
+    if (card && card.dataset.active === "no") card.dataset.wasActive = "told";
+    lookAtStage();
+    const body = document.body;
+    body.addEventListener("htmx:wsOpen", (event) => sockets.add(event.target));
+    body.addEventListener("htmx:wsClose", (event) => sockets.delete(event.target));
+    body.addEventListener("htmx:beforeRequest", function (event) {
+      const polls = event.target.matches("[data-poll]") && event.detail.requestConfig.triggeringEvent === undefined;
+      if (polls && sockets.size) event.preventDefault();
+    });
+    body.addEventListener("htmx:afterSettle", lookAtStage);
+    body.addEventListener("htmx:oobAfterSwap", () => setTimeout(lookAtStage, 0));
+    body.addEventListener("htmx:wsAfterMessage", lookAtStage);
+    body.addEventListener("htmx:sendError", (event) => { if (!event.target.matches("[data-poll]")) notify(body.dataset.offline); });
+    body.addEventListener("htmx:responseError", function (event) {
+      const status = event.detail.xhr.status;
+      const answer = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html").querySelector(".note, main p");
+      notify(status !== 500 && answer ? answer.textContent.trim() : body.dataset.offline);
+    });
+    /* A select that acts at once; without scripts its form has a button. */
+    body.addEventListener("change", function (event) {
+      if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+    });
+    /* A form is sent once, however often it is clicked. */
+    body.addEventListener("submit", function (event) {
+      const form = event.target;
+      if (form.method !== "post" || form.hasAttribute("hx-post")) return;
+      if (form.dataset.sent) { event.preventDefault(); return; }
+      form.dataset.sent = "yes";
+      setTimeout(() => { delete form.dataset.sent; }, 4000);
+    });
+  });
+})();
