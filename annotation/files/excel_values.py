@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from annotation.files.excel_package import Package, local, whole
@@ -105,7 +106,7 @@ def plain_number(value: float) -> str:
     text = f"{value:.15g}"
     if "e" not in text:
         return text
-    return f"{value:.0f}" if abs(value) >= 1 and abs(value) < 1e21 else text
+    return f"{Decimal(text):f}" if 1 <= abs(value) < 1e21 else text
 
 
 def _date_text(value: float, cell_format: CellFormat, epoch_1904: bool) -> str:

@@ -62,7 +62,7 @@ def start_export(project: Project, *, user: User | None, format: Format) -> Stag
     return stage
 
 
-def run_export(claim: jobs.Claim, *, on_progress: OnProgress | None = None) -> None:
+def run_export(claim: jobs.Claim) -> None:
     """Write the file under a passing name, and give it its own name when it is whole and on the disk.
 
     An attempt that is killed leaves a part that the next one removes; nobody is ever offered half a file.
@@ -82,8 +82,6 @@ def run_export(claim: jobs.Claim, *, on_progress: OnProgress | None = None) -> N
         claim.report(done=done)
         if claim.should_stop():
             raise StoppedError(_("Stopped on request."))
-        if on_progress:
-            on_progress(done)
 
     try:
         rows = WRITERS[stage.detail["format"]](stage.project, part, on_progress=tell)

@@ -7,7 +7,7 @@ takes back what it had stored. Read = imported + duplicates + rejected, always.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Ta
 from annotation.files.rows import open_table
 from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline.references import MAX_VALUES, match_references, suggest_labels
-from annotation.pipeline.sample_rows import SampleMaker
+from annotation.pipeline.sample_rows import SampleMaker, insert_samples
 from annotation.pipeline.upload import (
     Preview,
     delete_upload,
@@ -186,13 +186,10 @@ def _quoted(names: Any) -> str:
 # --- Run ----------------------------------------------------------------------------------------------------------
 
 
-def run_import(claim: jobs.Claim, *, on_progress: Callable[[int, int], None] | None = None) -> None:
+def run_import(claim: jobs.Claim) -> None:
     """Stream the upload's rows into samples, batch by batch, under the claim's fence.
 
     Repeating it is safe at any point: the report of the rows stored is written in the transaction that stores them.
-
-    Args:
-        on_progress: called after each batch with the rows read, and how many the file has by what is read of it.
 
     Raises:
         InvalidFileError: the file can't be imported; nothing of it stays in the project.
@@ -201,7 +198,7 @@ def run_import(claim: jobs.Claim, *, on_progress: Callable[[int, int], None] | N
     upload = Upload.objects.select_related("project").get(pk=claim.stage.detail["upload"])
     claim.report(phase="reading", force=True)
     try:
-        _Import(claim, upload, on_progress).run()
+        _Import(claim, upload).run()
     except InvalidFileError:
         discard_import(claim.stage, claim)
         raise
@@ -214,11 +211,8 @@ def run_import(claim: jobs.Claim, *, on_progress: Callable[[int, int], None] | N
 class _Import:
     """One attempt at an import."""
 
-    def __init__(
-        self, claim: jobs.Claim, upload: Upload, on_progress: Callable[[int, int], None] | None = None
-    ) -> None:
+    def __init__(self, claim: jobs.Claim, upload: Upload) -> None:
         self._claim, self._upload, self._project = claim, upload, upload.project
-        self._on_progress = on_progress
         self._limits: Limits = file_limits()
         self._report = ImportReport.of(upload)
         self._strict = claim.stage.detail.get("on_bad_row") == "reject"
@@ -269,9 +263,7 @@ class _Import:
                     _("With this file the project would have more than %(most)s rows, which is the most allowed (CORAL_MAX_ROWS).")
                     % {"most": f"{self._limits.rows:,}"}
                 )
-            for place, sample in enumerate(samples, start=position):
-                sample.position = place
-            Sample.objects.bulk_create(samples)
+            insert_samples(self._project, samples, first_position=position)
             report.imported += len(samples)
             self._save_report()
 
@@ -288,10 +280,8 @@ class _Import:
     def _tell(self) -> None:
         notes, read = self._table.notes, self._report.read
         share = notes.bytes_read / notes.bytes_total if notes.bytes_total else 0.0
-        total = max(read, round(read / share)) if share else read
-        self._claim.report(done=read, total=total)
-        if self._on_progress:
-            self._on_progress(read, total)
+        # How many rows there are is known at the end only; until then, by the share of the file that is read.
+        self._claim.report(done=read, total=max(read, round(read / share)) if share else read)
 
     def _finish(self) -> None:
         report = self._report

@@ -1,11 +1,12 @@
-"""From the rows of a file to samples: which cells make the text, what is a duplicate, what is rejected and why."""
+"""From the rows of a file to samples: which cells make the text, what is a duplicate, what is rejected, how it is stored."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from django.db import connection
 from django.db.models import QuerySet
 
 from annotation.files.records import RejectedRow, SourceRow
@@ -18,10 +19,22 @@ if TYPE_CHECKING:
 
 MAX_ID = 200
 _LOOKUP = 500
+_GIVEN = ("project", "position", "external_id", "text", "fields", "content_hash", "reference")
 # White space, and what has no width: a text of nothing else is empty to everyone who looks at it.
 _INVISIBLE = " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\xad\u1680\u180e\u3000\u3164\ufeff\ufffd\u2800" + "".join(
     map(chr, [*range(0x2000, 0x2010), *range(0x2028, 0x2030), *range(0x205F, 0x2070)])
 )
+
+
+class NewSample(NamedTuple):
+    """A sample to be stored."""
+
+    line: int
+    external_id: str
+    text: str
+    cells: list[str]
+    content_hash: str
+    reference_id: int | None
 
 
 class SampleMaker:
@@ -38,9 +51,9 @@ class SampleMaker:
         self._labels = label_ids_by_value(project)
         self._show = project.task.show if project.task.student == "table" else None
 
-    def samples_of(self, batch: Iterable[SourceRow | RejectedRow], report: ImportReport) -> list[Sample]:
-        """The samples of a batch, positions still open. Rejected rows and duplicates are told to the report."""
-        made: list[tuple[int, Sample]] = []
+    def samples_of(self, batch: Iterable[SourceRow | RejectedRow], report: ImportReport) -> list[NewSample]:
+        """The samples of a batch. Rejected rows and duplicates are told to the report."""
+        made: list[NewSample] = []
         for row in batch:
             if isinstance(row, RejectedRow):
                 report.note(row.line, "rejected", row.reason)
@@ -49,14 +62,14 @@ class SampleMaker:
             if isinstance(sample, RejectedRow):
                 report.note(sample.line, "rejected", sample.reason)
             else:
-                made.append((row.line, sample))
+                made.append(sample)
         kept = self._first_of_each_id(made, report) if self._id >= 0 else self._unknown_texts(made, report)
         if self._reference >= 0:
             for sample in kept:
-                report.count_reference(sample.fields[self._reference].strip())
+                report.count_reference(sample.cells[self._reference].strip())
         return kept
 
-    def _sample_of(self, row: SourceRow) -> Sample | RejectedRow:
+    def _sample_of(self, row: SourceRow) -> NewSample | RejectedRow:
         cells = row.cells if self._in_order else [row.cells[place] for place in self._order]
         text = self._text_of(cells)
         if not text:
@@ -64,14 +77,9 @@ class SampleMaker:
         external_id = cells[self._id].strip() if self._id >= 0 else ""
         if len(external_id) > MAX_ID:
             return RejectedRow(row.line, f"the id has {len(external_id):,} characters; at most {MAX_ID} are allowed")
-        return Sample(
-            project=self._project,
-            external_id=external_id,
-            text=text,
-            fields=cells,
-            content_hash=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(),
-            reference_id=self._labels.get(cells[self._reference].strip().casefold()) if self._reference >= 0 else None,
-        )
+        digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        reference = self._labels.get(cells[self._reference].strip().casefold()) if self._reference >= 0 else None
+        return NewSample(row.line, external_id, text, cells, digest, reference)
 
     def _text_of(self, cells: list[str]) -> str:
         """What a person reads, or nothing if there is nothing to see."""
@@ -82,32 +90,32 @@ class SampleMaker:
             return self._show(Row(key=0, text="", fields={name: cells[place] for name, place in self._content}))
         return "\n".join([cell for _, cell in filled])
 
-    def _first_of_each_id(self, made: Sequence[tuple[int, Sample]], report: ImportReport) -> list[Sample]:
+    def _first_of_each_id(self, made: Sequence[NewSample], report: ImportReport) -> list[NewSample]:
         """One row per id: the same again is a duplicate, another text under the same id is rejected."""
-        known = self._known("external_id", [sample.external_id for _, sample in made if sample.external_id])
+        known = self._known("external_id", [sample.external_id for sample in made if sample.external_id])
         kept = []
-        for line, sample in made:
+        for sample in made:
             name = sample.external_id
             before = known.get(name) if name else None
             if before is None:
                 known[name] = sample.content_hash
                 kept.append(sample)
             elif before == sample.content_hash:
-                report.note(line, "duplicate", f"the id {name!r} is on an earlier row with the same text")
+                report.note(sample.line, "duplicate", f"the id {name!r} is on an earlier row with the same text")
             else:
-                report.note(line, "rejected", f"the id {name!r} is on an earlier row with another text")
+                report.note(sample.line, "rejected", f"the id {name!r} is on an earlier row with another text")
         return kept
 
-    def _unknown_texts(self, made: Sequence[tuple[int, Sample]], report: ImportReport) -> list[Sample]:
+    def _unknown_texts(self, made: Sequence[NewSample], report: ImportReport) -> list[NewSample]:
         """Rows whose text no earlier file brought; equal texts within one file are all kept."""
         if not report.start_position:
-            return [sample for _, sample in made]
+            return list(made)
         earlier = self._project.samples.filter(position__lt=report.start_position)
-        known = self._known("content_hash", [sample.content_hash for _, sample in made], earlier)
+        known = self._known("content_hash", [sample.content_hash for sample in made], earlier)
         kept = []
-        for line, sample in made:
+        for sample in made:
             if sample.content_hash in known:
-                report.note(line, "duplicate", "the same text is in the project already")
+                report.note(sample.line, "duplicate", "the same text is in the project already")
             else:
                 kept.append(sample)
         return kept
@@ -120,3 +128,28 @@ class SampleMaker:
             chunk = set(values[begin : begin + _LOOKUP])
             found.update(stored.order_by().filter(**{f"{field}__in": chunk}).values_list(field, "content_hash"))
         return found
+
+
+def insert_samples(project: Project, samples: Sequence[NewSample], *, first_position: int) -> None:
+    """Store samples from this position on. Plain SQL over the model's own columns: five times as fast as ``bulk_create``."""
+    table = connection.ops.quote_name(Sample._meta.db_table)
+    fields = {field.name: field for field in Sample._meta.concrete_fields}
+    given = [fields[name] for name in _GIVEN]
+    others = [
+        field for field in fields.values() if not field.primary_key and not field.null and field not in given
+    ]
+    defaults = [field.get_db_prep_save(field.get_default(), connection) for field in others]
+    columns = ", ".join(connection.ops.quote_name(field.get_attname_column()[1]) for field in [*given, *others])
+    places = ", ".join(["%s"] * (len(given) + len(others)))
+    statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608 - names of ours only
+    as_json = fields["fields"].get_db_prep_save
+    rows = [
+        (
+            project.pk, position, sample.external_id, sample.text, as_json(sample.cells, connection),
+            sample.content_hash, sample.reference_id, *defaults,
+        )
+        for position, sample in enumerate(samples, start=first_position)
+    ]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(statement, rows)

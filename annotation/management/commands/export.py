@@ -1,0 +1,39 @@
+"""``manage.py export``: a project's rows into a file, without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from tqdm import tqdm
+
+from annotation.models import Project
+from annotation.pipeline import export
+
+
+class Command(BaseCommand):
+    help = "Write all rows of a project, with their labels, to an Excel, CSV or JSON Lines file."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("project", type=int, help="the project's number")
+        parser.add_argument("file", type=Path, help=f"the file to write; its ending decides: {', '.join(export.WRITERS)}")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path: Path = options["file"]
+        project = Project.objects.filter(pk=options["project"]).first()
+        if project is None:
+            raise CommandError(f"There is no project {options['project']}. The number stands in its address in the browser.")
+        write = export.WRITERS.get(path.suffix.lower().lstrip("."))
+        if write is None:
+            raise CommandError(f"{path.name} must end in one of: {', '.join('.' + name for name in export.WRITERS)}.")
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with tqdm(total=project.samples.count(), unit=" rows", disable=None) as bar:
+                rows = write(project, part, on_progress=lambda done: bar.update(done - bar.n))
+            part.replace(path)
+        except OSError as error:
+            raise CommandError(f"{path} can't be written: {error.strerror}.") from error
+        finally:
+            part.unlink(missing_ok=True)
+        self.stdout.write(f"{rows:,} rows written to {path}")
