@@ -164,8 +164,8 @@ def _refuse_untextual(text: str) -> None:
         raise InvalidFileError(f"The file is HTML (a web page), not a table. Open it in Excel or a browser. {_SAVE_AS}")
     if start.startswith("<?xml"):
         raise InvalidFileError(f"The file is XML, not a table. {_SAVE_AS}")
-    controls = sum((char < " " and char not in "\t\r\n") or char == "\ufffd" for char in text[:4096])
-    if controls > 0.1 * len(text[:4096]):
+    controls = sum((char < " " and char not in "\t\r\n") or "\udc00" <= char <= "\udcff" for char in text[:4096])
+    if controls > max(10, 0.1 * len(text[:4096])):
         raise InvalidFileError(f"The file is not a text file (it holds binary data). {_SAVE_AS}")
 
 

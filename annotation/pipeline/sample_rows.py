@@ -139,7 +139,7 @@ def insert_samples(project: Project, samples: Sequence[NewSample], *, first_posi
         field for field in fields.values() if not field.primary_key and not field.null and field not in given
     ]
     defaults = [field.get_db_prep_save(field.get_default(), connection) for field in others]
-    columns = ", ".join(connection.ops.quote_name(field.get_attname_column()[1]) for field in [*given, *others])
+    columns = ", ".join(connection.ops.quote_name(field.column) for field in [*given, *others])
     places = ", ".join(["%s"] * (len(given) + len(others)))
     statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608 - names of ours only
     as_json = fields["fields"].get_db_prep_save
