@@ -63,7 +63,9 @@ def test_a_submitted_stage_reaches_its_step_of_the_pipeline(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_five_messages_for_one_stage_make_one_run(worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_five_messages_for_one_stage_make_one_run(
+    worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     monkeypatch.setattr(STEPS[Stage.Kind.LLM], lambda claim: seen.append(claim.attempt))
     stage = make_stage(Stage.Kind.LLM)
@@ -74,7 +76,9 @@ def test_five_messages_for_one_stage_make_one_run(worker: dramatiq.Worker, monke
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_step_that_fails_leaves_the_worker_at_work(worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_fails_leaves_the_worker_at_work(
+    worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def step(claim: Claim) -> None:
         if claim.stage.pk == broken.pk:
             raise ModelUnavailableError("There is no such model. Choose another.")
@@ -103,7 +107,9 @@ HEAVY = ("torch", "transformers", "sklearn", "scipy", "kmedoids")
 
 def modules_loaded_by(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=settings.BASE_DIR, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=settings.BASE_DIR, capture_output=True, text=True, check=True
+    )
     return set(done.stdout.splitlines()[-1].split())
 
 

@@ -27,7 +27,9 @@ def user() -> User:
 def stage(user: User) -> Stage:
     project = Project.objects.create(name="Letters", owner=User.objects.create_user("olga"))
     Membership.objects.create(project=project, user=user, role=Role.VIEWER)
-    return Stage.objects.create(project=project, kind=Stage.Kind.LLM, status=Stage.Status.RUNNING, total=100, done=20)
+    return Stage.objects.create(
+        project=project, kind=Stage.Kind.LLM, status=Stage.Status.RUNNING, total=100, done=20
+    )
 
 
 @pytest.fixture
@@ -84,7 +86,9 @@ async def test_many_nudges_are_one_push_and_the_last_state_is_pushed(visitor: Cl
     await socket.close()
 
 
-async def test_a_change_that_nobody_told_is_found(visitor: Client, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_change_that_nobody_told_is_found(
+    visitor: Client, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(consumers, "LOOK_SECONDS", 0.2)
     socket = socket_of(visitor, stage.pk)
     await socket.connect()
@@ -111,7 +115,9 @@ async def test_a_stranger_is_refused_in_a_way_that_stops_the_browser_from_trying
 
 async def test_another_projects_stage_looks_like_one_that_is_not_there(visitor: Client, user: User) -> None:
     def make_foreign_stage() -> Stage:
-        return Stage.objects.create(project=Project.objects.create(name="Secret", owner=user), kind=Stage.Kind.LLM)
+        return Stage.objects.create(
+            project=Project.objects.create(name="Secret", owner=user), kind=Stage.Kind.LLM
+        )
 
     foreign = await in_database(make_foreign_stage)()
     for stage_id in (foreign.pk, 999_999):

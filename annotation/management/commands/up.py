@@ -23,7 +23,7 @@ from annotation.errors import NotReadyError
 from annotation.management.commands.web import bind_address
 from annotation.supervisor import Service, Supervisor
 
-BROKER_SECONDS = 20.0
+BROKER_SECONDS = 10.0
 WEB_SECONDS = 60.0
 WORKER_GRACE = 30.0
 LLM_THREADS = 8
