@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -41,6 +42,11 @@ def open_as_upload(path: Path) -> SimpleUploadedFile:
     if not path.is_file():
         raise CommandError(f"There is no file at {path}. Give the path of a CSV or XLSX file.")
     return SimpleUploadedFile(path.name, path.read_bytes())
+
+
+def work_quietly() -> None:
+    """Log errors only: the bar tells how far the work is, and no broker is needed where a command does the work itself."""
+    logging.getLogger("annotation").setLevel(logging.ERROR)
 
 
 def complete(stage: Stage, *, here: bool = True) -> Stage:

@@ -29,11 +29,13 @@ from annotation.pipeline.rows import as_row, as_table, round_labels
 from annotation.pipeline.training_folder import keep_features, training_folder
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels
-from mlcore.distill_folder import read_error, read_result, write_inputs
+from mlcore.distill_folder import EXIT_ERROR, read_result, write_inputs
 from mlcore.errors import StoppedError
 from mlcore.records import NO_LABEL, label_array
 
 WRITE_ROWS = 1_000
+TRAINING_PHASES = ("warm-up", "robust")
+EPOCH_FIGURES = ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")
 FLAGS = (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)  # in the order of the engine's numbers
 
 
@@ -83,7 +85,15 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
         ),
         count=len(labels),
     )
-    write_inputs(folder, corpus, noisy, DistillConfig(**iteration.slm_settings), labels.names)
+    write_inputs(
+        folder,
+        corpus,
+        noisy,
+        DistillConfig(**iteration.slm_settings),
+        label_names=labels.names,
+        cache_dir=settings.CACHE_DIR,
+        weights_dir=settings.MODEL_DIR,
+    )
 
 
 def _llm_probs(iteration: Iteration, samples: Sequence[Sample], count: int) -> Any:
@@ -116,16 +126,7 @@ def _train(claim: jobs.Claim, folder: Path) -> None:
         "OMP_NUM_THREADS": str(settings.THREADS or os.cpu_count() or 1),
         "TOKENIZERS_PARALLELISM": "false",
     }
-    command = [
-        sys.executable,
-        "-m",
-        "mlcore.distill_folder",
-        str(folder),
-        "--cache-dir",
-        str(settings.CACHE_DIR),
-        "--weights-dir",
-        str(settings.MODEL_DIR),
-    ]
+    command = [sys.executable, "-m", "mlcore.distill_folder", str(folder)]
     log = (folder / "log.txt").open("a")
     with (
         log,
@@ -141,7 +142,7 @@ def _train(claim: jobs.Claim, folder: Path) -> None:
     ):
         stopper = threading.Thread(target=_terminate_on_wish, args=(claim, child), daemon=True)
         stopper.start()
-        history: list[dict[str, Any]] = []
+        history: dict[int, dict[str, Any]] = {}
         for event in _events(child):
             _report(claim, event, history)
         code = child.wait()
@@ -150,7 +151,7 @@ def _train(claim: jobs.Claim, folder: Path) -> None:
         raise StoppedError(_("Stopped on request; the training goes on from its last epoch when resumed."))
     if code == 0:
         return
-    raise AnnotationError(read_error(folder) or _crash_sentence(code, folder))
+    raise AnnotationError(_mendable_error(folder) if code == EXIT_ERROR else _crash_sentence(code, folder))
 
 
 def _terminate_on_wish(claim: jobs.Claim, child: subprocess.Popen[str]) -> None:
@@ -172,32 +173,30 @@ def _events(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _report(claim: jobs.Claim, event: dict[str, Any], history: list[dict[str, Any]]) -> None:
-    """Pass one progress event on. The share of an epoch that is done counts as rows, so that one bar tells all."""
-    total = claim.stage.total
-    epochs, batches = max(event["epochs"], 1), max(event["batches"], 1)
-    share = (
-        (max(event["epoch"] - 1, 0) + event["batch"] / batches) / epochs
-        if event["phase"] in ("warm-up", "robust")
-        else 0.0
-    )
-    if event.get("report"):
-        history.append(event["report"])
+def _report(claim: jobs.Claim, event: dict[str, Any], history: dict[int, dict[str, Any]]) -> None:
+    """Pass one progress event on. The share of the epochs that is done counts as rows, so that one bar tells all."""
+    training = event["phase"] in TRAINING_PHASES
+    epoch_share = event["batch"] / event["batches"] if event["batches"] else 0.0
+    share = (event["epoch"] - 1 + epoch_share) / event["epochs"] if training else 0.0
+    if training and epoch_share >= 1.0:
+        history[event["epoch"]] = {name: event[name] for name in EPOCH_FIGURES}
     claim.report(
         phase=event["phase"],
         epoch=event["epoch"],
         epochs=event["epochs"],
-        done=int(min(share, 1.0) * total),
+        done=int(share * claim.stage.total),
         detail={
-            "loss": event["loss"],
-            "loss_unlabelled": event["loss_unlabelled"],
-            "clean_share": event["clean_share"],
-            "seconds_left": event["seconds_left"],
-            "history": history,
-            "batch": event["batch"],
-            "batches": event["batches"],
+            **{
+                name: event[name]
+                for name in ("loss", "loss_unlabelled", "clean_share", "seconds_left", "batch", "batches")
+            },
+            "history": [history[epoch] for epoch in sorted(history)],
         },
     )
+
+
+def _mendable_error(folder: Path) -> str:
+    return str(json.loads((folder / "error.json").read_text())["error"])
 
 
 def _crash_sentence(code: int, folder: Path) -> str:

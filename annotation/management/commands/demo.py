@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
-from annotation.management.console import accuracy_table, complete, console_user, open_as_upload
+from annotation.management.console import accuracy_table, complete, console_user, open_as_upload, work_quietly
 from annotation.models import Project, Stage
 from annotation.pipeline import configure, export, ingest, iterate
 from annotation.pipeline.configure import LabelDraft
@@ -43,6 +43,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
         here = not options["with_workers"]
+        work_quietly()
         try:
             project = self._load(
                 "Customer messages",

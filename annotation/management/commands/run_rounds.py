@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import random
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
-from annotation.management.console import accuracy_table, complete, console_user, open_as_upload
+from annotation.management.console import accuracy_table, complete, console_user, open_as_upload, work_quietly
 from annotation.models import Project, Stage
 from annotation.pipeline import configure, export, ingest, iterate
 from annotation.pipeline.configure import LabelDraft
@@ -30,7 +32,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--task", choices=Project.TaskType.values, default="sentiment", help="default: sentiment"
         )
-        parser.add_argument("--limit", type=int, help="take only the first so many rows")
+        parser.add_argument(
+            "--limit",
+            type=int,
+            help="take only so many rows, drawn at random from the file (always the same ones)",
+        )
         parser.add_argument(
             "--content",
             nargs="+",
@@ -66,6 +72,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
+        work_quietly()
         try:
             project = self._make_project(options)
             for _number in range(options["rounds"]):
@@ -150,21 +157,18 @@ def _content(columns: list[str], task: str, taken: set[str]) -> list[str]:
 
 
 def _limited(path: Path, limit: int | None) -> Path:
-    """The file itself, or a copy of its first rows in a folder of its own."""
+    """The file itself, or a copy of some of its rows, in their order, in a folder of its own."""
     if limit is None:
         return path
     if path.suffix.lower() != ".csv":
         raise CommandError("--limit works on CSV files only.")
     if not path.is_file():
         raise CommandError(f"There is no file at {path}. Give the path of a CSV or XLSX file.")
-    import tempfile
-
+    with path.open(newline="", encoding="utf-8-sig") as source:
+        header, *rows = csv.reader(source)
+    # At random, since files are often sorted by label; always the same rows, so that two runs can be compared.
+    kept = sorted(random.Random(0).sample(range(len(rows)), min(limit, len(rows))))  # noqa: S311
     copy = Path(tempfile.mkdtemp(prefix="coral-")) / path.name
-    with (
-        path.open(newline="", encoding="utf-8-sig") as source,
-        copy.open("w", newline="", encoding="utf-8") as target,
-    ):
-        writer = csv.writer(target)
-        for row, _number in zip(csv.reader(source), range(limit + 1), strict=False):
-            writer.writerow(row)
+    with copy.open("w", newline="", encoding="utf-8") as target:
+        csv.writer(target).writerows([header, *(rows[number] for number in kept)])
     return copy
