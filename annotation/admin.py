@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.contrib import admin
@@ -30,18 +31,18 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
     pass
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
     """Rows that only the pipeline may write: an edit by hand would break what the pages promise."""
 
     list_per_page = 50
@@ -57,13 +58,23 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
 
-class MembershipInline(TabularInline):
+def _json(field: str, title: Any) -> Any:
+    """A read-only column of a JSON field as plain text."""
+
+    def show(row: Any) -> str:
+        return json.dumps(getattr(row, field), ensure_ascii=False)[:4_000]
+
+    show.__name__ = f"{field}_text"
+    return admin.display(description=title)(show)
+
+
+class MembershipInline(TabularInline):  # type: ignore[misc]
     model = Membership
     extra = 0
     autocomplete_fields = ["user"]
 
 
-class LabelInline(TabularInline):
+class LabelInline(TabularInline):  # type: ignore[misc]
     model = Label
     extra = 0
     can_delete = False
@@ -74,8 +85,16 @@ class LabelInline(TabularInline):
         return False
 
 
+PROJECT_JSON = {
+    "columns": _("columns"),
+    "content_columns": _("content columns"),
+    "llm_settings": _("LLM settings"),
+    "slm_settings": _("SLM settings"),
+}
+
+
 @admin.register(Project)
-class ProjectAdmin(ModelAdmin):
+class ProjectAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = ["name", "task_type", "owner", "rows", "created_at"]
     list_filter = ["task_type", "created_at"]
     search_fields = ["name", "owner__username"]
@@ -83,19 +102,16 @@ class ProjectAdmin(ModelAdmin):
     date_hierarchy = "created_at"
     inlines = [MembershipInline, LabelInline]
     autocomplete_fields = ["owner"]
-    exclude = ["llm_token"]
+    exclude = ["llm_token", *PROJECT_JSON]
     readonly_fields = [
         "task_type",
-        "columns",
-        "content_columns",
+        *(_json(name, title) for name, title in PROJECT_JSON.items()),
         "id_column",
         "reference_column",
         "prompt_description",
         "prompt_demonstration",
         "prompt_output",
-        "llm_settings",
         "has_token",
-        "slm_settings",
         "chain_stages",
         "created_at",
     ]
@@ -113,7 +129,7 @@ class ProjectAdmin(ModelAdmin):
 
 
 @admin.register(Membership)
-class MembershipAdmin(ModelAdmin):
+class MembershipAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = ["user", "project", "role"]
     list_filter = ["role"]
     search_fields = ["user__username", "project__name"]

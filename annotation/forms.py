@@ -16,6 +16,11 @@ from annotation.models import Correction, Iteration, Label, Project, Role
 from annotation.pipeline.configure import LabelDraft
 
 
+def sentence_of(form: forms.Form) -> str:
+    """All that is wrong with a form, as one text, for pages that do not show the form again."""
+    return " ".join(str(error) for errors in form.errors.values() for error in errors)
+
+
 class TaskForm(forms.Form):
     name = forms.CharField(
         label=_("Project name"),

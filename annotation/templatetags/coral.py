@@ -31,7 +31,7 @@ def share(value: float | None, decimals: int = 1) -> str:
     percent = value * 100
     if 0 < value < 1:
         percent = min(max(percent, step), 100 - step)
-    return f"{percent:.{decimals}f} %"
+    return f"{percent:.{decimals}f}\N{NO-BREAK SPACE}%"
 
 
 @register.filter

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation import progress
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.writers import result_columns
-from annotation.forms import ExportForm
+from annotation.forms import ExportForm, sentence_of
 from annotation.models import Project, Role, Stage
 from annotation.pipeline import export as exporting
 from annotation.views.access import MemberRequest, for_members
@@ -70,7 +70,7 @@ def column_meanings() -> list[str]:
 def start_export(request: MemberRequest, project: Project) -> HttpResponse:
     form = ExportForm(request.POST)
     if not form.is_valid():
-        raise AnnotationError(" ".join(form.errors["format"]))
+        raise AnnotationError(sentence_of(form))
     exporting.start_export(project, user=request.user, format=form.cleaned_data["format"])
     return redirect("annotation:export", project.pk)
 

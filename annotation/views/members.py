@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
-from annotation.forms import MemberForm, RoleForm
+from annotation.forms import MemberForm, RoleForm, sentence_of
 from annotation.models import Membership, Project, Role
 from annotation.pipeline import members as membership_rules
 from annotation.views.access import MemberRequest, for_members
@@ -58,7 +58,7 @@ def change_role(request: MemberRequest, project: Project, membership_id: int) ->
     membership = get_object_or_404(Membership, pk=membership_id, project=project)
     form = RoleForm(request.POST)
     if not form.is_valid():
-        raise AnnotationError(" ".join(form.errors["role"]))
+        raise AnnotationError(sentence_of(form))
     membership_rules.change_role(membership, role=form.cleaned_data["role"])
     return redirect("annotation:members", project.pk)
 

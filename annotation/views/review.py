@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation import stats
 from annotation.errors import ConflictError
-from annotation.forms import CorrectionForm
+from annotation.forms import CorrectionForm, sentence_of
 from annotation.models import Correction, Flag, Project, Role, Sample
 from annotation.pipeline import review as reviewing
 from annotation.views.access import MemberRequest, for_members
@@ -96,9 +96,7 @@ def correct_sample(request: MemberRequest, project: Project, sample_id: int) -> 
     """One row corrected, or its correction withdrawn. Who was overtaken by somebody sees what they chose."""
     get_object_or_404(Sample, pk=sample_id, project=project)
     form = CorrectionForm(request.POST, project=project)
-    sentence = (
-        "" if form.is_valid() else " ".join(error for errors in form.errors.values() for error in errors)
-    )
+    sentence = "" if form.is_valid() else sentence_of(form)
     if not sentence:
         chosen = form.cleaned_data["label"]
         try:

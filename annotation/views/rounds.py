@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation import stats
 from annotation.errors import AnnotationError
-from annotation.forms import RoundForm
+from annotation.forms import RoundForm, sentence_of
 from annotation.models import Iteration, Project, Role
 from annotation.pipeline import iterate
 from annotation.views.access import MemberRequest, for_members
@@ -39,7 +39,7 @@ def rounds(request: MemberRequest, project: Project) -> HttpResponse:
 def start_round(request: MemberRequest, project: Project) -> HttpResponse:
     form = RoundForm(request.POST)
     if not form.is_valid():
-        raise AnnotationError(" ".join(form.errors["started_from"]))
+        raise AnnotationError(sentence_of(form))
     start = form.cleaned_data["started_from"]
     iterate.start_round(project, started_from=start, user=request.user)
     return redirect(

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.http import HttpResponse
 
 from annotation.filters import Page, TableForm
+from annotation.forms import sentence_of
 from annotation.models import Iteration, Label, Prediction, Project, Sample, Source
 from annotation.views.access import MemberRequest
 from annotation.views.projects import bad_request
@@ -34,11 +35,12 @@ class TableRow:
     source: str = ""
     sentence: str = ""
     saved: bool = False
+    of_round: bool = False
 
     @property
     def tone(self) -> str:
-        """The class that colours the row: a person's word outweighs the models' flag."""
-        return "person" if self.source == Source.PERSON else self.flag
+        """The class that colours the row: today a person's word outweighs the models' flag."""
+        return "person" if self.source == Source.PERSON and not self.of_round else self.flag
 
 
 @dataclass(slots=True)
@@ -83,7 +85,7 @@ def round_table(request: MemberRequest, project: Project, iteration: Iteration) 
 
 def _checked(form: TableForm) -> TableForm:
     if not form.is_valid():
-        raise BadTableError("; ".join(f"{name}: {' '.join(errors)}" for name, errors in form.errors.items()))
+        raise BadTableError(sentence_of(form))
     return form
 
 
@@ -140,7 +142,7 @@ def newest_answers(iteration: Iteration) -> list[TableRow]:
 
 def _round_row(sample: Sample, said: Mapping[tuple[int, str], Prediction]) -> TableRow:
     llm, slm = said.get((sample.pk, "llm")), said.get((sample.pk, "slm"))
-    row = TableRow(sample, label=sample.label, source=sample.source)
+    row = TableRow(sample, label=sample.label, source=sample.source, of_round=True)
     if llm:
         row.llm_label, row.llm_raw, row.llm_error = llm.label, llm.raw, llm.error
         row.confidence = top_share(llm.calibrated or llm.probs)

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotation import progress
 from annotation.errors import AnnotationError
-from annotation.forms import MappingForm, ReadingForm, UploadForm
+from annotation.forms import MappingForm, ReadingForm, UploadForm, sentence_of
 from annotation.models import Project, Role, Stage, Upload
 from annotation.pipeline import ingest
 from annotation.views.access import MemberRequest, for_members
@@ -40,8 +40,7 @@ def _upload_of(project: Project, stage: Stage) -> Upload | None:
 def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
     form = UploadForm(request.POST, request.FILES)
     if not form.is_valid():
-        for sentence in form.errors.get("file", []):
-            messages.error(request, sentence)
+        messages.error(request, sentence_of(form))
         return redirect("annotation:configure_data", project.pk)
     upload = ingest.store_upload(project, form.cleaned_data["file"], request.user)
     return redirect("annotation:configure_columns", project.pk, upload.pk)

@@ -3,7 +3,7 @@
 (function () {
   const charts = {};
   const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const percent = (value) => (value * 100).toFixed(1) + " %";
+  const percent = (value) => (value * 100).toFixed(1) + "\u00a0%";
 
   function frame() {
     Chart.defaults.font.family = token("--font");
@@ -13,8 +13,8 @@
     Chart.defaults.animation = false;
     Chart.defaults.maintainAspectRatio = false;
     Chart.defaults.plugins.legend.position = "bottom";
-    Chart.defaults.plugins.legend.labels.boxWidth = 10;
-    Chart.defaults.plugins.legend.labels.boxHeight = 10;
+    Chart.defaults.plugins.legend.labels.boxHeight = 3;
+    Chart.defaults.plugins.legend.labels.boxWidth = 14;
   }
 
   function draw(name, canvas, config) {
@@ -28,7 +28,7 @@
   }
 
   const line = (label, data, colour, more) => Object.assign({
-    label, data, borderColor: colour, backgroundColor: colour, borderWidth: 2, pointRadius: data.length > 30 ? 0 : 2.5, tension: 0.25, spanGaps: true,
+    label, data, borderColor: colour, backgroundColor: colour, borderWidth: 2, pointRadius: data.length > 30 ? 0 : 2.5, tension: 0, spanGaps: true,
   }, more);
 
   function drawEpochs(epochs) {
@@ -46,7 +46,7 @@
     draw("epochs", canvas, {
       type: "line", data: { labels: epochs.map((epoch) => epoch.epoch), datasets },
       options: { interaction: { mode: "index", intersect: false }, scales: {
-        x: { grid: { display: false } }, y: { beginAtZero: true, ticks: { maxTicksLimit: 5 } },
+        x: { grid: { display: false }, ticks: { maxRotation: 0, autoSkipPadding: 8 } }, y: { beginAtZero: true, ticks: { maxTicksLimit: 5 } },
         share: { position: "right", min: 0, max: 1, grid: { display: false }, ticks: { maxTicksLimit: 5, callback: (value) => Math.round(value * 100) + " %" } },
       } },
     });
