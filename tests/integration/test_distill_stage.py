@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from annotation import jobs
+from annotation.models import Flag, Iteration, Prediction, Project, Stage
+from annotation.pipeline import distill, iterate, label, review
+from annotation.pipeline.training_folder import newest_features
+from mlcore.distill_folder import read_inputs
+from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WRONG = (3, 8, 21)  # positions whose LLM label is wrong
+
+
+@pytest.fixture(autouse=True)
+def data_folders(tmp_path: Any, settings: Any) -> None:
+    settings.RUN_DIR = tmp_path / "runs"
+
+
+@pytest.fixture
+def project(monkeypatch: pytest.MonkeyPatch) -> Project:
+    """60 rows that an LLM has labelled, three of them wrongly."""
+
+    def judge(query: str, names: Any) -> int:
+        right = 0 if judge_sentiment(query, names)[0] > 0.9 else 1
+        return 1 - right if any(f"number {position}\n" in query + "\n" for position in WRONG) else right
+
+    def judge_query(query: str, names: Any) -> int:
+        return judge(query.split("\n")[0], names)
+
+    made = make_project(rows=60)
+    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: ScriptedModel(judge_query))
+    assert run_llm_stage(start_llm_round(made)).status == Stage.Status.DONE
+    return made
+
+
+def run_slm_stage(stage: Stage) -> Stage:
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        distill.run_distillation(claim)
+    stage.refresh_from_db()
+    return stage
+
+
+def newest(project: Project) -> Iteration:
+    iteration = project.latest_iteration()
+    assert iteration is not None
+    return iteration
+
+
+def test_training_gives_every_row_a_verdict_and_finds_the_wrong_labels(project: Project) -> None:
+    stage = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+
+    assert stage.status == Stage.Status.DONE, stage.error
+    assert stage.done == stage.total == 60
+    assert (
+        Prediction.objects.filter(iteration=stage.iteration, source="slm", verdict__isnull=False).count()
+        == 60
+    )
+    rows = list(project.samples.order_by("position"))
+    assert all(row.flag in Flag.values and row.risk is not None and row.queue_rank for row in rows)
+    assert sorted(row.clean_rank or 0 for row in rows) == list(range(1, 61))
+    suspects = {row.position for row in rows if (row.clean_rank or 99) <= 6}
+    assert suspects >= set(WRONG), "the rows that the LLM got wrong are among the most suspicious ones"
+    metrics = newest(project).metrics
+    assert metrics["llm"]["accuracy"] == pytest.approx(57 / 60)
+    assert metrics["final"]["accuracy"] >= metrics["llm"]["accuracy"]
+    assert stage.detail["history"]
+    assert stage.detail["stopped"]
+
+
+def test_a_correction_trains_the_small_model_and_survives_it(project: Project) -> None:
+    labels = project.label_list()
+    corrected = project.samples.get(position=10)
+    stage = iterate.start_filtering(newest(project), user=project.owner)
+    review.correct_sample(corrected.pk, label_id=labels[1].pk, user=project.owner)
+    run_slm_stage(stage)
+    corrected.refresh_from_db()
+    assert (corrected.label_id, corrected.source, corrected.risk) == (labels[1].pk, "person", 0.0)
+    inputs = read_inputs(settings.RUN_DIR / str(stage.run_id))
+    assert inputs.noisy.verified[10] == 1
+    assert (inputs.noisy.verified >= 0).sum() == 1
+
+
+def test_a_correction_made_while_the_training_runs_wins(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = project.label_list()
+    row = project.samples.get(position=12)
+    real = distill.read_result
+
+    def correct_meanwhile(folder: Any) -> Any:
+        thread = threading.Thread(
+            target=review.correct_sample,
+            args=(row.pk,),
+            kwargs={"label_id": labels[1].pk, "user": project.owner},
+        )
+        thread.start()
+        thread.join()
+        return real(folder)
+
+    monkeypatch.setattr(distill, "read_result", correct_meanwhile)
+    run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    row.refresh_from_db()
+    assert (row.label_id, row.source) == (labels[1].pk, "person")
+    assert row.slm_label is not None
+
+
+def test_the_reference_labels_do_not_reach_the_training(project: Project) -> None:
+    stage = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    first = {row.pk: (row.label_id, row.risk) for row in project.samples.all()}
+    project.samples.update(reference=None)
+    again = run_slm_stage(iterate.start_round(project, started_from="slm", user=project.owner).stages.get())
+    assert again.status == stage.status == Stage.Status.DONE
+    assert {row.pk: (row.label_id, row.risk) for row in project.samples.all()} == first
+
+
+def test_the_second_round_takes_clean_and_corrected_rows_as_demonstrations(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    corrected = project.samples.get(position=WRONG[0])
+    review.correct_sample(corrected.pk, label_id=corrected.reference_id, user=project.owner)
+    assert newest_features(project, [corrected]) is not None
+    model = ScriptedModel(judge_sentiment)
+    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: model)
+    stage = run_llm_stage(start_llm_round(project))
+
+    assert stage.status == Stage.Status.DONE, stage.error
+    iteration = newest(project)
+    chosen = {item["key"]: item["label"] for item in iteration.demonstrations}
+    assert corrected.pk in chosen
+    assert set(chosen.values()) == {"positive", "negative"}
+    rows = {row.pk: row for row in project.samples.filter(pk__in=chosen)}
+    assert all(rows[key].source == "person" or rows[key].flag == Flag.RIGHT for key in chosen)
+    assert len(model.asked) == 60, "no self-annotation any more"
+
+
+def test_a_crash_of_the_training_process_fails_the_stage_with_a_sentence(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distill.sys, "executable", "/bin/false")
+    stage = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    assert stage.status == Stage.Status.FAILED
+    assert "training process ended with an unexpected error (exit code 1)" in stage.error
+
+
+def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotation.claim.LOOK_SECONDS", 0.0)
+    stage = iterate.start_filtering(newest(project), user=project.owner)
+    real = distill._events
+    cancelled = []
+
+    def cancel_at_first_event(child: Any) -> Any:
+        for event in real(child):
+            if not cancelled:
+                jobs.request_cancel(stage)
+                cancelled.append(child)
+            yield event
+
+    monkeypatch.setattr(distill, "_events", cancel_at_first_event)
+    stage = run_slm_stage(stage)
+    assert stage.status == Stage.Status.CANCELLED
+    assert cancelled[0].poll() is not None
+
+    jobs.resume(stage)
+    assert run_slm_stage(stage).status == Stage.Status.DONE
+    assert Prediction.objects.filter(iteration=stage.iteration, source="slm").count() == 60
