@@ -1,0 +1,85 @@
+"""What a failed call means: whether to repeat it, to give up on the row, or to give up on the model.
+
+Messages hold the status and our own words, never the server's: its answer may come from an inner system, or repeat a
+secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx2
+from huggingface_hub.errors import HfHubHTTPError
+
+from mlcore.llm.guard import AddressRefusedError, AnswerUnreadableError, RedirectRefusedError
+from mlcore.llm.pace import retry_after
+
+Kind = Literal["transient", "limited", "unreadable", "row", "refused", "fatal"]
+
+_SENTENCES = {
+    400: "The server refused the request (400). Check the model's name and the server's settings.",
+    401: "The server refused the token (401). Give a valid token in the LLM settings.",
+    402: "The account has no credit left (402). Top it up, or use another token.",
+    403: "The token may not use this model (403). Use another token, or ask for access to the model.",
+    404: "The server has no such model or address (404). Check the model's name and the address.",
+    422: "The server can't work with the request (422). Check the model's name and the server's settings.",
+}
+_TRANSIENT = (408, 409, 425)
+_SCHEMA_WORDS = ("response_format", "json_schema", "grammar", "guided", "structured")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed call. ``wait``: seconds that the server asked for; ``names``: which extras it complained about."""
+
+    kind: Kind
+    message: str
+    wait: float | None = None
+    names: tuple[str, ...] = ()
+
+
+EMPTY = Failure("unreadable", "The server's answer held no text. Check that the model can chat.")
+
+
+def judge(error: Exception, *, deadline: float) -> Failure:
+    """Say what a call's error means; errors that are faults of our own are raised again."""
+    if isinstance(error, HfHubHTTPError):
+        return _judge_status(error)
+    if isinstance(error, RedirectRefusedError | AddressRefusedError):
+        return Failure("fatal", f"{error} Check the server's address.")
+    if isinstance(error, AnswerUnreadableError):
+        return Failure("unreadable", str(error))
+    if isinstance(error, TimeoutError):
+        return Failure("transient", f"The server did not answer within {deadline:g} seconds.")
+    if isinstance(error, httpx2.ConnectError):
+        return Failure("transient", "The server can't be reached. Check that it runs, and its address.")
+    if isinstance(error, httpx2.TransportError) or type(error).__module__.startswith("httpcore2"):
+        return Failure("transient", f"The connection broke ({type(error).__name__}).")
+    if isinstance(error, OSError):
+        return Failure("transient", f"The connection failed ({type(error).__name__}).")
+    if isinstance(error, ValueError | TypeError | AttributeError | KeyError):
+        # What the hub's client raises on a body that is not JSON, or JSON of another shape.
+        return Failure("unreadable", "The server's answer is not what a chat server sends.")
+    raise error
+
+
+def _judge_status(error: HfHubHTTPError) -> Failure:
+    status = error.response.status_code
+    wait = retry_after(error.response.headers.get("Retry-After"))
+    if status == 429:
+        return Failure("limited", "The server asks for fewer calls (429).", wait=wait)
+    if status >= 500 or status in _TRANSIENT:
+        return Failure("transient", f"The server failed ({status}).", wait=wait)
+    if status == 413:
+        return Failure("row", "The row is too long for the server (413). Shorten it.")
+    message = _SENTENCES.get(status, f"The server refused the request ({status}).")
+    if status in (400, 422):
+        return Failure("refused", message, names=_complaints(error.response.text))
+    return Failure("fatal", message)
+
+
+def _complaints(body: str) -> tuple[str, ...]:
+    body = body[:20_000].lower()
+    schema = ("schema",) if any(word in body for word in _SCHEMA_WORDS) else ()
+    return (*schema, "logprobs") if "logprob" in body else schema

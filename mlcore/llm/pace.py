@@ -1,0 +1,113 @@
+"""How hard a server is pressed: how many calls at once, how long to wait, and when to give up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+TRIES = 6
+TRIES_UNREADABLE = 2
+BREAKER = 20
+LONGEST_WAIT = 120.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """The number of calls at once: one until the first answer, then up to ``most``; halved when the server says 429.
+
+    Attributes:
+        most: the highest number of calls at once.
+        limit: the number now.
+        failures_in_a_row: calls that failed since the last answer; 429 doesn't count, since the server is well.
+        answers: calls that were answered.
+    """
+
+    most: int
+    limit: int = 1
+    failures_in_a_row: int = 0
+    answers: int = 0
+    _active: int = 0
+    _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    _pause_until: float = 0.0
+    _halved_at: float = 0.0
+    _credit: int = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until one more call may be made, and count it while it lasts."""
+        while (pause := self._pause_until - time.monotonic()) > 0 or self._active >= self.limit:
+            if pause > 0:
+                await asyncio.sleep(pause)
+                continue
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
+            self._wake()
+
+    def _wake(self) -> None:
+        free = self.limit - self._active
+        while free > 0 and self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                free -= 1
+
+    def answered(self) -> None:
+        """Grow: at once to half of the most, then one for each answer; after a 429, one for each round of answers."""
+        self.failures_in_a_row = 0
+        self.answers += 1
+        if self.limit >= self.most:
+            return
+        self._credit += 1
+        if self._credit >= (self.limit if self._halved_at else 1):
+            self._credit = 0
+            self.limit = max(self.limit + 1, 0 if self._halved_at else self.most // 2)
+            self._wake()
+
+    def limited(self, wait: float) -> None:
+        """The server asked for fewer calls: halve (once a second at most) and pause."""
+        now = time.monotonic()
+        self._pause_until = max(self._pause_until, now + wait)
+        if now - self._halved_at > 1.0 or not self._halved_at:
+            self.limit = max(1, self.limit // 2)
+            self._halved_at = now
+
+    def failed(self) -> None:
+        self.failures_in_a_row += 1
+
+    @property
+    def is_broken(self) -> bool:
+        return self.failures_in_a_row >= BREAKER
+
+
+def backoff(attempt: int, *, first: float) -> float:
+    """Seconds before try ``attempt + 1``: doubling, with jitter, so that many callers don't come back together."""
+    return float(min(LONGEST_WAIT, first * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+
+def retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for, in either of its forms; None if it can't be read."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else None
