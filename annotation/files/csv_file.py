@@ -124,7 +124,9 @@ class _Records:
             )
         if "unexpected end" in str(error) or len(self._lines.record) > 1:
             raise self._unclosed(start)
-        return RejectedRow(start, "a quoted cell goes on after its closing quote; quotes inside must be doubled")
+        return RejectedRow(
+            start, "a quoted cell goes on after its closing quote; quotes inside must be doubled"
+        )
 
     def _skip_record(self, start: int) -> int:
         """Reads on to the end of the record at hand, without keeping it, and returns its length."""

@@ -32,8 +32,12 @@ def sniff_delimiter(sample: str, reading: Reading, *, complete: bool) -> Reading
     """
     first, _, rest = sample.partition("\n")
     if first.lower().startswith("sep=") and len(named := first.strip("\r\n")[4:]) == 1:
-        return replace(reading, delimiter=named, separator_line=True, quote=_quote_of(rest, reading, named, complete))
-    choices = [(_evenness(sample, replace(reading, delimiter=each), complete), each) for each in DELIMITERS if each]
+        return replace(
+            reading, delimiter=named, separator_line=True, quote=_quote_of(rest, reading, named, complete)
+        )
+    choices = [
+        (_evenness(sample, replace(reading, delimiter=each), complete), each) for each in DELIMITERS if each
+    ]
     (share, columns), best = max(choices, key=lambda choice: (choice[0][0] > 0.5, *choice[0]))
     if columns < 2 and not share:
         if surplus := _evenly_too_wide(sample, reading, complete):
@@ -63,7 +67,9 @@ def _quote_of(sample: str, reading: Reading, delimiter: str, complete: bool) -> 
     """Quotes are plain characters in a tab-separated file, or one of a text a line, that only so reads evenly."""
     if delimiter not in ("\t", ""):
         return '"'
-    quoted, plain = (_widths(sample, replace(reading, delimiter=delimiter, quote=quote), complete) for quote in ('"', ""))
+    quoted, plain = (
+        _widths(sample, replace(reading, delimiter=delimiter, quote=quote), complete) for quote in ('"', "")
+    )
     return "" if 0 in quoted and len(set(plain)) == 1 else '"'
 
 

@@ -95,8 +95,12 @@ def _wide_encoding(head: bytes) -> str | None:
         except UnicodeDecodeError:
             continue
         # ASCII is a sign of the right byte order even in a Chinese file: delimiters, digits, line ends.
-        ascii_share = sum(char.isascii() and (char.isprintable() or char in "\r\n\t") for char in text) / len(text)
-        score = ascii_share + (0.4 if "\n" in text or "\r" in text else 0.0) + (0.2 if "\0" not in text else -1.0)
+        ascii_share = sum(char.isascii() and (char.isprintable() or char in "\r\n\t") for char in text) / len(
+            text
+        )
+        score = (
+            ascii_share + (0.4 if "\n" in text or "\r" in text else 0.0) + (0.2 if "\0" not in text else -1.0)
+        )
         if score > best_score:
             best, best_score = name, score
     return best
@@ -115,7 +119,9 @@ def _guess(head: bytes) -> str:
     # In Western European text, bytes above ASCII are few and stand alone.
     if 2 * len(_LONE_HIGH_BYTE.findall(head)) <= len(_HIGH_BYTE.findall(head)):
         # On a tie the first counts: few characters fit more than one encoding, and there are most readers of the first.
-        score, name = max(((_usual_share(head, name), name) for name in _IS_USUAL), key=lambda scored: scored[0])
+        score, name = max(
+            ((_usual_share(head, name), name) for name in _IS_USUAL), key=lambda scored: scored[0]
+        )
         if score > 0.6:
             return name
     try:

@@ -24,7 +24,9 @@ from annotation.files.records import Limits, Notes, Reading, RejectedRow, Sheet,
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 
 
-def read_excel(path: Path, reading: Reading, limits: Limits, notes: Notes) -> Iterator[SourceRow | RejectedRow]:
+def read_excel(
+    path: Path, reading: Reading, limits: Limits, notes: Notes
+) -> Iterator[SourceRow | RejectedRow]:
     """The rows that stand in the chosen sheet, whatever size it states; empty cells at a row's end are left out."""
     with Package(path, limits, notes) as package:
         workbook = read_workbook(package)
@@ -66,7 +68,12 @@ def _sheet_named(workbook: Workbook, name: str) -> SheetPart:
 
 
 def _sheet_rows(
-    package: Package, workbook: Workbook, chosen: SheetPart, strings: SharedStrings, limits: Limits, notes: Notes
+    package: Package,
+    workbook: Workbook,
+    chosen: SheetPart,
+    strings: SharedStrings,
+    limits: Limits,
+    notes: Notes,
 ) -> Iterator[SourceRow | RejectedRow]:
     formats = read_formats(package, workbook.styles)
     sheet = _SheetReader(strings, formats, workbook.epoch_1904, limits, notes)
@@ -82,7 +89,12 @@ class _SheetReader:
     """Puts a sheet's tags together to rows. A cell too many, too long or too far out makes its row a rejected one."""
 
     def __init__(
-        self, strings: SharedStrings, formats: list[CellFormat], epoch_1904: bool, limits: Limits, notes: Notes
+        self,
+        strings: SharedStrings,
+        formats: list[CellFormat],
+        epoch_1904: bool,
+        limits: Limits,
+        notes: Notes,
     ) -> None:
         self.rows: deque[SourceRow | RejectedRow] = deque()
         self._strings, self._formats, self._epoch_1904 = strings, formats, epoch_1904
@@ -171,7 +183,9 @@ class _SheetReader:
                 "(CORAL_MAX_CELL_CHARACTERS)"
             )
         elif self._row_size > self._limits.row_characters:
-            self._fault = f"the row has more than {self._limits.row_characters:,} characters, which is the most allowed"
+            self._fault = (
+                f"the row has more than {self._limits.row_characters:,} characters, which is the most allowed"
+            )
         else:
             self._cells.extend([""] * (self._column + 1 - len(self._cells)))
             self._cells[self._column] = text

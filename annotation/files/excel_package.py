@@ -47,11 +47,15 @@ class Package:
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise InvalidFileError(f"The Excel file is damaged ({error}). Open it in Excel and save it anew.") from None
+            raise InvalidFileError(
+                f"The Excel file is damaged ({error}). Open it in Excel and save it anew."
+            ) from None
         entries = self._zip.infolist()
         if len(entries) > _MAX_ENTRIES:
             self._zip.close()
-            raise InvalidFileError(f"The Excel file has {len(entries):,} parts; at most {_MAX_ENTRIES:,} are read.")
+            raise InvalidFileError(
+                f"The Excel file has {len(entries):,} parts; at most {_MAX_ENTRIES:,} are read."
+            )
         self._parts = {entry.filename.replace("\\", "/").lstrip("/").lower(): entry for entry in entries}
 
     def __enter__(self) -> Package:
@@ -70,7 +74,12 @@ class Package:
         self._notes.bytes_read, self._notes.bytes_total = 0, max(1, self._parts[part.lower()].file_size)
 
     def parse(
-        self, part: str, *, start: StartHandler, end: EndHandler | None = None, text: TextHandler | None = None
+        self,
+        part: str,
+        *,
+        start: StartHandler,
+        end: EndHandler | None = None,
+        text: TextHandler | None = None,
     ) -> Iterator[None]:
         """Feeds a part to the handlers (names without their prefix), block by block, yielding after each."""
         parser = expat.ParserCreate()
@@ -86,7 +95,9 @@ class Package:
                 fed += len(block)
                 parser.Parse(block, False)
                 if fed - max(parser.CurrentByteIndex, 0) > _MAX_TOKEN:
-                    raise InvalidFileError(f"The Excel file was rejected for safety: a single tag of {part} is endless.")
+                    raise InvalidFileError(
+                        f"The Excel file was rejected for safety: a single tag of {part} is endless."
+                    )
                 yield
             parser.Parse(b"", True)
             yield
@@ -111,9 +122,13 @@ class Package:
                     check_unpacked(self._unpacked, packed=self._size, limits=self._limits, what="Excel file")
                     yield block
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise InvalidFileError(f"The Excel file is damaged ({error}). Open it in Excel and save it anew.") from None
+            raise InvalidFileError(
+                f"The Excel file is damaged ({error}). Open it in Excel and save it anew."
+            ) from None
         except RuntimeError:
-            raise InvalidFileError("The Excel file is protected with a password. Save it without one.") from None
+            raise InvalidFileError(
+                "The Excel file is protected with a password. Save it without one."
+            ) from None
 
 
 def local(name: str) -> str:
@@ -127,7 +142,9 @@ def whole(text: str, *, default: int) -> int:
 
 
 def _refuse_doctype(*_: object) -> None:
-    raise InvalidFileError("The Excel file was rejected for safety: it declares a document type, as Excel never does.")
+    raise InvalidFileError(
+        "The Excel file was rejected for safety: it declares a document type, as Excel never does."
+    )
 
 
 def relationships(package: Package, part: str) -> dict[str, tuple[str, str]]:
@@ -141,7 +158,11 @@ def relationships(package: Package, part: str) -> dict[str, tuple[str, str]]:
     def start(tag: str, attributes: dict[str, str]) -> None:
         if local(tag) == "Relationship" and attributes.get("TargetMode") != "External":
             target = attributes.get("Target", "")
-            absolute = target.lstrip("/") if target.startswith("/") else posixpath.normpath(posixpath.join(folder, target))
+            absolute = (
+                target.lstrip("/")
+                if target.startswith("/")
+                else posixpath.normpath(posixpath.join(folder, target))
+            )
             found[attributes.get("Id", "")] = (attributes.get("Type", "").rpartition("/")[2], absolute)
 
     package.parse_all(source, start=start)
@@ -159,14 +180,19 @@ class Workbook(NamedTuple):
 
 def read_workbook(package: Package) -> Workbook:
     """The worksheets (chart sheets left out), in order, and where their styles and strings lie."""
-    main = next((part for kind, part in relationships(package, "").values() if kind == "officeDocument"), "xl/workbook.xml")
+    main = next(
+        (part for kind, part in relationships(package, "").values() if kind == "officeDocument"),
+        "xl/workbook.xml",
+    )
     parts = relationships(package, main)
     sheets: list[SheetPart] = []
     epochs: list[bool] = []
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         if local(tag) == "sheet":
-            link = next((value for name, value in attributes.items() if ":" in name and local(name) == "id"), "")
+            link = next(
+                (value for name, value in attributes.items() if ":" in name and local(name) == "id"), ""
+            )
             kind, part = parts.get(link, ("", ""))
             if kind == "worksheet":
                 hidden = attributes.get("state", "visible") != "visible"

@@ -63,7 +63,9 @@ def read_formats(package: Package, part: str) -> list[CellFormat]:
     def start(tag: str, attributes: dict[str, str]) -> None:
         name = local(tag)
         if name == "numFmt":
-            custom[whole(attributes.get("numFmtId", ""), default=-1)] = format_of(attributes.get("formatCode", ""))
+            custom[whole(attributes.get("numFmtId", ""), default=-1)] = format_of(
+                attributes.get("formatCode", "")
+            )
         elif name == "xf" and inside and inside[-1] == "cellXfs":
             number = whole(attributes.get("numFmtId", ""), default=0)
             formats.append(custom.get(number) or _BUILT_IN.get(number, GENERAL))
@@ -112,7 +114,9 @@ def plain_number(value: float) -> str:
 def _date_text(value: float, cell_format: CellFormat, epoch_1904: bool) -> str:
     days, milliseconds = divmod(round(value * 86_400_000), 86_400_000)
     clock = timedelta(milliseconds=milliseconds)
-    if days == 0 and ((cell_format.has_time and not cell_format.has_date) or (not cell_format.has_date and milliseconds)):
+    if days == 0 and (
+        (cell_format.has_time and not cell_format.has_date) or (not cell_format.has_date and milliseconds)
+    ):
         return (datetime.min + clock).time().isoformat()
     # Excel's calendar has a 29th of February 1900 that never was, so days before it count from one day later.
     epoch = datetime(1904, 1, 1) if epoch_1904 else datetime(1899, 12, 31 if days < 60 else 30)

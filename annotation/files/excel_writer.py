@@ -37,8 +37,11 @@ class ExcelWriter:
         self._book = xlsxwriter.Workbook(
             path,
             {
-                "constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
-                "strings_to_numbers": False, "tmpdir": str(path.parent),
+                "constant_memory": True,
+                "strings_to_formulas": False,
+                "strings_to_urls": False,
+                "strings_to_numbers": False,
+                "tmpdir": str(path.parent),
             },
         )
         self._bold = self._book.add_format({"bold": True, "bg_color": "#E8ECF4", "bottom": 1})
@@ -76,7 +79,9 @@ class ExcelWriter:
             for column, cell in enumerate(row.cells):
                 self._write(sheet, number, column, cell, cell_format)
             if count <= _WIDTH_ROWS:
-                widths = [max(width, len(str(cell or ""))) for width, cell in zip(widths, row.cells, strict=True)]
+                widths = [
+                    max(width, len(str(cell or ""))) for width, cell in zip(widths, row.cells, strict=True)
+                ]
         self._finish(sheet, header, widths, number)
         return count
 
@@ -108,7 +113,9 @@ class ExcelWriter:
             if cell.startswith("<r>"):
                 # XlsxWriter takes a text in these tags for its own rich text and writes it as it is. Given as two
                 # pieces, it is escaped like any other.
-                sheet.write_rich_string(row, column, cell[:1], self._plain, cell[1:], cell_format or self._plain)
+                sheet.write_rich_string(
+                    row, column, cell[:1], self._plain, cell[1:], cell_format or self._plain
+                )
             elif cell or cell_format:
                 sheet.write_string(row, column, cell, cell_format)
         elif cell is not None:

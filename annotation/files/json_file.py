@@ -62,7 +62,9 @@ def _find_keys(path: Path, reading: Reading, limits: Limits, scan_rows: int | No
             break
     if keys:
         return list(keys)
-    raise InvalidFileError("The file is empty." if not seen else "No row of the file is a JSON object with columns.")
+    raise InvalidFileError(
+        "The file is empty." if not seen else "No row of the file is a JSON object with columns."
+    )
 
 
 def _rows(
@@ -96,7 +98,9 @@ def _row_of(
         if len(cell) > limits.cell_characters:
             return RejectedRow(item.line, too_long(len(cell), limits))
         if not cell.isascii() and first_bad_byte(cell):
-            return RejectedRow(item.line, f"the cell {key!r} holds half of a surrogate pair or a byte that does not fit")
+            return RejectedRow(
+                item.line, f"the cell {key!r} holds half of a surrogate pair or a byte that does not fit"
+            )
         cells.append(cell)
     return SourceRow(item.line, cells)
 
@@ -109,7 +113,9 @@ def too_long(characters: int, limits: Limits) -> str:
 
 
 def _kind(value: Any) -> str:
-    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else "a single value"
+    return (
+        "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else "a single value"
+    )
 
 
 def _items(path: Path, reading: Reading, limits: Limits, notes: Notes) -> Iterator[_Item | RejectedRow]:
@@ -195,7 +201,9 @@ class _Buffer:
                 return ""
 
 
-def _array(stream: io.TextIOBase, decoder: JSONDecoder, limits: Limits, notes: Notes) -> Iterator[_Item | RejectedRow]:
+def _array(
+    stream: io.TextIOBase, decoder: JSONDecoder, limits: Limits, notes: Notes
+) -> Iterator[_Item | RejectedRow]:
     buffer = _Buffer(stream)
     if buffer.skip(_SPACE) != "[":
         raise InvalidFileError("The file does not begin with a JSON array.")

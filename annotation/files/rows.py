@@ -20,7 +20,12 @@ _TRIAL_CHARACTERS = 1_000_000
 
 
 def open_table(
-    path: Path, reading: Reading, limits: Limits, *, text_columns: Sequence[str] = (), scan_rows: int | None = None
+    path: Path,
+    reading: Reading,
+    limits: Limits,
+    *,
+    text_columns: Sequence[str] = (),
+    scan_rows: int | None = None,
 ) -> Table:
     """Opens a file as a table of text.
 
@@ -102,7 +107,9 @@ def _believed(
 ) -> Iterator[SourceRow | RejectedRow]:
     """The records, unless not one of the first is as wide as the header: then it is wrong, or the delimiter."""
     first = list(_first_records(records))
-    widths = {_filled_width(each.cells, width) for each in first if isinstance(each, SourceRow) and any(each.cells)}
+    widths = {
+        _filled_width(each.cells, width) for each in first if isinstance(each, SourceRow) and any(each.cells)
+    }
     if widths and width not in widths and not (fill_up and min(widths) < width):
         low, high = min(widths), max(widths)
         fields = f"{low:,} {_plural(low, 'field')}" if low == high else f"{low:,} to {high:,} fields"

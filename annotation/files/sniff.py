@@ -40,7 +40,10 @@ _FOREIGN = [
     (b"{\\rtf", "a Word document (RTF)"),
 ]
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
-_HTML = re.compile(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype html|html|head|body|table|script|meta)\b", re.IGNORECASE | re.DOTALL)
+_HTML = re.compile(
+    r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype html|html|head|body|table|script|meta)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _ZIP_KINDS = [
     ("xl/workbook.bin", "a binary Excel workbook (.xlsb)"),
     ("word/document.xml", "a Word document"),
@@ -73,7 +76,9 @@ def _refuse_foreign(head: bytes) -> None:
         if head.startswith(first):
             raise InvalidFileError(f"The file is {what}, not a table of text. {_SAVE_AS}")
     if _PICKLE.match(head):
-        raise InvalidFileError(f"The file is a Python pickle, not a text file; pickles are never opened. {_SAVE_AS}")
+        raise InvalidFileError(
+            f"The file is a Python pickle, not a text file; pickles are never opened. {_SAVE_AS}"
+        )
 
 
 def _recognise_zip(path: Path, limits: Limits) -> Reading:
@@ -91,7 +96,9 @@ def _recognise_zip(path: Path, limits: Limits) -> Reading:
     if is_ods:
         raise InvalidFileError(f"The file is an OpenDocument file (.ods), which is not supported. {_SAVE_AS}")
     if not any(name.startswith("xl/") for name in names):
-        raise InvalidFileError("The file is a ZIP archive, not an Excel workbook. Unpack it and upload the file in it.")
+        raise InvalidFileError(
+            "The file is a ZIP archive, not an Excel workbook. Unpack it and upload the file in it."
+        )
     sheets, first = list_sheets(path, limits)
     return Reading("xlsx", sheet=first, sheets=sheets)
 
@@ -114,7 +121,9 @@ def _recognise_text(path: Path, limits: Limits, *, packed: bool) -> Reading:
         raise InvalidFileError("The file is empty.")
     if packed:
         if head.startswith(b"PK\x03\x04"):
-            raise InvalidFileError("The file is a packed ZIP or Excel file. Unpack it and upload the file in it.")
+            raise InvalidFileError(
+                "The file is a packed ZIP or Excel file. Unpack it and upload the file in it."
+            )
         _refuse_foreign(head)
     encoding = detect_encoding(sample, valid_utf8=valid_utf8)
     reading = Reading("csv", gzip=packed, encoding=encoding.name, sure=encoding.sure)
@@ -134,7 +143,9 @@ def detect_structure(path: Path, reading: Reading, limits: Limits) -> Reading:
     start = text.lstrip("\ufeff \t\r\n")
     if start.startswith(("{", "[")) and (found := _json_format(start)):
         return replace(reading, format=found)
-    reading = sniff_delimiter(text, replace(reading, format="csv", quote='"', separator_line=False), complete=complete)
+    reading = sniff_delimiter(
+        text, replace(reading, format="csv", quote='"', separator_line=False), complete=complete
+    )
     return replace(reading, guarded=is_guarded(text, reading))
 
 
@@ -161,10 +172,14 @@ def _survey(path: Path, limits: Limits, *, packed: bool) -> tuple[bytes, bytes, 
 def _refuse_untextual(text: str) -> None:
     start = text.lstrip("\ufeff \t\r\n")
     if _HTML.match(start):
-        raise InvalidFileError(f"The file is HTML (a web page), not a table. Open it in Excel or a browser. {_SAVE_AS}")
+        raise InvalidFileError(
+            f"The file is HTML (a web page), not a table. Open it in Excel or a browser. {_SAVE_AS}"
+        )
     if start.startswith("<?xml"):
         raise InvalidFileError(f"The file is XML, not a table. {_SAVE_AS}")
-    controls = sum((char < " " and char not in "\t\r\n") or "\udc00" <= char <= "\udcff" for char in text[:4096])
+    controls = sum(
+        (char < " " and char not in "\t\r\n") or "\udc00" <= char <= "\udcff" for char in text[:4096]
+    )
     if controls > max(10, 0.1 * len(text[:4096])):
         raise InvalidFileError(f"The file is not a text file (it holds binary data). {_SAVE_AS}")
 

@@ -39,7 +39,9 @@ class CountedReader(io.RawIOBase):
         try:
             block = self._source.read(min(len(buffer), _CHUNK))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InvalidFileError(f"The packed {self._what} is damaged or cut off ({error}). Pack it anew.") from None
+            raise InvalidFileError(
+                f"The packed {self._what} is damaged or cut off ({error}). Pack it anew."
+            ) from None
         buffer[: len(block)] = block
         self.count += len(block)
         check_unpacked(self.count, packed=self._packed, limits=self._limits, what=self._what)
@@ -58,7 +60,9 @@ def check_unpacked(unpacked: int, *, packed: int, limits: Limits, what: str) -> 
 
 
 @contextmanager
-def open_bytes(path: Path, *, packed: bool, limits: Limits, notes: Notes | None = None) -> Iterator[io.BufferedReader[CountedReader]]:
+def open_bytes(
+    path: Path, *, packed: bool, limits: Limits, notes: Notes | None = None
+) -> Iterator[io.BufferedReader[CountedReader]]:
     """The file's bytes, unpacked if it is a gzip. ``notes`` follows how much of the file itself was read."""
     size = path.stat().st_size
     with path.open("rb") as raw:
@@ -66,7 +70,8 @@ def open_bytes(path: Path, *, packed: bool, limits: Limits, notes: Notes | None 
         if packed:
             source = gzip.GzipFile(mode="rb", fileobj=cast(IO[bytes], source))
         with io.BufferedReader(
-            CountedReader(source, packed_bytes=size if packed else limits.unpacked_bytes, limits=limits), _CHUNK
+            CountedReader(source, packed_bytes=size if packed else limits.unpacked_bytes, limits=limits),
+            _CHUNK,
         ) as stream:
             yield stream
 

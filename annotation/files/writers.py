@@ -14,8 +14,17 @@ from annotation.files.records import Reading
 
 #: CORAL's own columns, in the order in which every export has them.
 RESULT_COLUMNS = (
-    "final_label", "source", "llm_label", "slm_label", "confidence", "clean_probability", "risk", "flag",
-    "corrected_by", "corrected_at", "round",
+    "final_label",
+    "source",
+    "llm_label",
+    "slm_label",
+    "confidence",
+    "clean_probability",
+    "risk",
+    "flag",
+    "corrected_by",
+    "corrected_at",
+    "round",
 )
 PREFIX = "coral_"
 
@@ -58,7 +67,9 @@ def is_guarded(text: str, reading: Reading) -> bool:
     except csv.Error:
         return False
     count = len(RESULT_COLUMNS)
-    return len(header) > count and header[-count:] == result_columns([unguard(name) for name in header[:-count]])
+    return len(header) > count and header[-count:] == result_columns(
+        [unguard(name) for name in header[:-count]]
+    )
 
 
 def write_csv_rows(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:

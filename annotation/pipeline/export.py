@@ -31,7 +31,12 @@ READ_ROWS = 2_000
 TELL_ROWS = 500
 # Words in the file, the same in every language of the pages, so that a file can be read by a program.
 SOURCE_WORDS = {Source.NONE: "", Source.LLM: "LLM", Source.SLM: "SLM", Source.PERSON: "person"}
-FLAG_WORDS = {Flag.NONE: "", Flag.RIGHT: "likely right", Flag.WRONG: "likely wrong", Flag.INCONSISTENT: "inconsistent"}
+FLAG_WORDS = {
+    Flag.NONE: "",
+    Flag.RIGHT: "likely right",
+    Flag.WRONG: "likely wrong",
+    Flag.INCONSISTENT: "inconsistent",
+}
 
 
 # --- As a job -----------------------------------------------------------------------------------------------------
@@ -46,7 +51,8 @@ def start_export(project: Project, *, user: User | None, format: Format) -> Stag
     """
     if format not in WRITERS:
         raise AnnotationError(
-            _("There is no export format “%(name)s”. Choose one of: %(all)s.") % {"name": format, "all": ", ".join(WRITERS)}
+            _("There is no export format “%(name)s”. Choose one of: %(all)s.")
+            % {"name": format, "all": ", ".join(WRITERS)}
         )
     rows = project.samples.count()
     if not rows:
@@ -92,9 +98,15 @@ def run_export(claim: jobs.Claim) -> None:
     finally:
         part.unlink(missing_ok=True)
     claim.report(
-        phase="", done=rows, total=rows, force=True,
+        phase="",
+        done=rows,
+        total=rows,
+        force=True,
         detail={
-            "stored": name, "rows": rows, "size": target.stat().st_size, "file": _shown_name(stage),
+            "stored": name,
+            "rows": rows,
+            "size": target.stat().st_size,
+            "file": _shown_name(stage),
             "sheets": -(-rows // MAX_ROWS) if target.suffix == ".xlsx" else 1,
         },
     )
@@ -111,7 +123,8 @@ def export_path(stage: Stage) -> Path:
     path = _export_folder() / str(stage.detail.get("stored", ""))
     if not path.is_file():
         raise NotReadyError(
-            _("This export was removed; files are kept for %(days)d days. Make a new one.") % {"days": settings.EXPORT_DAYS}
+            _("This export was removed; files are kept for %(days)d days. Make a new one.")
+            % {"days": settings.EXPORT_DAYS}
         )
     return path
 
@@ -159,7 +172,10 @@ def write_excel(project: Project, path: Path, *, on_progress: OnProgress | None 
     flag = uploaded + 7
     with ExcelWriter(path) as book:
         rows = (
-            ExcelRow(cells, cells[flag] == FLAG_WORDS[Flag.WRONG] and cells[uploaded + 1] != SOURCE_WORDS[Source.PERSON])
+            ExcelRow(
+                cells,
+                cells[flag] == FLAG_WORDS[Flag.WRONG] and cells[uploaded + 1] != SOURCE_WORDS[Source.PERSON],
+            )
             for cells in export_rows(project, on_progress)
         )
         count = book.write_rows("Rows", export_header(project), rows)
@@ -214,8 +230,19 @@ def _page_after(project: Project, position: int) -> Sequence[tuple[Any, ...]]:
     rows = Sample.objects.filter(project=project, position__gt=position).order_by("position")
     return list(
         rows.values_list(
-            "position", "fields", "label_id", "source", "llm_label_id", "slm_label_id", "confidence", "clean_prob", "risk",
-            "flag", "corrected_by__username", "corrected_at", "round",
+            "position",
+            "fields",
+            "label_id",
+            "source",
+            "llm_label_id",
+            "slm_label_id",
+            "confidence",
+            "clean_prob",
+            "risk",
+            "flag",
+            "corrected_by__username",
+            "corrected_at",
+            "round",
         )[:READ_ROWS]
     )
 
@@ -223,9 +250,18 @@ def _page_after(project: Project, position: int) -> Sequence[tuple[Any, ...]]:
 def _cells(values: Sequence[Any], names: dict[int, str]) -> list[Cell]:
     fields, label, source, llm, slm, confidence, clean, risk, flag, person, when, number = values
     return [
-        *fields, names.get(label, ""), SOURCE_WORDS[source], names.get(llm, ""), names.get(slm, ""),
-        _rounded(confidence), _rounded(clean), _rounded(risk), FLAG_WORDS[flag], person or "",
-        when.isoformat(timespec="seconds") if when else "", number,
+        *fields,
+        names.get(label, ""),
+        SOURCE_WORDS[source],
+        names.get(llm, ""),
+        names.get(slm, ""),
+        _rounded(confidence),
+        _rounded(clean),
+        _rounded(risk),
+        FLAG_WORDS[flag],
+        person or "",
+        when.isoformat(timespec="seconds") if when else "",
+        number,
     ]
 
 

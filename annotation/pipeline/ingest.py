@@ -8,7 +8,6 @@ takes back what it had stored. Read = imported + duplicates + rejected, always.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
@@ -22,7 +21,9 @@ from annotation.errors import BusyError, InvalidFileError
 from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Table
 from annotation.files.rows import open_table
 from annotation.models import Project, Sample, Stage, Upload
-from annotation.pipeline.references import MAX_VALUES, match_references, suggest_labels
+from annotation.pipeline.import_report import ImportReport
+from annotation.pipeline.mapping import check_mapping, check_same_mapping
+from annotation.pipeline.references import match_references, suggest_labels
 from annotation.pipeline.sample_rows import SampleMaker, insert_samples
 from annotation.pipeline.upload import (
     Preview,
@@ -30,55 +31,33 @@ from annotation.pipeline.upload import (
     file_limits,
     path_of,
     read_preview,
+    shown_name,
     store_upload,
 )
 from mlcore.errors import StoppedError
 
 __all__ = [
-    "ImportReport", "Preview", "cancel_import", "check_no_leftovers", "delete_upload", "discard_import", "file_limits",
-    "match_references", "read_preview", "run_import", "start_import", "store_upload", "suggest_labels",
+    "ImportReport",
+    "Preview",
+    "cancel_import",
+    "check_no_leftovers",
+    "delete_upload",
+    "discard_import",
+    "file_limits",
+    "match_references",
+    "read_preview",
+    "run_import",
+    "shown_name",
+    "start_import",
+    "store_upload",
+    "suggest_labels",
 ]
 
 BATCH_ROWS = 1_000
 BATCH_CHARACTERS = 4_000_000
 REMOVE_ROWS = 5_000
-KEPT_REJECTIONS = 1_000
 
 OnBadRow = Literal["skip", "reject"]
-
-
-@dataclass(slots=True)
-class ImportReport:
-    """What became of the rows of a file. ``rows`` names the first rejected and duplicate ones: line, outcome, reason."""
-
-    read: int = 0
-    imported: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    rows: list[tuple[int, str, str]] = field(default_factory=list)
-    warnings: dict[str, int] = field(default_factory=dict)
-    reference_values: dict[str, int] = field(default_factory=dict)
-    start_position: int | None = None
-    finished: bool = False
-
-    @classmethod
-    def of(cls, upload: Upload) -> ImportReport:
-        return cls(**upload.report)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def note(self, line: int, outcome: Literal["rejected", "duplicate"], reason: str) -> None:
-        if outcome == "rejected":
-            self.rejected += 1
-        else:
-            self.duplicates += 1
-        if len(self.rows) < KEPT_REJECTIONS:
-            self.rows.append((line, outcome, reason))
-
-    def count_reference(self, value: str) -> None:
-        if value and (value in self.reference_values or len(self.reference_values) < MAX_VALUES):
-            self.reference_values[value] = self.reference_values.get(value, 0) + 1
 
 
 # --- Start --------------------------------------------------------------------------------------------------------
@@ -109,78 +88,40 @@ def start_import(
         InvalidFileError: the mapping does not fit the file or the project; the sentence says where.
         BusyError: another stage of the project is at work.
     """
-    _check_mapping(upload, content_columns, id_column, reference_column)
+    check_mapping(upload, content_columns, id_column, reference_column)
     if project.stages.active().exclude(kind=Stage.Kind.EXPORT).exists():
-        raise BusyError(_("Another stage of this project is at work. Wait until it is done, or cancel it first."))
+        raise BusyError(
+            _("Another stage of this project is at work. Wait until it is done, or cancel it first.")
+        )
     for leftover in _leftovers(project):
         discard_import(leftover)
     mapping = {
-        "columns": list(upload.columns), "content_columns": list(content_columns), "id_column": id_column,
+        "columns": list(upload.columns),
+        "content_columns": list(content_columns),
+        "id_column": id_column,
         "reference_column": reference_column,
     }
     try:
         with transaction.atomic():
             stage = Stage.objects.create(
-                project=project, kind=Stage.Kind.IMPORT, requested_by=user,
+                project=project,
+                kind=Stage.Kind.IMPORT,
+                requested_by=user,
                 detail={"upload": upload.pk, "file": upload.name, "on_bad_row": on_bad_row},
             )
             if project.samples.exists():
-                _check_same_mapping(project, mapping)
+                check_same_mapping(project, mapping)
             else:
                 Project.objects.filter(pk=project.pk).update(**mapping)
             Upload.objects.filter(pk=upload.pk).update(report={})
             jobs.submit(stage)
     except IntegrityError as error:
-        raise BusyError(_("Another stage of this project is at work. Wait until it is done, or cancel it first.")) from error
+        raise BusyError(
+            _("Another stage of this project is at work. Wait until it is done, or cancel it first.")
+        ) from error
     project.refresh_from_db()
     upload.refresh_from_db()
     return stage
-
-
-def _check_mapping(upload: Upload, content_columns: Sequence[str], id_column: str, reference_column: str) -> None:
-    if not content_columns:
-        raise InvalidFileError(_("Choose at least one column that the models are to see."))
-    named = [*content_columns, *filter(None, (id_column, reference_column))]
-    for name in named:
-        if name not in upload.columns:
-            raise InvalidFileError(
-                _("The file has no column “%(name)s”; it has %(columns)s.") % {"name": name, "columns": _quoted(upload.columns)}
-            )
-    if len(set(content_columns)) < len(content_columns):
-        raise InvalidFileError(_("A column is chosen twice among those that the models see."))
-    if reference_column in content_columns:
-        raise InvalidFileError(
-            _("“%(name)s” holds the reference labels, so the models must not see it. Take it off the content columns.")
-            % {"name": reference_column}
-        )
-
-
-def _check_same_mapping(project: Project, mapping: dict[str, Any]) -> None:
-    if missing := [name for name in project.columns if name not in mapping["columns"]]:
-        raise InvalidFileError(
-            _("The project's rows have columns that this file lacks: %(names)s. Add them, or make a new project.")
-            % {"names": _quoted(missing)}
-        )
-    if surplus := [name for name in mapping["columns"] if name not in project.columns]:
-        raise InvalidFileError(
-            _("This file has columns that the project's rows lack: %(names)s. Remove them, or make a new project.")
-            % {"names": _quoted(surplus)}
-        )
-    if any(mapping[name] != getattr(project, name) for name in ("content_columns", "id_column", "reference_column")):
-        raise InvalidFileError(
-            _(
-                "The project's columns are mapped already: content %(content)s, id %(id)s, reference %(reference)s. "
-                "A later file must use the same."
-            )
-            % {
-                "content": _quoted(project.content_columns), "id": _quoted(filter(None, [project.id_column])) or "–",
-                "reference": _quoted(filter(None, [project.reference_column])) or "–",
-            }
-        )
-
-
-def _quoted(names: Any) -> str:
-    return ", ".join(f"“{name}”" for name in names)
 
 
 # --- Run ----------------------------------------------------------------------------------------------------------
@@ -243,8 +184,9 @@ class _Import:
                 self._project.columns = list(table.columns)
                 self._project.save(update_fields=["columns"])
         elif late:
-            _check_same_mapping(
-                self._project, {"columns": table.columns, **{name: getattr(self._project, name) for name in _MAPPED}}
+            check_same_mapping(
+                self._project,
+                {"columns": table.columns, **{name: getattr(self._project, name) for name in _MAPPED}},
             )
         return table
 
@@ -260,7 +202,9 @@ class _Import:
             position = report.start_position + report.imported
             if position + len(samples) > self._limits.rows:
                 raise InvalidFileError(
-                    _("With this file the project would have more than %(most)s rows, which is the most allowed (CORAL_MAX_ROWS).")
+                    _(
+                        "With this file the project would have more than %(most)s rows, which is the most allowed (CORAL_MAX_ROWS)."
+                    )
                     % {"most": f"{self._limits.rows:,}"}
                 )
             insert_samples(self._project, samples, first_position=position)
@@ -294,14 +238,23 @@ class _Import:
                 % {"count": report.rejected, "line": line, "reason": reason}
             )
         repeated = self._repeated_texts()
-        report.warnings = dict(self._table.notes.counts) | ({"rows whose text is on another row too": repeated} if repeated else {})
+        report.warnings = dict(self._table.notes.counts) | (
+            {"rows whose text is on another row too": repeated} if repeated else {}
+        )
         report.finished = True
         with transaction.atomic():
             self._claim.fence()
             self._save_report()
         self._claim.report(
-            done=report.read, total=report.read, phase="", force=True,
-            detail={"imported": report.imported, "duplicates": report.duplicates, "rejected": report.rejected},
+            done=report.read,
+            total=report.read,
+            phase="",
+            force=True,
+            detail={
+                "imported": report.imported,
+                "duplicates": report.duplicates,
+                "rejected": report.rejected,
+            },
         )
 
     def _repeated_texts(self) -> int:
@@ -373,7 +326,9 @@ def check_no_leftovers(project: Project) -> None:
 
 
 def _leftovers(project: Project) -> list[Stage]:
-    ended = project.stages.filter(kind=Stage.Kind.IMPORT, status__in=[Stage.Status.FAILED, Stage.Status.CANCELLED])
+    ended = project.stages.filter(
+        kind=Stage.Kind.IMPORT, status__in=[Stage.Status.FAILED, Stage.Status.CANCELLED]
+    )
     reports = dict(Upload.objects.filter(project=project).values_list("pk", "report"))
     return [stage for stage in ended if _is_half(reports.get(stage.detail.get("upload"), {}))]
 

@@ -71,7 +71,10 @@ def provenance_lines(project: Project, *, cut: int = 0) -> Lines:
     yield ["project", project.name]
     yield ["task", project.task.title]
     yield ["exported at", timezone.now().isoformat(timespec="seconds")]
-    yield ["files imported", ", ".join(upload.name for upload in project.uploads.order_by("pk") if upload.report.get("finished"))]
+    yield [
+        "files imported",
+        ", ".join(upload.name for upload in project.uploads.order_by("pk") if upload.report.get("finished")),
+    ]
     yield ["columns that the models see", ", ".join(project.content_columns)]
     yield ["id column", project.id_column or "(none)"]
     yield ["reference column", project.reference_column or "(none)"]
@@ -94,9 +97,17 @@ def provenance_lines(project: Project, *, cut: int = 0) -> Lines:
 def _round_lines(iteration: Iteration) -> Lines:
     yield [f"Round {iteration.number}"]
     yield ["started at", iteration.created_at.isoformat(timespec="seconds")]
-    yield ["started from", "LLM labeling" if iteration.started_from == Iteration.Start.LLM else "SLM filtering"]
+    yield [
+        "started from",
+        "LLM labeling" if iteration.started_from == Iteration.Start.LLM else "SLM filtering",
+    ]
     for stage in iteration.stages.order_by("pk"):
-        yield [f"{stage.kind} stage", stage.status, f"{stage.seconds:.0f} s", f"{stage.tokens_in + stage.tokens_out} tokens"]
+        yield [
+            f"{stage.kind} stage",
+            stage.status,
+            f"{stage.seconds:.0f} s",
+            f"{stage.tokens_in + stage.tokens_out} tokens",
+        ]
     for block, text in iteration.prompt.items():
         yield [f"prompt: {block}", text]
     yield from _setting_lines("LLM", iteration.llm_settings)

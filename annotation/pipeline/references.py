@@ -57,7 +57,9 @@ def match_references(project: Project) -> int:
         for begin in range(0, last + 1, _CHUNK_ROWS):
             # In pieces, so that nobody waits long for the database.
             with transaction.atomic():
-                rows = project.samples.order_by().filter(position__gte=begin, position__lt=begin + _CHUNK_ROWS)
+                rows = project.samples.order_by().filter(
+                    position__gte=begin, position__lt=begin + _CHUNK_ROWS
+                )
                 rows.update(reference_id=choice)
     return project.samples.filter(reference__isnull=False).count()
 
@@ -74,7 +76,10 @@ def _choice(project: Project, place: int) -> Case | None:
             if value.casefold() in by_value:
                 spellings[by_value[value.casefold()]].add(value)
     cases = [
-        When(In(cell, spellings[label_id]) if spellings[label_id] else Exact(Lower(cell), name.lower()), then=Value(label_id))
+        When(
+            In(cell, spellings[label_id]) if spellings[label_id] else Exact(Lower(cell), name.lower()),
+            then=Value(label_id),
+        )
         for name, label_id in by_value.items()
     ]
     return Case(*cases, default=F("reference_id"), output_field=BigIntegerField())

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from django.db import connection
 from django.db.models import QuerySet
 
 from annotation.files.records import RejectedRow, SourceRow
 from annotation.models import Project, Sample
+from annotation.pipeline.import_report import ImportReport
 from annotation.pipeline.references import label_ids_by_value
 from mlcore.records import Row
-
-if TYPE_CHECKING:
-    from annotation.pipeline.ingest import ImportReport
 
 MAX_ID = 200
 _LOOKUP = 500
 _GIVEN = ("project", "position", "external_id", "text", "fields", "content_hash", "reference")
 # White space, and what has no width: a text of nothing else is empty to everyone who looks at it.
-_INVISIBLE = " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\xad\u1680\u180e\u3000\u3164\ufeff\ufffd\u2800" + "".join(
-    map(chr, [*range(0x2000, 0x2010), *range(0x2028, 0x2030), *range(0x205F, 0x2070)])
+_INVISIBLE = (
+    " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\xad\u1680\u180e\u3000\u3164\ufeff\ufffd\u2800"
+    + "".join(map(chr, [*range(0x2000, 0x2010), *range(0x2028, 0x2030), *range(0x205F, 0x2070)]))
 )
 
 
@@ -76,9 +75,13 @@ class SampleMaker:
             return RejectedRow(row.line, "the text is empty")
         external_id = cells[self._id].strip() if self._id >= 0 else ""
         if len(external_id) > MAX_ID:
-            return RejectedRow(row.line, f"the id has {len(external_id):,} characters; at most {MAX_ID} are allowed")
+            return RejectedRow(
+                row.line, f"the id has {len(external_id):,} characters; at most {MAX_ID} are allowed"
+            )
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        reference = self._labels.get(cells[self._reference].strip().casefold()) if self._reference >= 0 else None
+        reference = (
+            self._labels.get(cells[self._reference].strip().casefold()) if self._reference >= 0 else None
+        )
         return NewSample(row.line, external_id, text, cells, digest, reference)
 
     def _text_of(self, cells: list[str]) -> str:
@@ -87,7 +90,9 @@ class SampleMaker:
         if not filled:
             return ""
         if self._show:
-            return self._show(Row(key=0, text="", fields={name: cells[place] for name, place in self._content}))
+            return self._show(
+                Row(key=0, text="", fields={name: cells[place] for name, place in self._content})
+            )
         return "\n".join([cell for _, cell in filled])
 
     def _first_of_each_id(self, made: Sequence[NewSample], report: ImportReport) -> list[NewSample]:
@@ -101,9 +106,13 @@ class SampleMaker:
                 known[name] = sample.content_hash
                 kept.append(sample)
             elif before == sample.content_hash:
-                report.note(sample.line, "duplicate", f"the id {name!r} is on an earlier row with the same text")
+                report.note(
+                    sample.line, "duplicate", f"the id {name!r} is on an earlier row with the same text"
+                )
             else:
-                report.note(sample.line, "rejected", f"the id {name!r} is on an earlier row with another text")
+                report.note(
+                    sample.line, "rejected", f"the id {name!r} is on an earlier row with another text"
+                )
         return kept
 
     def _unknown_texts(self, made: Sequence[NewSample], report: ImportReport) -> list[NewSample]:
@@ -120,13 +129,17 @@ class SampleMaker:
                 kept.append(sample)
         return kept
 
-    def _known(self, field: str, values: Sequence[str], rows: QuerySet[Sample] | None = None) -> dict[str, str]:
+    def _known(
+        self, field: str, values: Sequence[str], rows: QuerySet[Sample] | None = None
+    ) -> dict[str, str]:
         """Of these values those that stored rows have, each with its row's content hash."""
         stored = self._project.samples.all() if rows is None else rows
         found: dict[str, str] = {}
         for begin in range(0, len(values), _LOOKUP):
             chunk = set(values[begin : begin + _LOOKUP])
-            found.update(stored.order_by().filter(**{f"{field}__in": chunk}).values_list(field, "content_hash"))
+            found.update(
+                stored.order_by().filter(**{f"{field}__in": chunk}).values_list(field, "content_hash")
+            )
         return found
 
 
@@ -139,14 +152,20 @@ def insert_samples(project: Project, samples: Sequence[NewSample], *, first_posi
         field for field in fields.values() if not field.primary_key and not field.null and field not in given
     ]
     defaults = [field.get_db_prep_save(field.get_default(), connection) for field in others]
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in [*given, *others])
+    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in [*given, *others])
     places = ", ".join(["%s"] * (len(given) + len(others)))
     statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608 - names of ours only
     as_json = fields["fields"].get_db_prep_save
     rows = [
         (
-            project.pk, position, sample.external_id, sample.text, as_json(sample.cells, connection),
-            sample.content_hash, sample.reference_id, *defaults,
+            project.pk,
+            position,
+            sample.external_id,
+            sample.text,
+            as_json(sample.cells, connection),
+            sample.content_hash,
+            sample.reference_id,
+            *defaults,
         )
         for position, sample in enumerate(samples, start=first_position)
     ]

@@ -69,8 +69,15 @@ def store_upload(project: Project, file: File[bytes], user: User | None) -> Uplo
         reading = recognise(path, limits)
         preview = _look(path, reading, limits)
         return Upload.objects.create(
-            project=project, name=shown_name(file.name or ""), stored_name=stored_name, size=size, sha256=digest,
-            reading=reading.as_dict(), columns=list(preview.columns), preview=preview.rows, created_by=user,
+            project=project,
+            name=shown_name(file.name or ""),
+            stored_name=stored_name,
+            size=size,
+            sha256=digest,
+            reading=reading.as_dict(),
+            columns=list(preview.columns),
+            preview=preview.rows,
+            created_by=user,
         )
     except BaseException:
         path.unlink(missing_ok=True)
@@ -90,7 +97,11 @@ def read_preview(
     reading = _chosen(path, before, limits, encoding=encoding, delimiter=delimiter, sheet=sheet)
     preview = _look(path, reading, limits)
     if reading != before:
-        upload.reading, upload.columns, upload.preview = reading.as_dict(), list(preview.columns), preview.rows
+        upload.reading, upload.columns, upload.preview = (
+            reading.as_dict(),
+            list(preview.columns),
+            preview.rows,
+        )
         upload.save(update_fields=["reading", "columns", "preview"])
     return replace(preview, warnings=[*_known_before(upload), *preview.warnings])
 
@@ -111,7 +122,9 @@ def path_of(upload: Upload) -> Path:
     """
     path: Path = upload.path
     if not path.exists():
-        raise InvalidFileError(_("The uploaded file “%(name)s” is not there any more. Upload it anew.") % {"name": upload.name})
+        raise InvalidFileError(
+            _("The uploaded file “%(name)s” is not there any more. Upload it anew.") % {"name": upload.name}
+        )
     return path
 
 
@@ -129,7 +142,9 @@ def _write(file: File[bytes], path: Path, limits: Limits) -> tuple[int, str]:
                 size += len(block)
                 if size > limits.file_bytes:
                     raise InvalidFileError(
-                        _("The file is larger than %(most)d MB, which is the most allowed (CORAL_UPLOAD_MAX_MB).")
+                        _(
+                            "The file is larger than %(most)d MB, which is the most allowed (CORAL_UPLOAD_MAX_MB)."
+                        )
                         % {"most": limits.file_bytes // 2**20}
                     )
                 digest.update(block)
@@ -143,7 +158,13 @@ def _write(file: File[bytes], path: Path, limits: Limits) -> tuple[int, str]:
 
 
 def _chosen(
-    path: Path, reading: Reading, limits: Limits, *, encoding: str | None, delimiter: str | None, sheet: str | None
+    path: Path,
+    reading: Reading,
+    limits: Limits,
+    *,
+    encoding: str | None,
+    delimiter: str | None,
+    sheet: str | None,
 ) -> Reading:
     if sheet is not None and reading.format == "xlsx":
         _check_choice(sheet, [each.name for each in reading.sheets], _("sheet"))
@@ -170,7 +191,9 @@ def _look(path: Path, reading: Reading, limits: Limits) -> Preview:
     seen = list(islice(table.rows, LOOK_ROWS))
     rows = [row.cells for row in seen if isinstance(row, SourceRow)][:PREVIEW_ROWS]
     if not seen:
-        raise InvalidFileError(_("The file has column names (%(names)s) but no rows.") % {"names": ", ".join(table.columns[:10])})
+        raise InvalidFileError(
+            _("The file has column names (%(names)s) but no rows.") % {"names": ", ".join(table.columns[:10])}
+        )
     return Preview(table.columns, rows, reading, list(_warnings(table, reading, seen)))
 
 
@@ -180,7 +203,9 @@ def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow
             "name": ENCODINGS[reading.encoding]
         }
     if reading.guarded:
-        yield _("This is CORAL's own export: the apostrophes that keep texts from becoming formulas are taken off.")
+        yield _(
+            "This is CORAL's own export: the apostrophes that keep texts from becoming formulas are taken off."
+        )
     if any(sheet.hidden and sheet.name == reading.sheet for sheet in reading.sheets):
         yield _("The chosen sheet is hidden in Excel.")
     for what, times in table.notes.counts.items():

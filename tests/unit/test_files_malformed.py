@@ -46,7 +46,11 @@ def test_a_file_comes_out_as_expected(case: Case, tmp_path: Path) -> None:
         assert table.notes.counts[what] == times
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "bomb" in case.name or "endless" in case.name or "corner" in case.name], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if "bomb" in case.name or "endless" in case.name or "corner" in case.name],
+    ids=str,
+)
 def test_a_hostile_file_takes_little_memory(case: Case, tmp_path: Path) -> None:
     path = tmp_path / "stored"
     path.write_bytes(case.make())

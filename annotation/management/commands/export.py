@@ -17,16 +17,22 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("project", type=int, help="the project's number")
-        parser.add_argument("file", type=Path, help=f"the file to write; its ending decides: {', '.join(export.WRITERS)}")
+        parser.add_argument(
+            "file", type=Path, help=f"the file to write; its ending decides: {', '.join(export.WRITERS)}"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"]
         project = Project.objects.filter(pk=options["project"]).first()
         if project is None:
-            raise CommandError(f"There is no project {options['project']}. The number stands in its address in the browser.")
+            raise CommandError(
+                f"There is no project {options['project']}. The number stands in its address in the browser."
+            )
         write = export.WRITERS.get(path.suffix.lower().lstrip("."))
         if write is None:
-            raise CommandError(f"{path.name} must end in one of: {', '.join('.' + name for name in export.WRITERS)}.")
+            raise CommandError(
+                f"{path.name} must end in one of: {', '.join('.' + name for name in export.WRITERS)}."
+            )
         part = path.with_name(f"{path.name}.part")
         try:
             with tqdm(total=project.samples.count(), unit=" rows", disable=None) as bar:

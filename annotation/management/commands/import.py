@@ -22,10 +22,16 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path, help="the file")
         parser.add_argument("--project", type=int, required=True, metavar="ID", help="the project's number")
         parser.add_argument(
-            "--content", action="append", required=True, metavar="COLUMN", help="a column that the models see; may be repeated"
+            "--content",
+            action="append",
+            required=True,
+            metavar="COLUMN",
+            help="a column that the models see; may be repeated",
         )
         parser.add_argument("--id", default="", metavar="COLUMN", help="a column whose values name the rows")
-        parser.add_argument("--reference", default="", metavar="COLUMN", help="a column of known labels, for measuring only")
+        parser.add_argument(
+            "--reference", default="", metavar="COLUMN", help="a column of known labels, for measuring only"
+        )
         parser.add_argument("--encoding", help="such as utf-8 or gb18030, if the detected one is wrong")
         parser.add_argument("--delimiter", help="if the detected one is wrong; tab is written as \\t")
         parser.add_argument("--sheet", help="the name of an Excel sheet, if it is not the first")
@@ -44,7 +50,9 @@ class Command(BaseCommand):
     def _start(self, options: dict[str, Any]) -> tuple[Upload, Stage]:
         project = Project.objects.filter(pk=options["project"]).first()
         if project is None:
-            raise CommandError(f"There is no project {options['project']}. The number stands in its address in the browser.")
+            raise CommandError(
+                f"There is no project {options['project']}. The number stands in its address in the browser."
+            )
         user = User.objects.filter(username=options["user"]).first() if options["user"] else project.owner
         if user is None:
             raise CommandError(f"There is no user {options['user']!r}.")
@@ -55,13 +63,21 @@ class Command(BaseCommand):
             raise CommandError(f"{options['file']} can't be opened: {error.strerror}.") from error
         delimiter = options["delimiter"]
         preview = ingest.read_preview(
-            upload, encoding=options["encoding"], delimiter="\t" if delimiter == "\\t" else delimiter, sheet=options["sheet"]
+            upload,
+            encoding=options["encoding"],
+            delimiter="\t" if delimiter == "\\t" else delimiter,
+            sheet=options["sheet"],
         )
         for warning in preview.warnings:
             self.stderr.write(f"note: {warning}")
         stage = ingest.start_import(
-            project, upload, content_columns=options["content"], id_column=options["id"],
-            reference_column=options["reference"], user=user, on_bad_row="reject" if options["reject"] else "skip",
+            project,
+            upload,
+            content_columns=options["content"],
+            id_column=options["id"],
+            reference_column=options["reference"],
+            user=user,
+            on_bad_row="reject" if options["reject"] else "skip",
         )
         return upload, stage
 
