@@ -1,0 +1,135 @@
+"""The LLM step: every row is asked once, and never with itself as an example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from mlcore.label import label_rows, self_annotate
+from mlcore.records import Answer, Demonstration, LabelSet, Request, Row
+from mlcore.tasks import TASKS
+
+LABELS = LabelSet.of("positive", "negative")
+TASK = TASKS["sentiment"]
+
+
+class Reader:
+    """Tells “good” from the rest, with a strong liking for the first label; keeps what it was asked."""
+
+    identity = "reader"
+
+    def __init__(self, *, gives_probs: bool = True) -> None:
+        self.asked: list[Request] = []
+        self._gives_probs = gives_probs
+
+    def ask(
+        self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        for request in requests:
+            if should_stop():
+                return
+            self.asked.append(request)
+            good = "good" in request.prompt.query
+            first = (0.99 if good else 0.8) - 0.0001 * (request.key % 7)
+            probs = np.array([first, 1 - first])
+            label = int(probs.argmax()) if self._gives_probs else (0 if good else 1)
+            yield Answer(request.key, label, probs if self._gives_probs else None, raw=labels.names[label])
+
+    def close(self) -> None:
+        self.asked.clear()
+
+
+def _rows(count: int) -> list[Row]:
+    rng = np.random.default_rng(0)
+    words = np.array(
+        [
+            "amber",
+            "birch",
+            "cedar",
+            "delta",
+            "ember",
+            "fjord",
+            "grove",
+            "heath",
+            "islet",
+            "jetty",
+            "knoll",
+            "larch",
+            "maple",
+            "north",
+        ]
+    )
+    return [
+        Row(key, f"{'good' if key % 2 else 'poor'} {' '.join(rng.permutation(words)[:7])} {key}")
+        for key in range(count)
+    ]
+
+
+def _never() -> bool:
+    return False
+
+
+def test_a_row_is_never_its_own_demonstration_nor_a_near_duplicates() -> None:
+    rows = _rows(10)
+    copy = Row(99, rows[3].text.upper() + "!")
+    demonstrations = [Demonstration(row.key, row.text, "positive") for row in rows[:5]]
+    model = Reader()
+    list(
+        label_rows(
+            model,
+            [*rows, copy],
+            task=TASK,
+            template=TASK.default_prompt,
+            labels=LABELS,
+            demonstrations=demonstrations,
+            should_stop=_never,
+        )
+    )
+    asked = {request.key: request.prompt.prefix for request in model.asked}
+    assert all(rows[key].text not in asked[key] for key in range(10))
+    assert all(rows[other].text in asked[key] for key in range(10) for other in range(5) if other != key)
+    assert rows[3].text not in asked[99]
+    assert len({asked[key] for key in range(5, 10)}) == 1
+
+
+def _annotate(model: Reader, count: int = 8, rows: int = 300, seed: int = 0) -> list[Demonstration]:
+    return self_annotate(
+        model,
+        _rows(rows),
+        task=TASK,
+        template=TASK.default_prompt,
+        labels=LABELS,
+        count=count,
+        seed=seed,
+        should_stop=_never,
+    )
+
+
+def test_self_annotation_is_balanced_although_the_model_prefers_one_label() -> None:
+    found = _annotate(Reader())
+    assert len(found) == 8
+    assert sum(each.label == "positive" for each in found) == 4
+    assert all(("good" in each.shown) == (each.label == "positive") for each in found)
+
+
+def test_self_annotation_asks_a_handful_without_demonstrations() -> None:
+    model = Reader()
+    _annotate(model, rows=3000)
+    assert len(model.asked) == 200
+    assert len({request.prompt.prefix for request in model.asked}) == 1
+
+
+def test_self_annotation_works_without_probabilities() -> None:
+    found = _annotate(Reader(gives_probs=False))
+    assert sum(each.label == "positive" for each in found) == 4
+
+
+def test_self_annotation_depends_on_its_seed_only() -> None:
+    assert _annotate(Reader()) == _annotate(Reader())
+    assert _annotate(Reader()) != _annotate(Reader(), seed=1)
+
+
+def test_no_rows_and_no_places_give_no_demonstrations() -> None:
+    assert _annotate(Reader(), rows=0) == []
+    assert _annotate(Reader(), count=0) == []
