@@ -161,9 +161,12 @@ def _under(weights_dir: Path | None, name: str) -> Path | None:
     if weights_dir is None or not name or "\0" in name or len(name) > 500:
         return None
     root = weights_dir.resolve()
-    path = (root / name).resolve()
-    inside = path != root and path.is_relative_to(root)
-    if not inside or not path.exists():
+    try:
+        path = (root / name).resolve()
+        found = path.exists()
+    except OSError:  # such as a name that is too long for a file
+        return None
+    if not found or path == root or not path.is_relative_to(root):
         return None
     if path.is_dir():
         outside = [each.name for each in path.iterdir() if not each.resolve().is_relative_to(root)]

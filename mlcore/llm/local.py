@@ -170,6 +170,7 @@ class LocalModel:
 
 
 def _load(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
@@ -177,7 +178,7 @@ def _load(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> 
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype=dtype
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelUnavailableError(f"The weights of “{name}” can't be loaded: {error}") from error
     return tokenizer, model.eval().to(device)
 

