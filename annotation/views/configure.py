@@ -39,7 +39,10 @@ def configure(request: MemberRequest, project: Project) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @for_members(Role.OWNER)
 def configure_task(request: MemberRequest, project: Project) -> HttpResponse:
-    form = TaskForm(request.POST or None, initial={"name": project.name, "task_type": project.task_type})
+    form = TaskForm(
+        request.POST if request.method == "POST" else None,
+        initial={"name": project.name, "task_type": project.task_type},
+    )
     if request.method == "POST" and form.is_valid():
         try:
             configuring.set_task(
@@ -126,7 +129,7 @@ def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
         "demonstration": project.prompt_demonstration,
         "output": project.prompt_output,
     }
-    form = PromptForm(request.POST or None, initial=stored)
+    form = PromptForm(request.POST if request.method == "POST" else None, initial=stored)
     template = project.prompt
     if request.method == "POST" and form.is_valid():
         template = PromptTemplate(**form.cleaned_data)
@@ -186,7 +189,9 @@ def prompt_preview(project: Project, template: PromptTemplate) -> dict[str, Any]
 @require_http_methods(["GET", "POST"])
 @for_members(Role.OWNER)
 def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
-    form = ModelsForm(request.POST or None, initial=ModelsForm.initial_of(project))
+    form = ModelsForm(
+        request.POST if request.method == "POST" else None, initial=ModelsForm.initial_of(project)
+    )
     if request.method == "POST" and form.is_valid():
         try:
             configuring.set_llm(project, config=form.llm_config(), token=form.token_change())

@@ -100,7 +100,9 @@ def state_of(project: Project, *, stage: Stage | None) -> ProjectState:
 @login_required
 @never_cache
 def create_project(request: MemberRequest) -> HttpResponse:
-    form = TaskForm(request.POST or None, initial={"task_type": Project.TaskType.SENTIMENT})
+    form = TaskForm(
+        request.POST if request.method == "POST" else None, initial={"task_type": Project.TaskType.SENTIMENT}
+    )
     if request.method == "POST" and form.is_valid():
         project = configuring.create_project(
             name=form.cleaned_data["name"], task_type=form.cleaned_data["task_type"], owner=request.user

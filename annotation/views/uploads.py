@@ -55,7 +55,9 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
         return _read_again(request, project, upload)
     preview = ingest.read_preview(upload)
     form = MappingForm(
-        request.POST or None, columns=preview.columns, initial=_guess(project, list(preview.columns))
+        request.POST if request.method == "POST" else None,
+        columns=preview.columns,
+        initial=_guess(project, list(preview.columns)),
     )
     if request.method == "POST" and form.is_valid():
         try:

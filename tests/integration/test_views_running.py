@@ -1,0 +1,427 @@
+"""The pages while models run and after: progress, controls, plots, rounds, export, members, accounts."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from annotation.models import Iteration, Membership, Prediction, Role, Stage
+from annotation.templatetags import coral
+from tests.factories import make_user, start_llm_round
+from tests.pages import Cast, judge_rows, make_cast
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cast() -> Cast:
+    return make_cast()
+
+
+def running(cast: Cast, **changed: Any) -> Stage:
+    stage = start_llm_round(cast.project).stages.get()
+    Stage.objects.filter(pk=stage.pk).update(
+        **({"status": "running", "phase": "labeling", "done": 5} | changed)
+    )
+    stage.refresh_from_db()
+    return stage
+
+
+def html_of(cast: Cast, path: str, role: str = "owner") -> str:
+    answer = cast.client(role).get(cast.url(path))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+# --- Projects -----------------------------------------------------------------------------------------------------
+
+
+def test_somebody_without_projects_is_told_what_this_is_and_what_to_do() -> None:
+    client = Client()
+    client.force_login(make_user())
+    html = client.get("/").content.decode()
+    assert "Label a corpus with little human time" in html
+    assert "New project" in html
+
+
+def test_the_list_shows_own_projects_with_their_state_in_words(cast: Cast) -> None:
+    running(cast)
+    assert "LLM labeling: running, 41 %" in cast.client("viewer").get("/").content.decode()
+    assert "Film notes" not in cast.client("stranger").get("/").content.decode()
+
+
+@pytest.mark.parametrize("role", ["owner", "viewer"])
+def test_a_project_opens_where_its_work_goes_on(cast: Cast, role: str) -> None:
+    def opened() -> str:
+        return str(cast.client(role).get(cast.url(""))["Location"]).removeprefix(cast.url(""))
+
+    assert opened() == ("configure/data/" if role == "owner" else "members/")
+    stage = running(cast)
+    assert opened() == "labeling/"
+    Stage.objects.filter(pk=stage.pk).update(status="done")
+    assert opened() == "filtering/"
+
+
+def test_steps_open_one_after_the_other(cast: Cast) -> None:
+    def closed() -> int:
+        return html_of(cast, "members/").count('aria-disabled="true"')
+
+    assert closed() == 4
+    stage = running(cast, done=0)
+    assert closed() == 3
+    Stage.objects.filter(pk=stage.pk).update(done=5)
+    assert closed() == 0
+
+
+# --- Progress -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_follows_a_running_stage_by_socket_and_by_polling(cast: Cast) -> None:
+    stage = running(cast)
+    html = html_of(cast, "labeling/")
+    assert f'ws-connect="/ws/stages/{stage.pk}/"' in html
+    assert f'hx-get="{cast.url(f"stages/{stage.pk}/")}"' in html
+    assert "5 of 12 rows" in html
+    Stage.objects.filter(pk=stage.pk).update(status="done")
+    partial = html_of(cast, f"stages/{stage.pk}/")
+    assert partial.strip().startswith(f'<div id="stage-{stage.pk}"')
+    assert "every 3s" not in partial
+
+
+def test_the_same_partial_is_on_the_page_and_comes_by_polling(cast: Cast) -> None:
+    stage = running(cast, status="failed", error="The server refused the token.")
+    partial = html_of(cast, f"stages/{stage.pk}/").strip()
+    assert partial in html_of(cast, "labeling/")
+    assert "The server refused the token." in partial
+
+
+def test_the_table_fills_with_the_newest_answers_first(cast: Cast) -> None:
+    stage = running(cast)
+    assert "No answers yet" in html_of(cast, "labeling/")
+    label = cast.project.label_list()[0]
+    for position in (2, 7):
+        sample = cast.project.samples.get(position=position)
+        Prediction.objects.create(
+            sample=sample, iteration_id=stage.iteration_id, source="llm", label=label, calibrated=[0.8, 0.2]
+        )
+    html = (
+        cast.client("viewer")
+        .get(cast.url("labeling/"), headers={"hx-request": "true", "hx-target": "rows"})
+        .content.decode()
+    )
+    assert html.startswith('<div id="rows"')
+    assert html.index("number 7") < html.index("number 2")
+    assert "80.0" in html
+
+
+def test_answers_that_failed_or_cant_be_read_say_so(cast: Cast) -> None:
+    stage = running(cast)
+    first, second = cast.project.samples.order_by("position")[:2]
+    Prediction.objects.create(
+        sample=first, iteration_id=stage.iteration_id, source="llm", error="Timed out after 60 s."
+    )
+    Prediction.objects.create(
+        sample=second, iteration_id=stage.iteration_id, source="llm", raw="Hmm, hard to say!"
+    )
+    html = html_of(cast, "labeling/")
+    assert "call failed" in html
+    assert "Timed out after 60 s." in html
+    assert "unreadable" in html
+
+
+def test_an_owner_pauses_resumes_and_cancels(cast: Cast) -> None:
+    stage = start_llm_round(cast.project).stages.get()
+    for action, status in (
+        ("pause", "paused"),
+        ("resume", "queued"),
+        ("cancel", "cancelled"),
+        ("cancel", "cancelled"),
+        ("resume", "queued"),
+    ):
+        assert cast.client("owner").post(cast.url(f"stages/{stage.pk}/{action}/"))["Location"] == cast.url(
+            "labeling/"
+        )
+        stage.refresh_from_db()
+        assert stage.status == status
+
+
+def test_a_running_stage_is_asked_to_stop_and_the_page_says_so(cast: Cast) -> None:
+    stage = running(cast, lease_until=timezone.now() + timedelta(seconds=30))
+    html = (
+        cast.client("owner")
+        .post(cast.url(f"stages/{stage.pk}/pause/"), headers={"hx-request": "true"})
+        .content.decode()
+    )
+    assert 'data-status="pause"' in html
+    assert "pausing" in html
+
+
+def test_only_owners_see_the_controls(cast: Cast) -> None:
+    stage = running(cast)
+    assert f"stages/{stage.pk}/cancel/" in html_of(cast, "labeling/")
+    assert f"stages/{stage.pk}/cancel/" not in html_of(cast, "labeling/", "reviewer")
+
+
+def test_pages_before_the_start_say_what_to_do_next(cast: Cast) -> None:
+    assert "Go on with the configuration" in html_of(cast, "labeling/")
+    assert "An owner of the project starts it" in html_of(cast, "labeling/", "viewer")
+    assert "It can start when the LLM is done" in html_of(cast, "filtering/")
+    assert "No round yet" in html_of(cast, "rounds/")
+
+
+# --- Filtering ----------------------------------------------------------------------------------------------------
+
+
+def test_filtering_is_started_once_when_the_llm_is_done(cast: Cast) -> None:
+    iteration = judge_rows(cast.project)
+    iteration.stages.filter(kind="slm").delete()
+    assert "Go on to SLM filtering" in html_of(cast, "filtering/")
+    for _click in range(2):
+        assert cast.client("owner").post(cast.url("filtering/start/"))["Location"] == cast.url("filtering/")
+    assert Stage.objects.filter(kind="slm").count() == 1
+
+
+def test_filtering_before_any_round_gets_a_sentence(cast: Cast) -> None:
+    answer = cast.client("owner").post(cast.url("filtering/start/"), follow=True)
+    assert "has no round yet" in answer.content.decode()
+
+
+def test_each_row_shows_its_evidence(cast: Cast) -> None:
+    judge_rows(cast.project)
+    html = html_of(cast, "filtering/")
+    for words in ("likely right", "models differ", "90.0", "#1<"):
+        assert words in html
+
+
+def test_the_plots_get_epochs_and_points_as_json(cast: Cast) -> None:
+    judge_rows(cast.project)
+    answer = cast.client("viewer").get(cast.url("filtering/plots/"))
+    assert answer["Content-Type"] == "application/json"
+    data = json.loads(answer.content)
+    assert data["epochs"] == [
+        {"epoch": 1, "phase": "warm-up", "loss": 0.7, "loss_unlabelled": 0.0, "clean_share": 0.6}
+    ]
+    assert [series["label"] for series in data["points"]] == ["positive", "negative"]
+    assert sum(len(series["points"]) for series in data["points"]) == 12
+
+
+def test_a_round_from_the_small_model_shows_the_llm_labels_that_it_works_on(cast: Cast) -> None:
+    first = judge_rows(cast.project)
+    second = Iteration.objects.create(
+        project=cast.project,
+        number=2,
+        started_from="slm",
+        labels=first.labels,
+        prompt=first.prompt,
+        llm_settings={},
+        slm_settings={},
+    )
+    Stage.objects.create(project=cast.project, iteration=second, kind="slm", status="running")
+    assert "works on the LLM labels of round 1" in html_of(cast, "labeling/")
+    assert html_of(cast, "filtering/").count('class="chip') >= 12
+
+
+# --- Rounds -------------------------------------------------------------------------------------------------------
+
+
+def test_rounds_are_compared_in_numbers(cast: Cast) -> None:
+    iteration = judge_rows(cast.project)
+    iteration.metrics = {
+        "llm": {"accuracy": 0.7},
+        "slm": {"accuracy": 0.8125, "clean_share": 1.0},
+        "verdict": {"agreement": 0.75},
+        "flips": None,
+    }
+    iteration.save()
+    html = html_of(cast, "rounds/")
+    assert re.search(r"70\.0\s%.*81\.2\s%", html, re.DOTALL)
+    assert 'id="rounds-data" type="application/json"' in html
+
+
+@pytest.mark.parametrize(("start", "page"), [("llm", "labeling/"), ("slm", "filtering/")])
+def test_the_next_round_starts_once_and_leads_to_its_page(cast: Cast, start: str, page: str) -> None:
+    judge_rows(cast.project)
+    answer = cast.client("owner").post(cast.url("rounds/start/"), {"started_from": start})
+    assert answer["Location"] == cast.url(page)
+    again = cast.client("owner").post(cast.url("rounds/start/"), {"started_from": start}, follow=True)
+    assert "Wait until it is done, or cancel it first" in again.content.decode()
+    assert Iteration.objects.filter(project=cast.project).count() == 2
+
+
+def test_an_unknown_start_gets_a_sentence(cast: Cast) -> None:
+    judge_rows(cast.project)
+    answer = cast.client("owner").post(cast.url("rounds/start/"), {"started_from": "scratch"}, follow=True)
+    assert "scratch is not one of the available choices" in answer.content.decode()
+
+
+# --- Export -------------------------------------------------------------------------------------------------------
+
+
+def finished_export(cast: Cast, content: str = "text\na\n") -> Stage:
+    django_settings.EXPORT_DIR.mkdir(exist_ok=True)
+    (django_settings.EXPORT_DIR / "stored.csv").write_text(content)
+    detail = {"format": "csv", "stored": "stored.csv"}
+    return Stage.objects.create(
+        project=cast.project, kind="export", status="done", done=1, total=1, detail=detail
+    )
+
+
+def test_an_export_is_queued_and_shown(cast: Cast) -> None:
+    judge_rows(cast.project)
+    cast.client("viewer").post(cast.url("export/start/"), {"format": "xlsx"})
+    stage = Stage.objects.get(kind="export")
+    assert f'data-stage="{stage.pk}"' in html_of(cast, "export/", "viewer")
+
+
+def test_an_unknown_format_gets_a_sentence(cast: Cast) -> None:
+    answer = cast.client("owner").post(cast.url("export/start/"), {"format": "exe"}, follow=True)
+    assert "exe is not one of the available choices" in answer.content.decode()
+
+
+def test_a_finished_file_comes_as_an_attachment_under_the_projects_name(cast: Cast) -> None:
+    cast.project.name = 'Film "notes"/../x'
+    cast.project.save()
+    stage = finished_export(cast)
+    answer = cast.client("viewer").get(cast.url(f"export/{stage.pk}/download/"))
+    assert b"".join(answer) == b"text\na\n"
+    assert answer["Content-Disposition"] == f'attachment; filename="film-notesx-{stage.pk}.csv"'
+    assert answer["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_removed_file_says_so(cast: Cast) -> None:
+    stage = finished_export(cast)
+    (django_settings.EXPORT_DIR / "stored.csv").unlink()
+    assert "removed" in html_of(cast, "export/")
+    answer = cast.client("owner").get(cast.url(f"export/{stage.pk}/download/"), follow=True)
+    assert "Make a new one" in answer.content.decode()
+
+
+def test_no_other_job_can_be_downloaded(cast: Cast) -> None:
+    stage = running(cast)
+    assert cast.client("owner").get(cast.url(f"export/{stage.pk}/download/")).status_code == 404
+
+
+def test_every_column_of_the_export_is_explained(cast: Cast) -> None:
+    from annotation.files.writers import RESULT_COLUMNS
+
+    html = html_of(cast, "export/")
+    assert all(f"<code>{name}</code>" in html for name in RESULT_COLUMNS)
+
+
+# --- Members ------------------------------------------------------------------------------------------------------
+
+
+def test_an_owner_adds_a_member_who_then_sees_the_project(cast: Cast) -> None:
+    cast.client("owner").post(cast.url("members/add/"), {"username": "stranger", "role": "viewer"})
+    assert cast.client("stranger").get(cast.url("members/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("nobody", "There is no account named “nobody”"), ("viewer", "is a member already, as Viewer")],
+)
+def test_a_name_that_cant_be_added_gets_a_sentence(cast: Cast, name: str, sentence: str) -> None:
+    answer = cast.client("owner").post(cast.url("members/add/"), {"username": name, "role": "owner"})
+    assert answer.status_code == 400
+    assert sentence in answer.content.decode()
+
+
+def test_the_last_owner_stays_one(cast: Cast) -> None:
+    mine = Membership.objects.get(project=cast.project, role=Role.OWNER)
+    for action, data in (("role", {"role": "viewer"}), ("remove", {})):
+        answer = cast.client("owner").post(cast.url(f"members/{mine.pk}/{action}/"), data, follow=True)
+        assert "A project needs an owner" in answer.content.decode()
+    mine.refresh_from_db()
+    assert mine.role == Role.OWNER
+
+
+def test_a_removed_member_no_longer_sees_the_project(cast: Cast) -> None:
+    theirs = Membership.objects.get(project=cast.project, role=Role.VIEWER)
+    cast.client("owner").post(cast.url(f"members/{theirs.pk}/remove/"))
+    assert cast.client("viewer").get(cast.url("members/")).status_code == 404
+
+
+# --- Accounts -----------------------------------------------------------------------------------------------------
+
+
+def test_signing_up_is_closed_unless_the_operator_opens_it(settings: Any) -> None:
+    assert Client().get("/signup/").status_code == 404
+    assert Client().post("/signup/", {"username": "eve"}).status_code == 404
+    settings.SIGNUP_OPEN = True
+    data = {
+        "username": "eve",
+        "password1": "correct horse battery",
+        "password2": "correct horse battery",
+        "is_staff": "on",
+    }
+    assert Client().post("/signup/", data)["Location"] == "/"
+    assert not User.objects.get(username="eve").is_staff
+
+
+def test_a_wrong_password_and_an_unknown_name_get_the_same_answer() -> None:
+    make_user("eve")
+    texts = []
+    for name in ("eve", "nobody"):
+        answer = Client().post("/login/", {"username": name, "password": "wrong"})
+        texts.append(re.findall(r'class="note error"[^>]*><span>(.*?)</span>', answer.content.decode()))
+    assert texts[0] == texts[1] != []
+
+
+def test_logging_in_leads_on_and_never_to_another_site() -> None:
+    make_user("eve")
+    for following, where in (("/projects/new/", "/projects/new/"), ("https://evil.test/", "/")):
+        data = {"username": "eve", "password": "correct horse battery", "next": following}
+        assert Client().post("/login/", data)["Location"] == where
+
+
+def test_too_many_wrong_passwords_lock_with_a_page_in_our_words(settings: Any) -> None:
+    settings.AXES_FAILURE_LIMIT = 2
+    make_user("eve")
+    for _attempt in range(2):
+        answer = Client().post("/login/", {"username": "eve", "password": "wrong"})
+    assert answer.status_code == 429
+    assert "Too many attempts" in answer.content.decode()
+
+
+def test_changing_the_password_needs_the_old_one(cast: Cast) -> None:
+    new = {"new_password1": "another horse battery", "new_password2": "another horse battery"}
+    client = cast.client("viewer")
+    assert client.post("/password/", {"old_password": "wrong"} | new).status_code == 200
+    assert client.post("/password/", {"old_password": "correct horse battery"} | new)["Location"] == "/"
+    assert client.get("/").status_code == 200
+
+
+def test_what_is_not_there_and_what_is_hidden_look_the_same(cast: Cast) -> None:
+    def seen(path: str) -> str:
+        html = cast.client("stranger").get(path).content.decode()
+        return re.sub(
+            r'nonce="[^"]*"|X-CSRFToken": "[^"]*"|name="csrfmiddlewaretoken" value="[^"]*"', "", html
+        )
+
+    assert seen(cast.url("review/")) == seen("/projects/999999/review/")
+
+
+# --- Words --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.0, "0.0"), (1.0, "100.0"), (0.5, "50.0"), (0.99999, "99.9"), (0.00001, "0.1")],
+)
+def test_a_share_is_never_rounded_to_certainty(value: float | None, text: str) -> None:
+    assert coral.share(value).partition("\N{NO-BREAK SPACE}")[0] == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (0.4, "0 s"), (59.4, "59 s"), (61, "1 min 1 s"), (3700, "1 h 1 min")]
+)
+def test_a_duration_is_said_in_the_units_that_matter(seconds: float | None, text: str) -> None:
+    assert coral.duration(seconds) == text
