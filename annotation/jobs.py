@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,14 +24,24 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.broker import wake_worker
-from annotation.claim import Claim
+from annotation.claim import Claim, shutting_down
 from annotation.current_run import run_id
 from annotation.errors import AnnotationError, BusyError, LeaseLostError
 from annotation.models import Stage
 from annotation.progress import nudge
 from mlcore.errors import EngineError, StoppedError
 
-__all__ = ["Claim", "request_cancel", "request_pause", "resume", "submit", "sweep", "work_on"]
+__all__ = [
+    "Claim",
+    "is_at_work",
+    "request_cancel",
+    "request_pause",
+    "resume",
+    "submit",
+    "sweep",
+    "wake_workers",
+    "work_on",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +52,7 @@ QUEUES = {
     Stage.Kind.SLM: ("slm", "train_student"),
     Stage.Kind.EXPORT: ("files", "export_file"),
 }
+_at_work: set[int] = set()
 _SETTLED = {Stage.Wish.PAUSE: Stage.Status.PAUSED, Stage.Wish.CANCEL: Stage.Status.CANCELLED}
 
 
@@ -49,6 +60,13 @@ def submit(stage: Stage) -> None:
     """Wake a worker for a queued stage, once the surrounding transaction is committed."""
     queue, actor = QUEUES[Stage.Kind(stage.kind)]
     transaction.on_commit(partial(wake_worker, queue, actor, stage.pk))
+
+
+def wake_workers(queues: Collection[str]) -> None:
+    """Send the waiting stages of these queues again: a worker that is going may have taken messages and left them."""
+    kinds = [kind for kind, (queue, _actor) in QUEUES.items() if queue in queues]
+    for stage in Stage.objects.filter(status=Stage.Status.QUEUED, kind__in=kinds):
+        submit(stage)
 
 
 # --- What a person wishes -----------------------------------------------------------------------------------------
@@ -120,6 +138,7 @@ def work_on(stage_id: int) -> Iterator[Claim | None]:
         yield None
         return
     token = run_id.set(str(claim.stage.run_id))
+    _at_work.add(stage_id)
     logger.info("%s of project %d: attempt %d", claim.stage.kind, claim.stage.project_id, claim.attempt)
     try:
         with _heartbeat(claim):
@@ -145,10 +164,18 @@ def work_on(stage_id: int) -> Iterator[Claim | None]:
             else:
                 _finish(claim)
     finally:
+        _at_work.discard(stage_id)
         run_id.reset(token)
 
 
+def is_at_work() -> bool:
+    """Whether this process holds a stage."""
+    return bool(_at_work)
+
+
 def _take_up(stage_id: int) -> Claim | None:
+    if shutting_down.is_set():
+        return None  # see wake_workers
     now = timezone.now()
     with transaction.atomic():
         taken = Stage.objects.filter(pk=stage_id, status=Stage.Status.QUEUED).update(

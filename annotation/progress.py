@@ -73,5 +73,5 @@ def _log_failure(stage_id: int, sent: Future[None]) -> None:
 
 def _log(stage_id: int, error: BaseException) -> None:
     logger.warning(
-        "Pages could not be told that stage %d changed: %s", stage_id, error or type(error).__name__
+        "Pages could not be told that stage %d changed: %s", stage_id, str(error) or type(error).__name__
     )

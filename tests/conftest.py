@@ -33,10 +33,10 @@ def _own_folders(settings: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a fresh PostgreSQL server on a unix socket."""
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A fresh PostgreSQL server on a unix socket."""
     with _server(PostgresServer, tmp_path_factory) as server:
-        yield server.url
+        yield server
 
 
 @pytest.fixture(scope="session")

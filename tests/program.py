@@ -73,6 +73,13 @@ class Program:
         os.kill(pid, number)
         return pid
 
+    def start_worker(self, queues: str) -> subprocess.Popen[bytes]:
+        """One more worker, beside the supervisor's, as on a further machine; the caller ends it."""
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self._command("worker", "--queues", queues), env=self._environment, stdout=log, stderr=log
+            )
+
     def kill_supervisor(self) -> list[int]:
         """SIGKILL the supervisor alone; return the process ids of the children that it leaves."""
         assert self._process is not None
@@ -80,6 +87,15 @@ class Program:
         self._process.kill()
         self._process.wait()
         return children
+
+    def kill_all(self) -> None:
+        """SIGKILL the supervisor and all that it started at once, as when the power goes."""
+        assert self._process is not None
+        children = list(self.children().values())
+        self._process.kill()
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()
 
     # --- Asking ---------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@ which needs daphne)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from asgiref.testing import ApplicationCommunicator
 from django.test import Client
 
@@ -23,7 +25,8 @@ class Socket:
             "headers": [(b"origin", origin.encode()), (b"cookie", cookie.encode())],
             "subprotocols": [],
         }
-        self._application = ApplicationCommunicator(application, scope)
+        communicator: Any = ApplicationCommunicator  # asgiref gives it no types
+        self._application = communicator(application, scope)
 
     async def connect(self) -> bool:
         """Whether the server accepts."""

@@ -79,7 +79,7 @@ async def test_many_nudges_are_one_push_and_the_last_state_is_pushed(visitor: Cl
     for done in range(21, 61):
         await set_done(stage, done)
         await tell(stage)
-    pushed = []
+    pushed: list[str] = []
     while not pushed or "60 of 100" not in pushed[-1]:
         pushed.append(await socket.pushed())
     assert len(pushed) <= 6, "40 changes within about a second"

@@ -355,6 +355,19 @@ def test_a_worker_that_is_going_hands_its_stage_to_another_without_counting_a_de
     assert (fresh(stage).status, fresh(stage).crashes, messages_for(stage)) == (Stage.Status.QUEUED, 0, 1)
 
 
+def test_a_worker_that_is_going_takes_up_nothing_and_wakes_others_for_what_waits(stage: Stage) -> None:
+    shutting_down.set()
+    try:
+        with jobs.work_on(stage.pk) as claim:
+            assert claim is None
+    finally:
+        shutting_down.clear()
+    jobs.wake_workers({"slm", "files"})
+    assert messages_for(stage) == 0
+    jobs.wake_workers({"llm"})
+    assert messages_for(stage) == 1
+
+
 def test_a_command_that_is_interrupted_hands_its_stage_back(stage: Stage) -> None:
     with pytest.raises(KeyboardInterrupt), jobs.work_on(stage.pk):
         stop(KeyboardInterrupt())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -124,3 +125,15 @@ def test_a_broker_or_an_address_that_can_not_be_gets_a_sentence(
     assert failed.returncode == 1
     assert sentence in failed.stderr, failed.stderr + failed.stdout
     assert "Traceback" not in failed.stderr
+
+
+def test_a_private_broker_that_outlived_its_supervisor_is_stopped_and_replaced(tmp_path: Path) -> None:
+    with Program(tmp_path) as program:
+        command = program.execute(
+            "from annotation import valkey; print(*valkey.server_command(), sep='\\n')"
+        ).split("\n")
+        orphan = subprocess.Popen(command)
+        program.start()
+        assert orphan.wait(10) == 0
+        assert program.children()["broker"] != orphan.pid
+        wait_for(lambda: is_healthy(program), seconds=10, what="all workers report")

@@ -57,9 +57,10 @@ class Command(BaseCommand):
         over.wait()
         logger.info("Stopping")
         shutting_down.set()
-        threading.Thread(target=_leave_at_last, daemon=True).start()
+        threading.Thread(target=_leave_in_time, daemon=True).start()
         worker.stop(timeout=int(STOP_SECONDS * 1000))
         sweeper.join(STOP_SECONDS)
+        jobs.wake_workers(names)
 
 
 def _queue_names(queues: str) -> set[str]:
@@ -72,9 +73,14 @@ def _queue_names(queues: str) -> set[str]:
     return names
 
 
-def _leave_at_last() -> None:
-    """End the process even if a thread hangs in a call that can't be stopped; the lease and the sweep do the rest."""
-    time.sleep(LAST_SECONDS)
+def _leave_in_time() -> None:
+    """End the process when it would wait in vain: for a broker that is gone, or a thread that can't be stopped.
+
+    The sweep of another worker sees to what is left.
+    """
+    deadline = time.monotonic() + LAST_SECONDS
+    while time.monotonic() < deadline and (jobs.is_at_work() or broker.broker_answers()):
+        time.sleep(1)
     os._exit(1)
 
 

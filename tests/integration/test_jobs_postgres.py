@@ -1,0 +1,28 @@
+"""The jobs' tests once more, on PostgreSQL: locks, conditional updates and leases behave the same there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+
+from tests.services import PostgresServer
+
+
+@pytest.mark.services
+def test_the_same_tests_hold_on_postgresql(postgres: PostgresServer) -> None:
+    tests = "tests/integration/test_jobs.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "DATABASE_URL": postgres.url},
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from channels.layers import get_channel_layer
+from django.contrib.auth.models import User
+from django.db import transaction
+from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
+
+from annotation import progress
+from annotation.models import Project, Stage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    project = Project.objects.create(name="Letters", owner=User.objects.create_user("olga"))
+    return Stage.objects.create(project=project, kind=Stage.Kind.LLM, total=10)
+
+
+class Sent:
+    """What was sent to groups, and on which thread."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, dict[str, Any]]] = []
+        self.threads: list[str] = []
+        self.arrived = threading.Event()
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        self.messages.append((group, message))
+        self.threads.append(threading.current_thread().name)
+        self.arrived.set()
+
+
+@pytest.fixture
+def sent() -> Iterator[Sent]:
+    sent = Sent()
+    with patch.object(get_channel_layer(), "group_send", sent.group_send):
+        yield sent
+
+
+@pytest.fixture
+def worker_loop() -> Iterator[EventLoopThread]:
+    """The event loop that a worker process has."""
+    thread = EventLoopThread(logging.getLogger("test"))
+    thread.name = "worker-loop"
+    thread.start(timeout=5)
+    set_event_loop_thread(thread)
+    yield thread
+    set_event_loop_thread(None)
+    thread.stop()
+
+
+def test_a_nudge_says_only_that_the_row_changed(stage: Stage, sent: Sent) -> None:
+    progress.nudge(stage)
+    assert sent.messages == [(f"stage.{stage.pk}", {"type": "stage.changed"})]
+
+
+def test_a_nudge_waits_for_the_commit(stage: Stage, sent: Sent) -> None:
+    with transaction.atomic():
+        progress.nudge(stage)
+        assert sent.messages == []
+    assert len(sent.messages) == 1
+
+
+def test_a_worker_sends_from_its_own_loop_and_does_not_wait(
+    stage: Stage, sent: Sent, worker_loop: EventLoopThread
+) -> None:
+    progress.nudge(stage)
+    assert sent.arrived.wait(5)
+    assert sent.threads == ["worker-loop"]
+
+
+def test_a_broker_that_hangs_does_not_hold_up_a_worker(
+    stage: Stage,
+    worker_loop: EventLoopThread,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import asyncio
+    import time
+
+    async def hang(*_: Any) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(progress, "SEND_SECONDS", 0.2)
+    with patch.object(get_channel_layer(), "group_send", hang):
+        begun = time.monotonic()
+        progress.nudge(stage)
+        assert time.monotonic() - begun < 0.1
+        time.sleep(0.5)
+    assert f"Pages could not be told that stage {stage.pk} changed: TimeoutError" in caplog.text
+
+
+def test_the_context_has_rate_and_time_left(stage: Stage) -> None:
+    stage.status, stage.done, stage.seconds = Stage.Status.DONE, 10, 5.0
+    context = progress.stage_context(stage)
+    assert context["stage"] is stage
+    assert context["project"] == stage.project
+    assert context["rate"] == 2.0
+    assert context["seconds_left"] == 0.0
