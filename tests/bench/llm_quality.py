@@ -1,0 +1,125 @@
+"""How right the embedded LLM is without any human label: raw and calibrated, on MR and AG News.
+
+Demonstrations come from self-annotation only. Reference labels are read here, for measuring, and go nowhere else.
+MR's file is sorted by label (its first 2,000 train rows are all negative), so rows are drawn at random with a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlcore.calibrate import calibrate_batch
+from mlcore.config import LlmConfig
+from mlcore.label import label_rows, self_annotate
+from mlcore.llm import LanguageModel, open_model
+from mlcore.metrics import accuracy, expected_calibration_error, macro_f1
+from mlcore.records import Answer, IntArray, LabelSet, Row
+from mlcore.tasks import task_named
+from tests.bench.harness import Options, Report, run_bench
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A corpus to label, and the bar for its calibrated accuracy."""
+
+    name: str
+    task: str
+    labels: LabelSet
+    must: str
+
+
+CORPORA = (
+    Corpus("mr", "sentiment", LabelSet.of("negative", "positive"), ">= 0.80"),
+    Corpus("agnews", "topic", LabelSet.of("World", "Sports", "Business", "Sci/Tech"), ">= 0.70"),
+    Corpus("zh_waimai", "sentiment", LabelSet.of("差评", "好评"), ""),
+)
+
+
+def measure(options: Options, report: Report) -> None:
+    rows = 60 if options.quick else options.extra.rows
+    config = LlmConfig(kind="local", batch_size=32)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = options.extra.cache or Path(scratch)
+        model = open_model(config, token="", allowed_hosts=[], weights_dir=None, cache_dir=cache)
+        for corpus in CORPORA:
+            if corpus.name in options.extra.corpora:
+                for seed in range(options.extra.seeds):
+                    measure_corpus(corpus, model, options, report, rows=rows, seed=seed)
+        model.close()
+
+
+def measure_corpus(
+    corpus: Corpus, model: LanguageModel, options: Options, report: Report, *, rows: int, seed: int
+) -> None:
+    corpus_rows, reference = read_corpus(options.corpus(f"{corpus.name}.csv"), corpus.labels, rows=rows)
+    began = time.perf_counter()
+    task = task_named(corpus.task)
+    asked: dict[str, Any] = {
+        "task": task,
+        "template": task.default_prompt,
+        "labels": corpus.labels,
+        "should_stop": lambda: False,
+    }
+    demonstrations = self_annotate(model, corpus_rows, count=8, seed=seed, **asked)
+    annotated = time.perf_counter() - began
+    answers: list[Answer] = []
+    for answer in label_rows(model, corpus_rows, demonstrations=demonstrations, **asked):
+        answers.append(answer)
+        if len(answers) % 200 == 0:
+            print(f"  {corpus.name}: {len(answers)} of {len(corpus_rows)} rows", file=sys.stderr, flush=True)
+    seconds = time.perf_counter() - began
+    probs = np.stack([a.probs for a in sorted(answers, key=lambda a: a.key) if a.probs is not None])
+    calibrated = calibrate_batch(probs)
+    right = np.mean([corpus.labels.index_of(d.label) == reference[d.key] for d in demonstrations])
+    for name, found in (("raw", probs), ("calibrated", calibrated)):
+        report.row(
+            corpus=corpus.name,
+            method=name,
+            seed=seed,
+            rows=len(found),
+            accuracy=accuracy(found.argmax(axis=1), reference),
+            macro_f1=macro_f1(found.argmax(axis=1), reference, len(corpus.labels)),
+            ece=expected_calibration_error(found, reference),
+            demonstrations_right=float(right),
+            annotation_seconds=annotated,
+            rows_per_second=len(found) / (seconds - annotated),
+        )
+    if seed:
+        return
+    report.measure(f"{corpus.name}_raw_accuracy", accuracy(probs.argmax(axis=1), reference))
+    report.measure(
+        f"{corpus.name}_calibrated_accuracy", accuracy(calibrated.argmax(axis=1), reference), must=corpus.must
+    )
+    report.measure(f"{corpus.name}_ece_before", expected_calibration_error(probs, reference))
+    report.measure(f"{corpus.name}_ece_after", expected_calibration_error(calibrated, reference))
+
+
+def read_corpus(path: Path, labels: LabelSet, *, rows: int) -> tuple[list[Row], IntArray]:
+    """A random draw of a corpus' rows (of its train part, where it has one), and their reference labels (N,)."""
+    frame = pd.read_csv(path, keep_default_na=False)
+    if (frame["split"] == "train").any():
+        frame = frame[frame["split"] == "train"]
+    frame = frame.sample(n=min(rows, len(frame)), random_state=0)
+    reference = np.array([labels.index_of(name) for name in frame["label"]], dtype=np.int64)
+    return [Row(key, text) for key, text in enumerate(frame["text"])], reference
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    names = [corpus.name for corpus in CORPORA]
+    parser.add_argument("--rows", type=int, default=2000, help="rows of each corpus")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds of the self-annotation")
+    parser.add_argument("--corpora", nargs="+", default=["mr", "agnews"], choices=names)
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the converted weights here")
+
+
+if __name__ == "__main__":
+    sys.exit(run_bench("llm_quality", __doc__, measure, add_arguments=add_arguments))
