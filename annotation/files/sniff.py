@@ -186,7 +186,7 @@ def _refuse_untextual(text: str) -> None:
 
 def _json_format(start: str) -> FileFormat | None:
     """``jsonl`` if most of the first lines are values of their own, ``json`` for an array of objects."""
-    lines = [line for line in start.splitlines()[:20] if line.strip()]
+    lines = [line for line in re.split(r"[\r\n]+", start, maxsplit=20)[:20] if line.strip()]
     objects = sum(_is_object(line) for line in lines)
     if objects * 2 > len(lines) or (objects and start.startswith("{")):
         return "jsonl"

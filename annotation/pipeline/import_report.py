@@ -28,7 +28,9 @@ class ImportReport:
     @classmethod
     def of(cls, upload: Upload) -> ImportReport:
         report = cls(**upload.report)
-        report.rows = [(line, outcome, reason) for line, outcome, reason in report.rows]  # JSON knows lists only
+        report.rows = [
+            (line, outcome, reason) for line, outcome, reason in report.rows
+        ]  # JSON knows lists only
         return report
 
     def as_dict(self) -> dict[str, Any]:

@@ -8,11 +8,12 @@ takes back what it had stored. Read = imported + duplicates + rejected, always.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
@@ -56,6 +57,7 @@ __all__ = [
 BATCH_ROWS = 1_000
 BATCH_CHARACTERS = 4_000_000
 REMOVE_ROWS = 5_000
+IMPORT_CACHE_KB = 12_000
 
 OnBadRow = Literal["skip", "reject"]
 
@@ -164,11 +166,12 @@ class _Import:
         if self._report.start_position is None:
             last = self._project.samples.aggregate(last=Max("position"))["last"]
             self._report.start_position = 0 if last is None else last + 1
-        for batch in _batches(islice(self._table.rows, self._report.read, None)):
-            if self._claim.should_stop():
-                raise StoppedError(_("Stopped on request."))
-            self._store(batch)
-            self._tell()
+        with _small_cache():
+            for batch in _batches(islice(self._table.rows, self._report.read, None)):
+                if self._claim.should_stop():
+                    raise StoppedError(_("Stopped on request."))
+                self._store(batch)
+                self._tell()
         self._finish()
 
     def _open(self) -> Table:
@@ -263,6 +266,21 @@ class _Import:
 
 
 _MAPPED = ("content_columns", "id_column", "reference_column")
+
+
+@contextmanager
+def _small_cache() -> Iterator[None]:
+    """SQLite would fill its page cache with rows that nobody reads again; an import needs the pages of one batch."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        before = cursor.execute("PRAGMA cache_size").fetchone()[0]
+        cursor.execute(f"PRAGMA cache_size = {-IMPORT_CACHE_KB}")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA cache_size = {before}")
 
 
 def _batches(rows: Iterator[SourceRow | RejectedRow]) -> Iterator[list[SourceRow | RejectedRow]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Min
 
 from annotation.files.records import RejectedRow, SourceRow
 from annotation.models import Project, Sample
@@ -97,7 +97,7 @@ class SampleMaker:
 
     def _first_of_each_id(self, made: Sequence[NewSample], report: ImportReport) -> list[NewSample]:
         """One row per id: the same again is a duplicate, another text under the same id is rejected."""
-        known = self._known("external_id", [sample.external_id for sample in made if sample.external_id])
+        known = self._known_ids([sample.external_id for sample in made if sample.external_id])
         kept = []
         for sample in made:
             name = sample.external_id
@@ -115,12 +115,19 @@ class SampleMaker:
                 )
         return kept
 
+    def _known_ids(self, names: Sequence[str]) -> dict[str, str]:
+        """Of these ids the ones that stored rows have, each with its row's content hash."""
+        found: dict[str, str] = {}
+        for chunk in _chunks(names):
+            rows = self._project.samples.order_by().filter(external_id__in=chunk)
+            found.update(rows.values_list("external_id", "content_hash"))
+        return found
+
     def _unknown_texts(self, made: Sequence[NewSample], report: ImportReport) -> list[NewSample]:
         """Rows whose text no earlier file brought; equal texts within one file are all kept."""
         if not report.start_position:
             return list(made)
-        earlier = self._project.samples.filter(position__lt=report.start_position)
-        known = self._known("content_hash", [sample.content_hash for sample in made], earlier)
+        known = self._hashes_before(report.start_position, [sample.content_hash for sample in made])
         kept = []
         for sample in made:
             if sample.content_hash in known:
@@ -129,18 +136,19 @@ class SampleMaker:
                 kept.append(sample)
         return kept
 
-    def _known(
-        self, field: str, values: Sequence[str], rows: QuerySet[Sample] | None = None
-    ) -> dict[str, str]:
-        """Of these values those that stored rows have, each with its row's content hash."""
-        stored = self._project.samples.all() if rows is None else rows
-        found: dict[str, str] = {}
-        for begin in range(0, len(values), _LOOKUP):
-            chunk = set(values[begin : begin + _LOOKUP])
-            found.update(
-                stored.order_by().filter(**{f"{field}__in": chunk}).values_list(field, "content_hash")
-            )
+    def _hashes_before(self, position: int, hashes: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for chunk in _chunks(hashes):
+            # The position is compared here: among the conditions, it would make SQLite walk through all positions.
+            rows = self._project.samples.order_by().filter(content_hash__in=chunk)
+            first_places = rows.values_list("content_hash").annotate(Min("position"))
+            found.update(digest for digest, place in first_places if place < position)
         return found
+
+
+def _chunks(values: Sequence[str]) -> Iterator[set[str]]:
+    for begin in range(0, len(values), _LOOKUP):
+        yield set(values[begin : begin + _LOOKUP])
 
 
 def insert_samples(project: Project, samples: Sequence[NewSample], *, first_position: int) -> None:
