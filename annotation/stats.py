@@ -10,10 +10,11 @@ from typing import Any
 from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
 
-from annotation.models import Correction, Flag, Iteration, Prediction, Project, Sample, Source, Stage
+from annotation.models import Flag, Iteration, Prediction, Project, Source, Stage
 from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
 
 SCRIPT_SAMPLE_ROWS = 200
+MIN_RATE_ROWS = 10  # fewer tell nothing of the rate
 SCRIPT_SHARE = 0.3  # of the letters; below it, foreign words among English text are no reason to warn
 
 
@@ -96,44 +97,22 @@ def flag_counts(project: Project) -> dict[str, int]:
     return {flag: found.get(flag, 0) for flag in (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)}
 
 
-def source_counts(project: Project) -> dict[str, int]:
-    """Rows per source of the current label."""
-    found = dict(project.samples.values_list("source").annotate(Count("pk")).order_by())
-    return {source: found.get(source, 0) for source in Source.values}
-
-
-def label_counts(project: Project) -> list[tuple[str, int]]:
-    """Rows per current label, in the labels' order; rows without one come last under an empty name."""
-    found = dict(project.samples.values_list("label").annotate(Count("pk")).order_by())
-    counts = [(label.name, found.get(label.pk, 0)) for label in project.label_list()]
-    return counts + ([("", found[None])] if found.get(None) else [])
-
-
 def corrected_rows(project: Project) -> int:
     return project.samples.filter(source=Source.PERSON).count()
 
 
-def correction_count(project: Project) -> int:
-    """How many times people decided, later changes of mind included."""
-    return Correction.objects.filter(sample__project=project).count()
-
-
 def stage_rate(stage: Stage) -> float:
-    """Rows per second in this stage, over the time at work; 0 where nothing is known yet."""
-    done = (
-        stage.done - stage.detail_value("done_before", 0)
-        if stage.status == Stage.Status.RUNNING
-        else stage.done
-    )
-    seconds = working_seconds(stage)
-    return done / seconds if seconds > 0 and done > 0 else 0.0
+    """Rows per second in this stage; 0 until enough is known. While it runs, what came before its rows (loading a model,
+    choosing demonstrations) and what earlier attempts did are left out."""
+    if stage.status != Stage.Status.RUNNING:
+        return stage.done / stage.seconds if stage.seconds else 0.0
+    done = stage.done - stage.detail_value("done_before", 0)
+    seconds = _running_seconds(stage) - stage.detail_value("began_after", 0.0)
+    return done / seconds if done >= MIN_RATE_ROWS and seconds > 0 else 0.0
 
 
-def working_seconds(stage: Stage) -> float:
-    """Seconds of the current attempt while it runs, of all attempts afterwards."""
-    if stage.status == Stage.Status.RUNNING and stage.started_at:
-        return (stage.updated_at - stage.started_at).total_seconds()
-    return stage.seconds
+def _running_seconds(stage: Stage) -> float:
+    return (stage.updated_at - stage.started_at).total_seconds() if stage.started_at else 0.0
 
 
 def seconds_left(stage: Stage) -> float | None:
@@ -180,22 +159,6 @@ def _summaries(project: Project) -> Iterator[RoundSummary]:
         )
 
 
-def confusion_counts(iteration: Iteration) -> list[list[int]]:
-    """Rows by LLM label (down) and SLM label (across), in the round's label order."""
-    place = {item["id"]: index for index, item in enumerate(iteration.labels)}
-    counts = [[0] * len(place) for _label in place]
-    pairs = (
-        Prediction.objects.filter(iteration=iteration, source="slm")
-        .values_list("sample__llm_label", "label")
-        .annotate(Count("pk"))
-        .order_by()
-    )
-    for llm, slm, rows in pairs:
-        if llm in place and slm in place:
-            counts[place[llm]][place[slm]] += rows
-    return counts
-
-
 def script_warning(project: Project) -> str:
     """A sentence if the corpus is in a script that a chosen embedded model does not know (they know English only)."""
     models = []
@@ -217,8 +180,3 @@ def foreign_share(project: Project) -> float:
     letters = [char for text in texts for char in text[:500] if char.isalpha()]
     foreign = sum(not unicodedata.name(char, "LATIN").startswith("LATIN") for char in letters)
     return foreign / len(letters) if letters else 0.0
-
-
-def newest_samples(project: Project, count: int) -> Any:
-    """Rows that were labelled last, for a table that fills."""
-    return Sample.objects.filter(project=project).exclude(source=Source.NONE).order_by("-position")[:count]

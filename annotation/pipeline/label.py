@@ -157,7 +157,13 @@ def _label_corpus(
     labels, label_ids = round_labels(iteration)
     total = iteration.project.samples.count()
     done = total - iteration.project.samples.unlabelled_by(iteration, "llm").count()
-    claim.report(phase="labeling", total=total, done=done, detail={"done_before": done}, force=True)
+    claim.report(
+        phase="labeling",
+        total=total,
+        done=done,
+        detail={"done_before": done, "began_after": claim.seconds()},
+        force=True,
+    )
     tokens_in, tokens_out = claim.stage.tokens_in, claim.stage.tokens_out
     class_mass = np.zeros(len(labels))
     for rows in _unlabelled_rows(iteration):

@@ -16,11 +16,11 @@ def test_a_round_freezes_what_decides_its_outcome() -> None:
     project = make_project()
     iteration = start_llm_round(project)
     configure.set_prompt(
-        project, description="Other words", demonstration="{demonstrations}", output="{content} ="
+        project, description="Other words: {labels}", demonstration="{demonstrations}", output="{content} ="
     )
     iteration.refresh_from_db()
     assert iteration.number == 1
-    assert iteration.prompt["description"] != "Other words"
+    assert iteration.prompt["description"] != "Other words: {labels}"
     assert [item["name"] for item in iteration.labels] == ["positive", "negative"]
 
 

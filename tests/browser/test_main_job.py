@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import openpyxl
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import log_in, take_screenshots
+from tests.program import Program
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
+
+SAMPLE = Path(__file__).resolve().parents[2] / "annotation" / "samples" / "customer_messages.csv"
+STAGE_MS = 420_000
+
+
+def test_a_person_goes_all_the_way_from_a_file_to_an_excel_file(
+    page: Page, program: Program, tmp_path: Path
+) -> None:
+    log_in(page, program)
+    take_screenshots(page, "projects-empty")
+    configure(page)
+    watch_labeling(page)
+    watch_filtering(page)
+    corrected = correct_a_row(page)
+    refine_from_filtering(page)
+    check_correction_survived(page, corrected)
+    workbook = download_excel(page, tmp_path)
+    check_workbook(workbook, corrected)
+
+
+def configure(page: Page) -> None:
+    page.get_by_role("link", name="New project").first.click()
+    page.get_by_label("Project name").fill("Customer messages")
+    page.get_by_label("Topic classification").check()
+    page.locator("main button.primary").click()
+
+    page.locator("input[type=file]").set_input_files(SAMPLE)
+    page.get_by_role("button", name="Upload and look at it").click()
+    expect(page.get_by_role("heading", name="What do the columns mean?")).to_be_visible()
+    expect(page.locator("table.preview tbody tr").first).to_contain_text("CM-0001")
+    content = page.get_by_role("group", name="Content")
+    for name in ("id", "channel", "topic"):
+        content.get_by_label(name, exact=True).uncheck()
+    content.get_by_label("text", exact=True).check()
+    page.get_by_label("Id (optional)").select_option("id")
+    page.get_by_label("Reference label (optional)").select_option("topic")
+    take_screenshots(page, "configure-columns")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_text("400", exact=False).first).to_be_visible(timeout=30_000)
+    expect(page.locator("#import-report")).to_contain_text("400", timeout=30_000)
+    take_screenshots(page, "configure-import")
+
+    page.locator("a.primary, a:has-text('Labels')").first.click()
+    expect(page.get_by_role("heading", name="Labels")).to_be_visible()
+    names = page.locator(".label-line input[name$='-name']")
+    assert {field.input_value() for field in names.all()} >= {
+        "billing",
+        "delivery",
+        "product quality",
+        "account access",
+    }
+    take_screenshots(page, "configure-labels")
+    page.get_by_role("button", name="Save and go on to the prompt").click()
+
+    expect(page.locator("#prompt-preview")).to_contain_text("billing")
+    page.locator("textarea").first.press("End")
+    page.locator("textarea").first.press_sequentially(" Think of a shop.")
+    expect(page.locator("#prompt-preview")).to_contain_text("Think of a shop.")
+    take_screenshots(page, "configure-prompt")
+    page.get_by_role("button", name="Save and go on to the models").click()
+    take_screenshots(page, "configure-models")
+    page.get_by_role("button", name="Save and check everything").click()
+    take_screenshots(page, "configure-start")
+    page.get_by_role("button", name="Start LLM labeling").click()
+
+
+def watch_labeling(page: Page) -> None:
+    """Numbers move by themselves: over the websocket, without a reload."""
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    page.reload()
+    stage = page.locator("[data-stage]")
+    expect(stage).to_have_attribute("data-done", re.compile(r"^[1-9]\d*$"), timeout=STAGE_MS)
+    first = int(stage.get_attribute("data-done") or 0)
+    expect(page.locator("tr[id^=sample-]").first).to_be_visible(timeout=60_000)
+    expect(stage).not_to_have_attribute("data-done", str(first), timeout=60_000)
+    assert any("/ws/stages/" in url for url in sockets)
+    take_screenshots(page, "labeling-running")
+    expect(page.locator("[data-stage]")).to_have_attribute("data-status", "done", timeout=STAGE_MS)
+    take_screenshots(page, "labeling-done")
+
+
+def watch_filtering(page: Page) -> None:
+    page.get_by_role("navigation", name="Steps").get_by_role("link", name=re.compile("SLM filtering")).click()
+    expect(page.locator("[data-stage]")).to_have_attribute("data-status", "done", timeout=STAGE_MS)
+    page.reload()
+    expect(page.locator("tr[id^=sample-]").first.locator(".flag")).to_be_visible()
+    expect(page.locator("[data-points-text]")).to_contain_text("400")
+    take_screenshots(page, "filtering-done")
+
+
+def correct_a_row(page: Page) -> tuple[str, str]:
+    """Correct the first likely wrong row in place; returns its number and the chosen label."""
+    page.get_by_role("link", name=re.compile("Go on to the review|Review")).first.click()
+    take_screenshots(page, "review")
+    page.locator(".flags a").nth(2).click()
+    row = page.locator("tr[id^=sample-]").first
+    number = row.locator("td.pos").inner_text()
+    address = page.url
+    select = row.locator("select")
+    options = [option.inner_text() for option in select.locator("option").all()]
+    select.select_option(label=options[-1])
+    saved = page.locator(f"#{row.get_attribute('id')}")
+    expect(saved.locator(".saved")).to_contain_text("saved")
+    assert page.url == address, "a correction needs no page load"
+    take_screenshots(page, "review-corrected")
+    return number.replace(",", ""), options[-1]
+
+
+def refine_from_filtering(page: Page) -> None:
+    page.get_by_role("navigation", name="Steps").get_by_role("link", name=re.compile("Review")).click()
+    page.get_by_role("button", name="Refine from SLM filtering").click()
+    expect(page.locator("[data-stage]")).to_have_attribute("data-status", "done", timeout=STAGE_MS)
+    page.get_by_role("link", name=re.compile("Compare rounds", re.IGNORECASE)).click()
+    expect(page.locator("table tbody tr")).to_have_count(2)
+    take_screenshots(page, "rounds")
+
+
+def check_correction_survived(page: Page, corrected: tuple[str, str]) -> None:
+    page.get_by_role("navigation", name="Steps").get_by_role("link", name=re.compile("Review")).click()
+    expect(page.locator("main")).to_contain_text("1 of 400 rows")
+
+
+def download_excel(page: Page, tmp_path: Path) -> Path:
+    page.get_by_role("navigation", name="Steps").get_by_role("link", name=re.compile("Export")).click()
+    page.get_by_role("button", name="Make the file").click()
+    link = page.locator("#exports a[download]").first
+    expect(link).to_be_visible(timeout=60_000)
+    take_screenshots(page, "export")
+    with page.expect_download() as download:
+        link.click()
+    path = tmp_path / "out.xlsx"
+    download.value.save_as(path)
+    return path
+
+
+def check_workbook(path: Path, corrected: tuple[str, str]) -> None:
+    workbook = openpyxl.load_workbook(path)
+    header, *rows = workbook.worksheets[0].iter_rows(values_only=True)
+    assert header[:4] == ("id", "text", "channel", "topic")
+    assert {
+        "final_label",
+        "source",
+        "llm_label",
+        "slm_label",
+        "confidence",
+        "clean_probability",
+        "corrected_by",
+        "round",
+    } <= set(header)
+    assert len(rows) == 400
+    number, label = corrected
+    row = dict(zip(header, rows[int(number) - 1], strict=True))
+    assert (row["final_label"], row["source"], row["corrected_by"]) == (label, "person", "admin")
+    assert len(workbook.worksheets) >= 3
