@@ -15,21 +15,32 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from mlcore.combine import Combined, combine
+from mlcore.combine import Combined, class_shares, combine
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, EpochReport, NoisyLabels, Phase, Progress
 from mlcore.evidence import assign_folds, calibrate, logistic_probs, neighbour_votes, ngram_features, pool
-from mlcore.inputs import Inputs, Monitor, canonical_order, check_inputs, prepare, reorder, restore_order
-from mlcore.learner import Learner, Recipe, load_checkpoint, save_checkpoint
-from mlcore.noise import cross_entropy, split_clean, suspicion_rank
+from mlcore.inputs import (
+    Inputs,
+    Monitor,
+    canonical_order,
+    check_inputs,
+    limited_threads,
+    prepare,
+    reorder,
+    restore_order,
+)
+from mlcore.learner import EpochLosses, Learner, Recipe, load_checkpoint, save_checkpoint
+from mlcore.noise import CleanSplit, cross_entropy, split_clean, suspicion_rank
 from mlcore.ranking import flag_rows, map_points, review_order
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 
 VERIFIED_WEIGHT = 5.0
 WORD_STRENGTH = 2.0
+LEAST_WEIGHT = 0.1  # of a row that is surely noisy
 
 
 def distill(
@@ -73,12 +84,13 @@ def distill(
         corpus, config, noisy.count, cache_dir=cache_dir, weights_dir=weights_dir, monitor=monitor
     )
     folds = assign_folds(
-        corpus.texts, known, min(config.folds or inputs.folds, len(corpus)), seed=config.seed
+        corpus.texts, known, min(config.folds or inputs.defaults.folds, len(corpus)), seed=config.seed
     )
-    trained = train(inputs, known, weights, folds, noisy.count, config, monitor, checkpoint_dir)
+    with limited_threads(inputs.defaults.threads):
+        trained = train(inputs, known, weights, folds, noisy.count, config, monitor, checkpoint_dir)
     on_progress(Progress("combine", len(trained.history), config.epochs))
     first, second = gather_views(corpus, inputs, trained.probs, known, weights, folds, noisy.count)
-    verdict = combine(first, second, noisy.given, noisy.verified)
+    verdict = combine(first, second, noisy)
     return restore_order(judge(noisy, known, inputs.features, trained, verdict, warnings, config), order)
 
 
@@ -166,13 +178,9 @@ def train(
     checkpoint_dir: Path | None,
 ) -> Trained:
     """The loop: cross-fitted networks, epoch by epoch."""
-    recipe = Recipe(
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate or inputs.learning_rate,
-        weight_decay=inputs.weight_decay,
-        pseudo_threshold=0.95,
-        unlabelled_weight=1.0,
-    )
+    defaults = inputs.defaults
+    rate = config.learning_rate or defaults.learning_rate
+    recipe = Recipe(config.batch_size, rate, defaults.ridge, average=defaults.average)
     numbers = [int(fold) for fold in np.unique(folds)]
     learners = [Learner(inputs.build, recipe, config.seed * 1000 + number) for number in numbers]
     labelled = known != NO_LABEL
@@ -190,31 +198,42 @@ def train(
         begun = time.monotonic()
         robust = config.method != "plain" and epoch >= config.warmup_epochs
         phase: Phase = "robust" if robust else "warm-up"
-        kept = np.zeros(len(known), dtype=bool)
-        sums = []
+        clean = labelled.copy()
+        losses: list[EpochLosses] = []
         for place, (number, learner) in enumerate(zip(numbers, learners, strict=True)):
-            rows = np.flatnonzero((folds != number) & labelled)
-            clean, rest = rows, rows[:0]
-            if robust and len(rows):
-                losses = cross_entropy(learner.predict(rows), known[rows])
+            others = folds != number
+            rows = np.flatnonzero(others & labelled)
+            if len(rows) == 0:
+                continue
+            lesson = Lesson(rows, rows[:0], weights)
+            if robust:
                 split = split_clean(
-                    losses,
+                    cross_entropy(learner.predict(rows), known[rows]),
                     known[rows],
                     count,
                     threshold=config.clean_threshold,
                     per_class=config.method != "paper",
                 )
-                keep = split.clean | (weights[rows] > 1.0)
-                clean = rows[keep]
-                rest = np.flatnonzero((folds != number) & ~np.isin(np.arange(len(known)), clean))
-            kept[clean] = True
-
-            share = float(kept.sum() / max(labelled.sum(), 1))
-            at = Progress(phase, epoch + 1, config.epochs, place, len(numbers), clean_share=share)
-            if len(clean):
-                sums.append(
-                    learner.train_epoch(targets, weights, clean, rest, partial(monitor.report_batch, at))
+                lesson = plan_lesson(rows, np.flatnonzero(others), split, weights, config.method)
+                clean[rows] &= split.clean | (weights[rows] > 1.0)
+            at = Progress(
+                phase,
+                epoch + 1,
+                config.epochs,
+                place,
+                len(numbers),
+                clean_share=float(clean[labelled].mean()),
+            )
+            losses.append(
+                learner.train_epoch(
+                    targets,
+                    lesson.weights,
+                    lesson.labelled,
+                    lesson.unlabelled,
+                    pace=1.0 - epoch / config.epochs,
+                    on_batch=partial(monitor.report_batch, at),
                 )
+            )
         before = trained.probs.argmax(axis=1)
         predict_out_of_fold(trained, learners, numbers, folds)
         trained.losses[labelled] = cross_entropy(trained.probs[labelled], known[labelled])
@@ -222,13 +241,13 @@ def train(
             EpochReport(
                 epoch=epoch + 1,
                 phase=phase,
-                loss=float(np.mean([s.labelled for s in sums])) if sums else 0.0,
-                loss_unlabelled=float(np.mean([s.unlabelled for s in sums])) if sums else 0.0,
-                clean_share=float(kept[labelled].mean()),
+                loss=float(np.mean([each.labelled for each in losses] or 0.0)),
+                loss_unlabelled=float(np.mean([each.unlabelled for each in losses] or 0.0)),
+                clean_share=float(clean[labelled].mean()),
                 changes=float((trained.probs.argmax(axis=1) != before).mean()),
                 fit=float(-trained.losses[labelled].mean()),
-                balance=class_shares(known[labelled], count),
-                clean_balance=class_shares(known[kept], count),
+                balance=list(class_shares(known[labelled], count)),
+                clean_balance=list(class_shares(known[clean], count)),
                 seconds=time.monotonic() - begun,
             )
         )
@@ -238,6 +257,37 @@ def train(
             save_checkpoint(checkpoint, learners, identity, notes)
     trained.stopped = trained.stopped or f"All {config.epochs} epochs were trained."
     return trained
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one network learns from in one epoch: row numbers, and ``weights (N,)`` of the labelled ones."""
+
+    labelled: IntArray
+    unlabelled: IntArray
+    weights: FloatArray
+
+
+def plan_lesson(
+    rows: IntArray,
+    allowed: IntArray,
+    split: CleanSplit,
+    weights: FloatArray,
+    method: Literal["coral", "paper", "plain"],
+) -> Lesson:
+    """Turn a clean split into a lesson.
+
+    ``paper``: clean rows are labelled, all other rows are unlabelled. ``coral``: every labelled row stays, weighted by
+    the probability that it is clean: dropping a third of the rows costs more than their noise. Rows that a person
+    checked are always labelled, with their own weight.
+    """
+    checked = weights[rows] > 1.0
+    if method == "paper":
+        labelled = rows[split.clean | checked]
+        return Lesson(labelled, np.setdiff1d(allowed, labelled), weights)
+    scaled = weights.copy()
+    scaled[rows] *= np.where(checked, 1.0, LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * split.prob)
+    return Lesson(rows, rows[:0], scaled)
 
 
 def predict_out_of_fold(
@@ -256,11 +306,6 @@ def fingerprint(
     for array in (inputs.features, known, weights, folds):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def class_shares(labels: IntArray, count: int) -> list[float]:
-    counts = np.bincount(labels, minlength=count)
-    return [float(share) for share in counts / max(counts.sum(), 1)]
 
 
 def why_stop(history: list[EpochReport], config: DistillConfig) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,14 @@ import torch
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
-from mlcore.encoders import encode_texts, load_encoder
+from mlcore.encoders import TextEncoder, encode_texts, load_encoder
 from mlcore.errors import InvalidInputError, StoppedError
-from mlcore.heads import FeatureHead, Network, TableMlp, column_tensor, standardise
+from mlcore.heads import FeatureHead, FineTunedEncoder, Network, TableMlp, column_tensor, standardise
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.tables import encode_table
 from mlcore.weights import resolve_weights
+
+TABLE_HIDDEN = 64
 
 
 def check_inputs(corpus: Corpus, noisy: NoisyLabels, config: DistillConfig) -> list[str]:
@@ -105,13 +109,33 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the networks see: ``features (N, D)`` for map, neighbours and selection, and how to make a network."""
+    """What the networks see.
+
+    ``features (N, D)`` float16 serve the map, the neighbours and the choice of demonstrations; ``matrix (N, D')`` float32
+    is what a network or another classifier learns from; ``build`` makes a network on it.
+    """
 
     features: FloatArray
+    matrix: FloatArray
     build: Callable[[], Network]
+    defaults: Defaults
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """A network's own settings: ``ridge`` is the weight of the squared weights in the loss."""
+
     folds: int
     learning_rate: float
-    weight_decay: float
+    ridge: float
+    average: float = 0.0
+    threads: int = 1  # small products only lose time to a second thread; 0 = as many as torch would take
+
+
+HEAD = Defaults(folds=5, learning_rate=1e-3, ridge=0.1)
+TABLE = Defaults(folds=5, learning_rate=1e-3, ridge=1e-3)
+# Two halves, each judged by the network that was trained on the other.
+FINETUNE = Defaults(folds=2, learning_rate=2e-5, ridge=0.0, average=0.99, threads=0)
 
 
 def prepare(
@@ -127,18 +151,43 @@ def prepare(
     if corpus.table is not None:
         encoded = encode_table(corpus.table)
         values, columns = torch.from_numpy(encoded.values), column_tensor(encoded.columns)
-        return Inputs(
-            encoded.values.astype(np.float16), lambda: TableMlp(values, columns, count, 64), 5, 1e-3, 1e-2
-        )
+        build_mlp = partial(TableMlp, values, columns, count, TABLE_HIDDEN)
+        return Inputs(encoded.values.astype(np.float16), encoded.values, build_mlp, TABLE)
     encoder = load_encoder(resolve_weights(config.encoder, weights_dir=weights_dir, cache_dir=cache_dir))
     total = len(corpus)
 
     def on_batch(done: int) -> None:
         monitor.report(Progress("features", batch=done, batches=total), done / total)
 
-    features = encode_texts(corpus.texts, encoder, cache_dir=cache_dir, on_batch=on_batch)
-    scaled = standardise(features)
-    return Inputs(features, lambda: FeatureHead(scaled, count, 0), 5, 1e-3, 1e-2)
+    pooled = encode_texts(corpus.texts, encoder, cache_dir=cache_dir, on_batch=on_batch)
+    if choose_network(config) == "finetune":
+        build_encoder = partial(build_finetuned, encoder, list(corpus.texts), count)
+        return Inputs(pooled[:, : encoder.dimensions], standardise(pooled).numpy(), build_encoder, FINETUNE)
+    scaled = standardise(pooled)
+    build_head = partial(FeatureHead, scaled, count)
+    return Inputs(pooled[:, : encoder.dimensions], scaled.numpy(), build_head, HEAD)
+
+
+def choose_network(config: DistillConfig) -> str:
+    """``finetune`` or ``head`` for texts: what the settings say, else what the hardware can."""
+    if config.network in ("finetune", "head"):
+        return config.network
+    return "finetune" if torch.cuda.is_available() else "head"
+
+
+def build_finetuned(encoder: TextEncoder, texts: list[str], count: int) -> Network:
+    return FineTunedEncoder(encoder, texts, count).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Torch uses ``count`` threads inside; 0 changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def restore_order(result: Distilled, order: IntArray) -> Distilled:

@@ -20,6 +20,8 @@ from mlcore.heads import Network
 from mlcore.records import FloatArray, IntArray
 
 CLIP = 1.0
+PREDICTED_AT_ONCE = 256
+BATCHES_PER_BUCKET = 20
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,12 @@ class Recipe:
 
     batch_size: int
     learning_rate: float
-    weight_decay: float
-    pseudo_threshold: float  # FixMatch's tau
-    unlabelled_weight: float  # FixMatch's lambda
+    ridge: float  # of the squared weights, in the loss
+    pseudo_threshold: float = 0.95  # FixMatch's tau
+    unlabelled_weight: float = 1.0  # FixMatch's lambda
+    average: float = (
+        0.0  # decay of the moving average of the weights that predicts; 0 = the weights themselves
+    )
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,14 @@ class Learner:
             torch.manual_seed(seed)
             self.network = build()
         self.recipe = recipe
+        self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
-        self.optimizer = torch.optim.AdamW(
-            [p for p in self.network.parameters() if p.requires_grad],
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        )
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.weights = [parameter for parameter in trained if parameter.ndim > 1]  # biases carry no ridge
+        self.optimizer = torch.optim.Adam(trained, lr=recipe.learning_rate)
+        self.averaged: dict[str, Tensor] = {}
+        if recipe.average > 0.0:
+            self.averaged = {name: value.clone() for name, value in self.network.state_dict().items()}
 
     def train_epoch(
         self,
@@ -66,35 +73,56 @@ class Learner:
         weights: FloatArray,
         labelled: IntArray,
         unlabelled: IntArray,
+        *,
+        pace: float,
         on_batch: Callable[[int, int, float, float], None],
     ) -> EpochLosses:
         """Train once over the labelled rows, with FixMatch on as large a share of the unlabelled rows per batch.
+
+        Dropout takes its chance from this learner's generator.
 
         Args:
             targets: ``(N, K)``, what labelled rows should give.
             weights: ``(N,)``, how much each labelled row counts.
             labelled: numbers of the labelled rows.
             unlabelled: numbers of the rest; empty for plain cross-entropy.
+            pace: share of the learning rate to use in this epoch.
             on_batch: called with batches done, batches, mean labelled and unlabelled loss; may raise to stop.
         """
+        chance = int(torch.randint(1 << 30, (1,), generator=self.generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(chance)
+            return self._train(targets, weights, labelled, unlabelled, pace=pace, on_batch=on_batch)
+
+    def _train(
+        self,
+        targets: FloatArray,
+        weights: FloatArray,
+        labelled: IntArray,
+        unlabelled: IntArray,
+        *,
+        pace: float,
+        on_batch: Callable[[int, int, float, float], None],
+    ) -> EpochLosses:
         self.network.train()
-        batches = max(1, -(-len(labelled) // self.recipe.batch_size))
-        shuffled = _shuffle(labelled, self.generator)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * pace
+        batches = make_batches(labelled, self.recipe.batch_size, self.network.lengths, self.generator)
         others = _shuffle(unlabelled, self.generator)
         wanted = torch.as_tensor(targets, dtype=torch.float32)
         scale = torch.as_tensor(weights, dtype=torch.float32)
         sums = [0.0, 0.0]
-        for batch in range(batches):
-            rows = shuffled[batch::batches]
+        for number, rows in enumerate(batches, start=1):
             loss = self._labelled_loss(rows, wanted[rows], scale[rows])
-            loss_unlabelled = self._unlabelled_loss(others[batch::batches])
-            self._step(loss + self.recipe.unlabelled_weight * loss_unlabelled)
+            loss_unlabelled = self._unlabelled_loss(others[number - 1 :: len(batches)])
+            penalty = self.recipe.ridge * self._squared_weights()
+            self._step(loss + self.recipe.unlabelled_weight * loss_unlabelled + penalty)
             sums = [sums[0] + float(loss.detach()), sums[1] + float(loss_unlabelled.detach())]
-            on_batch(batch + 1, batches, sums[0] / (batch + 1), sums[1] / (batch + 1))
-        return EpochLosses(sums[0] / batches, sums[1] / batches)
+            on_batch(number, len(batches), sums[0] / number, sums[1] / number)
+        return EpochLosses(sums[0] / len(batches), sums[1] / len(batches))
 
     def _labelled_loss(self, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        logits = self.network(rows, "weak", self.generator)  # (B, K)
+        logits = self.network(rows, "weak", self.generator).cpu()  # (B, K)
         losses = -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1)  # (B,)
         return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
 
@@ -103,11 +131,16 @@ class Learner:
         if len(rows) == 0:
             return torch.zeros(())
         with torch.no_grad():
-            guess = functional.softmax(self.network(rows, "weak", self.generator), dim=1)  # (B, K)
+            guess = functional.softmax(self.network(rows, "weak", self.generator).cpu(), dim=1)  # (B, K)
         confidence, label = guess.max(dim=1)
         trusted = (confidence >= self.recipe.pseudo_threshold).float()  # (B,)
-        logits = self.network(rows, "strong", self.generator)
+        logits = self.network(rows, "strong", self.generator).cpu()
         return (functional.cross_entropy(logits, label, reduction="none") * trusted).mean()
+
+    def _squared_weights(self) -> Tensor:
+        if self.recipe.ridge == 0.0:
+            return torch.zeros(())
+        return torch.stack([weight.square().sum() for weight in self.weights]).sum().cpu()
 
     def _step(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
@@ -116,16 +149,40 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
+        current = self.network.state_dict()
+        for name, average in self.averaged.items():
+            if average.is_floating_point():
+                average.lerp_(current[name], 1.0 - self.recipe.average)
 
     def predict(self, rows: IntArray) -> FloatArray:
-        """Probabilities ``(len(rows), K)`` of the plain view."""
+        """Probabilities ``(len(rows), K)`` of the plain view, by the averaged weights."""
         self.network.eval()
+        lengths = self.network.lengths
+        order = np.arange(len(rows)) if lengths is None else np.argsort(lengths[rows], kind="stable")
+        weights = self.averaged or self.network.state_dict()
         parts = []
         with torch.inference_mode():
-            for start in range(0, len(rows), 1024):
-                batch = torch.as_tensor(rows[start : start + 1024])
-                parts.append(functional.softmax(self.network(batch, "plain", self.generator), dim=1))
-        return np.asarray(torch.cat(parts).numpy(), dtype=np.float64)
+            for start in range(0, len(order), PREDICTED_AT_ONCE):
+                batch = torch.as_tensor(rows[order[start : start + PREDICTED_AT_ONCE]])
+                logits = torch.func.functional_call(self.network, weights, (batch, "plain", self.generator))
+                parts.append(functional.softmax(logits.cpu().double(), dim=1))
+        probs = torch.cat(parts).numpy()  # (len(rows), K), in the order of the forward passes
+        return np.asarray(probs[np.argsort(order)])
+
+
+def make_batches(
+    rows: IntArray, size: int, lengths: IntArray | None, generator: torch.Generator
+) -> list[Tensor]:
+    """Shuffled batches; where rows have lengths, those of a batch are similar, so that little is spent on padding."""
+    shuffled = _shuffle(rows, generator)
+    count = max(1, -(-len(rows) // size))
+    if lengths is None:
+        return [shuffled[start::count] for start in range(count)]
+    batches: list[Tensor] = []
+    for pool in torch.split(shuffled, size * BATCHES_PER_BUCKET):
+        by_length = pool[torch.as_tensor(lengths[pool.numpy()]).argsort(stable=True)]
+        batches += list(torch.split(by_length, size))
+    return [batches[int(place)] for place in torch.randperm(len(batches), generator=generator)]
 
 
 def save_checkpoint(path: Path, learners: list[Learner], identity: str, notes: dict[str, Any]) -> None:
@@ -134,6 +191,8 @@ def save_checkpoint(path: Path, learners: list[Learner], identity: str, notes: d
     for number, learner in enumerate(learners):
         for name, tensor in learner.network.state_dict().items():
             tensors[f"{number}/network/{name}"] = tensor.contiguous().clone()
+        for name, tensor in learner.averaged.items():
+            tensors[f"{number}/averaged/{name}"] = tensor.contiguous().clone()
         for index, state in learner.optimizer.state_dict()["state"].items():
             for name, tensor in state.items():
                 tensors[f"{number}/optimizer/{index}/{name}"] = torch.as_tensor(tensor).contiguous().clone()
@@ -166,6 +225,10 @@ def load_checkpoint(path: Path, learners: list[Learner], identity: str) -> dict[
                 name[len("network/") :]: value for name, value in mine.items() if name.startswith("network/")
             }
             learner.network.load_state_dict(weights)
+            averaged = len("averaged/")
+            learner.averaged = {
+                name[averaged:]: value for name, value in mine.items() if name.startswith("averaged/")
+            }
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in mine.items():
                 if name.startswith("optimizer/"):
