@@ -60,7 +60,7 @@ def _answers(llm: Any) -> dict[str, int]:
         rows=Count("pk"),
         unreadable=Count("pk", filter=Q(label__isnull=True, error="")),
         failed=Count("pk", filter=~Q(error="")),
-    )  # type: ignore[no-any-return]
+    )
 
 
 def _share(rows: Any, **condition: Any) -> float:

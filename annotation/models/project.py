@@ -8,13 +8,13 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
-from mlcore.prompts import PromptTemplate
-from mlcore.tasks import Task, task_named
 
 from annotation.models.secret import EncryptedTextField
 from mlcore.config import DistillConfig, LlmConfig
+from mlcore.prompts import PromptTemplate
 from mlcore.records import Label as EngineLabel
 from mlcore.records import LabelSet
+from mlcore.tasks import Task, task_named
 
 if TYPE_CHECKING:
     from annotation.models.iteration import Iteration, Stage

@@ -49,7 +49,7 @@ def run_distillation(claim: jobs.Claim) -> None:
         AnnotationError: the training process failed; the sentence says why.
         StoppedError: a person asked to pause or cancel.
     """
-    iteration = Iteration.objects.select_related("project").get(pk=claim.stage.iteration_id)
+    iteration = Iteration.objects.select_related("project").get(stages=claim.stage)
     samples = list(iteration.project.samples.order_by("position"))
     folder = training_folder(claim.stage)
     claim.report(phase="features", total=len(samples), done=0, force=True)
@@ -76,7 +76,7 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
     )
     noisy = NoisyLabels(
         given=label_array([place.get(sample.llm_label_id or 0, NO_LABEL) for sample in samples]),
-        probs=_llm_probs(iteration, samples, len(labels)),
+        probs=_llm_probs(iteration, samples, label_ids),
         verified=label_array(
             [
                 place.get(sample.label_id or 0, NO_LABEL) if sample.source == Source.PERSON else NO_LABEL
@@ -96,23 +96,25 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
     )
 
 
-def _llm_probs(iteration: Iteration, samples: Sequence[Sample], count: int) -> Any:
-    """The LLM's newest calibrated distribution of every row (N, K), NaN where it gave none; None if it never gives any."""
+def _llm_probs(iteration: Iteration, samples: Sequence[Sample], label_ids: Sequence[int]) -> Any:
+    """The LLM's newest calibrated distribution of every row (N, K), NaN where it gave none; None if it never gives any.
+
+    Rounds whose labels were others are passed over; the labels' order may have changed since.
+    """
     rows = {sample.pk: index for index, sample in enumerate(samples)}
-    probs = np.full((len(samples), count), np.nan)
-    stored = Prediction.objects.filter(
-        iteration__project=iteration.project_id,
-        iteration__number__lte=iteration.number,
-        source=Prediction.ModelKind.LLM,
-        calibrated__isnull=False,
-    )
-    for sample_id, values in (
-        stored.order_by("iteration__number").values_list("sample_id", "calibrated").iterator()
-    ):
-        if (
-            len(values) == count and sample_id in rows
-        ):  # another count: the labels were changed between the rounds
-            probs[rows[sample_id]] = values
+    probs = np.full((len(samples), len(label_ids)), np.nan)
+    rounds = iteration.project.iterations.filter(number__lte=iteration.number).order_by("number")
+    for earlier in rounds:
+        then = [item["id"] for item in earlier.labels]
+        if sorted(then) != sorted(label_ids):
+            continue
+        order = [then.index(label_id) for label_id in label_ids]
+        stored = earlier.predictions.filter(source=Prediction.ModelKind.LLM).values_list(
+            "sample_id", "calibrated"
+        )
+        for sample_id, values in stored.iterator():
+            if values and sample_id in rows:
+                probs[rows[sample_id]] = [values[place] for place in order]
     return None if np.isnan(probs).all() else probs
 
 

@@ -73,7 +73,7 @@ def run_labeling(claim: jobs.Claim) -> None:
 
 
 def _iteration(claim: jobs.Claim) -> Iteration:
-    return Iteration.objects.select_related("project").get(pk=claim.stage.iteration_id)
+    return Iteration.objects.select_related("project").get(stages=claim.stage)
 
 
 # --- Demonstrations -----------------------------------------------------------------------------------------------
@@ -131,11 +131,12 @@ def _distilled_selection(iteration: Iteration, config: LlmConfig) -> list[Demons
     if features is None:
         return []
     task = iteration.project.task
+    place: dict[int | None, int] = {label_id: index for index, label_id in enumerate(label_ids)}
     return select_demonstrations(
         features,
         shown=[task.show(as_row(sample, iteration.project)) for sample in candidates],
         keys=[sample.pk for sample in candidates],
-        label_index=np.array([label_ids.index(sample.label_id) for sample in candidates]),
+        label_index=np.array([place[sample.label_id] for sample in candidates]),
         labels=labels,
         clean_prob=np.array([sample.clean_prob for sample in candidates]),
         verified=np.array([sample.source == Source.PERSON for sample in candidates]),

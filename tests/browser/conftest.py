@@ -81,7 +81,7 @@ def take_screenshots(page: Page, name: str) -> None:
     """The page at 1440 and 390 pixels, light and dark, for a person to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         for width, height in ((1440, 900), (390, 844)):
             page.set_viewport_size({"width": width, "height": height})
             page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", full_page=width == 390)

@@ -10,7 +10,7 @@ from annotation import jobs
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
 from annotation.pipeline import distill, iterate, label, review
 from annotation.pipeline.training_folder import newest_features
-from mlcore.distill_folder import read_inputs
+from mlcore.distill_folder import read_inputs, read_result
 from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -93,7 +93,7 @@ def test_a_correction_made_while_the_training_runs_wins(
 ) -> None:
     labels = project.label_list()
     row = project.samples.get(position=12)
-    real = distill.read_result
+    real = read_result
 
     def correct_meanwhile(folder: Any) -> Any:
         thread = threading.Thread(
@@ -145,7 +145,7 @@ def test_the_second_round_takes_clean_and_corrected_rows_as_demonstrations(
 def test_a_crash_of_the_training_process_fails_the_stage_with_a_sentence(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distill.sys, "executable", "/bin/false")
+    monkeypatch.setattr("sys.executable", "/bin/false")
     stage = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
     assert stage.status == Stage.Status.FAILED
     assert "training process ended with an unexpected error (exit code 1)" in stage.error
@@ -157,7 +157,7 @@ def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
     monkeypatch.setattr("annotation.claim.LOOK_SECONDS", 0.0)
     stage = iterate.start_filtering(newest(project), user=project.owner)
     real = distill._events
-    cancelled = []
+    cancelled: list[Any] = []
 
     def cancel_at_first_event(child: Any) -> Any:
         for event in real(child):

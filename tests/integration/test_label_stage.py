@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from annotation import jobs
-from annotation.models import Prediction, Project, Sample, Stage
+from annotation.models import Iteration, Prediction, Project, Sample, Stage
 from annotation.pipeline import label, review
 from mlcore.errors import ModelUnavailableError
 from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
@@ -16,6 +16,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def project() -> Project:
     return make_project(rows=40)
+
+
+def newest(project: Project) -> Iteration:
+    iteration = project.latest_iteration()
+    assert iteration is not None
+    return iteration
 
 
 def use(monkeypatch: pytest.MonkeyPatch, model: ScriptedModel) -> ScriptedModel:
@@ -37,8 +43,7 @@ def test_every_row_gets_one_answer_and_the_class_bias_is_removed(
     assert all(
         sample.label_id == sample.llm_label_id and sample.source == "llm" for sample in project.samples.all()
     )
-    stage.iteration.refresh_from_db()
-    assert stage.iteration.metrics["llm"]["accuracy"] == 1.0
+    assert newest(project).metrics["llm"]["accuracy"] == 1.0
 
 
 def test_the_first_rounds_demonstrations_are_rows_that_the_llm_labelled(
@@ -119,8 +124,7 @@ def test_an_unreadable_answer_is_kept_raw_and_never_becomes_a_label(
     assert sample.label is None
     assert sample.source == ""
     assert Prediction.objects.get(sample=sample).raw == "#-1"
-    stage.iteration.refresh_from_db()
-    assert stage.iteration.metrics["llm"]["unreadable"] == 1
+    assert newest(project).metrics["llm"]["unreadable"] == 1
 
 
 def test_a_model_that_can_not_be_used_fails_the_stage_with_its_sentence(
