@@ -35,6 +35,11 @@ def running(cast: Cast, **changed: Any) -> Stage:
     return stage
 
 
+def round_of(stage: Stage) -> Iteration:
+    assert stage.iteration
+    return stage.iteration
+
+
 def html_of(cast: Cast, path: str, role: str = "owner") -> str:
     answer = cast.client(role).get(cast.url(path))
     assert answer.status_code == 200
@@ -110,7 +115,7 @@ def test_the_table_fills_with_the_newest_answers_first(cast: Cast) -> None:
     for position in (2, 7):
         sample = cast.project.samples.get(position=position)
         Prediction.objects.create(
-            sample=sample, iteration_id=stage.iteration_id, source="llm", label=label, calibrated=[0.8, 0.2]
+            sample=sample, iteration=round_of(stage), source="llm", label=label, calibrated=[0.8, 0.2]
         )
     html = (
         cast.client("viewer")
@@ -126,10 +131,10 @@ def test_answers_that_failed_or_cant_be_read_say_so(cast: Cast) -> None:
     stage = running(cast)
     first, second = cast.project.samples.order_by("position")[:2]
     Prediction.objects.create(
-        sample=first, iteration_id=stage.iteration_id, source="llm", error="Timed out after 60 s."
+        sample=first, iteration=round_of(stage), source="llm", error="Timed out after 60 s."
     )
     Prediction.objects.create(
-        sample=second, iteration_id=stage.iteration_id, source="llm", raw="Hmm, hard to say!"
+        sample=second, iteration=round_of(stage), source="llm", raw="Hmm, hard to say!"
     )
     html = html_of(cast, "labeling/")
     assert "call failed" in html
