@@ -57,7 +57,8 @@ __all__ = [
 BATCH_ROWS = 1_000
 BATCH_CHARACTERS = 4_000_000
 REMOVE_ROWS = 5_000
-IMPORT_CACHE_KB = 12_000
+CACHE_KB = 12_000
+LOG_PAGES = 8_000  # of 4 KB
 
 OnBadRow = Literal["skip", "reject"]
 
@@ -166,13 +167,13 @@ class _Import:
         if self._report.start_position is None:
             last = self._project.samples.aggregate(last=Max("position"))["last"]
             self._report.start_position = 0 if last is None else last + 1
-        with _small_cache():
+        with _bulk_writing():
             for batch in _batches(islice(self._table.rows, self._report.read, None)):
                 if self._claim.should_stop():
                     raise StoppedError(_("Stopped on request."))
                 self._store(batch)
                 self._tell()
-        self._finish()
+            self._finish()
 
     def _open(self) -> Table:
         reading = Reading.from_dict(self._upload.reading)
@@ -261,7 +262,9 @@ class _Import:
         )
 
     def _repeated_texts(self) -> int:
-        rows = self._project.samples.filter(position__gte=self._report.start_position)
+        rows = self._project.samples.order_by()
+        if self._report.start_position:  # without this condition, the index of contents alone answers
+            rows = rows.filter(position__gte=self._report.start_position)
         return self._report.imported - rows.values("content_hash").distinct().count()
 
 
@@ -269,14 +272,20 @@ _MAPPED = ("content_columns", "id_column", "reference_column")
 
 
 @contextmanager
-def _small_cache() -> Iterator[None]:
-    """SQLite would fill its page cache with rows that nobody reads again; an import needs the pages of one batch."""
+def _bulk_writing() -> Iterator[None]:
+    """Sets SQLite, where it is the database, for writing much that nobody reads soon.
+
+    Its page cache would fill with rows for nothing: an import needs the pages of one batch. And since the index of
+    contents is written all over, moving the log into the database less often writes each page less often; what is in
+    the log at the end is moved by whoever writes next, so that setting is not taken back.
+    """
     if connection.vendor != "sqlite":
         yield
         return
     with connection.cursor() as cursor:
         before = cursor.execute("PRAGMA cache_size").fetchone()[0]
-        cursor.execute(f"PRAGMA cache_size = {-IMPORT_CACHE_KB}")
+        cursor.execute(f"PRAGMA cache_size = {-CACHE_KB}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         try:
             yield
         finally:
