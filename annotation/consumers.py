@@ -8,11 +8,10 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth import get_user
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import translation
@@ -83,32 +82,29 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
 
-    async def _read(self) -> str | None:
-        """The partial as the row stands now, or None if the user may not see it (any longer)."""
-        html: str | None = await self._render(await self._current_user())
-        return html
-
-    async def _current_user(self) -> User | AnonymousUser:
-        """Who the session belongs to now: a logout, a new password and a disabled account count at once."""
-        session = import_module(settings.SESSION_ENGINE).SessionStore(self.scope["session"].session_key)
-        user: User | AnonymousUser = await get_user({**self.scope, "session": session})
-        return user
-
     @database_sync_to_async  # type: ignore[untyped-decorator]
-    def _render(self, user: User | AnonymousUser) -> str | None:
+    def _read(self) -> str | None:
+        """The partial as the row stands now, or None if the user may not see it (any longer)."""
+        request = self._request()
+        user = get_user(request)
         if not user.is_authenticated:
             return None
         stages = Stage.objects.select_related("project", "iteration").filter(project__memberships__user=user)
         stage = stages.filter(pk=self._stage_id).first()
         if stage is None:
             return None
-        with translation.override(self._language()):
+        with translation.override(translation.get_language_from_request(request)):
             return render_to_string("annotation/_stage_progress.html", stage_context(stage))
 
-    def _language(self) -> str:
-        """The language that the pages of this browser are in."""
+    def _request(self) -> HttpRequest:
+        """The page's request as it would be now: its session is read anew, so that a logout, a new password and a
+        disabled account count at once."""
         request = HttpRequest()
         request.COOKIES = self.scope["cookies"]
-        accepted = dict(self.scope["headers"]).get(b"accept-language", b"")
-        request.META["HTTP_ACCEPT_LANGUAGE"] = accepted.decode("latin-1")
-        return translation.get_language_from_request(request)
+        request.META["HTTP_ACCEPT_LANGUAGE"] = (
+            dict(self.scope["headers"]).get(b"accept-language", b"").decode("latin-1")
+        )
+        request.session = import_module(settings.SESSION_ENGINE).SessionStore(
+            self.scope["session"].session_key
+        )
+        return request

@@ -2,7 +2,7 @@
 
 The row is the truth, the broker's messages are hints. A stage is taken up by a conditional update that gives it a
 lease and a new attempt number; a heartbeat renews the lease. Every later write asks for that number, so a worker that
-stalled and woke up late can write nothing (fencing). :func:`sweep` finds stages whose worker is gone.
+stalled and woke up late can write nothing (fencing). The sweep (:mod:`annotation.sweep`) finds stages whose worker is gone.
 
 Leases are times of the machines' clocks. Clocks that differ by more than a lease make a stage change hands too early
 (the fence keeps that harmless) or too late; keep several machines in step by NTP.
@@ -37,8 +37,8 @@ __all__ = [
     "request_cancel",
     "request_pause",
     "resume",
+    "settle",
     "submit",
-    "sweep",
     "wake_workers",
     "work_on",
 ]
@@ -53,7 +53,7 @@ QUEUES = {
     Stage.Kind.EXPORT: ("files", "export_file"),
 }
 _at_work: set[int] = set()
-_SETTLED = {Stage.Wish.PAUSE: Stage.Status.PAUSED, Stage.Wish.CANCEL: Stage.Status.CANCELLED}
+SETTLED = {Stage.Wish.PAUSE: Stage.Status.PAUSED, Stage.Wish.CANCEL: Stage.Status.CANCELLED}
 
 
 def submit(stage: Stage) -> None:
@@ -113,7 +113,7 @@ def _wish(stage: Stage, wish: Stage.Wish) -> None:
         elif row.status in (Stage.Status.QUEUED, Stage.Status.RUNNING) or (
             row.is_active and wish == Stage.Wish.CANCEL
         ):
-            _settle(row, _SETTLED[wish])  # nobody is at work on it
+            settle(row, SETTLED[wish])  # nobody is at work on it
         row.save()
     _changed(stage)
 
@@ -233,7 +233,7 @@ def _stop(claim: Claim) -> None:
         row = claim.owned().select_for_update().first()
         if row is None:
             return
-        status = _SETTLED.get(Stage.Wish(row.wish), Stage.Status.QUEUED)
+        status = SETTLED.get(Stage.Wish(row.wish), Stage.Status.QUEUED)
         _end(claim, status)
         if status == Stage.Status.QUEUED:
             submit(row)
@@ -280,50 +280,7 @@ def _unexpected(stage: Stage) -> str:
     ) % {"run": str(stage.run_id)[:8]}
 
 
-# --- The sweep ----------------------------------------------------------------------------------------------------
-
-
-def sweep() -> int:
-    """Wake a worker for every stage that ought to be at work and is not; return how many there were.
-
-    A running stage whose lease ran out has lost its worker: it is queued again, or failed after
-    ``settings.MAX_ATTEMPTS`` such deaths in a row. Any number of processes may sweep at the same time.
-    """
-    overdue = list(Stage.objects.overdue().values_list("pk", flat=True))
-    return sum(_revive(pk) for pk in overdue)
-
-
-def _revive(stage_id: int) -> bool:
-    with transaction.atomic():
-        row = Stage.objects.overdue().select_for_update().filter(pk=stage_id).first()
-        if row is None:
-            return False  # another sweep, or a late heartbeat, was here first
-        if row.status == Stage.Status.RUNNING:
-            _count_death(row)
-        if row.status == Stage.Status.QUEUED:
-            row.queued_at = timezone.now()  # so that it is sent once in a lease time, not by every sweep
-            submit(row)
-        row.save()
-    nudge(row)
-    return True
-
-
-def _count_death(stage: Stage) -> None:
-    stage.crashes += 1
-    logger.warning("Stage %d lost its worker (%d in a row).", stage.pk, stage.crashes)
-    if stage.wish:
-        _settle(stage, _SETTLED[Stage.Wish(stage.wish)])
-    elif stage.crashes >= settings.MAX_ATTEMPTS:
-        _settle(stage, Stage.Status.FAILED)
-        stage.error = _(
-            "The worker died %(count)d times in a row while it was at work on this, so it is not tried again. Look in "
-            "the log for the run %(run)s; resume it when the cause is mended. What was stored is kept."
-        ) % {"count": stage.crashes, "run": str(stage.run_id)[:8]}
-    else:
-        _settle(stage, Stage.Status.QUEUED)
-
-
-def _settle(stage: Stage, status: Stage.Status) -> None:
+def settle(stage: Stage, status: Stage.Status) -> None:
     """Set where a stage stands that no living worker owns."""
     if stage.status == Stage.Status.RUNNING and stage.started_at:
         stage.seconds += max(0.0, (stage.updated_at - stage.started_at).total_seconds())

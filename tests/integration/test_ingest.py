@@ -23,6 +23,8 @@ from annotation.errors import AnnotationError, BusyError, InvalidFileError, Leas
 from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline import configure, ingest
 from annotation.pipeline.configure import LabelDraft
+from annotation.sweep import sweep
+from annotation.sweep import sweep
 from tests.factories import make_user
 from tests.malformed_files import CASES, Case
 
@@ -556,7 +558,7 @@ def test_an_import_that_is_killed_goes_on_without_a_row_lost_or_doubled(
     assert killed.returncode == -signal.SIGKILL
     assert project.samples.count() == 2_000  # the third batch went with its worker
     Stage.objects.filter(pk=stage.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert jobs.sweep() == 1
+    assert sweep() == 1
     assert run(stage).status == Stage.Status.DONE
     report = report_of(stage)
     assert (report.read, report.imported, report.duplicates, report.rejected) == (5_002, 5_000, 1, 1)

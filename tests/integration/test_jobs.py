@@ -18,6 +18,7 @@ from annotation.claim import shutting_down
 from annotation.current_run import run_id
 from annotation.errors import BusyError, InvalidFileError, LeaseLostError
 from annotation.models import Project, Stage
+from annotation.sweep import sweep
 from mlcore.errors import ModelUnavailableError, StoppedError
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -148,7 +149,7 @@ def test_an_error_of_the_database_has_the_stage_tried_again(stage: Stage) -> Non
         stop(OperationalError("database is locked"))
     assert fresh(stage).status == Stage.Status.RUNNING
     let_lease_run_out(stage)
-    assert jobs.sweep() == 1
+    assert sweep() == 1
     assert fresh(stage).status == Stage.Status.QUEUED
 
 
@@ -268,7 +269,7 @@ def test_a_pause_that_was_not_seen_yet_can_be_taken_back(stage: Stage) -> None:
 def test_a_heartbeat_keeps_the_lease_of_work_that_says_nothing(stage: Stage) -> None:
     with jobs.work_on(stage.pk):
         time.sleep(0.8)
-        assert jobs.sweep() == 0
+        assert sweep() == 0
     assert fresh(stage).status == Stage.Status.DONE
 
 
@@ -277,7 +278,7 @@ def test_a_worker_whose_lease_went_to_another_can_write_nothing(stage: Stage) ->
     with jobs.work_on(stage.pk) as stalled:
         assert stalled is not None
         let_lease_run_out(stage)
-        jobs.sweep()
+        sweep()
         with jobs.work_on(stage.pk) as second:
             assert second is not None
             second.report(done=7, force=True)
@@ -303,19 +304,19 @@ def test_a_stage_is_tried_again_after_a_death_and_failed_after_three(stage: Stag
     for death in (1, 2, 3):
         jobs._take_up(stage.pk)  # the worker dies: nothing more is heard of it
         let_lease_run_out(stage)
-        assert jobs.sweep() == 1
+        assert sweep() == 1
         assert fresh(stage).crashes == death
     after = fresh(stage)
     assert after.status == Stage.Status.FAILED
     assert after.error.startswith("The worker died 3 times in a row")
-    assert jobs.sweep() == 0
+    assert sweep() == 0
 
 
 def test_a_dead_workers_wish_is_carried_out_by_the_sweep(stage: Stage) -> None:
     jobs._take_up(stage.pk)
     jobs.request_pause(stage)
     let_lease_run_out(stage)
-    jobs.sweep()
+    sweep()
     assert fresh(stage).status == Stage.Status.PAUSED
 
 
@@ -323,11 +324,11 @@ def test_many_sweeps_at_once_count_one_death(stage: Stage) -> None:
     jobs._take_up(stage.pk)
     let_lease_run_out(stage)
 
-    def sweep() -> None:
-        jobs.sweep()
+    def sweep_in_thread() -> None:
+        sweep()
         connection.close()
 
-    threads = [threading.Thread(target=sweep) for _ in range(4)]
+    threads = [threading.Thread(target=sweep_in_thread) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -338,7 +339,7 @@ def test_many_sweeps_at_once_count_one_death(stage: Stage) -> None:
 def test_a_stage_that_nobody_took_up_is_sent_again_once_in_a_lease_time(stage: Stage, settings: Any) -> None:
     long_ago = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS + 1)
     Stage.objects.filter(pk=stage.pk).update(queued_at=long_ago)
-    assert [jobs.sweep(), jobs.sweep()] == [1, 0]
+    assert [sweep(), sweep()] == [1, 0]
     assert messages_for(stage) == 1
     assert fresh(stage).crashes == 0
 

@@ -17,6 +17,8 @@ import pytest
 from tests.program import Program, is_running
 from tests.services import PostgresServer, wait_for
 
+pytestmark = pytest.mark.slow
+
 ROWS = 60
 CALLS_AT_ONCE = 2
 #: Rows that a killed worker may have asked for in vain: what is on the way, and a batch that is not stored yet.

@@ -14,6 +14,8 @@ import pytest
 from tests.program import Program, is_running
 from tests.services import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:

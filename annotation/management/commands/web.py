@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+
+logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024  # a page sends nothing over its websocket
 
@@ -17,6 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = bind_address(settings.BIND)
+        logger.info("Serving at http://%s/", settings.BIND)
         module, name = settings.ASGI_APPLICATION.rsplit(".", 1)
         uvicorn.run(
             f"{module}:{name}",
@@ -28,6 +32,7 @@ class Command(BaseCommand):
             proxy_headers=settings.HTTPS,  # a proxy that ends TLS says so in headers; without one nobody may
             server_header=False,
             log_config=None,
+            log_level="warning",
             access_log=False,
         )
 

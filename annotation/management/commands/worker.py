@@ -16,6 +16,7 @@ from django.db import connection
 
 from annotation import broker, jobs
 from annotation.claim import shutting_down
+from annotation.sweep import sweep
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def _sweep_until(over: threading.Event, queues: list[str]) -> None:
 
 def _sweep_once() -> None:
     try:
-        jobs.sweep()
+        sweep()
     except Exception:  # the database is away, or busy for too long: the next sweep comes in a few seconds
         logger.exception("The sweep failed; it is tried again.")
         connection.close()
