@@ -24,7 +24,6 @@ from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline import configure, ingest
 from annotation.pipeline.configure import LabelDraft
 from annotation.sweep import sweep
-from annotation.sweep import sweep
 from tests.factories import make_user
 from tests.malformed_files import CASES, Case
 
