@@ -74,7 +74,9 @@ def reorder(corpus: Corpus, noisy: NoisyLabels, order: IntArray) -> tuple[Corpus
     table = None if corpus.table is None else corpus.table.iloc[order].reset_index(drop=True)
     probs = None if noisy.probs is None else noisy.probs[order]
     labels = NoisyLabels(noisy.given[order], probs, noisy.verified[order], noisy.count)
-    return Corpus([corpus.texts[row] for row in order], table), labels
+    # A lone surrogate can be neither encoded nor tokenised.
+    texts = [corpus.texts[row].encode("utf-8", "replace").decode("utf-8") for row in order]
+    return Corpus(texts, table), labels
 
 
 class Monitor:
@@ -160,6 +162,9 @@ def prepare(
         monitor.report(Progress("features", batch=done, batches=total), done / total)
 
     pooled = encode_texts(corpus.texts, encoder, cache_dir=cache_dir, on_batch=on_batch)
+    pooled = np.nan_to_num(
+        pooled, nan=0.0, posinf=0.0, neginf=0.0
+    )  # a broken encoder must not spoil the rest
     if choose_network(config) == "finetune":
         build_encoder = partial(build_finetuned, encoder, list(corpus.texts), count)
         return Inputs(pooled[:, : encoder.dimensions], standardise(pooled).numpy(), build_encoder, FINETUNE)

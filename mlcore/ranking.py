@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -11,6 +13,7 @@ from mlcore.records import NO_LABEL, FloatArray, IntArray
 RISKY = 0.3  # a row whose final label is wrong with more than this probability is likely wrong
 MOST_POINTS = 5_000
 CLUSTERS = 20
+LOOK_AHEAD = 5
 SHARE_PER_BLOCK = 0.25  # of a block of the queue that may come from one cluster
 
 
@@ -34,38 +37,27 @@ def review_order(risk: FloatArray, verified: IntArray, features: FloatArray, *, 
 
 
 def spread(rows: list[int], clusters: IntArray, *, block: int = 20) -> list[int]:
-    """Reorder rows so that, within each block, one cluster has at most a quarter of the places, if others can fill them."""
+    """Reorder rows so that, within each block, one cluster has at most a quarter of the places.
+
+    A block is chosen among the next five blocks' rows; where they are too much alike, the first of them fill it.
+    """
     most = max(1, int(block * SHARE_PER_BLOCK))
+    waiting = deque(rows)
     result: list[int] = []
-    held: list[int] = []
-    source = iter(rows)
-    while len(result) < len(rows):
-        used: dict[int, int] = {}
+    while waiting:
+        window = [waiting.popleft() for _ in range(min(len(waiting), LOOK_AHEAD * block))]
+        used: Counter[int] = Counter()
         chosen: list[int] = []
-        left: list[int] = []
-        looked = 0
-        queue = held
-        held = []
-        position = 0
-        while len(chosen) < block and looked < 5 * block:
-            if position < len(queue):
-                row = queue[position]
-                position += 1
-            else:
-                following = next(source, None)
-                if following is None:
-                    break
-                row = following
-            looked += 1
+        for row in window:
             cluster = int(clusters[row])
-            if used.get(cluster, 0) < most:
-                used[cluster] = used.get(cluster, 0) + 1
+            if len(chosen) < block and used[cluster] < most:
+                used[cluster] += 1
                 chosen.append(row)
-            else:
-                left.append(row)
-        fill = max(0, min(block - len(chosen), len(left)))
+        taken = set(chosen)
+        left = [row for row in window if row not in taken]
+        fill = block - len(chosen)
         result += chosen + left[:fill]
-        held = left[fill:] + queue[position:]
+        waiting.extendleft(reversed(left[fill:]))
     return result
 
 

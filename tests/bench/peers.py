@@ -1,0 +1,71 @@
+"""What the quality bench compares with: confident learning, and the plain and the published loop on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mlcore.config import DistillConfig
+from mlcore.corpus import Corpus
+from mlcore.distill import train
+from mlcore.evidence import assign_folds, logistic_probs
+from mlcore.inputs import Monitor, limited_threads, prepare
+from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
+
+
+def network_probs(
+    corpus: Corpus, given: IntArray, count: int, config: DistillConfig, cache_dir: Path
+) -> FloatArray:
+    """Out-of-fold probabilities (N, K) of the network alone, without second opinions and without a verdict."""
+    monitor = Monitor(lambda progress: None, lambda: False)
+    inputs = prepare(corpus, config, count, cache_dir=cache_dir, weights_dir=None, monitor=monitor)
+    folds = assign_folds(corpus.texts, given, inputs.defaults.folds, seed=config.seed)
+    with limited_threads(inputs.defaults.threads):
+        return train(inputs, given, np.ones(len(given)), folds, count, config, monitor, None).probs
+
+
+def filter_and_retrain(
+    matrix: FloatArray, texts: list[str], given: IntArray, count: int, *, strength: float, seed: int
+) -> tuple[FloatArray, BoolArray]:
+    """Confident learning (Northcutt et al. 2021): find wrong labels, fit again without them.
+
+    Returns:
+        Out-of-fold probabilities (N, K) of the second fit, and the rows whose label was found wrong (N,).
+    """
+    folds = assign_folds(texts, given, 5, seed=seed)
+    fit: Callable[[BoolArray], FloatArray] = lambda rows: logistic_probs(  # noqa: E731
+        matrix, given, rows, folds, count, weights=np.ones(len(given)), strength=strength
+    )
+    readable = given != NO_LABEL
+    wrong = find_wrong(fit(readable), given, readable, count)
+    return fit(readable & ~wrong), wrong
+
+
+def find_wrong(probs: FloatArray, given: IntArray, readable: BoolArray, count: int) -> BoolArray:
+    """Prune by noise rate: off the diagonal of the confident joint, the rows with the largest margin."""
+    thresholds = np.array(
+        [
+            probs[readable & (given == label), label].mean() if (readable & (given == label)).any() else 1.0
+            for label in range(count)
+        ]
+    )
+    above = np.where(probs >= thresholds, probs, 0.0)
+    confident, sure = above.argmax(axis=1), above.max(axis=1) > 0
+    wrong = np.zeros(len(given), dtype=bool)
+    for row in range(count):
+        mine = readable & (given == row)
+        counts = np.array(
+            [(mine & sure & (confident == column)).sum() for column in range(count)], dtype=float
+        )
+        if counts.sum() == 0:
+            continue
+        expected = counts / counts.sum() * mine.sum()
+        for column in range(count):
+            if column == row:
+                continue
+            rows = np.flatnonzero(mine)
+            margin = probs[rows, column] - probs[rows, row]
+            wrong[rows[np.argsort(-margin, kind="stable")[: round(expected[column])]]] = True
+    return wrong

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlcore.combine import combine, count_contradictions, fit_scales, sharpen, shift_prior, teacher_word
+from mlcore.corpus import NoisyLabels
+from mlcore.evidence import log_softmax
+from mlcore.records import NO_LABEL
+
+
+def opinion(truth: np.ndarray, rng: np.random.Generator, right: np.ndarray | float) -> np.ndarray:
+    """Probabilities (N, 2) of a calibrated voter that is right with the given probability, row by row."""
+    sure = np.broadcast_to(np.asarray(right, dtype=float), truth.shape)
+    vote = np.where(rng.random(len(truth)) < sure, truth, 1 - truth)
+    probs = np.empty((len(truth), 2))
+    probs[np.arange(len(truth)), vote] = sure
+    probs[np.arange(len(truth)), 1 - vote] = 1 - sure
+    return probs
+
+
+def labels(
+    given: np.ndarray, verified: np.ndarray | None = None, probs: np.ndarray | None = None
+) -> NoisyLabels:
+    return NoisyLabels(given, probs, np.full(len(given), NO_LABEL) if verified is None else verified, 2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_weak_student_does_not_overrule_a_strong_teacher(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, 4000)
+    hard = rng.random(4000) < 0.45  # on hard rows the students guess
+    right = np.where(hard, 0.51, 0.99)
+    given = np.where(rng.random(4000) < 0.95, truth, 1 - truth)
+    verdict = combine(opinion(truth, rng, right), opinion(truth, rng, right), labels(given))
+    assert (verdict.label == truth).mean() >= (given == truth).mean() - 0.003
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_strong_student_replaces_the_labels_of_a_weak_teacher(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, 4000)
+    given = np.where(rng.random(4000) < 0.7, truth, 1 - truth)
+    verdict = combine(opinion(truth, rng, 0.93), opinion(truth, rng, 0.93), labels(given))
+    assert (verdict.label == truth).mean() > 0.92
+
+
+def test_the_estimate_of_the_teachers_errors_is_near_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 20_000)
+    for wrong in (0.1, 0.2, 0.3):
+        hard = rng.random(20_000) < 0.3
+        voter = [opinion(truth, rng, np.where(hard, 0.501, 1.0)).argmax(axis=1) for _ in range(2)]
+        given = np.where(rng.random(20_000) < wrong, 1 - truth, truth)
+        found = count_contradictions(voter[0], voter[1], given, np.ones(20_000, dtype=bool), 2)
+        actual = (given != truth)[found.together].mean()
+        assert abs(found.teacher_wrong - actual) < 0.05
+
+
+def test_checked_rows_teach_how_much_each_opinion_counts() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 300)
+    good, useless = np.log(opinion(truth, rng, 0.9)), np.log(opinion(truth, rng, 0.5001))
+    scales = fit_scales(useless, good, truth, np.array([1.0, 0.0]))
+    assert scales[1] > 0.6
+
+
+def test_a_checked_row_has_no_risk_and_the_persons_label() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 200)
+    verified = np.full(200, NO_LABEL)
+    verified[:50] = 1 - truth[:50]
+    verdict = combine(opinion(truth, rng, 0.9), opinion(truth, rng, 0.9), labels(truth, verified))
+    assert (verdict.label[:50] == verified[:50]).all()
+    assert (verdict.risk[:50] == 0).all()
+
+
+def test_the_risk_is_calibrated_once_rows_were_checked() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 2, 6000)
+    given = np.where(rng.random(6000) < 0.8, truth, 1 - truth)
+    verified = np.full(6000, NO_LABEL)
+    verified[:300] = truth[:300]
+    verdict = combine(opinion(truth, rng, 0.8), opinion(truth, rng, 0.75), labels(given, verified))
+    rest = slice(300, None)
+    assert abs(verdict.risk[rest].mean() - (verdict.label != truth)[rest].mean()) < 0.03
+
+
+def test_unreadable_rows_follow_their_own_class_shares() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.random(800) < 0.8).astype(int)
+    probs = opinion(truth, rng, 0.7)
+    shifted = shift_prior(probs, np.array([0.5, 0.5]))
+    assert (shifted.argmax(axis=1) == truth).mean() > (probs.argmax(axis=1) == truth).mean() + 0.05
+
+
+def test_sharpening_reaches_the_target_and_keeps_the_order() -> None:
+    logs = log_softmax(np.random.default_rng(0).normal(size=(500, 3)))
+    sharp = sharpen(logs, 0.9)
+    assert abs(np.exp(sharp).max(axis=1).mean() - 0.9) < 1e-3
+    assert (sharp.argmax(axis=1) == logs.argmax(axis=1)).all()
+
+
+def test_an_unreadable_answer_says_nothing() -> None:
+    word = teacher_word(
+        labels(np.array([NO_LABEL, 0, 1]), probs=np.array([[np.nan] * 2, [0.6, 0.4], [np.nan] * 2]))
+    )
+    assert (word[0] == 0).all()
+    np.testing.assert_allclose(word[1], [0, np.log(0.4 / 0.6)])
+    assert word[2].argmax() == 1

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizer
+
+from mlcore.config import DistillConfig
+from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
+from mlcore.distill import distill, why_stop
+from mlcore.errors import InvalidInputError, StoppedError
+from mlcore.evidence import assign_folds, logistic_probs, neighbour_votes
+from mlcore.records import NO_LABEL
+
+WORDS = {0: ["goal", "match", "team", "coach", "league"], 1: ["bank", "stock", "market", "price", "trade"]}
+COMMON = ["the", "a", "of", "on", "today", "after", "with", "new", "big", "said"]
+
+
+@pytest.fixture(scope="module")
+def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny encoder of random weights, made on the fly."""
+    root = tmp_path_factory.mktemp("weights")
+    folder = root / "tiny"
+    folder.mkdir()
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COMMON, *WORDS[0], *WORDS[1]]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizer(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    settings = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+    BertModel(settings).save_pretrained(folder, safe_serialization=True)
+    return root
+
+
+def make_corpus(rows: int, *, wrong: float = 0.2, seed: int = 0) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Texts of two topics, their true labels, and labels of which a share is wrong."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(rows) % 2
+    texts = [
+        " ".join([*rng.choice(WORDS[int(label)], 3), *rng.choice(COMMON, 4), f"{number}"])
+        for number, label in enumerate(truth)
+    ]
+    given = np.where(rng.random(rows) < wrong, 1 - truth, truth)
+    return texts, truth, given
+
+
+def noisy(given: np.ndarray, *, count: int = 2, verified: np.ndarray | None = None) -> NoisyLabels:
+    nobody = np.full(len(given), NO_LABEL)
+    return NoisyLabels(given, None, nobody if verified is None else verified, count)
+
+
+def run(
+    texts: list[str],
+    labels: NoisyLabels,
+    weights_dir: Path,
+    cache: Path,
+    *,
+    table: pd.DataFrame | None = None,
+    checkpoints: Path | None = None,
+    stop_after: int = 1 << 30,
+    **settings: Any,
+) -> Distilled:
+    seen: list[Progress] = []
+    chosen: dict[str, Any] = {
+        "encoder": "tiny",
+        "network": "head",
+        "epochs": 5,
+        "warmup_epochs": 2,
+        **settings,
+    }
+    config = DistillConfig(**chosen)
+    return distill(
+        Corpus(texts, table),
+        labels,
+        config,
+        on_progress=seen.append,
+        should_stop=lambda: sum(each.phase != "features" for each in seen) >= stop_after,
+        cache_dir=cache,
+        checkpoint_dir=checkpoints,
+        weights_dir=weights_dir,
+    )
+
+
+def same(first: Distilled, second: Distilled) -> None:
+    for name in ("probs", "prediction", "losses", "clean_prob", "rank", "label", "risk", "flag", "order"):
+        np.testing.assert_allclose(getattr(first, name), getattr(second, name), atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("method", ["coral", "paper", "plain"])
+def test_wrong_labels_are_found_and_replaced(method: str, weights_dir: Path, tmp_path: Path) -> None:
+    texts, truth, given = make_corpus(300)
+    result = run(texts, noisy(given), weights_dir, tmp_path, method=method)
+
+    assert (given == truth).mean() < 0.85
+    assert (result.label == truth).mean() > 0.95
+    wrong = given != truth
+    assert wrong[np.argsort(result.rank)[: wrong.sum()]].mean() > 0.9
+    assert (result.flag[wrong] == 2).mean() > 0.9
+
+
+def test_the_result_has_a_verdict_on_every_row(weights_dir: Path, tmp_path: Path) -> None:
+    texts, _, given = make_corpus(120)
+    given[:6] = NO_LABEL
+    result = run(texts, noisy(given), weights_dir, tmp_path)
+
+    assert result.probs.shape == (120, 2)
+    np.testing.assert_allclose(result.probs.sum(axis=1), 1)
+    assert sorted(result.rank.tolist()) == list(range(1, 121))
+    assert sorted(result.order.tolist()) == list(range(120))
+    assert np.isnan(result.losses[:6]).all()
+    assert np.isfinite(result.losses[6:]).all()
+    assert (result.label >= 0).all()
+    assert ((result.risk >= 0) & (result.risk <= 1)).all()
+    assert result.features.dtype == np.float16
+    assert result.points.shape == (120, 2)
+    assert set(result.flag[:6].tolist()) <= {0, 1}
+    assert len(result.history) == 5
+    assert "epochs" in result.stopped or "Converged" in result.stopped
+
+
+def test_a_persons_label_is_final(weights_dir: Path, tmp_path: Path) -> None:
+    texts, truth, given = make_corpus(120)
+    verified = np.full(120, NO_LABEL)
+    verified[:30] = 1 - truth[:30]  # a person may disagree with all evidence
+    result = run(texts, noisy(given, verified=verified), weights_dir, tmp_path)
+
+    assert (result.label[:30] == verified[:30]).all()
+    assert (result.risk[:30] == 0).all()
+    assert (result.clean_prob[:30] == 1).all()
+    assert set(result.order[-30:].tolist()) == set(range(30))
+
+
+def test_the_order_of_the_upload_changes_nothing(weights_dir: Path, tmp_path: Path) -> None:
+    texts, _, given = make_corpus(90)
+    order = np.random.default_rng(1).permutation(90)
+    straight = run(texts, noisy(given), weights_dir, tmp_path / "a")
+    shuffled = run([texts[row] for row in order], noisy(given[order]), weights_dir, tmp_path / "b")
+
+    np.testing.assert_allclose(straight.probs[order], shuffled.probs, atol=1e-3)
+    assert (straight.label[order] == shuffled.label).mean() > 0.98
+    assert (straight.rank[order][:5] == shuffled.rank[:5]).all()
+
+
+def test_the_same_seed_gives_the_same_result_and_another_does_not(weights_dir: Path, tmp_path: Path) -> None:
+    texts, _, given = make_corpus(90)
+    first, again, other = (run(texts, noisy(given), weights_dir, tmp_path, seed=seed) for seed in (3, 3, 4))
+    same(first, again)
+    assert not np.allclose(first.probs, other.probs)
+
+
+@pytest.mark.parametrize(("network", "stop_after"), [("head", 40), ("finetune", 14)])
+def test_a_resumed_run_ends_in_the_same_result(
+    network: str, stop_after: int, weights_dir: Path, tmp_path: Path
+) -> None:
+    texts, _, given = make_corpus(60)
+    settings: dict[str, Any] = {"network": network, "batch_size": 16, "learning_rate": 1e-3}
+    whole = run(texts, noisy(given), weights_dir, tmp_path, **settings)
+    with pytest.raises(StoppedError):
+        run(
+            texts,
+            noisy(given),
+            weights_dir,
+            tmp_path,
+            checkpoints=tmp_path / "c",
+            stop_after=stop_after,
+            **settings,
+        )
+    assert (tmp_path / "c" / "last.safetensors").exists()
+    resumed = run(texts, noisy(given), weights_dir, tmp_path, checkpoints=tmp_path / "c", **settings)
+    same(whole, resumed)
+
+
+def test_a_checkpoint_of_other_labels_is_not_resumed(weights_dir: Path, tmp_path: Path) -> None:
+    texts, truth, given = make_corpus(60)
+    run(texts, noisy(given), weights_dir, tmp_path, checkpoints=tmp_path / "c")
+    resumed = run(texts, noisy(truth), weights_dir, tmp_path, checkpoints=tmp_path / "c")
+    same(run(texts, noisy(truth), weights_dir, tmp_path), resumed)
+
+
+def test_a_whole_encoder_learns_from_noisy_labels(weights_dir: Path, tmp_path: Path) -> None:
+    texts, truth, given = make_corpus(200, wrong=0.15)
+    settings: dict[str, Any] = {
+        "network": "finetune",
+        "method": "paper",
+        "batch_size": 16,
+        "learning_rate": 3e-3,
+        "epochs": 8,
+    }
+    result = run(texts, noisy(given), weights_dir, tmp_path, **settings)
+    assert (result.prediction == truth).mean() > 0.9
+
+
+def test_a_table_is_learned_by_an_mlp(weights_dir: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(400) % 2
+    table = pd.DataFrame(
+        {
+            "amount": (truth + rng.normal(0, 0.4, 400)).round(3).astype(str),
+            "kind": np.where(rng.random(400) < 0.9, truth, 1 - truth).astype(str),
+            "noise": rng.normal(size=400).round(2).astype(str),
+        }
+    )
+    given = np.where(rng.random(400) < 0.2, 1 - truth, truth)
+    texts = [", ".join(f"{name}: {value}" for name, value in row.items()) for row in table.to_dict("records")]
+    result = run(texts, noisy(given), weights_dir, tmp_path, table=table, network="auto", epochs=12)
+    assert (result.label == truth).mean() > (given == truth).mean() + 0.05
+
+
+@pytest.mark.parametrize(
+    ("texts", "given", "count"),
+    [
+        (["one text", "two texts"], [0, 1], 2),
+        (["one text", "two texts", "three"], [0, 0, 0], 2),
+        (["", "", " ", ""], [0, 1, 0, 1], 2),
+        (["goal match", "bank stock", "goal team", "coach"], [0, 1, 0, 2], 9),
+        (["same", "same", "same", "same"], [0, 1, 0, NO_LABEL], 2),
+        (["\ud800 broken", "bank\x00", "𝕏" * 400, "٣"], [0, 1, 0, 1], 3),
+    ],
+)
+def test_a_strange_corpus_gets_a_verdict(
+    texts: list[str], given: list[int], count: int, weights_dir: Path, tmp_path: Path
+) -> None:
+    result = run(texts, noisy(np.array(given), count=count), weights_dir, tmp_path, epochs=3)
+    assert np.isfinite(result.probs).all()
+    assert np.isfinite(result.risk).all()
+    assert sorted(result.order.tolist()) == list(range(len(texts)))
+
+
+def test_one_label_only_is_warned_about(weights_dir: Path, tmp_path: Path) -> None:
+    result = run(["goal", "bank", "team"], noisy(np.zeros(3, dtype=int)), weights_dir, tmp_path)
+    assert any("same" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize(
+    ("texts", "given", "count", "sentence"),
+    [
+        (["only one"], [0], 2, "at least 2"),
+        (["a", "b"], [0, 0], 1, "at least 2"),
+        (["a", "b"], [NO_LABEL, NO_LABEL], 2, "readable"),
+        (["a", "b"], [0, 5], 2, "allowed"),
+        (["a", "b"], [0], 2, "shape"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_with_a_sentence(
+    texts: list[str], given: list[int], count: int, sentence: str, weights_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match=sentence):
+        run(texts, noisy(np.array(given), count=count), weights_dir, tmp_path)
+
+
+def test_features_that_are_not_numbers_do_not_spoil_the_verdict(
+    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, _, given = make_corpus(60)
+    broken = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float16)
+    broken[::7] = np.nan
+    broken[3] = np.inf
+    monkeypatch.setattr("mlcore.inputs.encode_texts", lambda *args, **kwargs: broken)
+    result = run(texts, noisy(given), weights_dir, tmp_path)
+    assert np.isfinite(result.probs).all()
+    assert np.isfinite(result.risk).all()
+
+
+def test_no_row_is_judged_by_a_model_that_saw_its_label(weights_dir: Path, tmp_path: Path) -> None:
+    """Changing the labels of one fold changes no opinion on that fold."""
+    texts, _, given = make_corpus(100)
+    folds = assign_folds(texts, given, 5, seed=0)
+    changed = np.where(folds == 2, 1 - given, given)
+    everyone, weights = np.ones(100, dtype=bool), np.ones(100)
+    features = np.random.default_rng(0).normal(size=(100, 8))
+    judges: list[Callable[[np.ndarray], np.ndarray]] = [
+        lambda labels: neighbour_votes(features, labels, everyone, folds, 2),
+        lambda labels: logistic_probs(features, labels, everyone, folds, 2, weights=weights, strength=1.0),
+    ]
+    for judge in judges:
+        before, after = judge(given), judge(changed)
+        np.testing.assert_allclose(before[folds == 2], after[folds == 2])
+        assert not np.allclose(before[folds != 2], after[folds != 2])
+
+
+def test_copies_of_a_text_share_a_fold_and_classes_are_spread() -> None:
+    texts = [f"text {number // 2}" for number in range(200)]
+    labels = np.arange(200) // 2 % 4
+    folds = assign_folds(texts, labels, 5, seed=1)
+    assert (folds[::2] == folds[1::2]).all()
+    counts = np.array(
+        [[((folds == fold) & (labels == label)).sum() for label in range(4)] for fold in range(5)]
+    )
+    assert counts.min() >= 8
+
+
+def test_training_never_reports_convergence_during_warm_up() -> None:
+    assert why_stop([], DistillConfig()) == ""

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mlcore.heads import FeatureHead, TableMlp, standardise
+from mlcore.learner import Learner, Recipe, make_batches
+
+
+def test_batches_hold_every_row_once() -> None:
+    batches = make_batches(np.arange(103), 16, None, torch.Generator().manual_seed(0))
+    assert sorted(int(row) for batch in batches for row in batch) == list(range(103))
+    assert max(len(batch) for batch in batches) <= 16
+
+
+def test_rows_of_similar_length_share_a_batch() -> None:
+    lengths = np.random.default_rng(0).integers(1, 200, 640)
+    generator = torch.Generator().manual_seed(0)
+    plain = make_batches(np.arange(640), 32, None, generator)
+    sorted_by_length = make_batches(np.arange(640), 32, lengths, generator)
+
+    def padding(batches: list[torch.Tensor]) -> int:
+        return sum(int(lengths[batch].max()) * len(batch) - int(lengths[batch].sum()) for batch in batches)
+
+    assert sorted(int(row) for batch in sorted_by_length for row in batch) == list(range(640))
+    assert padding(sorted_by_length) < 0.2 * padding(plain)
+
+
+def test_a_head_on_its_way_to_the_ridge_optimum_separates_two_clouds() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    features = standardise(rng.normal(size=(200, 5)) + labels[:, None])
+    learner = Learner(lambda: FeatureHead(features, 2), Recipe(32, 1e-2, 1e-3), seed=0)
+    everyone, nobody = np.arange(200), np.arange(0)
+    for _ in range(10):
+        learner.train_epoch(
+            np.eye(2)[labels], np.ones(200), everyone, nobody, pace=1.0, on_batch=lambda *_: None
+        )
+    assert (learner.predict(everyone).argmax(axis=1) == labels).mean() > 0.85
+
+
+def test_rows_of_weight_zero_teach_nothing() -> None:
+    features = standardise(np.random.default_rng(0).normal(size=(64, 3)))
+    learner = Learner(lambda: FeatureHead(features, 2), Recipe(16, 1e-2, 0.0), seed=0)
+    everyone = np.arange(64)
+    learner.train_epoch(
+        np.eye(2)[everyone % 2], np.zeros(64), everyone, everyone[:0], pace=1.0, on_batch=lambda *_: None
+    )
+    np.testing.assert_allclose(learner.predict(everyone), 0.5, atol=1e-6)
+
+
+def test_the_plain_view_of_a_table_does_not_depend_on_chance() -> None:
+    network = TableMlp(torch.randn(10, 4), torch.tensor([0, 0, 1, 2]), 3, 8)
+    rows = torch.arange(10)
+    outputs = [network(rows, "plain", torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    assert torch.equal(outputs[0], outputs[1])
+    views = [network(rows, "strong", torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    assert not torch.equal(views[0], views[1])

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+
+from mlcore.corpus import INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG
+from mlcore.ranking import flag_rows, map_points, review_order, spread
+from mlcore.records import NO_LABEL
+
+
+def test_flags_exclude_each_other() -> None:
+    given = np.array([0, 0, 1, NO_LABEL, NO_LABEL, 0])
+    verified = np.array([NO_LABEL] * 5 + [0])
+    prediction = np.array([0, 0, 0, 1, 1, 1])
+    risk = np.array([0.1, 0.6, 0.1, 0.1, 0.6, 0.0])
+    expected = [LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG, LIKELY_RIGHT]
+    assert flag_rows(given, verified, prediction, risk).tolist() == expected
+
+
+def test_a_block_of_the_queue_is_not_twenty_copies_of_one_mistake() -> None:
+    clusters = np.tile(np.repeat([0, 1, 2, 3, 4], 20), 2)
+    queue = spread(list(range(200)), clusters)
+    assert sorted(queue) == list(range(200))
+    first = np.bincount(clusters[queue[:20]], minlength=5)
+    assert first.max() <= 5
+
+
+def test_one_cluster_only_keeps_the_order_of_risk() -> None:
+    assert spread(list(range(70)), np.zeros(70, dtype=int)) == list(range(70))
+
+
+def test_the_riskiest_row_comes_first_and_checked_rows_last() -> None:
+    rng = np.random.default_rng(0)
+    risk = rng.random(100)
+    verified = np.full(100, NO_LABEL)
+    verified[:10] = 1
+    order = review_order(risk, verified, rng.normal(size=(100, 4)), seed=0)
+    assert order[0] == 10 + risk[10:].argmax()
+    assert set(order[-10:].tolist()) == set(range(10))
+
+
+def test_the_map_has_at_most_five_thousand_points() -> None:
+    points = map_points(np.random.default_rng(0).normal(size=(12_000, 3)))
+    shown = ~np.isnan(points[:, 0])
+    assert 3_000 < shown.sum() <= 5_000
+    np.testing.assert_allclose(points[shown].std(axis=0), 1, atol=1e-6)
+
+
+def test_a_map_of_one_dimension_is_still_a_map() -> None:
+    assert np.isfinite(map_points(np.arange(10.0)[:, None])).all()
