@@ -112,16 +112,7 @@ class Program:
     def children(self) -> dict[str, int]:
         """The process ids of the supervisor's children, by their names in the log."""
         assert self._process is not None
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                command = (entry / "cmdline").read_text().split("\0")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if parent == self._process.pid:
-                found[_name_of(command)] = int(entry.name)
-        return found
+        return {_name_of(_command_of(pid)): pid for pid in children_of(self._process.pid)}
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run another command of manage.py in the program's environment."""
@@ -162,6 +153,27 @@ class Program:
     def _is_over(self) -> bool:
         assert self._process is not None
         return self._process.poll() is not None
+
+
+def children_of(parent: int) -> list[int]:
+    """The process ids of a process's living children."""
+    return [
+        int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _parent_of(int(entry.name)) == parent
+    ]
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _command_of(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _name_of(command: list[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import Program, is_running
+from tests.program import Program, children_of, is_running
 from tests.services import PostgresServer, wait_for
 
 pytestmark = pytest.mark.slow
@@ -232,6 +232,40 @@ def test_everything_killed_at_once_resumes_after_a_new_start(tmp_path: Path, cha
         program.kill_all()
         program.start()
         assert_labelled_once(program, stage, chat, deaths=1)
+
+
+def training_process(program: Program) -> int | None:
+    """The process id of the child in which the training worker trains."""
+    worker = program.children().get("slm")
+    return next((pid for pid in children_of(worker) if pid != worker), None) if worker else None
+
+
+def test_a_training_worker_killed_in_mid_run_takes_its_child_along_and_the_training_is_done_again(
+    program: Program, chat: ChatServer
+) -> None:
+    chat.delay = 0.0
+    stage = start_run(program, chat, "kill-training")
+    assert_labelled_once(program, stage, chat, deaths=0)
+    training = int(
+        program.execute(f"""
+from annotation.models import Stage
+from annotation.pipeline import iterate
+print(iterate.start_filtering(Stage.objects.get(pk={stage}).iteration, user=None).pk)
+""")
+    )
+    wait_for(lambda: training_process(program) is not None, seconds=30, what="the training starts")
+    child = training_process(program)
+    assert child is not None
+    program.kill("slm")
+    wait_for(lambda: not is_running(child), seconds=10, what="the training's own process ends")
+    wait_for_stage(program, training, "status = 'done'", seconds=90)
+    assert (stage_row(program, training)["attempt"], stage_row(program, training)["crashes"]) == (2, 1)
+    assert program.query(f"""
+        SELECT count(*), count(DISTINCT sample_id) FROM annotation_prediction prediction
+        JOIN annotation_stage stage ON stage.iteration_id = prediction.iteration_id
+        WHERE prediction.source = 'slm' AND prediction.label_id IS NOT NULL AND stage.id = {training}""") == [
+        (ROWS, ROWS)
+    ]
 
 
 @pytest.mark.services
