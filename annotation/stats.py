@@ -56,11 +56,12 @@ def _accuracy(rows: Any, field: str, reference: str = "sample__reference") -> di
 
 
 def _answers(llm: Any) -> dict[str, int]:
-    return llm.aggregate(
+    counts: dict[str, int] = llm.aggregate(
         rows=Count("pk"),
         unreadable=Count("pk", filter=Q(label__isnull=True, error="")),
         failed=Count("pk", filter=~Q(error="")),
     )
+    return counts
 
 
 def _share(rows: Any, **condition: Any) -> float:

@@ -8,7 +8,7 @@ import kmedoids
 import numpy as np
 
 from mlcore.records import BoolArray, Demonstration, FloatArray, IntArray, LabelSet
-from mlcore.similar import are_near, shingles
+from mlcore.similar import are_near, distinct_shingles
 
 POOL_ROWS = 400  # k-medoids costs the square of the pool
 POOL_SHARE = 0.2  # of a class' rows, as in FreeAL: the surest fifth
@@ -52,6 +52,7 @@ def select_demonstrations(
         [bool(text) for text in shown], dtype=bool
     )
     supply = [np.flatnonzero(usable & (label_index == label)) for label in range(len(labels))]
+    marks = distinct_shingles(shown)
     chosen: list[int] = []
     for label, places in enumerate(share_places(count, [len(rows) for rows in supply])):
         if not places:
@@ -61,7 +62,11 @@ def select_demonstrations(
         for ranking in clusters:
             candidates = pool[ranking]
             order = np.argsort(~np.asarray(verified)[candidates], kind="stable")
-            fresh = (int(row) for row in candidates[order] if _is_fresh(int(row), chosen, shown))
+            fresh = (
+                int(row)
+                for row in candidates[order]
+                if not any(are_near(marks[row], marks[other]) for other in chosen)
+            )
             chosen.extend(row for _, row in zip(range(1), fresh, strict=False))
     return [
         Demonstration(keys[row], shown[row], labels.names[int(label_index[row])])
@@ -103,8 +108,3 @@ def _clusters(features: FloatArray, count: int, seed: int) -> list[IntArray]:
         inside = np.flatnonzero(members == index)
         clusters.append(inside[np.argsort(distances[medoid, inside], kind="stable")])
     return clusters
-
-
-def _is_fresh(row: int, chosen: Sequence[int], shown: Sequence[str]) -> bool:
-    own = shingles(shown[row])
-    return not any(are_near(own, shingles(shown[other])) for other in chosen)

@@ -11,7 +11,7 @@ from mlcore.demos import share_places
 from mlcore.llm.model import LanguageModel
 from mlcore.prompts import PromptTemplate, render_prompt
 from mlcore.records import NO_LABEL, Answer, Demonstration, FloatArray, IntArray, LabelSet, Request, Row
-from mlcore.similar import are_near, shingles
+from mlcore.similar import are_near, distinct_shingles
 from mlcore.tasks import Task
 
 ANNOTATED_PER_DEMONSTRATION = 25
@@ -47,13 +47,13 @@ def label_rows(
     Raises:
         ModelUnavailableError, ModelCallError: see :class:`mlcore.llm.LanguageModel`.
     """
-    known = [(each, shingles(each.shown)) for each in demonstrations]
+    shown = [task.show(row) for row in rows]
+    marks = distinct_shingles(shown + [each.shown for each in demonstrations])
+    known = list(zip(demonstrations, marks[len(rows) :], strict=True))
     requests = []
-    for row in rows:
-        shown = task.show(row)
-        own = shingles(shown)
+    for row, text, own in zip(rows, shown, marks, strict=False):
         fitting = [each for each, theirs in known if each.key != row.key and not are_near(own, theirs)]
-        prompt = render_prompt(template, labels=labels, demonstrations=fitting, shown=shown)
+        prompt = render_prompt(template, labels=labels, demonstrations=fitting, shown=text)
         requests.append(Request(row.key, prompt))
     yield from model.ask(requests, labels, should_stop=should_stop)
 
@@ -135,14 +135,14 @@ def _surest(
     """The surest rows of each class, class by class, without near-duplicates and empty texts."""
     order = np.argsort(-confidence, kind="stable")
     supply = [[int(row) for row in order if label_index[row] == label] for label in range(classes)]
+    marks = distinct_shingles(shown)
     chosen: list[int] = []
     for label, places in enumerate(share_places(count, [len(rows) for rows in supply])):
         taken = 0
         for row in supply[label]:
             if taken == places:
                 break
-            own = shingles(shown[row])
-            if shown[row] and not any(are_near(own, shingles(shown[other])) for other in chosen):
+            if shown[row] and not any(are_near(marks[row], marks[other]) for other in chosen):
                 chosen.append(row)
                 taken += 1
     return chosen

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 100
 BATCH_SECONDS = 0.5
 READ_ROWS = 2_000
+HANDFUL_PER_DEMONSTRATION = 25  # rows that the LLM labels first, to choose demonstrations from
+HANDFUL_AT_LEAST = 100
 MAX_CANDIDATES = 3_000  # rows among which the distilled selection looks for demonstrations
 
 
@@ -101,7 +103,8 @@ def _self_annotation(
     """First round: the LLM labels random rows, and confident, class-balanced ones become demonstrations."""
     rng = np.random.default_rng(iteration.seed)
     keys = np.array(iteration.project.samples.order_by("position").values_list("pk", flat=True))
-    picked = rng.permutation(keys)[: max(200, 25 * config.demonstrations)].tolist()
+    handful = min(HANDFUL_PER_DEMONSTRATION * config.demonstrations, max(HANDFUL_AT_LEAST, len(keys) // 10))
+    picked = rng.permutation(keys)[:handful].tolist()
     samples = {sample.pk: sample for sample in Sample.objects.filter(pk__in=picked)}
     return self_annotate(
         model,

@@ -66,7 +66,7 @@ def configure(page: Page) -> None:
     page.get_by_role("button", name="Save and go on to the prompt").click()
 
     expect(page.locator("#prompt-preview")).to_contain_text("billing")
-    page.locator("textarea").first.press("End")
+    page.locator("textarea").first.press("Control+End")
     page.locator("textarea").first.press_sequentially(" Think of a shop.")
     expect(page.locator("#prompt-preview")).to_contain_text("Think of a shop.")
     take_screenshots(page, "configure-prompt")

@@ -133,3 +133,39 @@ def test_self_annotation_depends_on_its_seed_only() -> None:
 def test_no_rows_and_no_places_give_no_demonstrations() -> None:
     assert _annotate(Reader(), rows=0) == []
     assert _annotate(Reader(), count=0) == []
+
+
+def test_rows_of_a_table_are_not_near_duplicates_for_their_column_names() -> None:
+    rows = [
+        Row(key, "", {"passenger class": str(key % 3), "full name": name, "port of departure": "Cork"})
+        for key, name in enumerate(
+            [
+                "Ada Moor",
+                "Bo Lindt",
+                "Cy Young",
+                "Di Wu",
+                "Ed Frost",
+                "Fay Pole",
+                "Gus Hill",
+                "Hal Stone",
+                "Ida Reed",
+                "Jo Marsh",
+            ]
+        )
+    ]
+    task = TASKS["tabular"]
+    other = Row(99, "", {"passenger class": "1", "full name": "Kit Lake", "port of departure": "Cork"})
+    demonstration = Demonstration(99, task.show(other), "yes")
+    model = Reader()
+    list(
+        label_rows(
+            model,
+            rows,
+            task=task,
+            template=task.default_prompt,
+            labels=LabelSet.of("yes", "no"),
+            demonstrations=[demonstration],
+            should_stop=lambda: False,
+        )
+    )
+    assert all("Kit Lake" in request.prompt.prefix for request in model.asked)
