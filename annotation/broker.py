@@ -14,10 +14,20 @@ import redis
 from django.conf import settings
 from dramatiq.errors import BrokerConnectionError
 
+from annotation.models import Stage
+
 logger = logging.getLogger(__name__)
 
 WORKER_SEEN_SECONDS = 60
 CONNECT_SECONDS = 2.0
+
+#: The queue and the actor of each kind of stage.
+QUEUES = {
+    Stage.Kind.IMPORT: ("files", "import_file"),
+    Stage.Kind.LLM: ("llm", "label_corpus"),
+    Stage.Kind.SLM: ("slm", "train_student"),
+    Stage.Kind.EXPORT: ("files", "export_file"),
+}
 
 
 def wake_worker(queue: str, actor: str, stage_id: int) -> bool:

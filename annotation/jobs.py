@@ -23,7 +23,7 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotation.broker import wake_worker
+from annotation.broker import QUEUES, wake_worker
 from annotation.claim import Claim, shutting_down
 from annotation.current_run import run_id
 from annotation.errors import AnnotationError, BusyError, LeaseLostError
@@ -45,13 +45,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: The queue and the actor of each kind of stage.
-QUEUES = {
-    Stage.Kind.IMPORT: ("files", "import_file"),
-    Stage.Kind.LLM: ("llm", "label_corpus"),
-    Stage.Kind.SLM: ("slm", "train_student"),
-    Stage.Kind.EXPORT: ("files", "export_file"),
-}
 _at_work: set[int] = set()
 SETTLED = {Stage.Wish.PAUSE: Stage.Status.PAUSED, Stage.Wish.CANCEL: Stage.Status.CANCELLED}
 

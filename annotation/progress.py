@@ -18,6 +18,7 @@ from django.db import transaction
 from dramatiq.asyncio import get_event_loop_thread
 
 from annotation import stats
+from annotation.broker import QUEUES, worker_seen
 from annotation.models import Stage
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ def stage_context(stage: Stage) -> dict[str, Any]:
         "project": stage.project,
         "rate": stats.stage_rate(stage),
         "seconds_left": stats.seconds_left(stage),
+        "worker_missing": stage.status == Stage.Status.QUEUED
+        and worker_seen(QUEUES[Stage.Kind(stage.kind)][0]) is False,
     }
 
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
 from annotation import jobs, stats
@@ -34,6 +35,8 @@ from mlcore.errors import StoppedError
 from mlcore.records import NO_LABEL, label_array
 
 WRITE_ROWS = 1_000
+WATCH_SECONDS = 0.5
+TERMINATE_SECONDS = 15
 TRAINING_PHASES = ("warm-up", "robust")
 EPOCH_FIGURES = ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")
 FLAGS = (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)  # in the order of the engine's numbers
@@ -157,15 +160,22 @@ def _train(claim: jobs.Claim, folder: Path) -> None:
 
 
 def _terminate_on_wish(claim: jobs.Claim, child: subprocess.Popen[str]) -> None:
-    while child.poll() is None:
-        if claim.should_stop():
-            child.terminate()
-            try:
-                child.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                child.kill()
-            return
-        threading.Event().wait(0.5)
+    try:
+        while child.poll() is None:
+            if claim.should_stop():
+                _terminate(child)
+                return
+            time.sleep(WATCH_SECONDS)
+    finally:
+        connection.close()  # this thread's own
+
+
+def _terminate(child: subprocess.Popen[str]) -> None:
+    child.terminate()
+    try:
+        child.wait(timeout=TERMINATE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
 
 
 def _events(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from annotation.models import Iteration, Project, Sample
 from mlcore.prompts import PromptTemplate
 from mlcore.records import Demonstration, Label, LabelSet, Row
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def as_row(sample: Sample, project: Project) -> Row:
@@ -22,6 +23,8 @@ def as_row(sample: Sample, project: Project) -> Row:
 
 def as_table(samples: Sequence[Sample], project: Project) -> pd.DataFrame:
     """The content columns of rows, all as text. (N rows)"""
+    import pandas as pd  # for workers only: the web process shows rows and needs none of it
+
     places = [project.columns.index(name) for name in project.content_columns]
     return pd.DataFrame(
         [[sample.fields[place] for place in places] for sample in samples],

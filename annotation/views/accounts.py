@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login, views
+from django.contrib.auth.forms import AuthenticationForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
@@ -19,6 +20,15 @@ from annotation.forms import SignupForm
 
 class LoginView(views.LoginView):
     redirect_authenticated_user = True
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """A first login came with a password that somebody else has seen, so it leads to choosing another."""
+        is_first = form.get_user().last_login is None
+        answer = super().form_valid(form)
+        if not is_first:
+            return answer
+        messages.info(self.request, _("Welcome. You came in with a one-time password; choose your own now."))
+        return redirect("password_change")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs) | {"signup_open": settings.SIGNUP_OPEN}

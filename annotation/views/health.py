@@ -9,7 +9,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from annotation import broker, jobs
+from annotation import broker
 from annotation.models import Stage
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
         return JsonResponse({"status": "down", "database": "unreachable"}, status=503)
     seen = {
         queue: broker.worker_seen(queue)
-        for queue in sorted({queue for queue, _actor in jobs.QUEUES.values()})
+        for queue in sorted({queue for queue, _actor in broker.QUEUES.values()})
     }
     return JsonResponse(
         {

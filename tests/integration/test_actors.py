@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from annotation import actors, jobs
+from annotation.broker import QUEUES
 from annotation.claim import Claim
 from annotation.models import Project, Stage
 from mlcore.errors import ModelUnavailableError
@@ -38,7 +39,7 @@ def make_stage(kind: str) -> Stage:
 
 
 def finish(worker: dramatiq.Worker, stage: Stage) -> Stage:
-    dramatiq.get_broker().join(jobs.QUEUES[Stage.Kind(stage.kind)][0])
+    dramatiq.get_broker().join(QUEUES[Stage.Kind(stage.kind)][0])
     worker.join()
     return Stage.objects.get(pk=stage.pk)
 
@@ -93,12 +94,12 @@ def test_a_step_that_fails_leaves_the_worker_at_work(
 
 def test_every_kind_of_stage_has_an_actor_on_its_queue() -> None:
     for kind in Stage.Kind:
-        queue, name = jobs.QUEUES[kind]
+        queue, name = QUEUES[kind]
         assert getattr(actors, name).queue_name == queue
 
 
 def test_no_actor_is_retried_by_the_broker() -> None:
-    for _queue, name in jobs.QUEUES.values():
+    for _queue, name in QUEUES.values():
         assert getattr(actors, name).options["max_retries"] == 0
 
 

@@ -14,6 +14,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from annotation import jobs
+from annotation.broker import QUEUES
 from annotation.claim import shutting_down
 from annotation.current_run import run_id
 from annotation.errors import BusyError, InvalidFileError, LeaseLostError
@@ -54,7 +55,7 @@ def messages_for(stage: Stage) -> int:
     return sum(
         queue.qsize()
         for name, queue in dramatiq.get_broker().queues.items()
-        if name == jobs.QUEUES[Stage.Kind(stage.kind)][0]
+        if name == QUEUES[Stage.Kind(stage.kind)][0]
     )
 
 

@@ -133,9 +133,7 @@ def test_answers_that_failed_or_cant_be_read_say_so(cast: Cast) -> None:
     Prediction.objects.create(
         sample=first, iteration=round_of(stage), source="llm", error="Timed out after 60 s."
     )
-    Prediction.objects.create(
-        sample=second, iteration=round_of(stage), source="llm", raw="Hmm, hard to say!"
-    )
+    Prediction.objects.create(sample=second, iteration=round_of(stage), source="llm", raw="Hmm, hard to say!")
     html = html_of(cast, "labeling/")
     assert "call failed" in html
     assert "Timed out after 60 s." in html
@@ -380,8 +378,16 @@ def test_a_wrong_password_and_an_unknown_name_get_the_same_answer() -> None:
     assert texts[0] == texts[1] != []
 
 
+def test_the_first_login_leads_to_choosing_a_password() -> None:
+    make_user("eve")
+    data = {"username": "eve", "password": "correct horse battery"}
+    assert Client().post("/login/", data)["Location"] == "/password/"
+    assert Client().post("/login/", data)["Location"] == "/"
+
+
 def test_logging_in_leads_on_and_never_to_another_site() -> None:
     make_user("eve")
+    User.objects.update(last_login=timezone.now())
     for following, where in (("/projects/new/", "/projects/new/"), ("https://evil.test/", "/")):
         data = {"username": "eve", "password": "correct horse battery", "next": following}
         assert Client().post("/login/", data)["Location"] == where

@@ -34,7 +34,7 @@ class Command(BaseCommand):
     requires_system_checks = ()  # `up` and the tests make them; a worker needs no pages
 
     def add_arguments(self, parser: CommandParser) -> None:
-        known = ",".join(sorted({queue for queue, _actor in jobs.QUEUES.values()}))
+        known = ",".join(sorted({queue for queue, _actor in broker.QUEUES.values()}))
         parser.add_argument("--queues", default=known, help=f"Comma-separated names; default: {known}.")
         parser.add_argument(
             "--threads", type=int, default=1, help="Stages at work at the same time; default: 1."
@@ -66,7 +66,7 @@ class Command(BaseCommand):
 
 def _queue_names(queues: str) -> set[str]:
     names = {name.strip() for name in queues.split(",") if name.strip()}
-    known = {queue for queue, _actor in jobs.QUEUES.values()}
+    known = {queue for queue, _actor in broker.QUEUES.values()}
     if not names or names - known:
         raise CommandError(
             f"--queues is {queues!r}; allowed are {', '.join(sorted(known))}, separated by commas."
