@@ -115,7 +115,19 @@ def _guess(project: Project, columns: list[str]) -> dict[str, object]:
         return next((folded[name] for name in names if name in folded), "")
 
     row_id = first("id", "key", "uid", "编号")
-    reference = first("label", "reference", "class", "target", "gold", "category", "topic", "sentiment", "truth", "标签", "类别")
+    reference = first(
+        "label",
+        "reference",
+        "class",
+        "target",
+        "gold",
+        "category",
+        "topic",
+        "sentiment",
+        "truth",
+        "标签",
+        "类别",
+    )
     rest = [name for name in columns if name not in (row_id, reference)]
     if project.task.student == "table":
         return {"content_columns": rest, "id_column": row_id, "reference_column": reference}
