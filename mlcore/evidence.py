@@ -20,7 +20,6 @@ from mlcore.records import BoolArray, FloatArray, IntArray
 NEIGHBOURS = 20
 NEIGHBOUR_SHARPNESS = 5.0  # a neighbour's vote counts exp(5 * (cosine - 1))
 MOST_REFERENCES = 20_000  # keeps the vote linear in the number of rows
-WORD_STRENGTH = 2.0  # inverse ridge of the logistic regression on words and characters
 MOST_FEATURES = 60_000
 
 
@@ -41,6 +40,7 @@ def neighbour_votes(
     folds: IntArray,
     count: int,
     *,
+    weights: FloatArray,
     neighbours: int = NEIGHBOURS,
 ) -> FloatArray:
     """Label shares ``(N, K)`` among each row's nearest labelled rows of other folds, by cosine, with one vote's smoothing.
@@ -62,6 +62,7 @@ def neighbour_votes(
             top = np.argpartition(-cosine, nearest - 1, axis=1)[:, :nearest]  # (B, neighbours)
             weight = np.exp(NEIGHBOUR_SHARPNESS * (np.take_along_axis(cosine, top, axis=1) - 1.0))
             weight *= nearest / weight.sum(axis=1, keepdims=True)
+            weight *= weights[others[top]]
             near = labels[others[top]]
             for label in range(count):
                 votes[chunk, label] += (weight * (near == label)).sum(axis=1)
@@ -111,6 +112,33 @@ def logistic_probs(
             model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
             model.fit(matrix[train], labels[train], sample_weight=weights[train])
             probs[np.ix_(test, model.classes_)] = model.predict_proba(matrix[test])
+    return np.asarray(probs / probs.sum(axis=1, keepdims=True))
+
+
+def boosted_probs(
+    matrix: FloatArray,
+    labels: IntArray,
+    labelled: BoolArray,
+    folds: IntArray,
+    count: int,
+    *,
+    weights: FloatArray,
+    seed: int,
+) -> FloatArray:
+    """Out-of-fold probabilities ``(N, K)`` of gradient-boosted trees, small and slow so that they don't learn the noise."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    probs = np.full((len(matrix), count), 1.0 / count)
+    for fold in np.unique(folds):
+        train, test = np.flatnonzero((folds != fold) & labelled), np.flatnonzero(folds == fold)
+        if len(np.unique(labels[train])) < 2:
+            continue
+        model = HistGradientBoostingClassifier(
+            learning_rate=0.05, max_iter=100, max_leaf_nodes=8, l2_regularization=1.0, random_state=seed
+        )
+        model.fit(matrix[train], labels[train], sample_weight=weights[train])
+        probs[test] = 1e-6
+        probs[np.ix_(test, model.classes_)] = model.predict_proba(matrix[test])
     return np.asarray(probs / probs.sum(axis=1, keepdims=True))
 
 

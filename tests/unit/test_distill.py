@@ -279,7 +279,7 @@ def test_no_row_is_judged_by_a_model_that_saw_its_label(weights_dir: Path, tmp_p
     everyone, weights = np.ones(100, dtype=bool), np.ones(100)
     features = np.random.default_rng(0).normal(size=(100, 8))
     judges: list[Callable[[np.ndarray], np.ndarray]] = [
-        lambda labels: neighbour_votes(features, labels, everyone, folds, 2),
+        lambda labels: neighbour_votes(features, labels, everyone, folds, 2, weights=weights),
         lambda labels: logistic_probs(features, labels, everyone, folds, 2, weights=weights, strength=1.0),
     ]
     for judge in judges:
