@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from django.contrib.auth.models import User
-from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.files.uploadedfile import UploadedFile
 from django.core.management.base import CommandError
 from django.db import connection
 from tqdm import tqdm
@@ -33,15 +33,15 @@ def console_user() -> User:
     return user or User.objects.create_superuser("admin")
 
 
-def open_as_upload(path: Path) -> SimpleUploadedFile:
-    """A file of this machine as the pages would receive it.
+def open_as_upload(path: Path) -> UploadedFile:
+    """A file of this machine as the pages would receive it, to be read in pieces.
 
     Raises:
         CommandError: there is no such file.
     """
     if not path.is_file():
         raise CommandError(f"There is no file at {path}. Give the path of a CSV or XLSX file.")
-    return SimpleUploadedFile(path.name, path.read_bytes())
+    return UploadedFile(path.open("rb"), name=path.name, size=path.stat().st_size)
 
 
 def work_quietly() -> None:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from annotation import jobs
 from annotation.errors import AnnotationError, BusyError, NotReadyError
 from annotation.models import Iteration, Prediction, Project, Stage
+from annotation.pipeline import ingest
 
 MIN_ROWS = 10
 
@@ -75,6 +76,7 @@ def check_ready(project: Project, *, started_from: str) -> None:
             _("A round starts from “llm” or “slm”, not from “%(start)s”.") % {"start": started_from}
         )
     _check_idle(project)
+    ingest.check_no_leftovers(project)
     rows = project.samples.count()
     if rows == 0:
         raise NotReadyError(_("The project has no rows yet. Upload a file first."))

@@ -30,7 +30,11 @@ def correct_sample(
         AnnotationError: the label is not one of the project's.
     """
     with transaction.atomic():
-        sample = Sample.objects.select_for_update().select_related("label", "corrected_by").get(pk=sample_id)
+        sample = (
+            Sample.objects.select_for_update(of=("self",))
+            .select_related("label", "corrected_by")
+            .get(pk=sample_id)
+        )
         if seen_version is not None and sample.version != seen_version:
             raise ConflictError(_conflict(sample))
         label = _label_of(sample, label_id)

@@ -50,7 +50,7 @@ def configure(page: Page) -> None:
     take_screenshots(page, "configure-columns")
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_text("400", exact=False).first).to_be_visible(timeout=30_000)
-    expect(page.locator("#import-report")).to_contain_text("400", timeout=30_000)
+    expect(page.locator("#after-stage")).to_contain_text("400", timeout=30_000)
     take_screenshots(page, "configure-import")
 
     page.locator("a.primary, a:has-text('Labels')").first.click()

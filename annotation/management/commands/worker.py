@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 STOP_SECONDS = 20.0
 LAST_SECONDS = 25.0
 SWEEP_SECONDS = 3.0
+EXPORTS_SECONDS = 3600.0
 
 
 class Command(BaseCommand):
@@ -89,6 +90,7 @@ def _sweep_until(over: threading.Event, queues: list[str]) -> None:
     """Say that this worker is alive, and look for stages whose worker is not."""
     try:
         before = time.time() - time.monotonic()
+        next_tidying = time.monotonic()
         while not over.wait(min(SWEEP_SECONDS, settings.LEASE_SECONDS / 2)):
             broker.report_worker(queues)
             offset = time.time() - time.monotonic()
@@ -97,8 +99,20 @@ def _sweep_until(over: threading.Event, queues: list[str]) -> None:
                 over.wait(settings.LEASE_SECONDS)
             before = offset
             _sweep_once()
+            if "files" in queues and time.monotonic() >= next_tidying:
+                next_tidying = time.monotonic() + EXPORTS_SECONDS
+                _remove_old_exports()
     finally:
         connection.close()  # this thread's own
+
+
+def _remove_old_exports() -> None:
+    from annotation.pipeline.export import remove_old_exports
+
+    try:
+        remove_old_exports()
+    except OSError:
+        logger.exception("Old exports could not be removed; it is tried again in an hour.")
 
 
 def _sweep_once() -> None:
