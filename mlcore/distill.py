@@ -90,7 +90,13 @@ def distill(
     known = np.where(noisy.verified != NO_LABEL, noisy.verified, noisy.given)
     weights = np.where(noisy.verified != NO_LABEL, VERIFIED_WEIGHT, 1.0)
     inputs = prepare(
-        corpus, config, noisy.count, cache_dir=cache_dir, weights_dir=weights_dir, monitor=monitor
+        corpus,
+        config,
+        noisy.count,
+        cache_dir=cache_dir,
+        weights_dir=weights_dir,
+        monitor=monitor,
+        order=order,
     )
     folds = assign_folds(
         corpus.texts, known, min(config.folds or inputs.defaults.folds, len(corpus)), seed=config.seed

@@ -148,8 +148,13 @@ def prepare(
     cache_dir: Path,
     weights_dir: Path | None,
     monitor: Monitor,
+    order: IntArray | None = None,
 ) -> Inputs:
-    """Encode texts (cached) or columns, and say how to build a network on them."""
+    """Encode texts (cached) or columns, and say how to build a network on them.
+
+    ``order (N,)`` are the rows of the upload that the corpus was put together from: texts are encoded in the order of the
+    upload, so that a corpus to which rows were added finds its beginning in the cache.
+    """
     if corpus.table is not None:
         encoded = encode_table(corpus.table)
         values, columns = torch.from_numpy(encoded.values), column_tensor(encoded.columns)
@@ -161,7 +166,9 @@ def prepare(
     def on_batch(done: int) -> None:
         monitor.report(Progress("features", batch=done, batches=total), done / total)
 
-    pooled = encode_texts(corpus.texts, encoder, cache_dir=cache_dir, on_batch=on_batch)
+    order = np.arange(total) if order is None else order
+    uploaded = [corpus.texts[place] for place in np.argsort(order)]
+    pooled = encode_texts(uploaded, encoder, cache_dir=cache_dir, on_batch=on_batch)[order]
     pooled = np.nan_to_num(
         pooled, nan=0.0, posinf=0.0, neginf=0.0
     )  # a broken encoder must not spoil the rest

@@ -301,3 +301,16 @@ def test_copies_of_a_text_share_a_fold_and_classes_are_spread() -> None:
 
 def test_training_never_reports_convergence_during_warm_up() -> None:
     assert why_stop([], DistillConfig()) == ""
+
+
+def test_a_corpus_to_which_rows_were_added_encodes_the_new_ones_only(
+    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlcore.encoders.CHUNK", 20)
+    texts, _, given = make_corpus(60)
+    run(texts[:40], noisy(given[:40]), weights_dir, tmp_path, epochs=1)
+    before = {path.name for path in tmp_path.rglob("*.npy")}
+    run(texts, noisy(given), weights_dir, tmp_path, epochs=1)
+    after = {path.name for path in tmp_path.rglob("*.npy")}
+    assert before < after
+    assert len(after) == len(before) + 1
