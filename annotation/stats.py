@@ -26,7 +26,7 @@ def record_metrics(iteration: Iteration) -> dict[str, Any]:
     if llm.exists():
         metrics["llm"] = _answers(llm) | _accuracy(llm, "label")
     if slm.exists():
-        metrics["slm"] = _accuracy(slm, "label") | {"clean_share": _share(slm, clean_prob__gte=0.5)}
+        metrics["slm"] = _accuracy(slm, "label") | {"clean_share": _clean_share(iteration)}
         metrics["verdict"] = _accuracy(slm, "verdict") | {"agreement": _agreement(slm)}
         metrics["flags"] = dict(slm.values_list("flag").annotate(Count("pk")).order_by())
         metrics["flips"] = _flips(iteration)
@@ -67,6 +67,12 @@ def _answers(llm: Any) -> dict[str, int]:
 def _share(rows: Any, **condition: Any) -> float:
     counts = rows.aggregate(all=Count("pk"), some=Count("pk", filter=Q(**condition)))
     return counts["some"] / counts["all"] if counts["all"] else 0.0
+
+
+def _clean_share(iteration: Iteration) -> float | None:
+    """The share of labelled rows that the training took as clean in its last epoch, as the page of the training shows it."""
+    stage = iteration.stage(Stage.Kind.SLM)
+    return stage.detail_value("clean_share") if stage else None
 
 
 def _agreement(slm: Any) -> float:

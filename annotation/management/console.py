@@ -33,7 +33,7 @@ def console_user() -> User:
     return user or User.objects.create_superuser("admin")
 
 
-def open_as_upload(path: Path) -> UploadedFile:
+def open_as_upload(path: Path) -> UploadedFile[bytes]:
     """A file of this machine as the pages would receive it, to be read in pieces.
 
     Raises:
@@ -91,12 +91,20 @@ def _show_bar(stage_id: int, stop: threading.Event) -> None:
     try:
         stage = Stage.objects.get(pk=stage_id)
         title = f"round {stage.iteration.number} {stage.kind}" if stage.iteration else stage.kind
-        with tqdm(total=stage.total or None, desc=title, unit=" rows", mininterval=0.5) as bar:
+        # disable=None: no bar where the output is no terminal, so that a log stays readable.
+        with tqdm(total=stage.total or None, desc=title, unit=" rows", mininterval=0.5, disable=None) as bar:
             while not stop.wait(POLL_SECONDS):
                 _update(bar, stage_id)
             _update(bar, stage_id)
+            if bar.disable:
+                _print_end(title, stage_id)
     finally:
         connection.close()  # this thread's own
+
+
+def _print_end(title: str, stage_id: int) -> None:
+    stage = Stage.objects.get(pk=stage_id)
+    print(f"{title}: {stage.get_status_display()}, {stage.done} rows in {stage.seconds:.0f} s", flush=True)
 
 
 def _update(bar: tqdm[None], stage_id: int) -> None:

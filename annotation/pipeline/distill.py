@@ -192,18 +192,15 @@ def _report(claim: jobs.Claim, event: dict[str, Any], history: dict[int, dict[st
     share = (event["epoch"] - 1 + epoch_share) / event["epochs"] if training else 0.0
     if training and epoch_share >= 1.0:
         history[event["epoch"]] = {name: event[name] for name in EPOCH_FIGURES}
+    detail = {name: event[name] for name in ("seconds_left", "batch", "batches")}
+    if training:
+        detail["clean_share"] = event["clean_share"]
     claim.report(
         phase=event["phase"],
         epoch=event["epoch"],
         epochs=event["epochs"],
         done=int(share * claim.stage.total),
-        detail={
-            **{
-                name: event[name]
-                for name in ("loss", "loss_unlabelled", "clean_share", "seconds_left", "batch", "batches")
-            },
-            "history": [history[epoch] for epoch in sorted(history)],
-        },
+        detail=detail | {"history": [history[epoch] for epoch in sorted(history)]},
     )
 
 

@@ -13,8 +13,8 @@
     Chart.defaults.animation = false;
     Chart.defaults.maintainAspectRatio = false;
     Chart.defaults.plugins.legend.position = "bottom";
-    Chart.defaults.plugins.legend.labels.boxHeight = 3;
-    Chart.defaults.plugins.legend.labels.boxWidth = 14;
+    Chart.defaults.plugins.legend.labels.usePointStyle = true;
+    Chart.defaults.plugins.legend.labels.boxHeight = 6;
   }
 
   function draw(name, canvas, config) {
@@ -39,7 +39,7 @@
     if (!epochs.length) { text.textContent = text.dataset.empty; return; }
     const last = epochs[epochs.length - 1];
     text.textContent = text.dataset.words.replace("{epoch}", last.epoch).replace("{loss}", last.loss.toFixed(3)).replace("{clean}", percent(last.clean_share));
-    const robust = epochs.some((epoch) => epoch.phase !== "warm-up");
+    const robust = epochs.some((epoch) => epoch.loss_unlabelled > 0);
     const datasets = [line(canvas.dataset.loss, epochs.map((epoch) => epoch.loss), token("--accent"), { yAxisID: "y" })];
     if (robust) datasets.push(line(canvas.dataset.unlabelled, epochs.map((epoch) => epoch.phase === "warm-up" ? null : epoch.loss_unlabelled), token("--l8"), { yAxisID: "y", borderDash: [4, 3] }));
     datasets.push(line(canvas.dataset.clean, epochs.map((epoch) => epoch.clean_share), token("--ok"), { yAxisID: "share" }));

@@ -42,6 +42,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, queues: str, threads: int, **options: Any) -> None:
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' progress bars are no lines for a log
         from annotation import actors  # noqa: F401 (declares the queues)
 
         names = _queue_names(queues)
