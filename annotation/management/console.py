@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.contrib.auth.models import User
@@ -44,9 +45,16 @@ def open_as_upload(path: Path) -> UploadedFile[bytes]:
     return UploadedFile(path.open("rb"), name=path.name, size=path.stat().st_size)
 
 
-def work_quietly() -> None:
+@contextmanager
+def errors_only() -> Iterator[None]:
     """Log errors only: the bar tells how far the work is, and no broker is needed where a command does the work itself."""
-    logging.getLogger("annotation").setLevel(logging.ERROR)
+    logger = logging.getLogger("annotation")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def complete(stage: Stage, *, here: bool = True) -> Stage:

@@ -107,7 +107,8 @@ def test_concurrency_grows_with_answers_and_halves_when_the_server_says_429() ->
         answers = list(model.ask(requests, LABELS, should_stop=never))
         model.close()
     assert server.most_at_once == 16
-    assert model.pace.limit <= 8
+    # Answers to calls that were out already, 15 at most, let it grow by one again.
+    assert model.pace.limit in (8, 9)
     assert sum(bool(answer.error) for answer in answers) == 1
 
 

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
-from annotation.management.console import accuracy_table, complete, console_user, open_as_upload, work_quietly
+from annotation.management.console import accuracy_table, complete, console_user, errors_only, open_as_upload
 from annotation.models import Project, Stage
 from annotation.pipeline import configure, export, ingest, iterate
 from annotation.pipeline.configure import LabelDraft
@@ -77,15 +77,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
         here = not options["with_workers"]
-        work_quietly()
+        path = settings.EXPORT_DIR / "customer_messages.xlsx"
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            project = _load(ENGLISH, here=here)
-            _load(CHINESE, here=here)
-            while self._rounds_done(project) < options["rounds"]:
-                self._run_round(project, here=here)
-            path = settings.EXPORT_DIR / "customer_messages.xlsx"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            export.write_excel(project, path)
+            with errors_only():
+                project = _load(ENGLISH, here=here)
+                _load(CHINESE, here=here)
+                while self._rounds_done(project) < options["rounds"]:
+                    self._run_round(project, here=here)
+                export.write_excel(project, path)
         except AnnotationError as error:
             raise CommandError(str(error)) from error
         self._print_result(project, path, seconds=time.monotonic() - started)

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
-from annotation.management.console import accuracy_table, complete, console_user, open_as_upload, work_quietly
+from annotation.management.console import accuracy_table, complete, console_user, errors_only, open_as_upload
 from annotation.models import Project, Stage
 from annotation.pipeline import configure, export, ingest, iterate
 from annotation.pipeline.configure import LabelDraft
@@ -72,12 +72,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
-        work_quietly()
         try:
-            project = self._make_project(options)
-            for _number in range(options["rounds"]):
-                self._run_round(project)
-            rows = export.write_excel(project, options["out"])
+            with errors_only():
+                project = self._make_project(options)
+                for _number in range(options["rounds"]):
+                    self._run_round(project)
+                rows = export.write_excel(project, options["out"])
         except (AnnotationError, EngineError) as error:
             raise CommandError(str(error)) from error
         table = accuracy_table(list(project.iterations.order_by("number")))
