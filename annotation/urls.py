@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import IntConverter
 
 from annotation.views import (
     configure,
@@ -16,7 +17,16 @@ from annotation.views import (
 
 app_name = "annotation"
 
-PROJECT = "projects/<int:project_id>"
+
+class IdConverter(IntConverter):
+    """A row's id; a number that no database can hold is no page."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_converter(IdConverter, "id")
+
+PROJECT = "projects/<id:project_id>"
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
@@ -26,7 +36,7 @@ urlpatterns = [
     path(f"{PROJECT}/configure/task/", configure.configure_task, name="configure_task"),
     path(f"{PROJECT}/configure/data/", uploads.configure_data, name="configure_data"),
     path(f"{PROJECT}/configure/data/upload/", uploads.upload_file, name="upload_file"),
-    path(f"{PROJECT}/configure/data/<int:upload_id>/", uploads.configure_columns, name="configure_columns"),
+    path(f"{PROJECT}/configure/data/<id:upload_id>/", uploads.configure_columns, name="configure_columns"),
     path(f"{PROJECT}/configure/labels/", configure.configure_labels, name="configure_labels"),
     path(f"{PROJECT}/configure/prompt/", configure.configure_prompt, name="configure_prompt"),
     path(f"{PROJECT}/configure/prompt/preview/", configure.preview_prompt, name="preview_prompt"),
@@ -36,19 +46,19 @@ urlpatterns = [
     path(f"{PROJECT}/filtering/", distilling.filtering, name="filtering"),
     path(f"{PROJECT}/filtering/start/", distilling.start_filtering, name="start_filtering"),
     path(f"{PROJECT}/filtering/plots/", distilling.filtering_plots, name="filtering_plots"),
-    path(f"{PROJECT}/stages/<int:stage_id>/", labeling.stage_progress, name="stage_progress"),
-    path(f"{PROJECT}/stages/<int:stage_id>/pause/", labeling.pause_stage, name="pause_stage"),
-    path(f"{PROJECT}/stages/<int:stage_id>/cancel/", labeling.cancel_stage, name="cancel_stage"),
-    path(f"{PROJECT}/stages/<int:stage_id>/resume/", labeling.resume_stage, name="resume_stage"),
+    path(f"{PROJECT}/stages/<id:stage_id>/", labeling.stage_progress, name="stage_progress"),
+    path(f"{PROJECT}/stages/<id:stage_id>/pause/", labeling.pause_stage, name="pause_stage"),
+    path(f"{PROJECT}/stages/<id:stage_id>/cancel/", labeling.cancel_stage, name="cancel_stage"),
+    path(f"{PROJECT}/stages/<id:stage_id>/resume/", labeling.resume_stage, name="resume_stage"),
     path(f"{PROJECT}/review/", review.review, name="review"),
-    path(f"{PROJECT}/samples/<int:sample_id>/correct/", review.correct_sample, name="correct_sample"),
+    path(f"{PROJECT}/samples/<id:sample_id>/correct/", review.correct_sample, name="correct_sample"),
     path(f"{PROJECT}/rounds/", rounds.rounds, name="rounds"),
     path(f"{PROJECT}/rounds/start/", rounds.start_round, name="start_round"),
     path(f"{PROJECT}/export/", exports.export, name="export"),
     path(f"{PROJECT}/export/start/", exports.start_export, name="start_export"),
-    path(f"{PROJECT}/export/<int:stage_id>/download/", exports.download_export, name="download_export"),
+    path(f"{PROJECT}/export/<id:stage_id>/download/", exports.download_export, name="download_export"),
     path(f"{PROJECT}/members/", members.members, name="members"),
     path(f"{PROJECT}/members/add/", members.add_member, name="add_member"),
-    path(f"{PROJECT}/members/<int:membership_id>/role/", members.change_role, name="change_role"),
-    path(f"{PROJECT}/members/<int:membership_id>/remove/", members.remove_member, name="remove_member"),
+    path(f"{PROJECT}/members/<id:membership_id>/role/", members.change_role, name="change_role"),
+    path(f"{PROJECT}/members/<id:membership_id>/remove/", members.remove_member, name="remove_member"),
 ]

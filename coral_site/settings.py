@@ -308,6 +308,7 @@ LOGGING = {
     "loggers": {
         "httpx2": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},  # a refused click is no event; a failed page is
         "dramatiq": {"level": "WARNING"},
         "uvicorn.access": {"level": "WARNING"},
     },

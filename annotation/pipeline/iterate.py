@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
@@ -30,20 +33,10 @@ def start_round(project: Project, *, started_from: str, user: User | None) -> It
                 project=project,
                 number=latest.number + 1 if latest else 1,
                 started_from=started_from,
-                labels=[
-                    {"id": label.pk, "name": label.name, "description": label.description}
-                    for label in project.label_list()
-                ],
-                prompt={
-                    "description": project.prompt_description,
-                    "demonstration": project.prompt_demonstration,
-                    "output": project.prompt_output,
-                },
-                llm_settings=project.llm_settings,
-                slm_settings=project.slm_settings,
                 demonstrations=[],
                 seed=latest.number if latest else 0,
                 created_by=user,
+                **_frozen(project),
             )
             _make_stage(iteration, kind=started_from, user=user)
     except IntegrityError as error:
@@ -51,6 +44,42 @@ def start_round(project: Project, *, started_from: str, user: User | None) -> It
             _("Another round of this project was started at the same moment; it is at work now.")
         ) from error
     return iteration
+
+
+def _frozen(project: Project) -> dict[str, Any]:
+    """Copies of all that decides a round's outcome, as it is now."""
+    return {
+        "labels": [
+            {"id": label.pk, "name": label.name, "description": label.description}
+            for label in project.label_list()
+        ],
+        "prompt": {
+            "description": project.prompt_description,
+            "demonstration": project.prompt_demonstration,
+            "output": project.prompt_output,
+        },
+        "llm_settings": project.llm_settings,
+        "slm_settings": project.slm_settings,
+    }
+
+
+def resume(stage: Stage) -> None:
+    """Go on with a paused, cancelled or failed stage.
+
+    A round that has no answer yet takes the project's settings of today: whoever mends a wrong address or prompt means
+    them for this round. With the first answer they are frozen, so that a round is never of two kinds.
+
+    Raises:
+        BusyError: another stage of the project is at work.
+    """
+    iteration = stage.iteration
+    if iteration and stage.kind == Stage.Kind.LLM and stage.status != Stage.Status.RUNNING:
+        with transaction.atomic():
+            if not iteration.predictions.exists():
+                frozen = _frozen(stage.project) | {"demonstrations": []}
+                Iteration.objects.filter(pk=iteration.pk).update(**frozen)
+                Stage.objects.filter(pk=stage.pk).exclude(status=Stage.Status.RUNNING).update(detail={})
+    jobs.resume(stage)
 
 
 def start_filtering(iteration: Iteration, *, user: User | None) -> Stage:
@@ -94,6 +123,19 @@ def check_ready(project: Project, *, started_from: str) -> None:
         )
     if started_from == Iteration.Start.SLM:
         _check_labelled(project)
+    else:
+        _check_llm(project)
+
+
+def _check_llm(project: Project) -> None:
+    """What can be told of the LLM's settings before it is asked."""
+    from mlcore.llm.guard import check_address  # loads the hub's HTTP client, which few pages need
+
+    config = project.llm_config
+    if config.kind == "hub" and not project.llm_token:
+        raise NotReadyError(_("The Hugging Face Inference API needs a token. Enter one under Models."))
+    if config.kind == "endpoint":
+        check_address(config.base_url, settings.LLM_ALLOWED_HOSTS)
 
 
 def _check_idle(project: Project) -> None:

@@ -9,6 +9,7 @@ from django.http import Http404
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from annotation import stats
 from annotation.models import Iteration, Project, Role, Stage
 from annotation.views.access import RANKS, MemberRequest
 
@@ -37,6 +38,7 @@ def page_context(request: MemberRequest, project: Project, *, step: str) -> dict
         "iterations": iterations,
         "iteration": shown,
         "is_past": bool(shown and shown != iterations[0]),
+        "script_warning": stats.script_warning(project),
     }
 
 

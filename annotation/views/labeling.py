@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation import jobs, progress
 from annotation.models import Iteration, Project, Role, Stage
-from annotation.pipeline import ingest
+from annotation.pipeline import ingest, iterate
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.table import BadTableError, labelling_round, newest_answers, refuse, round_table
@@ -80,7 +80,7 @@ def _cancel(stage: Stage) -> None:
 @require_POST
 @for_members(Role.OWNER)
 def resume_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
-    return _steer(request, project, stage_id, jobs.resume)
+    return _steer(request, project, stage_id, iterate.resume)
 
 
 PAGES = {

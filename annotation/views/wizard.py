@@ -8,7 +8,6 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from annotation import stats
 from annotation.models import Project
 from annotation.views.access import MemberRequest
 from annotation.views.frame import page_context
@@ -52,6 +51,5 @@ def wizard_context(request: MemberRequest, project: Project, *, step: str, **mor
         "wizard_step": steps[place],
         "wizard_number": place + 1,
         "wizard_next": steps[place + 1] if place + 1 < len(steps) else None,
-        "script_warning": stats.script_warning(project),
         **more,
     }

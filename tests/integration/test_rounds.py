@@ -160,3 +160,41 @@ def test_a_stage_that_waits_can_be_cancelled_and_a_new_round_started() -> None:
     jobs.request_cancel(stage)
     assert stage.status == Stage.Status.CANCELLED
     assert start_llm_round(project).number == 2
+
+
+def test_a_round_without_an_answer_takes_mended_settings_when_it_is_resumed() -> None:
+    from dataclasses import replace
+
+    from annotation import jobs
+
+    project = make_project()
+    iteration = start_llm_round(project)
+    stage = iteration.stages.get()
+    jobs.request_cancel(stage)
+    configure.set_llm(project, config=replace(project.llm_config, demonstrations=3), token=None)
+    iterate.resume(stage)
+    iteration.refresh_from_db()
+    stage.refresh_from_db()
+    assert stage.status == Stage.Status.QUEUED
+    assert iteration.llm_settings["demonstrations"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"kind": "hub", "model": "org/name"}, "needs a token"),
+        ({"kind": "endpoint", "base_url": "http://169.254.169.254/", "model": "m"}, "is not allowed"),
+    ],
+)
+def test_an_llm_that_can_not_be_asked_is_told_before_the_start(
+    changes: dict[str, str], sentence: str
+) -> None:
+    from dataclasses import replace
+
+    from mlcore.errors import ModelUnavailableError
+
+    project = make_project()
+    config = replace(project.llm_config, **changes)  # type: ignore[arg-type]
+    configure.set_llm(project, config=config, token=None)
+    with pytest.raises((NotReadyError, ModelUnavailableError), match=sentence):
+        start_llm_round(project)
