@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-WEAK_DROPOUT = 0.1
 STRONG_DROPOUT = 0.4
 STRONG_MIX = 0.2
 CUTOFF = 0.15
@@ -29,10 +28,6 @@ def mix_features(features: Tensor, share: float, generator: torch.Generator) -> 
     other = torch.randperm(len(features), generator=generator)
     part = share * torch.rand((len(features), 1), generator=generator)  # (B, 1)
     return features * (1.0 - part) + features[other] * part
-
-
-def weak_features(features: Tensor, generator: torch.Generator) -> Tensor:
-    return drop_features(features, WEAK_DROPOUT, generator)
 
 
 def strong_features(features: Tensor, generator: torch.Generator) -> Tensor:

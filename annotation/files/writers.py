@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from annotation.files.records import Reading
@@ -91,8 +90,3 @@ def write_json_rows(file: IO[str], header: Sequence[str], rows: Iterable[Sequenc
         file.write(json.dumps(record, ensure_ascii=False) + "\n")
         count += 1
     return count
-
-
-def part_name(path: Path, attempt: int) -> Path:
-    """Where a file grows until it is whole."""
-    return path.with_name(f"{path.name}.{attempt}.part")
