@@ -15,6 +15,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from annotation.models import (
+    AuditDraw,
     Correction,
     Iteration,
     Label,
@@ -211,6 +212,14 @@ class CorrectionAdmin(ReadOnlyAdmin):
     list_filter = ["because", "created_at"]
     search_fields = ["user__username", "label__name", "=sample__external_id"]
     list_select_related = ["user", "label", "replaced_label"]
+
+
+@admin.register(AuditDraw)
+class AuditDrawAdmin(ReadOnlyAdmin):
+    list_display = ["id", "project", "batch", "round", "stratum", "sample_id", "drawn_by", "drawn_at"]
+    list_filter = ["drawn_at"]
+    search_fields = ["project__name"]
+    list_select_related = ["project", "drawn_by"]
 
 
 @admin.register(Upload)

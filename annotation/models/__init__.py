@@ -3,11 +3,13 @@ recomputed from rows; reference labels reach metrics and nothing else."""
 
 from __future__ import annotations
 
+from annotation.models.audit import AuditDraw
 from annotation.models.iteration import Iteration, Stage
 from annotation.models.project import Label, Membership, Project, Role, Upload
 from annotation.models.sample import Correction, Flag, Prediction, Sample, Source
 
 __all__ = [
+    "AuditDraw",
     "Correction",
     "Flag",
     "Iteration",

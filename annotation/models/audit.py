@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models.project import Project
+from annotation.models.sample import Sample
+
+
+class AuditDraw(models.Model):
+    """A row drawn at random to measure the file, kept apart from the rows that are chosen because they look wrong.
+
+    A batch is one draw: a stratified random sample of all rows that had a label and no person's word at ``drawn_at``.
+    A draw counts as answered once a person has decided its row.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="audit_draws")
+    sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="audit_draws")
+    batch = models.PositiveIntegerField(help_text=_("Counts the draws of a project, from 1."))
+    round = models.PositiveIntegerField(help_text=_("The round whose agreement and risk made the strata."))
+    stratum = models.CharField(max_length=40)
+    stratum_rows = models.PositiveIntegerField(
+        help_text=_("Rows that could have been drawn in this stratum.")
+    )
+    stratum_drawn = models.PositiveIntegerField(help_text=_("How many of them were."))
+    drawn_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    drawn_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["project", "sample"], name="rows_are_drawn_once")]
+
+    def __str__(self) -> str:
+        return f"row {self.sample_id} of audit {self.batch} of {self.project}"
+
+    @property
+    def weight(self) -> float:
+        """How many rows this one stands for: one over its probability of being drawn."""
+        return self.stratum_rows / self.stratum_drawn

@@ -1,0 +1,72 @@
+"""Rows drawn at random: strata, sizes and the order in which they are looked at."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlcore.sampling import allocate, draw_rows, make_strata
+
+
+def some_rows(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.random(count) < 0.2, rng.random(count)
+
+
+def test_strata_keep_agreement_apart_and_order_rows_by_risk() -> None:
+    differ, risk = some_rows(1_000)
+    strata = make_strata(differ, risk, draws=100)
+    assert strata.sizes.sum() == 1_000
+    for number, name in enumerate(strata.names):
+        assert set(differ[strata.member == number]) == {name.startswith("differ")}
+    agree = [
+        risk[strata.member == number] for number, name in enumerate(strata.names) if name.startswith("agree")
+    ]
+    assert all(low.max() <= high.min() for low, high in itertools.pairwise(agree))
+
+
+def test_a_few_draws_have_one_stratum() -> None:
+    differ, risk = some_rows(1_000)
+    assert make_strata(differ, risk, draws=10).names == ["all rows"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.floats(0, 1)), min_size=1, max_size=6),
+    st.integers(1, 500),
+)
+def test_as_many_rows_as_asked_are_shared_and_no_stratum_gives_more_than_it_has(
+    strata: list[tuple[int, float]], draws: int
+) -> None:
+    sizes, rates = (np.array(column) for column in zip(*strata, strict=True))
+    taken = allocate(sizes, rates, draws)
+    assert taken.sum() == min(draws, sizes.sum())
+    assert (taken <= sizes).all()
+    assert (taken >= 0).all()
+
+
+def test_a_riskier_stratum_gives_more_rows_but_none_less_than_half_its_share() -> None:
+    taken = allocate(np.array([900, 100]), np.array([0.001, 0.5]), 100)
+    assert taken[1] > 10
+    assert taken[0] >= 45
+
+
+def test_every_beginning_of_the_order_mixes_the_strata() -> None:
+    differ, risk = some_rows(2_000)
+    strata = make_strata(differ, risk, draws=120)
+    taken = allocate(strata.sizes, np.full(len(strata.names), 0.25), 120)
+    order = draw_rows(strata, taken, np.random.default_rng(1))
+    assert len(set(order)) == 120
+    first = np.bincount(strata.member[order[:30]], minlength=len(taken))
+    assert np.abs(first - taken / 4).max() <= 1.5
+
+
+def test_every_row_of_a_stratum_is_drawn_equally_often() -> None:
+    differ, risk = some_rows(40)
+    strata = make_strata(differ, risk, draws=10)
+    counts = np.zeros(40)
+    for seed in range(2_000):
+        counts[draw_rows(strata, np.array([10]), np.random.default_rng(seed))] += 1
+    assert abs(counts / 2_000 - 0.25).max() < 0.05
