@@ -45,7 +45,13 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
             raise NotReadyError(
                 _("There is nothing to measure: no row has a label that a model gave. Run the models first.")
             )
-        batch = (project.audit_draws.order_by("-batch").values_list("batch", flat=True).first() or 0) + 1
+        batch = (
+            AuditDraw.objects.filter(project=project)
+            .order_by("-batch")
+            .values_list("batch", flat=True)
+            .first()
+            or 0
+        ) + 1
         drawn = _choose(project, found, rows=rows, batch=batch, user=user)
         AuditDraw.objects.bulk_create(drawn, batch_size=500)
     return len(drawn)
@@ -63,7 +69,7 @@ def pending_draws(project: Project, user: User) -> QuerySet[Sample]:
 
 
 def _open_draws(project: Project) -> QuerySet[AuditDraw]:
-    return project.audit_draws.exclude(sample__source=Source.PERSON)
+    return AuditDraw.objects.filter(project=project).exclude(sample__source=Source.PERSON)
 
 
 def _open_rows(project: Project) -> QuerySet[Sample]:
