@@ -263,6 +263,12 @@ MAX_CELL_CHARACTERS = env_int(
     "CORAL_MAX_CELL_CHARACTERS", 262_144, "Longest cell of an uploaded file.", minimum=100
 )
 EXPORT_DAYS = env_int("CORAL_EXPORT_DAYS", 7, "Exported files are removed after so many days.", minimum=1)
+CACHE_DAYS = env_int(
+    "CORAL_CACHE_DAYS",
+    180,
+    "Answers of language models are kept for so many days, to be asked once only.",
+    minimum=1,
+)
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2**20
 FILE_UPLOAD_TEMP_DIR = None
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20

@@ -97,7 +97,8 @@ class Answer:
     """What a language model said to one request.
 
     ``label`` is an index or ``NO_LABEL`` (unreadable or failed); ``probs`` is the distribution over the
-    labels ``(K,)`` where the model gives one; ``raw`` is kept as it came; ``error`` is a sentence if the call failed.
+    labels ``(K,)`` where the model gives one; ``raw`` is kept as it came; ``error`` is a sentence if the call failed; ``cached`` if
+    nobody had to be asked.
     """
 
     key: int
@@ -108,6 +109,7 @@ class Answer:
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
+    cached: bool = False
 
 
 def label_array(indices: Sequence[int]) -> IntArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -63,16 +64,23 @@ def make_sample(project: Project, position: int, labels: Sequence[Label]) -> Sam
     )
 
 
+_numbers = itertools.count()
+
+
 class ScriptedModel:
     """A language model that answers by a rule of the test's, and counts what it was asked.
 
     ``judge`` gets the query text and the label names and returns probabilities, an index, or an exception to raise.
     """
 
-    identity = "scripted"
-
-    def __init__(self, judge: Callable[[str, Sequence[str]], Sequence[float] | int | Exception]) -> None:
+    def __init__(
+        self,
+        judge: Callable[[str, Sequence[str]], Sequence[float] | int | Exception],
+        *,
+        identity: str = "",
+    ) -> None:
         self.judge = judge
+        self.identity = identity or f"scripted {next(_numbers)}"  # another model has no answers in the cache
         self.asked: list[int] = []
         self.prompts: list[str] = []
 

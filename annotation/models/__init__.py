@@ -3,6 +3,7 @@ recomputed from rows; reference labels reach metrics and nothing else."""
 
 from __future__ import annotations
 
+from annotation.models.answer import CachedAnswer
 from annotation.models.audit import AuditDraw
 from annotation.models.iteration import Iteration, Stage
 from annotation.models.project import Label, Membership, Project, Role, Upload
@@ -10,6 +11,7 @@ from annotation.models.sample import Correction, Flag, Prediction, Sample, Sourc
 
 __all__ = [
     "AuditDraw",
+    "CachedAnswer",
     "Correction",
     "Flag",
     "Iteration",

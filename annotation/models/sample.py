@@ -200,6 +200,13 @@ class Prediction(models.Model):
         LLM = "llm", _("LLM")
         SLM = "slm", _("SLM")
 
+    class Origin(models.TextChoices):
+        """Where the LLM's answer came from."""
+
+        ASKED = "", _("asked in this round")
+        CACHE = "cache", _("answered from the cache")
+        EARLIER = "earlier", _("kept from an earlier round")
+
     sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="predictions")
     iteration = models.ForeignKey(Iteration, on_delete=models.CASCADE, related_name="predictions")
     source = models.CharField(max_length=3, choices=ModelKind.choices)
@@ -212,6 +219,7 @@ class Prediction(models.Model):
     )
     raw = models.TextField(blank=True)
     error = models.TextField(blank=True)
+    origin = models.CharField(max_length=7, choices=Origin.choices, default=Origin.ASKED, blank=True)
     # Of the SLM only:
     loss = models.FloatField(null=True, blank=True)
     clean_prob = models.FloatField(null=True, blank=True)

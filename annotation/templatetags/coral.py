@@ -66,6 +66,10 @@ def stage_tone(stage: Stage) -> str:
 @register.filter
 def stage_words(stage: Stage) -> str:
     """What is going on, in one sentence."""
+    if stage.status == Stage.Status.RUNNING and stage.wish == Stage.Wish.PAUSE:
+        return _("What is under way ends first, then it pauses. What is finished is kept.")
+    if stage.status == Stage.Status.RUNNING and stage.wish == Stage.Wish.CANCEL:
+        return _("What is under way ends first, then it ends. What is finished is kept.")
     if stage.status == Stage.Status.RUNNING:
         return _phase_words(stage)
     if stage.status == Stage.Status.QUEUED:
@@ -82,6 +86,9 @@ def stage_words(stage: Stage) -> str:
 def _phase_words(stage: Stage) -> str:
     words = {
         "demonstrations": _("Choosing examples to show in the prompt."),
+        "self-annotation": _(
+            "The language model labels some random rows first; the surest become the examples in the prompt."
+        ),
         "labeling": _("The language model labels the rows."),
         "calibration": _("Removing the model's bias towards some labels."),
         "features": _("Turning the rows into features for the small model."),

@@ -6,7 +6,7 @@ import pytest
 
 from annotation import jobs
 from annotation.models import Iteration, Prediction, Project, Sample, Stage
-from annotation.pipeline import label, review
+from annotation.pipeline import answers, label, review
 from mlcore.errors import ModelUnavailableError
 from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
 
@@ -67,7 +67,7 @@ def test_a_cancelled_run_keeps_its_answers_and_asks_only_the_rest_when_resumed(
 ) -> None:
     iteration = start_llm_round(project)
     stage = iteration.stages.get()
-    monkeypatch.setattr(label, "BATCH_ROWS", 5)
+    monkeypatch.setattr(answers, "BATCH_ROWS", 5)
     monkeypatch.setattr("annotation.claim.LOOK_SECONDS", 0.0)
     labelled: list[int] = []
 

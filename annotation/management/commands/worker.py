@@ -12,7 +12,7 @@ from typing import Any
 import dramatiq
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from annotation import broker, jobs
 from annotation.claim import shutting_down
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 STOP_SECONDS = 20.0
 LAST_SECONDS = 25.0
 SWEEP_SECONDS = 3.0
-EXPORTS_SECONDS = 3600.0
+TIDY_SECONDS = 3600.0
 
 
 class Command(BaseCommand):
@@ -101,19 +101,21 @@ def _sweep_until(over: threading.Event, queues: list[str]) -> None:
             before = offset
             _sweep_once()
             if "files" in queues and time.monotonic() >= next_tidying:
-                next_tidying = time.monotonic() + EXPORTS_SECONDS
-                _remove_old_exports()
+                next_tidying = time.monotonic() + TIDY_SECONDS
+                _tidy_up()
     finally:
         connection.close()  # this thread's own
 
 
-def _remove_old_exports() -> None:
+def _tidy_up() -> None:
+    from annotation.pipeline.answers import forget_old_answers
     from annotation.pipeline.export import remove_old_exports
 
     try:
         remove_old_exports()
-    except OSError:
-        logger.exception("Old exports could not be removed; it is tried again in an hour.")
+        forget_old_answers()
+    except (OSError, DatabaseError):
+        logger.exception("Old exports and answers could not be removed; it is tried again in an hour.")
 
 
 def _sweep_once() -> None:

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class CachedAnswer(models.Model):
+    """What a language model once answered to a question of an owner, so that nobody pays for it twice.
+
+    It belongs to the owner and not to a project: the same question comes again in later rounds, in other projects, and
+    after a crash. Failed calls are never kept here.
+    """
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=64, help_text=_("SHA-256 of all that decides the answer."))
+    label = models.SmallIntegerField(help_text=_("Place among the question's labels; -1 is unreadable."))
+    probs = models.JSONField(null=True, blank=True, help_text=_("In the order of the question's labels."))
+    raw = models.TextField(blank=True)
+    tokens_in = models.PositiveIntegerField(default=0)
+    tokens_out = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["owner", "key"], name="one_answer_per_question")]
+
+    def __str__(self) -> str:
+        return f"answer {self.key[:8]} of {self.owner_id}"

@@ -1,0 +1,85 @@
+"""Remove the LLM's bias towards some labels: roughly while answers come, and over the whole corpus at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from django.db import transaction
+
+from annotation.models import Prediction, Sample
+from annotation.models.sample import LlmLabel
+from annotation.pipeline.answers import rounded
+from annotation.pipeline.rows import round_labels
+from mlcore.calibrate import calibrate_batch
+from mlcore.records import NO_LABEL, Answer
+
+if TYPE_CHECKING:
+    from annotation.pipeline.run import LabelingRun
+
+WRITE_ROWS = 2_000
+
+
+class RunningCalibration:
+    """Calibrates by the class shares of the answers so far, until the corpus is whole.
+
+    Args:
+        classes: number of labels.
+        strength: 1 removes the whole bias, 0 none of it.
+    """
+
+    def __init__(self, classes: int, *, strength: float) -> None:
+        self._mass = np.zeros(classes)
+        self._strength = strength
+
+    def add(self, batch: list[Answer]) -> None:
+        for answer in batch:
+            if answer.probs is not None:
+                self._mass += answer.probs
+
+    def calibrate(self, probs: Any) -> Any:
+        """The distribution ``(K,)`` without the bias that shows so far; None for None."""
+        if probs is None:
+            return None
+        share = self._mass / self._mass.sum()
+        weighted = probs / np.maximum(share, 1e-9) ** self._strength
+        return weighted / weighted.sum()
+
+
+def label_id_of(answer: Answer, calibrated: Any, label_ids: list[int]) -> int | None:
+    """The label that an answer gives its row, or None (failed, unreadable)."""
+    if answer.error:
+        return None
+    if calibrated is not None:
+        return label_ids[int(calibrated.argmax())]
+    return None if answer.label == NO_LABEL else label_ids[answer.label]
+
+
+def calibrate_corpus(run: LabelingRun) -> None:
+    """Remove the class bias over the whole corpus at once, and set every row's LLM label from the result.
+
+    Repeating it gives the same labels, so a run that is killed here simply does it again.
+    """
+    claim, iteration = run.claim, run.iteration
+    _labels, label_ids = round_labels(iteration)
+    answers = Prediction.objects.filter(
+        iteration=iteration, source=Prediction.ModelKind.LLM, probs__isnull=False
+    )
+    stored = list(answers.order_by("pk").values_list("pk", "sample_id", "probs"))
+    if not stored:
+        return
+    claim.report(phase="calibration", force=True)
+    calibrated = calibrate_batch(
+        np.array([probs for _pk, _sample, probs in stored]), strength=run.config.calibration_strength
+    )
+    for start in range(0, len(stored), WRITE_ROWS):
+        part = slice(start, start + WRITE_ROWS)
+        predictions, written = [], []
+        for (pk, sample_id, _probs), row in zip(stored[part], calibrated[part], strict=True):
+            label_id = label_ids[int(row.argmax())]
+            predictions.append(Prediction(pk=pk, label_id=label_id, calibrated=rounded(row)))
+            written.append(LlmLabel(sample_id, label_id, float(row.max())))
+        with transaction.atomic():
+            claim.fence()
+            Prediction.objects.bulk_update(predictions, ["label", "calibrated"], batch_size=200)
+            Sample.objects.write_llm_labels(written, round_number=iteration.number)

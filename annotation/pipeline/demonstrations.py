@@ -1,0 +1,111 @@
+"""Which rows the prompt of a round shows as examples: chosen once, stored with the round before its first question."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from annotation.models import Flag, Iteration, Sample, Source
+from annotation.pipeline.answers import KeepingModel
+from annotation.pipeline.rows import (
+    as_row,
+    demonstration_as_dict,
+    demonstration_from_dict,
+    round_labels,
+    round_prompt,
+)
+from annotation.pipeline.training_folder import newest_features
+from mlcore.demos import select_demonstrations
+from mlcore.errors import StoppedError
+from mlcore.label import self_annotate
+from mlcore.records import Demonstration
+
+if TYPE_CHECKING:
+    from annotation.models import Project
+    from annotation.pipeline.run import LabelingRun
+
+HANDFUL_PER_DEMONSTRATION = 25  # rows that the LLM labels first, to choose demonstrations from
+HANDFUL_AT_LEAST = 100
+MAX_CANDIDATES = 3_000  # rows among which the distilled selection looks for demonstrations
+
+
+def choose_demonstrations(run: LabelingRun) -> list[Demonstration]:
+    """The round's demonstrations: those stored with it, or chosen now and stored before the first row is asked.
+
+    Raises:
+        StoppedError: a person asked to pause or cancel; what the LLM answered meanwhile is in the cache.
+    """
+    claim, iteration = run.claim, run.iteration
+    if claim.stage.detail_value("demonstrations_chosen"):
+        return [demonstration_from_dict(item) for item in iteration.demonstrations]
+    claim.report(phase="demonstrations", force=True)
+    chosen = distilled_selection(iteration, run.config.demonstrations) or _self_annotation(run)
+    with transaction.atomic():
+        claim.fence()
+        iteration.demonstrations = [demonstration_as_dict(demonstration) for demonstration in chosen]
+        iteration.save(update_fields=["demonstrations"])
+    claim.report(detail={"demonstrations_chosen": True}, force=True)
+    return chosen
+
+
+def handful_of(project: Project, *, demonstrations: int, seed: int) -> list[int]:
+    """The rows that the LLM labels first, without examples: their ids, in the order in which they were drawn."""
+    rng = np.random.default_rng(seed)
+    keys = np.array(project.samples.order_by("position").values_list("pk", flat=True))
+    size = min(HANDFUL_PER_DEMONSTRATION * demonstrations, max(HANDFUL_AT_LEAST, len(keys) // 10))
+    picked: list[int] = rng.permutation(keys)[:size].tolist()
+    return picked
+
+
+def _self_annotation(run: LabelingRun) -> list[Demonstration]:
+    """First round: the LLM labels random rows, and confident, class-balanced ones become demonstrations."""
+    iteration, config = run.iteration, run.config
+    picked = handful_of(iteration.project, demonstrations=config.demonstrations, seed=iteration.seed)
+    samples = {sample.pk: sample for sample in Sample.objects.filter(pk__in=picked)}
+    run.begin_phase("self-annotation", steps=len(picked))
+    chosen = self_annotate(
+        KeepingModel(run.model, told=run.count_in_phase),
+        [as_row(samples[key], iteration.project) for key in picked],
+        task=iteration.project.task,
+        template=round_prompt(iteration),
+        labels=round_labels(iteration)[0],
+        count=config.demonstrations,
+        seed=iteration.seed,
+        should_stop=run.should_stop,
+    )
+    if run.should_stop():  # some answers are missing, and a choice among the rest would be another one
+        raise StoppedError(_("Stopped on request; the answers so far are kept."))
+    return chosen
+
+
+def distilled_selection(iteration: Iteration, count: int) -> list[Demonstration]:
+    """Later rounds: representative rows among those that a person corrected or the small model found clean.
+
+    Empty before the first training, and where its features are gone (another machine, a restored backup).
+    """
+    labels, label_ids = round_labels(iteration)
+    judged = iteration.project.samples.filter(clean_prob__isnull=False, label__in=label_ids)
+    verified = judged.filter(source=Source.PERSON).order_by("-corrected_at")[: MAX_CANDIDATES // 2]
+    clean = (
+        judged.exclude(source=Source.PERSON).filter(flag=Flag.RIGHT).order_by("risk", "pk")[:MAX_CANDIDATES]
+    )
+    candidates = list(verified) + list(clean)
+    features = newest_features(iteration.project, candidates) if candidates else None
+    if features is None:
+        return []
+    task = iteration.project.task
+    place: dict[int | None, int] = {label_id: index for index, label_id in enumerate(label_ids)}
+    return select_demonstrations(
+        features,
+        shown=[task.show(as_row(sample, iteration.project)) for sample in candidates],
+        keys=[sample.pk for sample in candidates],
+        label_index=np.array([place[sample.label_id] for sample in candidates]),
+        labels=labels,
+        clean_prob=np.array([sample.clean_prob for sample in candidates]),
+        verified=np.array([sample.source == Source.PERSON for sample in candidates]),
+        count=count,
+        seed=iteration.seed,
+    )
