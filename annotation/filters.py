@@ -1,41 +1,22 @@
-"""Choose, sort and page a project's rows: every part is one range of an index, however large the corpus is."""
+"""Which rows: the filters of the table, of bulk work and of an export, as a form over an address and as a QuerySet."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
+from django.contrib.auth.models import User
+from django.db.models import CharField, Exists, F, IntegerField, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
+from django.http import QueryDict
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from annotation.models import Flag, Label, Sample, Source
+from annotation.errors import AnnotationError
+from annotation.models import Label, Project, Sample, Source
 
-PAGE_ROWS = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Sort:
-    """An order of the table. Rows without a value come last, in both directions."""
-
-    field: str
-    title: Any
-    descending: bool = False
-    nullable: bool = True
-
-
-SORTS = {
-    "position": Sort("position", _("As in the file"), nullable=False),
-    "queue": Sort("queue_rank", _("Review queue, most worth a look first")),
-    "clean": Sort("clean_prob", _("Clean probability, lowest first")),
-    "-clean": Sort("clean_prob", _("Clean probability, highest first"), descending=True),
-    "confidence": Sort("confidence", _("SLM confidence, lowest first")),
-    "-confidence": Sort("confidence", _("SLM confidence, highest first"), descending=True),
-    "risk": Sort("risk", _("Risk of a wrong label, highest first"), descending=True),
-}
 SHOWN = {
     "": _("All rows"),
     "right": _("Likely right"),
@@ -44,57 +25,59 @@ SHOWN = {
     "corrected": _("Corrected by people"),
     "unlabelled": _("Without a label"),
 }
+SOURCES = {
+    "": _("Anybody"),
+    Source.LLM: _("LLM"),
+    Source.SLM: _("SLM"),
+    Source.PERSON: _("a person"),
+}
+DIFFERENCES = {
+    "": _("Any"),
+    "models": _("LLM and SLM say different things"),
+    "person": _("a person says something else than the SLM"),
+}
+#: The filters that ask for one value of a column.
+COLUMNS = {
+    "label": "label_id",
+    "llm": "llm_label_id",
+    "slm": "slm_label_id",
+    "by": "corrected_by_id",
+    "source": "source",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A place in a sorted table: the row's sort value and its id."""
+class LabelField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """One of the project's labels, by its id."""
 
-    value: float | None
-    id: int
-
-    @classmethod
-    def parse(cls, raw: str) -> Cursor:
-        value, _tilde, row_id = raw.partition("~")
-        number = None if value == "none" else float(value)
-        if number is not None and not math.isfinite(number):
-            raise ValueError(raw)
-        return cls(number, int(row_id))
-
-    def __str__(self) -> str:
-        return f"{'none' if self.value is None else repr(self.value)}~{self.id}"
+    def __init__(self, label: Any, empty_label: Any) -> None:
+        super().__init__(Label.objects.none(), label=label, required=False, empty_label=empty_label)
 
 
-class CursorField(forms.CharField):
-    def clean(self, value: Any) -> Any:
-        text = super().clean(value)
-        if not text:
-            return None
-        try:
-            return Cursor.parse(text)
-        except (ValueError, OverflowError):
-            raise forms.ValidationError(
-                _("This page link is not valid. Start from the first page.")
-            ) from None
+class PercentField(forms.FloatField):
+    """A share that people give as a percentage."""
+
+    def __init__(self, label: Any) -> None:
+        widget = forms.NumberInput(attrs={"min": 0, "max": 100, "step": "any", "inputmode": "decimal"})
+        super().__init__(label=label, required=False, min_value=0, max_value=100, widget=widget)
 
 
-class TableForm(forms.Form):
-    """What may be asked of the table; everything else in the address is refused or ignored."""
+class FilterForm(forms.Form):
+    """What may be asked for. Every filter narrows what the others leave."""
 
     show = forms.ChoiceField(label=_("Show"), required=False, choices=list(SHOWN.items()))
-    label = forms.ModelChoiceField(
-        Label.objects.none(),
-        label=_("Label"),
-        required=False,
-        empty_label=_("Any label"),
-        widget=forms.Select(attrs={"data-submit": ""}),
+    label = LabelField(_("Label"), _("Any label"))
+    source = forms.ChoiceField(label=_("Decided by"), required=False, choices=list(SOURCES.items()))
+    llm = LabelField(_("LLM says"), _("Anything"))
+    slm = LabelField(_("SLM says"), _("Anything"))
+    differ = forms.ChoiceField(label=_("Disagreement"), required=False, choices=list(DIFFERENCES.items()))
+    by = forms.ModelChoiceField(
+        User.objects.none(), label=_("Corrected by"), required=False, empty_label=_("Anybody")
     )
-    sort = forms.ChoiceField(
-        label=_("Sort"),
-        required=False,
-        choices=[(key, sort.title) for key, sort in SORTS.items()],
-        widget=forms.Select(attrs={"data-submit": ""}),
+    in_round = forms.IntegerField(
+        label=_("Judged in round"), required=False, min_value=0, max_value=1_000_000
     )
+    min_confidence = PercentField(_("SLM confidence from, %"))
+    max_confidence = PercentField(_("SLM confidence to, %"))
     q = forms.CharField(
         label=_("Search texts"),
         required=False,
@@ -102,111 +85,138 @@ class TableForm(forms.Form):
         strip=True,
         widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Search texts")}),
     )
-    after = CursorField(required=False, max_length=60)
-    before = CursorField(required=False, max_length=60)
 
-    def __init__(
-        self, data: Any, *, labels: QuerySet[Label], default_sort: str, sorts: Sequence[str] = tuple(SORTS)
-    ) -> None:
-        given = data.copy()
-        given.setdefault("sort", default_sort)
-        super().__init__(given, auto_id="filter-%s")
-        self.default_sort = default_sort
-        self.fields["label"].queryset = labels  # type: ignore[attr-defined]
-        self.fields["sort"].choices = [(key, SORTS[key].title) for key in sorts]  # type: ignore[attr-defined]
+    def __init__(self, data: Any, *, project: Project) -> None:
+        super().__init__(data, auto_id="filter-%s")
+        for name in ("label", "llm", "slm"):
+            self.fields[name].queryset = project.labels.all()  # type: ignore[attr-defined]
+        self.fields["by"].queryset = _people(project)  # type: ignore[attr-defined]
 
     @property
-    def order(self) -> Sort:
-        return SORTS[self.cleaned_data["sort"] or self.default_sort]
-
-    def choose(self, rows: QuerySet[Sample]) -> QuerySet[Sample]:
-        """The rows that the form asks for, unsorted."""
-        wanted = self.cleaned_data
-        if wanted["show"] in Flag.values and wanted["show"]:
-            rows = rows.filter(flag=wanted["show"]).exclude(source=Source.PERSON)
-        elif wanted["show"] == "corrected":
-            rows = rows.filter(source=Source.PERSON)
-        elif wanted["show"] == "unlabelled":
-            rows = rows.filter(label__isnull=True)
-        if wanted["label"]:
-            rows = rows.filter(label=wanted["label"])
-        if wanted["q"]:
-            rows = rows.filter(text__icontains=wanted["q"])
-        return rows
-
-    def page(self, rows: QuerySet[Sample]) -> Page:
-        """The page of chosen rows that the form's cursor points to."""
-        return page_of(
-            self.choose(rows),
-            self.order,
-            after=self.cleaned_data["after"],
-            before=self.cleaned_data["before"],
-        )
+    def conditions(self) -> Conditions:
+        return conditions_of(self.cleaned_data)
 
     def query(self, **changed: Any) -> str:
-        """The same question as an address, without a place in the pages and with some values changed."""
-        names = [name for name in ("show", "label", "sort", "q", "round") if name in self.data]
+        """The same question as an address, with some values changed."""
+        names = [name for name in self.fields if name in self.data]
         values = {name: self.data.get(name, "") for name in names} | changed
-        kept = {
-            name: value
-            for name, value in values.items()
-            if value and not (name == "sort" and value == self.default_sort)
-        }
+        kept = {name: value for name, value in values.items() if value not in ("", None)}
         return "?" + urlencode(kept)
 
 
+def _people(project: Project) -> QuerySet[User]:
+    """Members, and those who left and whose corrections stay."""
+    corrected = Sample.objects.filter(project=project, corrected_by=OuterRef("pk"))
+    member = project.memberships.filter(user=OuterRef("pk"))
+    return User.objects.filter(Exists(member) | Exists(corrected)).order_by("username")
+
+
+# --- From what was asked to rows ----------------------------------------------------------------------------------
+
+
 @dataclass(slots=True)
-class Page:
-    rows: list[Sample] = field(default_factory=list)
-    previous: Cursor | None = None
-    next: Cursor | None = None
+class Conditions:
+    """What must hold of a row.
+
+    Attributes:
+        equal: columns that have this value; None means that they have none.
+        confidence: the least and the greatest confidence of the SLM, or None where nothing is asked.
+        others: everything else, none of which an index answers.
+    """
+
+    equal: dict[str, Any] = field(default_factory=dict)
+    confidence: tuple[float | None, float | None] = (None, None)
+    others: list[Q] = field(default_factory=list)
+    contradict: bool = False
+
+    def require(self, column: str, value: Any) -> None:
+        self.contradict |= column in self.equal and self.equal[column] != value
+        self.equal[column] = value
+
+    @property
+    def needs_search(self) -> bool:
+        """Whether rows have to be looked at that may not match, in whatever order."""
+        return self != Conditions()
+
+    @property
+    def reads_texts(self) -> bool:
+        return any("text__" in str(condition) for condition in self.others)
+
+    def apply(self, rows: QuerySet[Sample]) -> QuerySet[Sample]:
+        if self.contradict:
+            return rows.none()
+        return rows.filter(*self.others, *_bounds("confidence", self.confidence), **self.equal)
+
+    def apply_in_order(self, rows: QuerySet[Sample], *, indexed: Mapping[str, Any]) -> QuerySet[Sample]:
+        """The same rows, but put so that the database can use an index for the columns ``indexed`` only: which way it
+        goes through the rows is decided by whoever orders them, and not by its guess of how many match."""
+        if self.contradict:
+            return rows.none()
+        for column, value in self.equal.items():
+            if column not in indexed:
+                rows = _compare_unindexed(rows, column, value)
+        rows = rows.alias(seen_confidence=Coalesce("confidence", -1.0))
+        return rows.filter(*self.others, *_bounds("seen_confidence", self.confidence), **indexed)
 
 
-def page_of(
-    rows: QuerySet[Sample],
-    sort: Sort,
-    *,
-    after: Cursor | None = None,
-    before: Cursor | None = None,
-    size: int = PAGE_ROWS,
-) -> Page:
-    """One page by keyset: it starts after (or ends before) a cursor instead of counting over all rows before it."""
-    backwards = before is not None and after is None
-    cursor = before if backwards else after
-    found: list[Sample] = []
-    for part in _parts(rows, sort, cursor, backwards=backwards):
-        found += part[: size + 1 - len(found)]
-        if len(found) > size:
-            break
-    more, found = len(found) > size, found[:size]
-    if backwards:
-        found.reverse()
-    if not found:
-        return Page()
-    first, last = (Cursor(getattr(row, sort.field), row.pk) for row in (found[0], found[-1]))
-    has_previous, has_next = (more, True) if backwards else (cursor is not None, more)
-    return Page(found, first if has_previous else None, last if has_next else None)
+def _bounds(name: str, bounds: tuple[float | None, float | None]) -> list[Q]:
+    least, most = bounds
+    found = [] if least is None else [Q(**{f"{name}__gte": least})]
+    return found if most is None else [*found, Q(**{f"{name}__lte": most, f"{name}__gte": least or 0.0})]
 
 
-def _parts(
-    rows: QuerySet[Sample], sort: Sort, cursor: Cursor | None, *, backwards: bool
-) -> list[QuerySet[Sample]]:
-    """What follows the cursor, in order, as at most three ranges: ties, further values, rows without a value."""
-    downwards = sort.descending != backwards
-    order, beyond = ("-", "lt") if downwards else ("", "gt")
-    known = rows.order_by(f"{order}{sort.field}", f"{order}id")
-    if sort.nullable:
-        known = known.filter(**{f"{sort.field}__isnull": False})
-    unknown = (
-        [rows.filter(**{f"{sort.field}__isnull": True}).order_by("-id" if backwards else "id")]
-        if sort.nullable
-        else []
+def _compare_unindexed(rows: QuerySet[Sample], column: str, value: Any) -> QuerySet[Sample]:
+    nothing, kind = ("-", CharField()) if isinstance(value, str) else (-1, IntegerField())
+    seen = Coalesce(column, Value(nothing), output_field=kind)
+    return rows.alias(**{f"seen_{column}": seen}).filter(
+        **{f"seen_{column}": nothing if value is None else value}
     )
-    if cursor is None:
-        return [known, *unknown]
-    if cursor.value is None:
-        rest = [part.filter(**{f"id__{'lt' if backwards else 'gt'}": cursor.id}) for part in unknown]
-        return [*rest, known] if backwards else rest
-    ties = known.filter(**{sort.field: cursor.value, f"id__{beyond}": cursor.id})
-    further = known.filter(**{f"{sort.field}__{beyond}": cursor.value})
-    return [ties, further] if backwards else [ties, further, *unknown]
+
+
+def conditions_of(wanted: Mapping[str, Any]) -> Conditions:
+    """The conditions that a valid form's ``cleaned_data`` stand for."""
+    found = Conditions()
+    for name, column in COLUMNS.items():
+        if wanted[name]:
+            found.require(column, getattr(wanted[name], "pk", wanted[name]))
+    if wanted["in_round"] is not None:
+        found.require("round", wanted["in_round"])
+    show = wanted["show"]
+    if show == "corrected":
+        found.require("source", Source.PERSON)
+    elif show == "unlabelled":
+        found.require("label_id", None)
+    elif show:
+        found.require("flag", show)
+        found.others.append(~Q(source=Source.PERSON))
+    found.confidence = tuple(  # type: ignore[assignment]
+        None if wanted[name] is None else wanted[name] / 100 for name in ("min_confidence", "max_confidence")
+    )
+    if wanted["differ"] == "models":
+        found.others.append(~Q(llm_label=F("slm_label")))
+    elif wanted["differ"] == "person":
+        found.others.append(Q(source=Source.PERSON) & ~Q(label=F("slm_label")))
+    if wanted["q"]:
+        found.others.append(Q(text__icontains=wanted["q"]))
+    return found
+
+
+def filter_rows(project: Project, query: str) -> QuerySet[Sample]:
+    """The project's rows that a filter's address (``llm=3&slm=4``) asks for, unsorted, for work in the background.
+
+    Raises:
+        AnnotationError: the filter asks for something that the project doesn't have, such as a label that was removed.
+    """
+    form = FilterForm(QueryDict(query.lstrip("?")), project=project)
+    if not form.is_valid():
+        raise AnnotationError(
+            _("This filter no longer fits the project: %(what)s. Set it anew in the table.")
+            % {"what": ", ".join(str(form.fields[name].label) for name in form.errors)}
+        )
+    return form.conditions.apply(project.samples.order_by())
+
+
+def plain_query(project: Project, query: str) -> str:
+    """A filter's address without what is no filter (the order, the place in the pages), or an empty string."""
+    form = FilterForm(QueryDict(query.lstrip("?")), project=project)
+    return form.query()[1:] if form.is_valid() else ""

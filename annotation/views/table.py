@@ -9,9 +9,10 @@ from typing import Any
 from django.db.models import Q
 from django.http import HttpResponse
 
-from annotation.filters import Page, TableForm
 from annotation.forms import sentence_of
+from annotation.keyset import Cursor, Page
 from annotation.models import Iteration, Label, Prediction, Project, Sample, Source
+from annotation.table_form import TableForm
 from annotation.views.access import MemberRequest
 from annotation.views.projects import bad_request
 
@@ -51,11 +52,20 @@ class Table:
 
     @property
     def next_query(self) -> str:
-        return self.form.query(after=str(self.page.next)) if self.page.next else ""
+        return self._query("after", self.page.next)
 
     @property
     def previous_query(self) -> str:
-        return self.form.query(before=str(self.page.previous)) if self.page.previous else ""
+        return self._query("before", self.page.previous)
+
+    @property
+    def onward_query(self) -> str:
+        """Where a search goes on that has found nothing so far."""
+        return self.previous_query if self.form.cleaned_data["before"] else self.next_query
+
+    def _query(self, name: str, place: Cursor | None) -> str:
+        far = "1" if self.page.searched else ""
+        return self.form.query(**{name: str(place), "far": far}) if place else ""
 
     @property
     def first_query(self) -> str:
@@ -68,7 +78,7 @@ class BadTableError(Exception):
 
 def current_table(request: MemberRequest, project: Project, *, default_sort: str) -> Table:
     """The rows as they stand now, sorted and filtered as the address says: at most four queries."""
-    form = _checked(TableForm(request.GET, labels=project.labels.all(), default_sort=default_sort))
+    form = _checked(TableForm(request.GET, project=project, default_sort=default_sort))
     rows = project.samples.select_related("label", "llm_label", "slm_label", "corrected_by").defer("fields")
     page = form.page(rows)
     return Table(form, page, [current_row(sample) for sample in page.rows])
@@ -76,9 +86,7 @@ def current_table(request: MemberRequest, project: Project, *, default_sort: str
 
 def round_table(request: MemberRequest, project: Project, iteration: Iteration) -> Table:
     """The rows in the file's order with what a round's models said of them."""
-    form = _checked(
-        TableForm(request.GET, labels=project.labels.all(), default_sort="position", sorts=["position"])
-    )
+    form = _checked(TableForm(request.GET, project=project, default_sort="position", sorts=["position"]))
     page = form.page(project.samples.select_related("label", "corrected_by").defer("fields"))
     return Table(form, page, rows_of_round(page.rows, iteration))
 

@@ -1,0 +1,83 @@
+"""The table's address: filters, an order, and a place in the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
+
+from annotation.filters import FilterForm
+from annotation.keyset import FAR_WINDOW_ROWS, SORTS, WINDOW_ROWS, Cursor, Page, Sort, page_of
+from annotation.models import Project, Sample
+
+#: Filters that have a control of their own above the table; the others fold away.
+PLAIN = ("q", "show", "label")
+PLACE = ("after", "before", "far")
+
+
+class CursorField(forms.CharField):
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        if not text:
+            return None
+        try:
+            return Cursor.parse(text)
+        except (ValueError, OverflowError):
+            raise forms.ValidationError(
+                _("This page link is not valid. Start from the first page.")
+            ) from None
+
+
+class TableForm(FilterForm):
+    """What may be asked of the table; everything else in the address is refused or ignored."""
+
+    sort = forms.ChoiceField(label=_("Sort"), required=False)
+    after = CursorField(required=False, max_length=60)
+    before = CursorField(required=False, max_length=60)
+    far = forms.BooleanField(required=False)
+    round = forms.CharField(required=False, max_length=20)  # the round that is looked at; see the frame
+
+    def __init__(
+        self, data: Any, *, project: Project, default_sort: str, sorts: Sequence[str] = tuple(SORTS)
+    ) -> None:
+        given = data.copy()
+        given.setdefault("sort", default_sort)
+        super().__init__(given, project=project)
+        self.default_sort = default_sort
+        self.fields["sort"].choices = [(key, SORTS[key].title) for key in sorts]  # type: ignore[attr-defined]
+
+    @property
+    def order(self) -> Sort:
+        return SORTS[self.cleaned_data["sort"] or self.default_sort]
+
+    def page(self, rows: QuerySet[Sample]) -> Page:
+        """The page of chosen rows that the form's cursor points to."""
+        wanted = self.cleaned_data
+        return page_of(
+            rows,
+            self.order,
+            conditions=self.conditions,
+            after=wanted["after"],
+            before=wanted["before"],
+            window=FAR_WINDOW_ROWS if wanted["far"] else WINDOW_ROWS,
+        )
+
+    def query(self, **changed: Any) -> str:
+        """The same question as an address, without a place in the pages and with some values changed."""
+        if (changed.get("sort") or self.data.get("sort")) == self.default_sort:
+            changed["sort"] = ""
+        return super().query(**(dict.fromkeys(PLACE, "") | changed))
+
+    @property
+    def folded(self) -> list[forms.BoundField]:
+        """The filters that fold away."""
+        names = [name for name in FilterForm.base_fields if name not in PLAIN]
+        return [self[name] for name in names]
+
+    @property
+    def folded_on(self) -> int:
+        """How many of the folded filters are set."""
+        return sum(bool(self.data.get(field.name)) for field in self.folded)
