@@ -8,18 +8,23 @@ from annotation.models.audit import AuditDraw
 from annotation.models.iteration import Iteration, Stage
 from annotation.models.project import Label, Membership, Project, Role, Upload
 from annotation.models.sample import Correction, Flag, Prediction, Sample, Source
+from annotation.models.teamwork import Activity, Invitation, RowClaim, RowSkip
 
 __all__ = [
+    "Activity",
     "AuditDraw",
     "CachedAnswer",
     "Correction",
     "Flag",
+    "Invitation",
     "Iteration",
     "Label",
     "Membership",
     "Prediction",
     "Project",
     "Role",
+    "RowClaim",
+    "RowSkip",
     "Sample",
     "Source",
     "Stage",

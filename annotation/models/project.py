@@ -69,6 +69,14 @@ class Project(models.Model):
         default=True,
         help_text=_("Start the small model as soon as the LLM is done."),
     )
+    second_percent = models.PositiveSmallIntegerField(
+        _("rows that a second person answers too, in percent"),
+        default=0,
+        help_text=_("They answer without seeing anybody's label; how often people agree is measured by it."),
+    )
+    guidelines = models.TextField(
+        _("guidelines"), blank=True, help_text=_("What reviewers are to go by. Markdown.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProjectQuerySet.as_manager()

@@ -242,6 +242,12 @@ class Prediction(models.Model):
         return f"{self.source} on {self.sample_id} in {self.iteration_id}"
 
 
+class CorrectionQuerySet(models.QuerySet["Correction"]):
+    def standing(self) -> CorrectionQuerySet:
+        """What people said and nobody has taken back since."""
+        return self.filter(label__isnull=False, undoes__isnull=True, undone_by__isnull=True)
+
+
 class Correction(models.Model):
     """What a person said of a row. Append-only: a later word is a new record. No label means 'back to the machine's'."""
 
@@ -249,6 +255,7 @@ class Correction(models.Model):
         BROWSING = "browsing", _("found while browsing")
         QUEUE = "queue", _("shown by the review queue")
         AUDIT = "audit", _("drawn at random to measure the file")
+        SECOND = "second", _("answered by a second person, blind")
 
     sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="corrections")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
@@ -259,11 +266,25 @@ class Correction(models.Model):
     replaced_source = models.CharField(max_length=6, choices=Source.choices, blank=True)
     round = models.PositiveIntegerField(default=0)
     because = models.CharField(max_length=10, choices=Because.choices, default=Because.BROWSING)
+    answer_id = models.UUIDField(
+        null=True, blank=True, unique=True, help_text=_("Made by the page: a repeated request counts once.")
+    )
+    undoes = models.OneToOneField(
+        "self", null=True, blank=True, on_delete=models.CASCADE, related_name="undone_by"
+    )
+    seconds = models.FloatField(
+        null=True, blank=True, help_text=_("How long the person looked at the row, as the page measured it.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = CorrectionQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["sample", "-id"], name="correction_latest")]
+        indexes = [
+            models.Index(fields=["sample", "-id"], name="correction_latest"),
+            models.Index(fields=["user", "-id"], name="correction_by_person"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user} on {self.sample_id}: {self.label_id}"

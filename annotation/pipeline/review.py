@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import UUID
+
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils import timezone
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, ConflictError
-from annotation.models import Correction, Label, Prediction, Sample, Source
+from annotation.models import Correction, Label, Prediction, Project, RowClaim, Sample, Source
 
 
 def correct_sample(
@@ -18,43 +21,115 @@ def correct_sample(
     user: User,
     seen_version: int | None = None,
     because: str = Correction.Because.BROWSING,
+    answer_id: UUID | None = None,
+    seconds: float | None = None,
 ) -> Sample:
     """Record what a person says of a row, and make it the row's label at once.
 
     Args:
         label_id: the label, or None to withdraw the correction: the row returns to the machines' label.
         seen_version: the row's version on the page that the person looked at; None skips the check.
+        answer_id: made by the page; an answer that was recorded under it already is not recorded again.
+        seconds: how long the person looked at the row.
 
     Raises:
         ConflictError: somebody changed the row after that page was made.
         AnnotationError: the label is not one of the project's.
     """
     with transaction.atomic():
-        sample = (
-            Sample.objects.select_for_update(of=("self",))
-            .select_related("label", "corrected_by")
-            .get(pk=sample_id)
-        )
+        sample = _locked(sample_id)
+        if answer_id and Correction.objects.filter(answer_id=answer_id).exists():
+            return sample
         if seen_version is not None and sample.version != seen_version:
             raise ConflictError(_conflict(sample))
         label = _label_of(sample, label_id)
-        Correction.objects.create(
-            sample=sample,
-            user=user,
-            label=label,
-            replaced_label=sample.label,
-            replaced_source=sample.source,
-            round=sample.round,
-            because=because,
-        )
+        said = _record(sample, user, label, because=because, answer_id=answer_id, seconds=seconds)
         if label is None:
             _return_to_machines(sample)
         else:
-            sample.label, sample.source, sample.risk = label, Source.PERSON, 0.0
-            sample.corrected_by, sample.corrected_at = user, timezone.now()
-        sample.version += 1
-        sample.save(update_fields=["label", "source", "risk", "corrected_by", "corrected_at", "version"])
+            _decide(sample, label, said)
+        _save(sample)
     return sample
+
+
+def undo_answer(project: Project, *, user: User, answer_id: UUID, of: UUID | None = None) -> Sample | None:
+    """Take back the person's newest answer in the focus view, or the one ``of``; both stay in the row's history.
+
+    Repeated, it goes back step by step. Answers that somebody else has corrected since are passed over.
+
+    Args:
+        answer_id: made by the page; a request that was carried out under it already does nothing.
+
+    Returns:
+        The row as it is now; None if there is nothing to take back.
+    """
+    with transaction.atomic():
+        repeated = Correction.objects.filter(answer_id=answer_id, user=user).first()
+        if repeated:
+            return _locked(repeated.sample_id)
+        target = _undoable(project, user, of).first()
+        if target is None:
+            return None
+        sample = _locked(target.sample_id)
+        if target not in _undoable(project, user, of):  # it changed while we waited for the row
+            raise ConflictError(_conflict(sample))
+        before = _before(target)
+        label = before.label if before else None
+        _record(sample, user, label, because=target.because, answer_id=answer_id, undoes=target)
+        if before and label:
+            _decide(sample, label, before)
+        else:
+            _return_to_machines(sample)
+        _save(sample)
+    return sample
+
+
+def _undoable(project: Project, user: User, of: UUID | None) -> QuerySet[Correction]:
+    overtaken = Correction.objects.filter(sample=OuterRef("sample"), pk__gt=OuterRef("pk")).filter(
+        ~Q(user=user)
+    )
+    answers = Correction.objects.standing().filter(
+        sample__project=project, user=user, answer_id__isnull=False
+    )
+    return (answers.filter(answer_id=of) if of else answers).filter(~Exists(overtaken)).order_by("-pk")
+
+
+def _before(target: Correction) -> Correction | None:
+    """The word of a person that stood on the row before this one; None if it was a machine's."""
+    if target.replaced_source != Source.PERSON:
+        return None
+    return (
+        Correction.objects.standing().filter(sample=target.sample, pk__lt=target.pk).order_by("-pk").first()
+    )
+
+
+def _locked(sample_id: int) -> Sample:
+    rows = Sample.objects.select_for_update(of=("self",)).select_related("label", "corrected_by")
+    return rows.get(pk=sample_id)
+
+
+def _record(sample: Sample, user: User, label: Label | None, **more: Any) -> Correction:
+    return Correction.objects.create(
+        sample=sample,
+        user=user,
+        label=label,
+        replaced_label=sample.label,
+        replaced_source=sample.source,
+        round=sample.round,
+        **more,
+    )
+
+
+def _decide(sample: Sample, label: Label, said: Correction) -> None:
+    sample.label, sample.source, sample.risk = label, Source.PERSON, 0.0
+    sample.corrected_by, sample.corrected_at = said.user, said.created_at
+
+
+def _save(sample: Sample) -> None:
+    """Store the row's new state; whoever holds the row in the queue lets it go."""
+    sample.version += 1
+    sample.save(update_fields=["label", "source", "risk", "corrected_by", "corrected_at", "version"])
+    RowClaim.objects.filter(sample=sample).delete()
 
 
 def _label_of(sample: Sample, label_id: int | None) -> Label | None:

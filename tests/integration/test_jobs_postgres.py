@@ -1,4 +1,5 @@
-"""The jobs' tests once more, on PostgreSQL: locks, conditional updates and leases behave the same there."""
+"""The tests of jobs and of the review queue once more, on PostgreSQL: locks, conditional updates, leases and claims
+behave the same there."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from tests.services import PostgresServer
 
 
 @pytest.mark.services
-def test_the_same_tests_hold_on_postgresql(postgres: PostgresServer) -> None:
-    tests = "tests/integration/test_jobs.py"
+@pytest.mark.parametrize("tests", ["tests/integration/test_jobs.py", "tests/integration/test_queue.py"])
+def test_the_same_tests_hold_on_postgresql(postgres: PostgresServer, tests: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests]
     done = subprocess.run(
         command,

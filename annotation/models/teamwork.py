@@ -1,0 +1,120 @@
+"""What several people on one project need: who looks at which row, who was invited, and who did what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models.project import Project, Role
+from annotation.models.sample import Correction, Sample
+
+
+class RowClaimQuerySet(models.QuerySet["RowClaim"]):
+    def live(self) -> RowClaimQuerySet:
+        return self.filter(until__gt=timezone.now())
+
+
+class RowClaim(models.Model):
+    """A person's hold on a row of the queue, so that nobody else is shown it meanwhile. It runs out by itself."""
+
+    sample = models.OneToOneField(Sample, on_delete=models.CASCADE, related_name="claim")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="row_claims")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="row_claims")
+    because = models.CharField(max_length=10, choices=Correction.Because.choices)
+    place = models.PositiveIntegerField(help_text=_("Order among the rows that the person holds."))
+    until = models.DateTimeField()
+
+    objects = RowClaimQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "user", "place"], name="claims_of_a_person")]
+
+    def __str__(self) -> str:
+        return f"row {self.sample_id} for {self.user_id} until {self.until:%H:%M:%S}"
+
+
+class RowSkip(models.Model):
+    """A row that a person passed over: it comes to them again only when nothing else is left."""
+
+    sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="skips")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="row_skips")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["sample", "user"], name="one_skip_per_row_and_person")]
+
+    def __str__(self) -> str:
+        return f"row {self.sample_id} skipped by {self.user_id}"
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def usable(self) -> InvitationQuerySet:
+        left = Q(most_uses__isnull=True) | Q(uses__lt=F("most_uses"))
+        return self.filter(left, revoked_at__isnull=True, expires_at__gt=timezone.now())
+
+
+class Invitation(models.Model):
+    """A link that makes whoever follows it a member. Only a digest of its secret is kept."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices)
+    digest = models.CharField(max_length=64, unique=True)
+    most_uses = models.PositiveIntegerField(null=True, blank=True, help_text=_("Empty: any number."))
+    uses = models.PositiveIntegerField(default=0)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"invitation to {self.project} as {self.role}"
+
+
+class Activity(models.Model):
+    """Who did what in a project, beyond single corrections. Append-only."""
+
+    class Verb(models.TextChoices):
+        STARTED = "started", _("started")
+        PAUSED = "paused", _("paused")
+        CANCELLED = "cancelled", _("cancelled")
+        RESUMED = "resumed", _("resumed")
+        EXPORTED = "exported", _("exported the file as")
+        DOWNLOADED = "downloaded", _("downloaded the file")
+        UPLOADED = "uploaded", _("imported")
+        CONFIGURED = "configured", _("changed the settings of")
+        CORRECTED = "corrected", _("corrected in bulk")
+        UNDID = "undid", _("undid")
+        INVITED = "invited", _("made an invitation as")
+        REVOKED = "revoked", _("revoked an invitation as")
+        JOINED = "joined", _("joined by invitation as")
+        ADDED = "added", _("added the member")
+        CHANGED_ROLE = "role", _("changed the role of")
+        REMOVED = "removed", _("removed the member")
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="activities")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    verb = models.CharField(max_length=12, choices=Verb.choices)
+    what = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "activities"
+
+    def __str__(self) -> str:
+        return f"{self.user} {self.get_verb_display()} {self.what}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk:
+            raise RuntimeError("An activity is written once; make a new one.")
+        super().save(*args, **kwargs)

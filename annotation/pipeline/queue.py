@@ -1,0 +1,153 @@
+"""The review queue: which rows a person is shown next, and who holds which row meanwhile.
+
+Riskiest first, in the order that the small model's stage stored (spread over clusters), with blind rows among them: rows
+that a second person answers too. A row that somebody is shown is claimed for them, for ten minutes after their last
+sign of life, so two people never get the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import chain, zip_longest
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
+
+from annotation.models import Correction, Project, RowClaim, RowSkip, Sample, Source
+
+HOLD = timedelta(minutes=10)
+HELD_ROWS = (
+    8  # so many answers can wait for a lost connection, and so many rows are there before they are asked for
+)
+MOST_HELD = 40
+SECOND_HELD = 1  # of the held rows
+TRIES = 4
+
+Wanted = tuple[int, str]  # a row's id and why it is shown
+
+
+def take_rows(project: Project, *, user: User, count: int = HELD_ROWS) -> list[RowClaim]:
+    """The rows that the person is to look at next, first one first; from now on they hold them.
+
+    Args:
+        count: how many to hold, at most 40. Fewer come back where fewer are left.
+    """
+    count = min(count, MOST_HELD)
+    held = _renew(project, user)
+    for _attempt in range(TRIES):
+        missing = count - len(held)
+        wanted = _choose(project, user, held, missing) if missing > 0 else []
+        if not wanted:
+            break
+        _claim(project, user, wanted, first_place=held[-1].place + 1 if held else 1)
+        held = _held(project, user)  # somebody may have been quicker with a row; then choose again
+    return held
+
+
+def hold_row(sample: Sample, *, user: User, because: str) -> None:
+    """Give the person a row to look at again, before the others that they hold. Does nothing if somebody else holds it."""
+    _claim(sample.project, user, [(sample.pk, because)], first_place=0)
+
+
+def skip_row(sample: Sample, *, user: User) -> None:
+    """Pass a row over: it is free for others, and comes to this person again when nothing else is left."""
+    with transaction.atomic():
+        RowSkip.objects.update_or_create(sample=sample, user=user, defaults={"created_at": timezone.now()})
+        RowClaim.objects.filter(sample=sample, user=user).delete()
+
+
+# --- Holding ------------------------------------------------------------------------------------------------------
+
+
+def _renew(project: Project, user: User) -> list[RowClaim]:
+    """The rows that the person holds, for another ten minutes; those that somebody else has decided are let go."""
+    mine = RowClaim.objects.live().filter(project=project, user=user)
+    mine.filter(sample__source=Source.PERSON, because=Correction.Because.QUEUE).delete()
+    mine.update(until=timezone.now() + HOLD)
+    return _held(project, user)
+
+
+def _held(project: Project, user: User) -> list[RowClaim]:
+    return list(RowClaim.objects.live().filter(project=project, user=user).order_by("place", "pk"))
+
+
+def _claim(project: Project, user: User, wanted: Sequence[Wanted], *, first_place: int) -> None:
+    """Claim rows; the database's unique constraint decides where two people want the same one."""
+    now = timezone.now()
+    claims = [
+        RowClaim(
+            sample_id=sample_id,
+            project=project,
+            user=user,
+            because=because,
+            place=first_place + number,
+            until=now + HOLD,
+        )
+        for number, (sample_id, because) in enumerate(wanted)
+    ]
+    claims.sort(
+        key=lambda claim: claim.sample_id
+    )  # one order for all: nobody waits for each other in a circle
+    with transaction.atomic():
+        RowClaim.objects.filter(sample__in=[sample_id for sample_id, _ in wanted], until__lte=now).delete()
+        RowClaim.objects.bulk_create(claims, ignore_conflicts=True)
+
+
+# --- Choosing -----------------------------------------------------------------------------------------------------
+
+
+def _choose(project: Project, user: User, held: Sequence[RowClaim], count: int) -> list[Wanted]:
+    """Rows for the free places: blind ones where some are due, the riskiest for the rest."""
+    held_for = [claim.because for claim in held]
+    second = min(count, SECOND_HELD - held_for.count(Correction.Because.SECOND))
+    blind = [(pk, Correction.Because.SECOND) for pk in _second_answers(project, user, second)]
+    risky = [(pk, Correction.Because.QUEUE) for pk in _riskiest(project, user, count - len(blind))]
+    return _spread(risky, blind)
+
+
+def _spread(risky: Sequence[Wanted], blind: Sequence[Wanted]) -> list[Wanted]:
+    """One blind row after every two others."""
+    pairs = [risky[start : start + 2] for start in range(0, len(risky), 2)]
+    parts = zip_longest(pairs, ([row] for row in blind), fillvalue=())
+    return list(chain.from_iterable(chain.from_iterable(parts)))
+
+
+def _riskiest(project: Project, user: User, count: int) -> list[int]:
+    """Rows that no person has decided: by the queue's order, then those without a place in it, then skipped ones."""
+    skipped = RowSkip.objects.filter(sample=OuterRef("pk"), user=user)
+    waiting = _unheld(project).exclude(source=Source.PERSON)
+    fresh = waiting.filter(~Exists(skipped))
+    orders = (
+        fresh.filter(queue_rank__isnull=False).order_by("queue_rank"),
+        fresh.filter(queue_rank__isnull=True).order_by("position"),
+        waiting.filter(skips__user=user).order_by("skips__created_at"),
+    )
+    found: list[int] = []
+    for rows in orders:
+        if len(found) < count:
+            found += rows.values_list("pk", flat=True)[: count - len(found)]
+    return found
+
+
+def _second_answers(project: Project, user: User, count: int) -> list[int]:
+    """Rows that another person has decided and nobody has answered a second time, of the share that the project wants.
+
+    The share is drawn by the text's hash: as good as random, the same for everybody, and nothing to store.
+    """
+    if count <= 0 or not project.second_percent:
+        return []
+    said = Correction.objects.filter(sample=OuterRef("pk"))
+    bound = f"{project.second_percent * 16**8 // 100:08x}" if project.second_percent < 100 else "g"
+    rows = (
+        _unheld(project)
+        .filter(source=Source.PERSON, content_hash__lt=bound)
+        .filter(~Exists(said.filter(user=user)), ~Exists(said.filter(because=Correction.Because.SECOND)))
+    )
+    return list(rows.order_by("position").values_list("pk", flat=True)[:count])
+
+
+def _unheld(project: Project) -> QuerySet[Sample]:
+    return project.samples.filter(~Exists(RowClaim.objects.live().filter(sample=OuterRef("pk"))))
