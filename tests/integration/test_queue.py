@@ -41,11 +41,16 @@ def rows_of(project: Project, user: User, count: int = queue.HELD_ROWS) -> list[
     return [claim.sample_id for claim in queue.take_rows(project, user=user, count=count)]
 
 
-def answer(sample_id: int, user: User, place: int = 0, **more: object) -> Sample:
+def answer(sample_id: int, user: User, place: int = 0, seen_version: int | None = None) -> Sample:
     label = Sample.objects.get(pk=sample_id).project.label_list()[place]
     return review.correct_sample(
-        sample_id, label_id=label.pk, user=user, because="queue", answer_id=uuid4(), **more
-    )  # type: ignore[arg-type]
+        sample_id,
+        label_id=label.pk,
+        user=user,
+        because="queue",
+        answer_id=uuid4(),
+        seen_version=seen_version,
+    )
 
 
 # --- Claims -------------------------------------------------------------------------------------------------------
