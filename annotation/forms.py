@@ -219,3 +219,38 @@ class SignupForm(UserCreationForm):  # type: ignore[type-arg]
     class Meta(UserCreationForm.Meta):
         model = User
         fields = ("username",)
+
+
+class AnswerForm(forms.Form):
+    """An answer of the focus view. ``id`` is the page's own, so that a repeated request counts once."""
+
+    id = forms.UUIDField()
+    sample = forms.IntegerField(min_value=1, max_value=10**18)
+    label = forms.ModelChoiceField(Label.objects.none())
+    version = forms.IntegerField(min_value=0)
+    because = forms.ChoiceField(choices=Correction.Because.choices)
+    seconds = forms.FloatField(min_value=0, max_value=10**7, required=False)
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["label"].queryset = project.labels.all()  # type: ignore[attr-defined]
+        self.fields["label"].error_messages["invalid_choice"] = _(
+            "That label is not one of this project's. Reload the page and choose again."
+        )
+
+
+class UndoForm(forms.Form):
+    undo_id = forms.UUIDField()
+    of = forms.UUIDField(required=False)
+
+
+class HeldRowsForm(forms.Form):
+    """The rows that a page has already, as ids between commas."""
+
+    have = forms.CharField(required=False, max_length=1_000)
+
+    def clean_have(self) -> set[int]:
+        parts = [part for part in self.cleaned_data["have"].split(",") if part]
+        if not all(part.isdecimal() and len(part) < 19 for part in parts):
+            raise forms.ValidationError(_("The ids of the rows must be numbers between commas."))
+        return {int(part) for part in parts}

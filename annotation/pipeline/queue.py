@@ -1,8 +1,8 @@
 """The review queue: which rows a person is shown next, and who holds which row meanwhile.
 
-Riskiest first, in the order that the small model's stage stored (spread over clusters), with blind rows among them: rows
-that a second person answers too. A row that somebody is shown is claimed for them, for ten minutes after their last
-sign of life, so two people never get the same one.
+Riskiest first, in the order that the small model's stage stored (spread over clusters), with blind rows among them:
+those drawn at random to measure the file, and those that a second person answers too. A row that somebody is shown is
+claimed for them, for ten minutes after their last sign of life, so two people never get the same one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from annotation.models import Correction, Project, RowClaim, RowSkip, Sample, Source
+from annotation.models import AuditDraw, Correction, Project, RowClaim, RowSkip, Sample, Source
+from annotation.pipeline.audit import pending_draws
 
 HOLD = timedelta(minutes=10)
 HELD_ROWS = (
     8  # so many answers can wait for a lost connection, and so many rows are there before they are asked for
 )
 MOST_HELD = 40
-SECOND_HELD = 1  # of the held rows
+AUDIT_HELD, SECOND_HELD = (
+    2,
+    1,
+)  # of the held rows: about a quarter measures the file while it is being measured
 TRIES = 4
 
 Wanted = tuple[int, str]  # a row's id and why it is shown
@@ -102,8 +106,10 @@ def _claim(project: Project, user: User, wanted: Sequence[Wanted], *, first_plac
 def _choose(project: Project, user: User, held: Sequence[RowClaim], count: int) -> list[Wanted]:
     """Rows for the free places: blind ones where some are due, the riskiest for the rest."""
     held_for = [claim.because for claim in held]
-    second = min(count, SECOND_HELD - held_for.count(Correction.Because.SECOND))
-    blind = [(pk, Correction.Because.SECOND) for pk in _second_answers(project, user, second)]
+    audit = min(count, AUDIT_HELD - held_for.count(Correction.Because.AUDIT))
+    blind: list[Wanted] = [(pk, Correction.Because.AUDIT) for pk in _drawn(project, user, audit)]
+    second = min(count - len(blind), SECOND_HELD - held_for.count(Correction.Because.SECOND))
+    blind += [(pk, Correction.Because.SECOND) for pk in _second_answers(project, user, second)]
     risky = [(pk, Correction.Because.QUEUE) for pk in _riskiest(project, user, count - len(blind))]
     return _spread(risky, blind)
 
@@ -116,9 +122,13 @@ def _spread(risky: Sequence[Wanted], blind: Sequence[Wanted]) -> list[Wanted]:
 
 
 def _riskiest(project: Project, user: User, count: int) -> list[int]:
-    """Rows that no person has decided: by the queue's order, then those without a place in it, then skipped ones."""
+    """Rows that no person has decided: by the queue's order, then those without a place in it, then skipped ones.
+
+    Rows drawn to measure the file are left out: whoever saw them here would have seen the models' labels.
+    """
     skipped = RowSkip.objects.filter(sample=OuterRef("pk"), user=user)
-    waiting = _unheld(project).exclude(source=Source.PERSON)
+    drawn = AuditDraw.objects.filter(sample=OuterRef("pk"))
+    waiting = _unheld(project.samples.filter(~Exists(drawn))).exclude(source=Source.PERSON)
     fresh = waiting.filter(~Exists(skipped))
     orders = (
         fresh.filter(queue_rank__isnull=False).order_by("queue_rank"),
@@ -132,6 +142,12 @@ def _riskiest(project: Project, user: User, count: int) -> list[int]:
     return found
 
 
+def _drawn(project: Project, user: User, count: int) -> list[int]:
+    if count <= 0:
+        return []
+    return list(_unheld(pending_draws(project, user)).values_list("pk", flat=True)[:count])
+
+
 def _second_answers(project: Project, user: User, count: int) -> list[int]:
     """Rows that another person has decided and nobody has answered a second time, of the share that the project wants.
 
@@ -142,12 +158,12 @@ def _second_answers(project: Project, user: User, count: int) -> list[int]:
     said = Correction.objects.filter(sample=OuterRef("pk"))
     bound = f"{project.second_percent * 16**8 // 100:08x}" if project.second_percent < 100 else "g"
     rows = (
-        _unheld(project)
+        _unheld(project.samples.all())
         .filter(source=Source.PERSON, content_hash__lt=bound)
         .filter(~Exists(said.filter(user=user)), ~Exists(said.filter(because=Correction.Because.SECOND)))
     )
     return list(rows.order_by("position").values_list("pk", flat=True)[:count])
 
 
-def _unheld(project: Project) -> QuerySet[Sample]:
-    return project.samples.filter(~Exists(RowClaim.objects.live().filter(sample=OuterRef("pk"))))
+def _unheld(rows: QuerySet[Sample]) -> QuerySet[Sample]:
+    return rows.filter(~Exists(RowClaim.objects.live().filter(sample=OuterRef("pk"))))

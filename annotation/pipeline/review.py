@@ -73,7 +73,7 @@ def undo_answer(project: Project, *, user: User, answer_id: UUID, of: UUID | Non
         sample = _locked(target.sample_id)
         if target not in _undoable(project, user, of):  # it changed while we waited for the row
             raise ConflictError(_conflict(sample))
-        before = _before(target)
+        before = word_before(target)
         label = before.label if before else None
         _record(sample, user, label, because=target.because, answer_id=answer_id, undoes=target)
         if before and label:
@@ -94,7 +94,7 @@ def _undoable(project: Project, user: User, of: UUID | None) -> QuerySet[Correct
     return (answers.filter(answer_id=of) if of else answers).filter(~Exists(overtaken)).order_by("-pk")
 
 
-def _before(target: Correction) -> Correction | None:
+def word_before(target: Correction) -> Correction | None:
     """The word of a person that stood on the row before this one; None if it was a machine's."""
     if target.replaced_source != Source.PERSON:
         return None

@@ -1,0 +1,194 @@
+"""The focus view: one row at a time, by keyboard. With scripts, rows come ahead and answers go in the background;
+without, every button is a plain form."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from django.contrib import messages
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from annotation import pace
+from annotation.errors import AnnotationError, ConflictError
+from annotation.forms import AnswerForm, HeldRowsForm, UndoForm, sentence_of
+from annotation.models import Correction, Project, Role, Sample
+from annotation.pipeline import queue, review
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.focus_rows import FocusRow, focus_rows
+from annotation.views.frame import page_context
+
+AHEAD = 4  # rows beyond those that the page has already
+
+
+@require_GET
+@for_members(Role.REVIEWER, back="annotation:review")
+def focus(request: MemberRequest, project: Project) -> HttpResponse:
+    """The page with the person's first rows; ``?row=`` shows a certain row before them."""
+    claims = queue.take_rows(project, user=request.user)
+    wanted = [(claim.sample_id, claim.because) for claim in claims]
+    asked = request.GET.get("row", "")
+    if asked.isdecimal() and len(asked) < 19:
+        first = get_object_or_404(Sample, pk=int(asked), project=project)
+        because = dict(wanted).get(first.pk, Correction.Because.BROWSING.value)
+        wanted = [(first.pk, because), *(each for each in wanted if each[0] != first.pk)]
+    context = page_context(request, project, step="review")
+    context |= _figures(request, project) | {
+        "rows": focus_rows(project, wanted),
+        "undo_id": uuid4(),
+        "answered_total": pace.answers_of(project, request.user).count(),
+    }
+    return render(request, "annotation/focus.html", context)
+
+
+def _figures(request: MemberRequest, project: Project) -> dict[str, Any]:
+    today = pace.work_of(pace.answers_of(project, request.user, since=pace.midnight()).order_by())
+    left = pace.rows_left(project)
+    minutes = left / today.rows_per_minute if today.rows_per_minute else None
+    return {
+        "today": today,
+        "left": left,
+        "most_counted": pace.MOST_COUNTED,
+        "seconds_left": minutes * 60 if minutes and left <= pace.MOST_COUNTED else None,
+        "stretch": pace.last_stretch(project, request.user),
+    }
+
+
+@require_POST
+@for_members(Role.REVIEWER, back="annotation:focus")
+def focus_next(request: MemberRequest, project: Project) -> JsonResponse:
+    """More rows for a page that has some, and today's figures."""
+    form = HeldRowsForm(request.POST)
+    if not form.is_valid():
+        return JsonResponse({"sentence": sentence_of(form)}, status=400)
+    have: set[int] = form.cleaned_data["have"]
+    claims = queue.take_rows(project, user=request.user, count=len(have) + AHEAD)
+    wanted = [(claim.sample_id, claim.because) for claim in claims if claim.sample_id not in have]
+    figures = _figures(request, project)
+    return JsonResponse(
+        {
+            "rows": [_as_json(request, project, row) for row in focus_rows(project, wanted)],
+            "figures": render_to_string("annotation/_focus_figures.html", figures, request),
+            "answered": pace.answers_of(project, request.user).count(),
+        }
+    )
+
+
+@require_POST
+@for_members(Role.REVIEWER, back="annotation:focus")
+def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
+    """One answer, saved in one short transaction. Sent again under the same id it does nothing."""
+    form = AnswerForm(request.POST, project=project)
+    if not form.is_valid():
+        return _refuse(request, project, sentence_of(form))
+    data = form.cleaned_data
+    sample = get_object_or_404(Sample.objects.only("pk"), pk=data["sample"], project=project)
+    try:
+        sample = review.correct_sample(
+            sample.pk,
+            label_id=data["label"].pk,
+            user=request.user,
+            seen_version=data["version"],
+            because=data["because"],
+            answer_id=data["id"],
+            seconds=data["seconds"],
+        )
+    except ConflictError as error:
+        return _show_again(request, project, sample.pk, str(error), status=409)
+    except AnnotationError as error:
+        return _refuse(request, project, str(error))
+    differs = _difference(data["id"]) if data["because"] == Correction.Because.SECOND else ""
+    if differs:
+        return _show_again(request, project, sample.pk, differs, version=sample.version)
+    if _wants_json(request):
+        return JsonResponse({"version": sample.version})
+    return redirect("annotation:focus", project.pk)
+
+
+def _difference(answer_id: Any) -> str:
+    """What to say where a second answer, given blind, is not the first one."""
+    second = Correction.objects.select_related("label", "replaced_label").get(answer_id=answer_id)
+    if second.label_id == second.replaced_label_id or not second.label or not second.replaced_label:
+        return ""
+    before = review.word_before(second)
+    who = before.user.get_username() if before and before.user else _("Somebody")
+    return _(
+        "%(who)s chose “%(first)s” before you; you chose “%(second)s”, which holds now. Decide, or go on."
+    ) % {
+        "who": who,
+        "first": second.replaced_label.name,
+        "second": second.label.name,
+    }
+
+
+@require_POST
+@for_members(Role.REVIEWER, back="annotation:focus")
+def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
+    sample_id = request.POST.get("sample", "")
+    if not (sample_id.isdecimal() and len(sample_id) < 19):
+        return _refuse(request, project, _("Which row to skip is missing. Reload the page."))
+    queue.skip_row(get_object_or_404(Sample, pk=int(sample_id), project=project), user=request.user)
+    return JsonResponse({}) if _wants_json(request) else redirect("annotation:focus", project.pk)
+
+
+@require_POST
+@for_members(Role.REVIEWER, back="annotation:focus")
+def focus_undo(request: MemberRequest, project: Project) -> HttpResponse:
+    """Take back the newest answer, or the one that the page names; the row is shown again."""
+    form = UndoForm(request.POST)
+    if not form.is_valid():
+        return _refuse(request, project, sentence_of(form))
+    try:
+        sample = review.undo_answer(
+            project, user=request.user, answer_id=form.cleaned_data["undo_id"], of=form.cleaned_data["of"]
+        )
+    except ConflictError as error:
+        return _refuse(request, project, str(error))
+    if sample is None:
+        return _refuse(request, project, _("There is no answer of yours to take back."))
+    undone = Correction.objects.only("because").get(answer_id=form.cleaned_data["undo_id"])
+    queue.hold_row(sample, user=request.user, because=undone.because)
+    return _show_again(request, project, sample.pk, version=sample.version, because=undone.because)
+
+
+# --- Answers to the page ------------------------------------------------------------------------------------------
+
+
+def _wants_json(request: MemberRequest) -> bool:
+    return request.headers.get("accept", "").startswith("application/json")
+
+
+def _refuse(request: MemberRequest, project: Project, sentence: str) -> HttpResponse:
+    if _wants_json(request):
+        return JsonResponse({"sentence": sentence}, status=400)
+    messages.error(request, sentence)
+    return redirect("annotation:focus", project.pk)
+
+
+def _show_again(
+    request: MemberRequest,
+    project: Project,
+    sample_id: int,
+    sentence: str = "",
+    *,
+    status: int = 200,
+    version: int = 0,
+    because: str = Correction.Because.QUEUE,
+) -> HttpResponse:
+    """The row as it is now, with what the person must know before they answer it once more."""
+    if not _wants_json(request):
+        if sentence:
+            messages.warning(request, sentence)
+        return redirect(f"{reverse('annotation:focus', args=[project.pk])}?row={sample_id}")
+    row = focus_rows(project, [(sample_id, because)], sentence=sentence)[0]
+    return JsonResponse({"version": version, "row": _as_json(request, project, row)}, status=status)
+
+
+def _as_json(request: MemberRequest, project: Project, row: FocusRow) -> dict[str, Any]:
+    html = render_to_string("annotation/_focus_row.html", {"row": row, "project": project}, request)
+    return {"id": row.sample.pk, "html": html}

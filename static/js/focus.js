@@ -1,0 +1,285 @@
+/* The focus view by keyboard: rows are there before they are asked for, and answers are kept in this browser until the
+   server has saved them. Each answer carries an id of its own, so that sending it twice saves it once. */
+"use strict";
+document.addEventListener("DOMContentLoaded", function () {
+  const page = document.getElementById("focus");
+  if (!page) return;
+  const words = page.dataset;
+  const list = document.getElementById("focus-rows");
+  const end = document.getElementById("focus-end");
+  const sign = document.getElementById("focus-sign");
+  const help = document.getElementById("focus-help");
+  const STORE = `coral-answers-${words.user}-${words.project}`;
+  const FEW_AHEAD = 4, RETRY_MS = 3000, STRETCH = 50;
+  let at = 0, shownAt = performance.now(), sending = null, fetching = false, retry = null;
+  let stretches = Math.floor(Number(words.answered) / STRETCH);
+  const given = []; // ids of this visit's answers, for undo
+
+  /* --- What is kept in the browser ----------------------------------------------------------------------------- */
+  const kept = () => JSON.parse(localStorage.getItem(STORE) || "[]");
+  const keep = (waiting) => localStorage.setItem(STORE, JSON.stringify(waiting));
+  const change = (edit) => { const waiting = kept(); edit(waiting); keep(waiting); };
+
+  /* --- The rows on the page ------------------------------------------------------------------------------------ */
+  const rows = () => [...list.children];
+  const current = () => rows()[at];
+  const rowOf = (id) => list.querySelector(`[data-row="${id}"]`);
+
+  function show(place) {
+    at = Math.max(0, Math.min(place, rows().length));
+    rows().forEach((row, number) => row.classList.toggle("current", number === at));
+    end.hidden = at < rows().length;
+    shownAt = performance.now();
+    const text = current() && current().querySelector(".focus-text, .focus-cells");
+    if (text) text.scrollTop = 0;
+    fetchRows();
+  }
+
+  function fromHtml(html) {
+    const shell = document.createElement("template");
+    shell.innerHTML = html.trim();
+    return shell.content.firstElementChild;
+  }
+
+  /* A row that the server wants to be looked at once more comes next, in place of its old self. */
+  function bring(made) {
+    const row = fromHtml(made.html);
+    const old = rowOf(made.id);
+    const place = old ? rows().indexOf(old) : -1;
+    if (old) old.remove();
+    if (place >= 0 && place < at) at -= 1;
+    list.insertBefore(row, current() || null);
+    show(rows().indexOf(row));
+  }
+
+  async function fetchRows() {
+    const ahead = rows().slice(at);
+    if (fetching || ahead.length > FEW_AHEAD) return;
+    fetching = true;
+    const have = [...new Set([...ahead.map((row) => row.dataset.row), ...kept().filter((each) => each.label).map((each) => each.sample)])];
+    try {
+      const answer = await post(words.next, { have: have.join(",") });
+      const seen = new Set(rows().slice(at).map((row) => row.dataset.row));
+      const waiting = new Set(kept().map((each) => each.sample));
+      const wasEmpty = !current();
+      for (const made of answer.rows) {
+        if (seen.has(String(made.id)) || waiting.has(String(made.id))) continue;
+        const old = rowOf(made.id);
+        if (old) { if (rows().indexOf(old) < at) at -= 1; old.remove(); }
+        list.append(fromHtml(made.html));
+      }
+      document.getElementById("focus-figures").outerHTML = answer.figures;
+      tellStretch(answer.answered);
+      if (wasEmpty && current()) show(at);
+    } catch (error) { /* the answers' own sign tells when there is no connection; the next answer asks again */ }
+    fetching = false;
+  }
+
+  /* After each fifty answers the figures draw the eye once. */
+  function tellStretch(answered) {
+    const now = Math.floor(answered / STRETCH);
+    const told = document.querySelector("[data-stretch]");
+    if (told && now > stretches) told.classList.add("fresh");
+    if (told && now > stretches) told.setAttribute("role", "status");
+    stretches = Math.max(stretches, now);
+  }
+
+  /* --- Answering ------------------------------------------------------------------------------------------------ */
+  function answer(label) {
+    const row = current();
+    const button = row && row.querySelector(`.answer[value="${label}"]`);
+    if (!button) return;
+    const one = {
+      id: crypto.randomUUID ? crypto.randomUUID() : uuid(), sample: row.dataset.row, version: row.dataset.version,
+      because: row.dataset.because, label: String(label), seconds: ((performance.now() - shownAt) / 1000).toFixed(2),
+    };
+    change((waiting) => waiting.push(one));
+    given.push({ id: one.id, sample: one.sample });
+    mark(row, button.querySelector(".name").textContent);
+    count(1);
+    show(at + 1);
+    send();
+  }
+
+  const uuid = () => "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (digit) =>
+    (digit ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (digit / 4)))).toString(16));
+
+  function mark(row, name) {
+    const chosen = row.querySelector("[data-chosen]");
+    chosen.hidden = !name;
+    chosen.textContent = name ? `${words.wordsChosen} ${name}` : "";
+  }
+
+  function count(step) {
+    const today = document.querySelector("[data-today]");
+    const number = Number(today.textContent.replace(/\D/g, ""));
+    today.textContent = Math.max(0, number + step);
+  }
+
+  async function undo() {
+    if (sending) await sending;
+    const last = given.pop();
+    const waiting = kept();
+    const unsent = last && waiting.find((each) => each.id === last.id && !each.tried);
+    if (unsent) {
+      keep(waiting.filter((each) => each !== unsent));
+      lookAgain(last.sample);
+      tell();
+    } else if (last) {
+      change((all) => all.push({ undo_id: crypto.randomUUID ? crypto.randomUUID() : uuid(), of: last.id, sample: last.sample }));
+      lookAgain(last.sample);
+      send();
+    } else {
+      await undoEarlier();
+    }
+  }
+
+  /* An answer of an earlier visit: the server knows which was the last. */
+  async function undoEarlier() {
+    if (kept().length) { notify(words.wordsNoUndo); return; }
+    try {
+      const answer = await post(words.undo, { undo_id: crypto.randomUUID ? crypto.randomUUID() : uuid() });
+      count(-1);
+      bring(answer.row);
+    } catch (error) { notify(error.sentence || words.wordsNoUndo); }
+  }
+
+  function lookAgain(sample) {
+    const row = rowOf(sample);
+    count(-1);
+    if (!row) return;
+    mark(row, "");
+    show(rows().indexOf(row));
+  }
+
+  function skip() {
+    const row = current();
+    if (!row) return;
+    change((waiting) => waiting.push({ skip: true, sample: row.dataset.row }));
+    show(at + 1);
+    send();
+  }
+
+  /* --- Sending: one after the other, in the order given ----------------------------------------------------------- */
+  function send() {
+    tell();
+    if (!sending) sending = sendAll().finally(() => { sending = null; tell(); });
+  }
+
+  async function sendAll() {
+    clearTimeout(retry);
+    for (let one = kept()[0]; one; one = kept()[0]) {
+      change((waiting) => { waiting[0].tried = true; });
+      try {
+        settle(one, await post(addressOf(one), fieldsOf(one)));
+      } catch (error) {
+        if (error.status === 409) settleConflict(one, error.answer);
+        else if (error.status === 400 || error.status === 404) { drop(one); notify(error.sentence || words.wordsRefused); }
+        else { pause(error.status ? "signedOut" : "offline"); return; }
+      }
+    }
+    page.dataset.state = "";
+    fetchRows();
+  }
+
+  const addressOf = (one) => one.skip ? words.skip : one.undo_id ? words.undo : words.answer;
+  const fieldsOf = (one) => Object.fromEntries(Object.entries(one).filter(([name]) => name !== "skip" && name !== "tried"));
+  const drop = (one) => change((waiting) => waiting.shift());
+
+  function settle(one, answer) {
+    drop(one);
+    if (answer.version === undefined) return;
+    const row = rowOf(one.sample);
+    if (row) row.dataset.version = answer.version;
+    change((waiting) => waiting.forEach((each) => { if (each.sample === one.sample && each.version !== undefined) each.version = answer.version; }));
+    if (answer.row && one.label) bring(answer.row);
+  }
+
+  function settleConflict(one, answer) {
+    drop(one);
+    const place = given.findIndex((each) => each.id === one.id);
+    if (place >= 0) given.splice(place, 1);
+    count(-1);
+    bring(answer.row);
+  }
+
+  function pause(state) {
+    page.dataset.state = state;
+    retry = setTimeout(send, RETRY_MS);
+  }
+
+  async function post(address, fields) {
+    const token = (document.cookie.match(/csrftoken=([^;]+)/) || [])[1] || "";
+    const answer = await fetch(address, {
+      method: "POST", body: new URLSearchParams(fields), redirect: "manual",
+      headers: { "X-CSRFToken": token, "Accept": "application/json" },
+    });
+    const isJson = (answer.headers.get("content-type") || "").startsWith("application/json");
+    if (answer.status >= 500) throw Object.assign(new Error(), { status: 0 });
+    if (!isJson) throw Object.assign(new Error(), { status: answer.status === 404 ? 404 : 403 });
+    const said = await answer.json();
+    if (!answer.ok) throw Object.assign(new Error(), { status: answer.status, answer: said, sentence: said.sentence });
+    return said;
+  }
+
+  /* --- Signs ------------------------------------------------------------------------------------------------------ */
+  function tell() {
+    const waiting = kept().filter((each) => each.label).length;
+    const state = page.dataset.state;
+    sign.className = `focus-sign ${state ? "warn" : kept().length ? "busy" : "ok"}`;
+    sign.textContent = state === "signedOut" ? `${words.wordsSignedOut} ${waiting}`
+      : state === "offline" ? `${words.wordsOffline} ${waiting}` : kept().length ? words.wordsSending : words.wordsSaved;
+  }
+
+  function notify(text) {
+    const box = document.getElementById("notice");
+    const note = document.createElement("p");
+    const inner = document.createElement("span");
+    note.className = "note error";
+    inner.textContent = text;
+    note.append(inner);
+    box.replaceChildren(note);
+    box.hidden = false;
+    setTimeout(() => { box.hidden = true; }, 6000);
+  }
+
+  function toggleHelp() {
+    help.hidden = !help.hidden;
+    page.querySelector("[data-do=help]").setAttribute("aria-expanded", String(!help.hidden));
+  }
+
+  /* --- Keys and buttons --------------------------------------------------------------------------------------------- */
+  const actions = { skip, undo, help: toggleHelp, back: () => show(at - 1), on: () => { if (current()) show(at + 1); } };
+  const KEYS = { ArrowLeft: "back", ArrowRight: "on", s: "skip", u: "undo", "?": "help" };
+
+  document.addEventListener("keydown", function (event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const row = current();
+    const button = row && key.length === 1 && row.querySelector(`.answer[data-key="${CSS.escape(key)}"]`);
+    if (event.repeat && (button || key === "Enter" || key === "s")) { event.preventDefault(); return; }
+    if (button) answer(button.value);
+    else if (key === "Enter" && !event.target.matches("button, a, summary") && row && row.dataset.suggestion) answer(row.dataset.suggestion);
+    else if (KEYS[key]) actions[KEYS[key]]();
+    else return;
+    event.preventDefault();
+  });
+
+  page.addEventListener("click", function (event) {
+    const button = event.target.closest("button");
+    if (!button || !(button.dataset.do || button.classList.contains("answer"))) return;
+    event.preventDefault();
+    button.blur();
+    if (button.dataset.do) actions[button.dataset.do](); else answer(button.value);
+  });
+
+  window.addEventListener("online", send);
+  window.addEventListener("beforeunload", (event) => { if (page.dataset.state) event.preventDefault(); });
+
+  /* Answers that an earlier visit could not send: their rows are not asked again. */
+  const waiting = new Set(kept().filter((each) => each.label || each.skip).map((each) => each.sample));
+  rows().forEach((row) => { if (waiting.has(row.dataset.row)) row.remove(); });
+  list.classList.add("live");
+  show(0);
+  send();
+});
