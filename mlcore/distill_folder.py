@@ -25,6 +25,7 @@ import pandas as pd
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, EpochReport, Mixture, NoisyLabels, Progress
 from mlcore.errors import EngineError, StoppedError
+from mlcore.records import IntArray
 
 EXIT_ERROR, EXIT_STOPPED = 3, 4
 SECONDS_BETWEEN_LINES = 0.2
@@ -90,6 +91,12 @@ def read_inputs(folder: Path) -> Inputs:
     weights_dir = stored["weights_dir"] and Path(stored["weights_dir"])
     config = DistillConfig(**stored["config"])
     return Inputs(Corpus(stored["texts"], table), noisy, config, Path(stored["cache_dir"]), weights_dir)
+
+
+def read_label_arrays(folder: Path) -> tuple[IntArray, IntArray]:
+    """The LLM's labels and the people's, ``(N,)`` each, as the run in this folder was given them."""
+    with np.load(folder / "inputs.npz", allow_pickle=False) as arrays:
+        return arrays["given"], arrays["verified"]
 
 
 def write_result(folder: Path, result: Distilled) -> None:

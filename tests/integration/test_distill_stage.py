@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.conf import settings
 
 from annotation import jobs
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
-from annotation.pipeline import distill, iterate, label, review
+from annotation.pipeline import distill, iterate, label, review, training_process
 from annotation.pipeline.training_folder import newest_features
 from mlcore.distill_folder import read_inputs, read_result
 from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
@@ -73,6 +74,24 @@ def test_training_gives_every_row_a_verdict_and_finds_the_wrong_labels(project: 
     assert metrics["final"]["accuracy"] >= metrics["llm"]["accuracy"]
     assert stage.detail["history"]
     assert stage.detail["stopped"]
+
+
+def test_a_finished_training_tells_how_the_models_differ_and_how_the_losses_lie(project: Project) -> None:
+    unread = project.samples.get(position=5)
+    project.samples.filter(pk=unread.pk).update(llm_label=None)
+    detail = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner)).detail
+
+    assert detail["labels"] == [label.pk for label in project.label_list()]
+    pairs: Counter[tuple[int | None, int | None]] = Counter(
+        project.samples.values_list("llm_label_id", "slm_label_id")
+    )
+    for given, line in zip(
+        [*detail["labels"], None], [*detail["confusion"], detail["unreadable"]], strict=True
+    ):
+        assert line == [pairs[given, predicted] for predicted in detail["labels"]]
+    histogram = detail["loss_histogram"]
+    assert sum(sum(part["counts"]) for part in histogram["parts"]) == 59
+    assert all(len(part["counts"]) + 1 == len(histogram["edges"]) for part in histogram["parts"])
 
 
 def test_a_correction_trains_the_small_model_and_survives_it(project: Project) -> None:
@@ -156,7 +175,7 @@ def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
 ) -> None:
     monkeypatch.setattr("annotation.claim.LOOK_SECONDS", 0.0)
     stage = iterate.start_filtering(newest(project), user=project.owner)
-    real = distill._events
+    real = training_process._events
     cancelled: list[Any] = []
 
     def cancel_at_first_event(child: Any) -> Any:
@@ -166,7 +185,7 @@ def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
                 cancelled.append(child)
             yield event
 
-    monkeypatch.setattr(distill, "_events", cancel_at_first_event)
+    monkeypatch.setattr(training_process, "_events", cancel_at_first_event)
     stage = run_slm_stage(stage)
     assert stage.status == Stage.Status.CANCELLED
     assert cancelled[0].poll() is not None
