@@ -15,7 +15,8 @@ from annotation.models import Project, Sample
 
 #: Filters that have a control of their own above the table; the others fold away.
 PLAIN = ("q", "show", "label")
-PLACE = ("after", "before", "far")
+PLACE = ("row", "after", "before", "far")
+LAST_ID = 2**62
 
 
 class CursorField(forms.CharField):
@@ -35,6 +36,7 @@ class TableForm(FilterForm):
     """What may be asked of the table; everything else in the address is refused or ignored."""
 
     sort = forms.ChoiceField(label=_("Sort"), required=False)
+    row = forms.IntegerField(required=False, min_value=1, max_value=10**12)
     after = CursorField(required=False, max_length=60)
     before = CursorField(required=False, max_length=60)
     far = forms.BooleanField(required=False)
@@ -60,10 +62,15 @@ class TableForm(FilterForm):
             rows,
             self.order,
             conditions=self.conditions,
-            after=wanted["after"],
+            after=wanted["after"] or self._before_row(),
             before=wanted["before"],
             window=FAR_WINDOW_ROWS if wanted["far"] else WINDOW_ROWS,
         )
+
+    def _before_row(self) -> Cursor | None:
+        """The place before the row that the address names, in the order of the file."""
+        row = self.cleaned_data["row"]
+        return Cursor(float(row - 2), LAST_ID) if row and row > 1 and self.order.field == "position" else None
 
     def query(self, **changed: Any) -> str:
         """The same question as an address, without a place in the pages and with some values changed."""

@@ -77,6 +77,11 @@ class Project(models.Model):
     guidelines = models.TextField(
         _("guidelines"), blank=True, help_text=_("What reviewers are to go by. Markdown.")
     )
+    saved_steps = models.JSONField(
+        default=list,
+        blank=True,
+        help_text=_("Steps of the configuration that start with defaults and were saved."),
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProjectQuerySet.as_manager()

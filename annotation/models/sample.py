@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connections, models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models.iteration import Iteration
@@ -236,6 +237,10 @@ class Prediction(models.Model):
             models.UniqueConstraint(
                 fields=["iteration", "source", "sample"], name="one_prediction_per_row_round_and_model"
             )
+        ]
+        indexes = [
+            # The few thousand rows of the map, however many rows the round has.
+            models.Index(fields=["iteration", "id"], condition=Q(x__isnull=False), name="prediction_on_map")
         ]
 
     def __str__(self) -> str:

@@ -162,6 +162,7 @@ def set_prompt(project: Project, *, description: str, demonstration: str, output
     project.prompt_demonstration = template.demonstration
     project.prompt_output = template.output
     project.save(update_fields=["prompt_description", "prompt_demonstration", "prompt_output"])
+    _mark_saved(project, "prompt")
 
 
 def set_llm(project: Project, *, config: LlmConfig, token: str | None) -> None:
@@ -180,3 +181,11 @@ def set_slm(project: Project, *, config: DistillConfig, chain_stages: bool) -> N
     project.slm_settings = config.as_dict()
     project.chain_stages = chain_stages
     project.save(update_fields=["slm_settings", "chain_stages"])
+    _mark_saved(project, "models")
+
+
+def _mark_saved(project: Project, step: str) -> None:
+    """Prompt and models start with defaults that are good enough to run; the wizard ticks them once somebody saved them."""
+    if step not in project.saved_steps:
+        project.saved_steps = [*project.saved_steps, step]
+        project.save(update_fields=["saved_steps"])

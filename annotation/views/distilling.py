@@ -16,8 +16,9 @@ from annotation.pipeline import iterate
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.table import BadTableError, refuse, round_table
+from annotation.views.training_report import RoundLabel, loss_plot, report_context, round_label_list
 
-MOST_POINTS = 2_000
+MOST_POINTS = 5_000  # as many as the engine maps
 
 
 @require_GET
@@ -33,6 +34,8 @@ def filtering(request: MemberRequest, project: Project) -> HttpResponse:
     }
     if stage:
         context |= progress.stage_context(stage)
+    if iteration and stage:
+        context |= report_context(stage, project, iteration)
     try:
         table = round_table(request, project, iteration) if iteration else None
     except BadTableError as error:
@@ -67,32 +70,37 @@ def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
 @require_GET
 @for_members(Role.VIEWER)
 def filtering_plots(request: MemberRequest, project: Project) -> HttpResponse:
-    """What the page's plots show: the epochs so far, and a map of the features."""
+    """What the page's plots show: the epochs so far, then the losses and a map of the rows."""
     iteration: Iteration | None = page_context(request, project, step="filtering")["iteration"]
     stage = iteration.stage(Stage.Kind.SLM) if iteration else None
-    points = points_of(project, iteration) if iteration else []
-    return JsonResponse({"epochs": epochs_of(stage), "points": points})
+    if iteration is None or stage is None:
+        return JsonResponse({"epochs": [], "losses": {"edges": [], "parts": []}, "labels": [], "points": []})
+    labels = round_label_list(project, iteration)
+    return JsonResponse(
+        {
+            "epochs": epochs_of(stage),
+            "losses": loss_plot(stage, labels),
+            "labels": [{"name": label.name, "colour": label.colour} for label in labels],
+            "points": points_of(iteration, labels) if stage.status == Stage.Status.DONE else [],
+        }
+    )
 
 
-def epochs_of(stage: Stage | None) -> list[dict[str, Any]]:
-    history = stage.detail_value("history", []) if stage else []
+def epochs_of(stage: Stage) -> list[dict[str, Any]]:
     return [
         {name: epoch.get(name) for name in ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")}
-        for epoch in history
+        for epoch in stage.detail_value("history", [])
     ]
 
 
-def points_of(project: Project, iteration: Iteration) -> list[dict[str, Any]]:
-    """A series of points for each label, at most some thousand in all; likely wrong rows come as a series of their own."""
-    rows = (
-        Prediction.objects.filter(iteration=iteration, source=Prediction.ModelKind.SLM, x__isnull=False)
-        .order_by("id")
-        .values_list("label", "flag", "x", "y")[:MOST_POINTS]
-    )
-    series: dict[int | None, list[dict[str, Any]]] = {}
-    for label, flag, x, y in rows:
-        series.setdefault(label, []).append({"x": x, "y": y, "wrong": flag in ("wrong", "inconsistent")})
+def points_of(iteration: Iteration, labels: list[RoundLabel]) -> list[list[Any]]:
+    """The mapped rows as short lists: sample, row number, place of the label, flag, rank, x, y."""
+    places = {label.pk: place for place, label in enumerate(labels)}
+    rows = Prediction.objects.filter(
+        iteration=iteration, source=Prediction.ModelKind.SLM, x__isnull=False
+    ).values_list("sample_id", "sample__position", "label_id", "flag", "clean_rank", "x", "y")[:MOST_POINTS]
     return [
-        {"label": label.name, "colour": label.colour, "points": series.get(label.pk, [])}
-        for label in project.label_list()
+        [sample, position + 1, places[label], flag, rank, round(x, 3), round(y, 3)]
+        for sample, position, label, flag, rank, x, y in rows
+        if label in places and x is not None and y is not None
     ]

@@ -27,8 +27,8 @@ def wizard_steps(project: Project) -> list[WizardStep]:
         ("configure_task", _("Task"), True),
         ("configure_data", _("Data"), project.samples.exists()),
         ("configure_labels", _("Labels"), project.labels.count() > 1),
-        ("configure_prompt", _("Prompt"), started),
-        ("configure_models", _("Models"), started),
+        ("configure_prompt", _("Prompt"), started or "prompt" in project.saved_steps),
+        ("configure_models", _("Models"), started or "models" in project.saved_steps),
         ("configure_start", _("Check and start"), started),
     ]
     return [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -94,6 +95,22 @@ def test_configuration_goes_on_where_it_was_left(owner: Client) -> None:
     assert owner.get(where)["Location"] == f"{where}labels/"
     configure.set_labels(project, [configure.LabelDraft("a"), configure.LabelDraft("b")])
     assert owner.get(where)["Location"] == f"{where}prompt/"
+
+
+def test_prompt_and_models_are_ticked_once_they_were_saved(owner: Client) -> None:
+    project = make_empty(owner)
+    project.samples.create(position=0, text="a", fields=["a"], content_hash="0")
+    configure.set_labels(project, [configure.LabelDraft("a"), configure.LabelDraft("b")])
+    where = f"/projects/{project.pk}/configure/"
+
+    def ticked() -> int:
+        return owner.get(f"{where}start/").content.decode().count('<li class="done"><a href="' + where)
+
+    assert ticked() == 3
+    configure.set_prompt(project, **asdict(project.prompt))
+    assert (ticked(), owner.get(where)["Location"]) == (4, f"{where}models/")
+    configure.set_slm(project, config=project.distill_config, chain_stages=True)
+    assert (ticked(), owner.get(where)["Location"]) == (5, f"{where}start/")
 
 
 # --- Data ---------------------------------------------------------------------------------------------------------

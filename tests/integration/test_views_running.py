@@ -212,8 +212,8 @@ def test_the_plots_get_epochs_and_points_as_json(cast: Cast) -> None:
     assert data["epochs"] == [
         {"epoch": 1, "phase": "warm-up", "loss": 0.7, "loss_unlabelled": 0.0, "clean_share": 0.6}
     ]
-    assert [series["label"] for series in data["points"]] == ["positive", "negative"]
-    assert sum(len(series["points"]) for series in data["points"]) == 12
+    assert [label["name"] for label in data["labels"]] == ["positive", "negative"]
+    assert len(data["points"]) == 12
 
 
 def test_a_round_from_the_small_model_shows_the_llm_labels_that_it_works_on(cast: Cast) -> None:

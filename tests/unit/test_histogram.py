@@ -23,9 +23,11 @@ def test_the_gaussians_expect_as_many_rows_in_a_bin_as_their_distribution_says()
     rng = np.random.default_rng(3)
     losses = np.abs(np.concatenate([rng.normal(0.5, 0.1, 700), rng.normal(2.0, 0.4, 300)]))
     split = split_clean(losses, np.zeros(1000, dtype=np.int64), 1)
-    part = (found := loss_histogram(losses, np.zeros(1000), split.prob, split.mixtures, threshold=0.5))[
-        "parts"
-    ][0]
+    part = (
+        found := loss_histogram(
+            losses, np.zeros(1000, dtype=np.int64), split.prob, split.mixtures, threshold=0.5
+        )
+    )["parts"][0]
     edges, mixture = found["edges"], split.mixtures[0]
     low, high = edges[10], edges[11]
     for name, place in (("clean", 0), ("noisy", 1)):
@@ -41,7 +43,9 @@ def test_a_class_judged_by_ranks_has_no_gaussians_and_says_why() -> None:
     mixture = Mixture(
         0, 3, (1.0, 0.0), (0.1, 0.1), (0.0, 0.0), "3 rows are too few for a mixture, it takes 50"
     )
-    part = loss_histogram(losses, np.zeros(3), np.ones(3), [mixture], threshold=0.5)["parts"][0]
+    part = loss_histogram(losses, np.zeros(3, dtype=np.int64), np.ones(3), [mixture], threshold=0.5)["parts"][
+        0
+    ]
     assert (part["clean"], part["noisy"]) == ([], [])
     assert "too few" in part["fallback"]
 
@@ -49,7 +53,7 @@ def test_a_class_judged_by_ranks_has_no_gaussians_and_says_why() -> None:
 def test_outliers_share_the_last_bin_and_no_losses_make_no_histogram() -> None:
     losses = np.concatenate([np.linspace(0, 1, 1000), [20.0]])
     mixture = Mixture(-1, 1001, (0.5, 0.5), (0.2, 0.8), (0.1, 0.1))
-    found = loss_histogram(losses, np.zeros(1001), np.zeros(1001), [mixture], threshold=0.5)
+    found = loss_histogram(losses, np.zeros(1001, dtype=np.int64), np.zeros(1001), [mixture], threshold=0.5)
     assert found["edges"][-1] < 1.1
     assert sum(found["parts"][0]["counts"]) == 1001
     assert found["parts"][0]["boundary"] is None

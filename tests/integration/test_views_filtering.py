@@ -1,0 +1,147 @@
+"""The SLM page after a training: how the models differ, what was trusted, how the losses lie, and the way to a row."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from annotation.models import Iteration, Stage
+from tests.pages import Cast, judge_rows, make_cast
+
+pytestmark = pytest.mark.django_db
+
+DETAIL = {
+    "history": [
+        {
+            "epoch": 1,
+            "phase": "robust",
+            "loss": 0.5,
+            "loss_unlabelled": 0.1,
+            "clean_share": 0.75,
+            "balance": [0.6, 0.4],
+            "clean_balance": [0.55, 0.45],
+        }
+    ],
+    "stopped": "Converged after epoch 1.",
+    "warnings": ["1 label(s) have fewer than 10 rows; verdicts on them are unreliable."],
+    "evidence": {
+        "student_right": 0.9,
+        "contradicted_share": 0.25,
+        "teacher_wrong_when_contradicted": 0.6,
+        "teacher_weight": 0.2,
+        "checked_rows": 3.0,
+    },
+    "confusion": [[4, 2], [2, 3]],
+    "unreadable": [0, 1],
+    "loss_histogram": {
+        "edges": [0.0, 1.0, 2.0],
+        "parts": [
+            {"label": 0, "rows": 6, "counts": [4, 2], "clean": [4.1, 0.1], "noisy": [0.2, 1.6], "boundary": 0.8, "fallback": ""},
+            {"label": 1, "rows": 5, "counts": [3, 2], "clean": [], "noisy": [], "boundary": None, "fallback": "5 rows are too few"},
+        ],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def cast() -> Cast:
+    cast = make_cast()
+    judge_rows(cast.project)
+    Stage.objects.filter(kind="slm").update(detail=DETAIL)
+    return cast
+
+
+def html_of(cast: Cast, path: str = "filtering/") -> str:
+    answer = cast.client("viewer").get(cast.url(path))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def plots_of(cast: Cast) -> Any:
+    return json.loads(cast.client("viewer").get(cast.url("filtering/plots/")).content)
+
+
+def test_each_pair_of_labels_leads_to_its_rows_in_the_review(cast: Cast) -> None:
+    html = html_of(cast)
+    first, second = cast.project.label_list()
+    assert "63.6\N{NO-BREAK SPACE}% of the rows" in html, "7 of 11 rows with a label"
+    assert f'href="{cast.url("review/")}?llm={first.pk}&amp;slm={second.pk}"' in html
+    shown = html_of(cast, f"review/?llm={first.pk}&slm={second.pk}")
+    expected = cast.project.samples.filter(llm_label=first, slm_label=second)
+    assert expected.exists()
+    assert sorted(map(int, re.findall(r'<tr id="sample-(\d+)"', shown))) == sorted(row.pk for row in expected)
+
+
+@pytest.mark.parametrize("query", ["row=0", "row=abc", "row=9999999999999"])
+def test_rows_that_cant_be_are_refused(cast: Cast, query: str) -> None:
+    assert cast.client("viewer").get(cast.url(f"review/?{query}")).status_code == 400
+
+
+def test_a_past_round_shows_its_pairs_without_links(cast: Cast) -> None:
+    first = cast.project.iterations.get()
+    Iteration.objects.create(
+        project=cast.project,
+        number=2,
+        started_from="llm",
+        labels=first.labels,
+        prompt=first.prompt,
+        llm_settings={},
+        slm_settings={},
+    )
+    html = html_of(cast, "filtering/?round=1")
+    assert "LLM against SLM" in html
+    assert "review/?llm=" not in html
+
+
+def test_what_was_trusted_is_said_in_words(cast: Cast) -> None:
+    html = html_of(cast)
+    for words in (
+        "Converged after epoch 1.",
+        "verdicts on them are unreliable",
+        "90.0",
+        "their label is taken",
+        "-5.0",
+        "+5.0",
+    ):
+        assert words in html
+
+
+def test_the_table_opens_at_a_row(cast: Cast) -> None:
+    rows = re.findall(r'<td class="pos num">(\d+)</td>', html_of(cast, "filtering/?row=9"))
+    assert rows == ["9", "10", "11", "12"]
+    assert re.findall(r'<td class="pos num">(\d+)</td>', html_of(cast, "filtering/?row=1"))[0] == "1"
+    assert "sample-" not in html_of(cast, "filtering/?row=500")
+
+
+def test_the_plots_get_losses_by_label_and_points_with_their_rows(cast: Cast) -> None:
+    data = plots_of(cast)
+    assert [part["label"] for part in data["losses"]["parts"]] == ["positive", "negative"]
+    samples = {row.pk: row for row in cast.project.samples.all()}
+    assert len(data["points"]) == 12
+    for sample, number, label, flag, rank, x, y in data["points"]:
+        row = samples[sample]
+        assert (number, flag, rank) == (row.number, row.flag, row.clean_rank)
+        assert cast.project.label_list()[label] == row.slm_label
+        assert (x, y) == (1.0, row.position)
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "paused", "cancelled", "failed"])
+def test_an_unfinished_training_shows_its_epochs_and_no_report(cast: Cast, status: str) -> None:
+    Stage.objects.filter(kind="slm").update(status=status)
+    html = html_of(cast)
+    assert "The histogram is drawn when the training is done." in html
+    assert "LLM against SLM" not in html
+    assert plots_of(cast)["points"] == []
+    assert len(plots_of(cast)["epochs"]) == 1
+
+
+def test_a_run_that_recorded_less_shows_less(cast: Cast) -> None:
+    Stage.objects.filter(kind="slm").update(detail={})
+    html = html_of(cast)
+    assert "This run did not record its losses." in html
+    assert "No epoch was finished." in html
+    assert "LLM against SLM" not in html
+    assert "What was trusted" not in html
