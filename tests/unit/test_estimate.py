@@ -1,0 +1,213 @@
+"""How accurate a file is, from a few checked rows: proven by simulated audits on MR with ChatGPT's labels."""
+
+from __future__ import annotations
+
+import zlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import betainc, betaincinv
+
+from mlcore.beta import beta_quantile, beta_share
+from mlcore.estimate import (
+    Batch,
+    Interval,
+    estimate_classes,
+    estimate_share,
+    estimate_wrong,
+    rows_for_margin,
+)
+from mlcore.sampling import allocate, make_strata
+
+MR = Path("../shared/data/mr.csv")
+AUDITS = 1_000
+
+
+@cache
+def chatgpt_on_mr() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the rows with a readable label: whether it is wrong, whether a small model differs, and a risk that orders
+    them a little: the share of a bag of words' neighbours, by hashed words, with another label."""
+    if not MR.exists():
+        pytest.skip(f"{MR} is not there")
+    frame = pd.read_csv(MR, keep_default_na=False)
+    frame = frame[(frame["split"] == "train") & (frame["llm_label"] != "")]
+    given = (frame["llm_label"] == "positive").to_numpy()
+    words = [{zlib.crc32(word.encode()) % 4096 for word in text.split()} for text in frame["text"]]
+    positive, counts = np.ones(4096), np.full(4096, 2.0)
+    for row, label in zip(words, given, strict=True):
+        positive[list(row)] += label
+        counts[list(row)] += 1
+    odds = np.log(positive / (counts - positive))
+    score = np.array([odds[list(row)].sum() for row in words]) - np.log(given.mean() / (1 - given.mean()))
+    probs = 1 / (1 + np.exp(-np.clip(score, -30, 30)))
+    differ = (frame["freeal_slm_pred_ep1"] != frame["llm_label"]).to_numpy()
+    return (frame["label"] != frame["llm_label"]).to_numpy(), differ, np.where(given, 1 - probs, probs)
+
+
+def leave(wrong: np.ndarray, share: float) -> np.ndarray:
+    """The same file with only so many of its errors left."""
+    errors = np.random.default_rng(1).permutation(np.flatnonzero(wrong))
+    kept = np.zeros(len(wrong), dtype=bool)
+    kept[errors[: round(share * len(wrong))]] = True
+    return kept
+
+
+def coverage(wrong: np.ndarray, differ: np.ndarray, risk: np.ndarray, rows: int) -> tuple[float, float]:
+    """The share of simulated audits whose interval holds the truth, and their mean estimate of the error rate."""
+    strata = make_strata(differ, risk, draws=rows)
+    sizes = strata.sizes
+    taken = allocate(sizes, np.bincount(strata.member, weights=risk) / sizes, rows)
+    errors = np.bincount(strata.member, weights=wrong).astype(int)
+    rng = np.random.default_rng(rows)
+    found = rng.hypergeometric(errors, sizes - errors, taken, size=(AUDITS, len(sizes)))
+    seen: dict[tuple[int, ...], Interval] = {}
+    for each in {tuple(int(count) for count in audit) for audit in found}:
+        interval = estimate_wrong([Batch(sizes, taken, np.array(each))], least=0, most=len(wrong))
+        assert interval is not None
+        seen[each] = interval
+    results = [seen[tuple(int(count) for count in audit)] for audit in found]
+    covered = np.mean([result.low <= wrong.sum() <= result.high for result in results])
+    return float(covered), float(np.mean([result.value for result in results])) / len(wrong)
+
+
+@pytest.mark.parametrize("rows", [10, 50, 100, 400])
+@pytest.mark.parametrize("file", ["as labelled", "99.5 % right", "a stratum without errors"])
+def test_the_interval_covers_the_truth(file: str, rows: int) -> None:
+    wrong, differ, risk = chatgpt_on_mr()
+    if file == "99.5 % right":
+        wrong = leave(wrong, 0.005)
+    elif file == "a stratum without errors":
+        wrong = wrong & differ
+    covered, mean = coverage(wrong, differ, risk, rows)
+    assert covered >= 0.93
+    assert mean == pytest.approx(wrong.mean(), abs=0.15 * np.sqrt(wrong.mean() / rows)), (
+        "the estimate has no bias"
+    )
+
+
+@pytest.mark.parametrize("rows", [50, 400])
+def test_the_interval_covers_the_wrong_rows_left_after_a_review_and_a_second_draw(rows: int) -> None:
+    """A first draw, then the riskiest fifth is reviewed, then a second draw of what is still open."""
+    wrong, _differ, risk = chatgpt_on_mr()
+    rng = np.random.default_rng(0)
+    queue = np.argsort(-risk, kind="stable")[: len(risk) // 5]
+    covered = []
+    for _audit in range(300):
+        first = rng.permutation(len(wrong))[:rows]
+        decided = np.zeros(len(wrong), dtype=bool)
+        decided[first] = decided[queue] = True
+        second = rng.permutation(np.flatnonzero(~decided))[:rows]
+        after = decided.copy()
+        after[second] = True
+        batches = [
+            Batch(
+                np.array([len(wrong)]), np.array([rows]), wrong[first].sum(keepdims=True), -wrong[after].sum()
+            ),
+            Batch(
+                (~decided).sum(keepdims=True),
+                np.array([rows]),
+                wrong[second].sum(keepdims=True),
+                -wrong[second].sum(),
+            ),
+        ]
+        interval = estimate_wrong(batches, least=0, most=int((~after).sum()))
+        assert interval is not None
+        covered.append(interval.low <= wrong[~after].sum() <= interval.high)
+    assert np.mean(covered) >= 0.93
+
+
+def test_a_file_that_is_wholly_checked_has_no_interval_left() -> None:
+    interval = estimate_wrong(
+        [Batch(np.array([60, 40]), np.array([60, 40]), np.array([3, 9]))], least=0, most=100
+    )
+    assert interval == Interval(12.0, 12.0, 12.0)
+
+
+def test_ten_rows_without_an_error_say_little() -> None:
+    interval = estimate_wrong([Batch(np.array([1_000]), np.array([10]), np.array([0]))], least=0, most=1_000)
+    assert interval is not None
+    assert (interval.value, interval.low) == (0.0, 0.0)
+    assert 200 < interval.high < 350
+
+
+def test_a_stratum_that_nobody_looked_at_is_counted_with_its_neighbour() -> None:
+    batch = Batch(np.array([500, 300, 200]), np.array([5, 0, 5]), np.array([0, 0, 5]))
+    joined = batch.with_neighbours()
+    assert list(joined.rows) == [500, 500]
+    assert estimate_wrong([batch], least=0, most=1_000).value == 500  # type: ignore[union-attr]
+
+
+def test_nothing_checked_is_no_estimate() -> None:
+    assert estimate_wrong([Batch(np.array([9]), np.array([0]), np.array([0]))], least=0, most=9) is None
+
+
+@pytest.mark.parametrize(("count", "rows"), [(0, 40), (31, 40), (40, 40)])
+def test_a_share_lies_in_its_interval(count: int, rows: int) -> None:
+    interval = estimate_share(count, rows)
+    assert interval.low <= count / rows <= interval.high
+    assert interval.high - interval.low < 0.3
+
+
+def test_more_rows_are_needed_for_a_narrower_interval_but_never_more_than_there_are() -> None:
+    assert rows_for_margin(0.06, 0.01, 100_000) > 4 * rows_for_margin(0.06, 0.025, 100_000)
+    assert rows_for_margin(0.5, 0.001, 300) <= 300
+
+
+def test_the_beta_distribution_is_scipys() -> None:
+    for a in (0.3, 1.0, 4.5, 80.0, 900.0):
+        for b in (0.5, 2.0, 60.0, 3_000.0):
+            for share in (0.025, 0.5, 0.975):
+                assert beta_quantile(share, a, b) == pytest.approx(betaincinv(a, b, share), abs=1e-8)
+                assert beta_share(share, a, b) == pytest.approx(betainc(a, b, share), abs=1e-9)
+
+
+def simulated_classes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    truth = rng.choice(3, size=3_000, p=[0.6, 0.3, 0.1])
+    machine = np.where(rng.random(3_000) < 0.15, rng.integers(0, 3, 3_000), truth)
+    return machine, truth
+
+
+def test_precision_recall_and_macro_f1_cover_the_truth() -> None:
+    rng = np.random.default_rng(3)
+    covered = []
+    for seed in range(60):
+        machine, truth = simulated_classes(rng)
+        drawn = rng.permutation(3_000)[:200]
+        decided = np.zeros(3_000, dtype=bool)
+        decided[drawn] = True
+        current = np.where(decided, truth, machine)
+        classes, macro = estimate_classes(
+            machine[drawn],
+            truth[drawn],
+            np.ones(200),
+            open_rows=np.bincount(current[~decided], minlength=3),
+            decided=np.bincount(truth[decided], minlength=3),
+            seed=seed,
+        )
+        scores = []
+        for label, quality in enumerate(classes):
+            right = ((current == label) & (truth == label)).sum()
+            precision, recall = right / (current == label).sum(), right / (truth == label).sum()
+            scores.append(2 * right / ((current == label).sum() + (truth == label).sum()))
+            for interval, value in ((quality.precision, precision), (quality.recall, recall)):
+                assert interval is not None
+                covered.append(interval.low <= value <= interval.high)
+        assert macro is not None
+        covered.append(macro.low <= np.mean(scores) <= macro.high)
+    assert np.mean(covered) >= 0.9
+
+
+def test_a_class_that_was_hardly_checked_is_said_to_be_unknown() -> None:
+    classes, macro = estimate_classes(
+        np.array([0] * 30 + [1] * 2),
+        np.array([0] * 30 + [1, 0]),
+        np.ones(32),
+        open_rows=np.array([300, 20]),
+        decided=np.array([0, 0]),
+    )
+    assert classes[0].precision is not None
+    assert classes[1].precision is None
+    assert macro is None
