@@ -19,6 +19,14 @@ class BusyError(AnnotationError):
     """Another stage of the project is at work."""
 
 
+class PausedError(AnnotationError):
+    """The run can't go on now. ``retry_in``: seconds until it is tried again by itself; None waits for a person."""
+
+    def __init__(self, sentence: str, *, retry_in: float | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_in = retry_in
+
+
 class ConflictError(AnnotationError):
     """Someone else changed the same row meanwhile."""
 

@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 from annotation.broker import QUEUES, wake_worker
 from annotation.claim import Claim, shutting_down
 from annotation.current_run import run_id
-from annotation.errors import AnnotationError, BusyError, LeaseLostError
+from annotation.errors import AnnotationError, BusyError, LeaseLostError, PausedError
 from annotation.models import Stage
 from annotation.progress import nudge
 from mlcore.errors import EngineError, StoppedError
@@ -88,7 +88,7 @@ def resume(stage: Stage) -> None:
                 row.wish = Stage.Wish.NONE
             elif row.status in (Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED):
                 row.status, row.wish, row.error, row.crashes = Stage.Status.QUEUED, Stage.Wish.NONE, "", 0
-                row.queued_at, row.finished_at = timezone.now(), None
+                row.queued_at, row.finished_at, row.resume_at = timezone.now(), None, None
                 submit(row)
             row.save()
     except IntegrityError as error:
@@ -107,6 +107,7 @@ def _wish(stage: Stage, wish: Stage.Wish) -> None:
             row.is_active and wish == Stage.Wish.CANCEL
         ):
             settle(row, SETTLED[wish])  # nobody is at work on it
+        row.resume_at = None  # whoever pauses or cancels it doesn't want it tried again by itself
         row.save()
     _changed(stage)
 
@@ -141,6 +142,9 @@ def work_on(stage_id: int) -> Iterator[Claim | None]:
                 _stop(claim)
             except LeaseLostError as error:
                 logger.warning("%s", error)
+            except PausedError as error:
+                logger.warning("Paused: %s", error)
+                _pause(claim, error)
             except (AnnotationError, EngineError) as error:
                 logger.warning("Failed: %s", error)
                 _end(claim, Stage.Status.FAILED, error=str(error))
@@ -178,6 +182,7 @@ def _take_up(stage_id: int) -> Claim | None:
             lease_until=_lease_end(now),
             started_at=now,
             finished_at=None,
+            resume_at=None,
             updated_at=now,
             error="",
         )
@@ -230,6 +235,19 @@ def _stop(claim: Claim) -> None:
         _end(claim, status)
         if status == Stage.Status.QUEUED:
             submit(row)
+
+
+def _pause(claim: Claim, error: PausedError) -> None:
+    """Pause with a sentence, unless a person wished something meanwhile, and set when it is tried again."""
+    with transaction.atomic():
+        row = claim.owned().select_for_update().first()
+        if row is None:
+            return
+        wish = Stage.Wish(row.wish)
+        _end(claim, SETTLED.get(wish, Stage.Status.PAUSED), error=str(error))
+        if error.retry_in is not None and not wish:
+            row.resume_at = timezone.now() + timedelta(seconds=error.retry_in)
+            row.save(update_fields=["resume_at"])
 
 
 def _finish(claim: Claim) -> None:

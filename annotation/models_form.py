@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,8 +16,45 @@ from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM, DistillConfig, LlmConf
 
 HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
+MONEY_FIELDS = ("price_in", "price_out", "budget_money", "budget_tokens")
 
-class ModelsForm(forms.Form):
+
+class BudgetForm(forms.Form):
+    """The prices and the budget, which may change while a run is paused."""
+
+    price_in = forms.FloatField(
+        label=_("Price of a million tokens read"),
+        min_value=0,
+        max_value=1e6,
+        required=False,
+        help_text=_("From the provider's price list, in any currency. 0 is free."),
+    )
+    price_out = forms.FloatField(
+        label=_("Price of a million tokens written"), min_value=0, max_value=1e6, required=False
+    )
+    budget_money = forms.FloatField(
+        label=_("Budget of a run, in money"),
+        min_value=0,
+        max_value=1e9,
+        required=False,
+        help_text=_("A run pauses before it would cost more. 0 is no limit."),
+    )
+    budget_tokens = forms.IntegerField(
+        label=_("Budget of a run, in tokens"), min_value=0, max_value=10**15, required=False
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if data.get("budget_money") and not (data.get("price_in") or data.get("price_out")):
+            self.add_error("budget_money", _("Enter the prices too; without them no call costs anything."))
+        return data
+
+    def with_budget(self, config: LlmConfig) -> LlmConfig:
+        """The settings with these prices and limits."""
+        return replace(config, **{name: self.cleaned_data[name] or 0 for name in MONEY_FIELDS})
+
+
+class ModelsForm(BudgetForm):
     """The LLM and the small model."""
 
     KINDS = [
@@ -185,13 +223,14 @@ class ModelsForm(forms.Form):
             "deadline_seconds": llm.deadline_seconds,
             "calibration_strength": llm.calibration_strength,
             "llm_batch_size": llm.batch_size,
+            **{name: getattr(llm, name) or 0 for name in MONEY_FIELDS},
             "chain_stages": project.chain_stages,
         }
 
     def llm_config(self) -> LlmConfig:
         data = self.cleaned_data
         kind = data["kind"]
-        return LlmConfig(
+        config = LlmConfig(
             kind=kind,
             model=data[f"{kind}_model"],
             base_url=data["base_url"] if kind == "endpoint" else "",
@@ -202,6 +241,7 @@ class ModelsForm(forms.Form):
             calibration_strength=data["calibration_strength"],
             batch_size=data["llm_batch_size"],
         )
+        return self.with_budget(config)
 
     def distill_config(self, *, seed: int) -> DistillConfig:
         names = [

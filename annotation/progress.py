@@ -46,6 +46,7 @@ def stage_context(stage: Stage) -> dict[str, Any]:
         "project": stage.project,
         "rate": stats.stage_rate(stage),
         "seconds_left": stats.seconds_left(stage),
+        "cost": stats.stage_cost(stage),
         "worker_missing": stage.status == Stage.Status.QUEUED
         and worker_seen(QUEUES[Stage.Kind(stage.kind)][0]) is False,
     }

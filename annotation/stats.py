@@ -130,6 +130,14 @@ def seconds_left(stage: Stage) -> float | None:
     return (stage.total - stage.done) / rate if rate else None
 
 
+def stage_cost(stage: Stage) -> float | None:
+    """What the stage's tokens cost at the prices of its last attempt; None where no price is set."""
+    prices = stage.detail_value("price_in", 0.0), stage.detail_value("price_out", 0.0)
+    if not any(prices):
+        return None
+    return float(stage.tokens_in * prices[0] + stage.tokens_out * prices[1]) / 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class RoundSummary:
     """One line of the comparison of rounds. Shares are 0 to 1; None where the round did not come so far."""

@@ -20,7 +20,8 @@ def sweep() -> int:
     """Wake a worker for every stage that ought to be at work and is not; return how many there were.
 
     A running stage whose lease ran out has lost its worker: it is queued again, or failed after
-    ``settings.MAX_ATTEMPTS`` such deaths in a row. Any number of processes may sweep at the same time.
+    ``settings.MAX_ATTEMPTS`` such deaths in a row. One that paused by itself is tried again
+    when its wait is over. Any number of processes may sweep at the same time.
     """
     overdue = list(Stage.objects.overdue().values_list("pk", flat=True))
     return sum(_revive(pk) for pk in overdue)
@@ -33,6 +34,8 @@ def _revive(stage_id: int) -> bool:
             return False  # another sweep, or a late heartbeat, was here first
         if row.status == Stage.Status.RUNNING:
             _count_death(row)
+        elif row.status == Stage.Status.PAUSED:  # the wait after a run of failures is over
+            row.status, row.resume_at = Stage.Status.QUEUED, None
         if row.status == Stage.Status.QUEUED:
             row.queued_at = timezone.now()  # so that it is sent once in a lease time, not by every sweep
             jobs.submit(row)

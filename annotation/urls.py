@@ -44,6 +44,7 @@ urlpatterns = [
     path(f"{PROJECT}/configure/models/", configure.configure_models, name="configure_models"),
     path(f"{PROJECT}/configure/start/", configure.configure_start, name="configure_start"),
     path(f"{PROJECT}/labeling/", labeling.labeling, name="labeling"),
+    path(f"{PROJECT}/labeling/budget/", labeling.set_budget, name="set_budget"),
     path(f"{PROJECT}/filtering/", distilling.filtering, name="filtering"),
     path(f"{PROJECT}/filtering/start/", distilling.start_filtering, name="start_filtering"),
     path(f"{PROJECT}/filtering/plots/", distilling.filtering_plots, name="filtering_plots"),

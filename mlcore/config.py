@@ -15,6 +15,8 @@ class LlmConfig:
 
     ``kind``: ``local`` (weights on this machine), ``hub`` (Hugging Face Inference API) or ``endpoint`` (a server
     with the chat protocol at ``base_url``). ``model`` is a hub name, a folder, or the embedded model's name.
+    ``price_in``, ``price_out``: of a million tokens read and written; ``budget_tokens``, ``budget_money``: the most that
+    one run may spend, 0 for no limit.
     """
 
     kind: Literal["local", "hub", "endpoint"] = "local"
@@ -26,6 +28,10 @@ class LlmConfig:
     deadline_seconds: float = 60.0
     calibration_strength: float = 1.0
     batch_size: int = 16
+    price_in: float = 0.0
+    price_out: float = 0.0
+    budget_tokens: int = 0
+    budget_money: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

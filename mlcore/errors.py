@@ -21,3 +21,7 @@ class ModelCallError(EngineError):
 
 class StoppedError(EngineError):
     """The caller asked the work to stop before it was done."""
+
+
+class BudgetSpentError(EngineError):
+    """What is left of the budget does not cover one more call."""

@@ -73,6 +73,8 @@ class ScriptedModel:
     ``judge`` gets the query text and the label names and returns probabilities, an index, or an exception to raise.
     """
 
+    pace = None
+
     def __init__(
         self,
         judge: Callable[[str, Sequence[str]], Sequence[float] | int | Exception],

@@ -27,6 +27,9 @@ class Iteration(models.Model):
     prompt = models.JSONField()
     llm_settings = models.JSONField()
     slm_settings = models.JSONField()
+    ask_all = models.BooleanField(
+        default=False, help_text=_("Ask the LLM for every row again, not only for those at risk.")
+    )
     demonstrations = models.JSONField(default=list, blank=True)
     seed = models.PositiveIntegerField(default=0)
     metrics = models.JSONField(default=dict, blank=True)
@@ -49,11 +52,13 @@ class StageQuerySet(models.QuerySet["Stage"]):
         return self.filter(status__in=Stage.ACTIVE)
 
     def overdue(self) -> StageQuerySet:
-        """Stages that ought to be at work and are not: the lease ran out, or nobody took them up in that time."""
+        """Stages that ought to be at work and are not: the lease ran out, nobody took them up in that time, or the wait
+        after a run of failures is over."""
         now = timezone.now()
         waiting = Q(status=Stage.Status.QUEUED, queued_at__lt=now - timedelta(seconds=settings.LEASE_SECONDS))
         silent = Q(status=Stage.Status.RUNNING, lease_until__lt=now)
-        return self.filter(waiting | silent)
+        due = Q(status=Stage.Status.PAUSED, resume_at__lt=now)
+        return self.filter(waiting | silent | due)
 
 
 class Stage(models.Model):
@@ -64,6 +69,7 @@ class Stage(models.Model):
         LLM = "llm", _("LLM labeling")
         SLM = "slm", _("SLM filtering")
         EXPORT = "export", _("Export")
+        TRIAL = "trial", _("Try-out")
 
     class Status(models.TextChoices):
         QUEUED = "queued", _("waiting for a worker")
@@ -102,6 +108,9 @@ class Stage(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     updated_at = models.DateTimeField(auto_now=True)
     seconds = models.FloatField(default=0.0, help_text=_("Time at work, over all attempts."))
+    resume_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When a paused stage is tried again by itself.")
+    )
     error = models.TextField(blank=True)
     detail = models.JSONField(
         default=dict, blank=True, help_text=_("What this kind of job tells beyond the common fields.")
@@ -130,6 +139,11 @@ class Stage(models.Model):
                 condition=Q(status__in=["queued", "running", "paused"])
                 & Q(kind__in=["import", "llm", "slm"]),
                 name="one_active_stage_per_project",
+            ),
+            models.UniqueConstraint(
+                fields=["project"],
+                condition=Q(status__in=["queued", "running", "paused"], kind="trial"),
+                name="one_active_trial_per_project",
             ),
         ]
 

@@ -25,6 +25,7 @@ from mlcore.records import Answer, LabelSet, Request
 
 if TYPE_CHECKING:
     from mlcore.llm import LanguageModel
+    from mlcore.llm.pace import Pace
 
 BATCH_ROWS = 100
 BATCH_SECONDS = 0.5
@@ -47,6 +48,10 @@ class RememberingModel:
     @property
     def identity(self) -> str:
         return self._model.identity
+
+    @property
+    def pace(self) -> Pace | None:
+        return self._model.pace
 
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
@@ -113,6 +118,10 @@ class KeepingModel:
     @property
     def identity(self) -> str:
         return self._model.identity
+
+    @property
+    def pace(self) -> Pace | None:
+        return self._model.pace
 
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -13,13 +12,12 @@ from annotation import jobs, stats
 from annotation.errors import NotReadyError
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
-from annotation.pipeline.answers import RememberingModel, gather, rounded
+from annotation.pipeline.answers import gather, rounded
 from annotation.pipeline.calibration import RunningCalibration, calibrate_corpus, label_id_of
 from annotation.pipeline.demonstrations import choose_demonstrations
 from annotation.pipeline.iterate import start_filtering
 from annotation.pipeline.rows import as_row, round_labels, round_prompt
-from annotation.pipeline.run import LabelingRun
-from mlcore.config import LlmConfig
+from annotation.pipeline.run import LabelingRun, open_run
 from mlcore.errors import StoppedError
 from mlcore.label import label_rows
 from mlcore.llm import open_model
@@ -35,24 +33,17 @@ def run_labeling(claim: jobs.Claim) -> None:
     and goes on where it stopped. A row whose call failed is asked again when the stage is resumed.
 
     Raises:
-        ModelUnavailableError, ModelCallError: the model can't be used (any longer); what was answered is kept.
+        ModelUnavailableError: the model can't be used (any longer); what was answered is kept.
+        PausedError: the budget is spent, or so many calls failed in a row that going on is pointless for now.
         StoppedError: a person asked to pause or cancel.
     """
     iteration = Iteration.objects.select_related("project").get(stages=claim.stage)
-    config = LlmConfig(**iteration.llm_settings)
-    model = open_model(
-        config,
-        token=iteration.project.llm_token,
-        allowed_hosts=settings.LLM_ALLOWED_HOSTS,
-        weights_dir=settings.MODEL_DIR,
-        cache_dir=settings.CACHE_DIR,
-    )
-    remembering = RememberingModel(model, owner_id=iteration.project.owner_id)
-    run = LabelingRun(claim, iteration, config, remembering)
+    run = open_run(claim, iteration, open_model)
     try:
-        _label_corpus(run, choose_demonstrations(run))
+        with run.pausing():
+            _label_corpus(run, choose_demonstrations(run))
     finally:
-        model.close()
+        run.model.close()
     _check_answered(iteration)
     calibrate_corpus(run)
     stats.record_metrics(iteration)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from django import template
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -59,6 +62,34 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
+def money(value: float | None) -> str:
+    """An amount in the currency of the prices that the user entered: more decimals where it is small."""
+    if value is None:
+        return "–"
+    return f"{value:,.2f}" if value >= 1 or value == 0 else f"{value:.4f}"
+
+
+@register.filter
+def clock(epoch: float) -> str:
+    """A moment of the near future, as the time of day."""
+    return timezone.localtime(datetime.fromtimestamp(epoch, UTC)).strftime("%H:%M:%S")
+
+
+@register.filter
+def failure_words(failures: Mapping[str, int]) -> str:
+    """Failed calls by kind."""
+    words = {
+        "limited": _("too many calls (429)"),
+        "transient": _("no connection, or a failing server"),
+        "unreadable": _("an answer of another shape"),
+        "row": _("row too long"),
+        "refused": _("request refused"),
+        "fatal": _("token or model refused"),
+    }
+    return ", ".join(f"{count:,} × {words.get(kind, kind)}" for kind, count in failures.items())
+
+
+@register.filter
 def stage_tone(stage: Stage) -> str:
     return TONES[Stage.Status(stage.status)]
 
@@ -74,6 +105,10 @@ def stage_words(stage: Stage) -> str:
         return _phase_words(stage)
     if stage.status == Stage.Status.QUEUED:
         return _("A worker takes it up as soon as one is free. If this lasts, check that the workers run.")
+    if stage.status == Stage.Status.PAUSED and stage.resume_at:
+        return _(
+            "It is tried again by itself at %(time)s, or when you resume it. What is finished is kept."
+        ) % {"time": timezone.localtime(stage.resume_at).strftime("%H:%M:%S")}
     if stage.status == Stage.Status.PAUSED:
         return _("What is finished is kept; resume goes on from there.")
     if stage.status == Stage.Status.CANCELLED:

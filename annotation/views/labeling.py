@@ -9,8 +9,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation import jobs, progress
+from annotation.errors import AnnotationError
+from annotation.forms import sentence_of
 from annotation.models import Iteration, Project, Role, Stage
-from annotation.pipeline import ingest, iterate
+from annotation.models_form import BudgetForm
+from annotation.pipeline import configure, ingest, iterate
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.table import BadTableError, labelling_round, newest_answers, refuse, round_table
@@ -27,6 +30,8 @@ def labeling(request: MemberRequest, project: Project) -> HttpResponse:
     context |= {"rows_url": request.get_full_path(), "columns": "llm", "source_round": iteration}
     if stage:
         context |= progress.stage_context(stage)
+    if stage and stage.is_active and project.llm_config.kind != "local":
+        context["budget_form"] = BudgetForm(initial=project.llm_config.as_dict())
     try:
         context |= _rows(request, project, iteration, stage)
     except BadTableError as error:
@@ -81,6 +86,20 @@ def _cancel(stage: Stage) -> None:
 @for_members(Role.OWNER)
 def resume_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
     return _steer(request, project, stage_id, iterate.resume)
+
+
+@require_POST
+@for_members(Role.OWNER, back="annotation:labeling")
+def set_budget(request: MemberRequest, project: Project) -> HttpResponse:
+    """Store prices and budget, and let a run go on that waits for them."""
+    form = BudgetForm(request.POST)
+    if not form.is_valid():
+        raise AnnotationError(sentence_of(form))
+    configure.set_llm(project, config=form.with_budget(project.llm_config), token=None)
+    stage = project.stages.filter(kind=Stage.Kind.LLM).first()
+    if stage and stage.status == Stage.Status.PAUSED and "resume" in request.POST:
+        iterate.resume(stage)
+    return redirect("annotation:labeling", project.pk)
 
 
 PAGES = {

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-from huggingface_hub import AsyncInferenceClient
-
 from mlcore.config import LlmConfig
-from mlcore.errors import EngineError, ModelCallError, ModelUnavailableError, StoppedError
+from mlcore.errors import BudgetSpentError, EngineError, ModelCallError, ModelUnavailableError, StoppedError
 from mlcore.llm import failures
+from mlcore.llm.asks import Asks, ChatClient, answer_tokens, schema_text
+from mlcore.llm.budget import Bill, Budget, most_of
 from mlcore.llm.guard import check_address, hub_destination, make_client
 from mlcore.llm.pace import TRIES, TRIES_UNREADABLE, Pace, backoff
-from mlcore.llm.reading import Reply, label_distribution, read_reply
+from mlcore.llm.reading import Reply, label_distribution, read_reply, read_usage
 from mlcore.prompts import read_answer
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 
-TOP_LOGPROBS = 5  # the most that every server accepts
 FINISH_SECONDS = 3.0  # calls under way may end when the caller stops, since they are paid for
 _POLL_SECONDS = 0.1
 _SHARPER = "\n\nAnswer with exactly one of these names and nothing else: {names}."
@@ -42,6 +39,7 @@ class EndpointModel:
             calls at once and the deadline of each.
         token: the user's token; empty for none.
         allowed_hosts: see :func:`mlcore.llm.guard.check_address`.
+        budget: what may be spent; None for no limit.
         first_backoff: seconds before the first repetition of a failed call.
 
     Raises:
@@ -49,7 +47,13 @@ class EndpointModel:
     """
 
     def __init__(
-        self, config: LlmConfig, *, token: str, allowed_hosts: Sequence[str], first_backoff: float = 0.5
+        self,
+        config: LlmConfig,
+        *,
+        token: str,
+        allowed_hosts: Sequence[str],
+        budget: Budget | None = None,
+        first_backoff: float = 0.5,
     ) -> None:
         if config.kind == "hub":
             if not token:
@@ -63,10 +67,11 @@ class EndpointModel:
         self.pace = Pace(most=max(1, config.concurrency))
         self._config = config
         self._token = token
+        self._budget = budget or Budget()
         self._first_backoff = first_backoff
         self._asks = Asks()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: _Client | None = None
+        self._client: ChatClient | None = None
 
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
@@ -82,7 +87,7 @@ class EndpointModel:
         running.add_done_callback(lambda _future: outbox.put(None))
         try:
             yield from _receive(outbox, stopping, should_stop)
-            if not running.cancelled() and (error := running.exception()):
+            if running.done() and not running.cancelled() and (error := running.exception()):
                 raise error
         finally:
             running.cancel()
@@ -104,11 +109,11 @@ class EndpointModel:
             self._loop = loop
         return self._loop
 
-    def _hub_client(self) -> _Client:
+    def _hub_client(self) -> ChatClient:
         if self._client is None:
             http = make_client(self._destination, connections=self.pace.most, token=self._token)
             address = self._config.base_url.strip() if self._config.kind == "endpoint" else None
-            self._client = _Client(
+            self._client = ChatClient(
                 base_url=address,
                 model=None if address else self._config.model,
                 provider=None if address else (self._config.provider or "auto"),
@@ -137,60 +142,54 @@ class EndpointModel:
         await _all_or_first_error([work() for _ in range(workers)], stopping)
 
     async def _answer(self, request: Request, labels: LabelSet, stopping: threading.Event) -> Answer:
-        began = time.monotonic()
+        began, bill, raw = time.monotonic(), Bill(), ""
         try:
-            reply = await self._reply(request.prompt, labels, stopping)
-            label = read_answer(reply.text, labels)
+            reply = await self._reply(request.prompt, labels, stopping, bill)
+            label, raw = read_answer(reply.text, labels), reply.text
             if label == NO_LABEL:
                 sharper = _SHARPER.format(names=", ".join(labels.names))
-                second = await self._reply(
-                    Prompt(request.prompt.prefix, request.prompt.query + sharper), labels, stopping
-                )
-                label = read_answer(second.text, labels)
-                reply = _both(reply, second)
-        except ModelCallError as error:
-            if self.pace.is_broken:
+                prompt = Prompt(request.prompt.prefix, request.prompt.query + sharper)
+                reply = await self._reply(prompt, labels, stopping, bill)
+                label, raw = read_answer(reply.text, labels), reply.text
+        except (ModelCallError, BudgetSpentError) as error:
+            spent = bill.tokens_in + bill.tokens_out
+            if self.pace.is_broken or (isinstance(error, BudgetSpentError) and not spent):
                 raise
-            seconds = time.monotonic() - began
-            return Answer(request.key, NO_LABEL, None, raw="", error=str(error), seconds=seconds)
-        return Answer(
-            request.key,
-            label,
-            label_distribution(reply, labels) if label != NO_LABEL else None,
-            raw=reply.text,
-            tokens_in=reply.tokens_in,
-            tokens_out=reply.tokens_out,
-            seconds=time.monotonic() - began,
-        )
+            return _answer(request, NO_LABEL, None, raw, bill, began, error=str(error))
+        probs = label_distribution(reply, labels) if label != NO_LABEL else None
+        return _answer(request, label, probs, raw, bill, began)
 
-    async def _reply(self, prompt: Prompt, labels: LabelSet, stopping: threading.Event) -> Reply:
-        """One readable reply; repeats what may pass.
+    async def _reply(self, prompt: Prompt, labels: LabelSet, stopping: threading.Event, bill: Bill) -> Reply:
+        """One readable reply; repeats what may pass. What was spent is added to the bill.
 
         Raises:
             ModelCallError: this row can't be answered.
             ModelUnavailableError: no row can.
+            BudgetSpentError: nothing is left for a call.
             StoppedError: the caller stopped.
         """
         for tries in itertools.count(1):
             async with self.pace.turn():
                 asks = self._asks
                 try:
-                    completion = await self._call(prompt, labels, asks, stopping)
+                    reply = await self._call(prompt, labels, asks, stopping, bill)
                 except EngineError:
                     raise
                 except Exception as error:
                     failure = failures.judge(error, deadline=self._config.deadline_seconds)
                 else:
-                    if reply := read_reply(completion):
+                    if reply:
                         self.pace.answered()
                         return reply
                     failure = failures.EMPTY
+                self.pace.count(failure.kind)
                 if failure.kind == "refused" and (self._asks != asks or self._ask_for_less(failure, asks)):
                     continue
                 try:
                     self._give_up_if_hopeless(failure, tries)
-                except ModelUnavailableError:
-                    stopping.set()  # before the turn ends, so that nobody calls in between
+                except EngineError as error:
+                    if isinstance(error, ModelUnavailableError) or self.pace.is_broken:
+                        stopping.set()  # before the turn ends, so that nobody calls in between
                     raise
             wait = failure.wait if failure.wait is not None else backoff(tries - 1, first=self._first_backoff)
             if failure.kind == "limited":
@@ -216,18 +215,37 @@ class EndpointModel:
         if tries >= (TRIES_UNREADABLE if failure.kind == "unreadable" else TRIES):
             raise ModelCallError(failure.message)
 
-    async def _call(self, prompt: Prompt, labels: LabelSet, asks: Asks, stopping: threading.Event) -> Any:
-        longest = max(len(json.dumps(name)) for name in labels.names)
-        if stopping.is_set():
-            raise StoppedError("The run was stopped.")
-        async with asyncio.timeout(self._config.deadline_seconds):
-            return await self._hub_client().chat_completion(
-                [{"role": "user", "content": prompt.text}],
-                model=self._config.model or None,
-                temperature=0.0,
-                max_tokens=longest + 16,
-                **asks.parameters(labels),
-            )
+    async def _call(
+        self, prompt: Prompt, labels: LabelSet, asks: Asks, stopping: threading.Event, bill: Bill
+    ) -> Reply | None:
+        """One call. None if it was answered without any text."""
+        text, longest = prompt.text, answer_tokens(labels)
+        most = most_of(text, beyond=schema_text(labels) if asks.schema else "", tokens_out=longest)
+        async with self._budget.hold(most) as paid:
+            if stopping.is_set():
+                raise StoppedError("The run was stopped.")
+            try:
+                async with asyncio.timeout(self._config.deadline_seconds):
+                    completion = await self._hub_client().chat_completion(
+                        [{"role": "user", "content": text}],
+                        model=self._config.model or None,
+                        temperature=0.0,
+                        max_tokens=longest,
+                        **asks.parameters(labels),
+                    )
+                paid.add(self._charged(completion, most))
+            except BaseException as error:  # a call that is given up too
+                if self._budget.is_limited and not failures.is_free(error):
+                    paid.add(most)  # it may have been answered, and billed, without our seeing it
+                raise
+            finally:
+                bill.add(paid)
+        return read_reply(completion)
+
+    def _charged(self, completion: Any, most: Bill) -> Bill:
+        """What the server says that it counted; if it says nothing, what it may have counted."""
+        told = Bill(*read_usage(completion))
+        return most if self._budget.is_limited and not told.tokens_in else told
 
     def _ask_for_less(self, failure: failures.Failure, asks: Asks) -> bool:
         """Leave out what the server may not know; True if there was something to leave out."""
@@ -240,73 +258,11 @@ class EndpointModel:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Asks:
-    """What is asked for beyond the text; found out once per server and remembered."""
-
-    schema: bool = True
-    logprobs: bool = True
-
-    def parameters(self, labels: LabelSet) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if self.logprobs:
-            found |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        if self.schema:
-            found["response_format"] = {"type": "json_schema", "json_schema": _schema(labels)}
-        return found
-
-    def without(self, names: Sequence[str]) -> Asks:
-        if not names:
-            return Asks(schema=False, logprobs=False)
-        return replace(
-            self,
-            schema=self.schema and "schema" not in names,
-            logprobs=self.logprobs and "logprobs" not in names,
-        )
-
-
-class _Client(AsyncInferenceClient):
-    """The hub's client with our HTTP client inside."""
-
-    def __init__(self, *, http: Any, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._http = http
-
-    async def _get_async_client(self) -> Any:
-        return self._http
-
-    async def _inner_post(self, request_parameters: Any, *, stream: bool = False) -> Any:
-        # For an address, the hub's client rewrites a JSON schema into an old form that only TGI knows; vLLM,
-        # llama.cpp and Ollama would take it for "any JSON". So the standard form is put back.
-        form = (request_parameters.json or {}).get("response_format")
-        if isinstance(form, dict) and "value" in form:
-            request_parameters.json["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": form["value"]},
-            }
-        return await super()._inner_post(request_parameters, stream=stream)
-
-    async def close(self) -> None:
-        await self._http.aclose()
-
-
-def _schema(labels: LabelSet) -> dict[str, Any]:
-    properties = {"label": {"type": "string", "enum": list(labels.names)}}
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": ["label"],
-        "additionalProperties": False,
-    }
-    return {"name": "answer", "strict": True, "schema": schema}
-
-
-def _both(first: Reply, second: Reply) -> Reply:
-    return replace(
-        second,
-        tokens_in=first.tokens_in + second.tokens_in,
-        tokens_out=first.tokens_out + second.tokens_out,
-    )
+def _answer(
+    request: Request, label: int, probs: Any, raw: str, bill: Bill, began: float, *, error: str = ""
+) -> Answer:
+    seconds = time.monotonic() - began
+    return Answer(request.key, label, probs, raw, error, bill.tokens_in, bill.tokens_out, seconds)
 
 
 def _receive(

@@ -42,6 +42,11 @@ class Failure:
 EMPTY = Failure("unreadable", "The server's answer held no text. Check that the model can chat.")
 
 
+def is_free(error: BaseException) -> bool:
+    """Whether a call that failed so costs nothing for sure: it was refused with a status, or never left."""
+    return isinstance(error, HfHubHTTPError | httpx2.ConnectError | AddressRefusedError)
+
+
 def judge(error: Exception, *, deadline: float) -> Failure:
     """Say what a call's error means; errors that are faults of our own are raised again."""
     if isinstance(error, HfHubHTTPError):

@@ -39,6 +39,8 @@ class LocalModel:
         ModelUnavailableError: the weights can't be loaded.
     """
 
+    pace = None  # nobody else's server is pressed
+
     def __init__(
         self,
         folder: Path,

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from mlcore.config import LlmConfig
+from mlcore.llm.budget import Budget
+from mlcore.llm.pace import Pace
 from mlcore.records import Answer, LabelSet, Request
 
 
@@ -16,6 +18,11 @@ class LanguageModel(Protocol):
     @property
     def identity(self) -> str:
         """Names model, weights and the way of asking; equal identities give equal answers."""
+        ...
+
+    @property
+    def pace(self) -> Pace | None:
+        """How hard a server is pressed; None where the model runs in this process."""
         ...
 
     def ask(
@@ -29,6 +36,7 @@ class LanguageModel(Protocol):
         Raises:
             ModelUnavailableError: no request can succeed (wrong token, unknown model, host not allowed).
             ModelCallError: so many calls failed in a row that going on is pointless for now.
+            BudgetSpentError: what is left of the budget doesn't cover one more call.
         """
         ...
 
@@ -44,6 +52,7 @@ def open_model(
     allowed_hosts: Iterable[str],
     weights_dir: Path | None,
     cache_dir: Path,
+    budget: Budget | None = None,
 ) -> LanguageModel:
     """Open the model that the settings name.
 
@@ -54,6 +63,7 @@ def open_model(
             ``*.domain``; ``*`` allows every public host).
         weights_dir: the folder that local models may come from besides the hub and the embedded ones.
         cache_dir: where converted and downloaded weights are kept.
+        budget: what ``endpoint`` and ``hub`` may spend; a model on this machine costs nothing.
 
     Raises:
         ModelUnavailableError: the model can't be loaded, or its address isn't allowed.
@@ -66,4 +76,4 @@ def open_model(
         return LocalModel(folder, name=config.model, batch_size=config.batch_size)
     from mlcore.llm.endpoint import EndpointModel
 
-    return EndpointModel(config, token=token, allowed_hosts=tuple(allowed_hosts))
+    return EndpointModel(config, token=token, allowed_hosts=tuple(allowed_hosts), budget=budget)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,12 +27,14 @@ class Pace:
         limit: the number now.
         failures_in_a_row: calls that failed since the last answer; 429 doesn't count, since the server is well.
         answers: calls that were answered.
+        failures: failed calls by kind, see :mod:`mlcore.llm.failures`.
     """
 
     most: int
     limit: int = 1
     failures_in_a_row: int = 0
     answers: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
     _active: int = 0
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     _pause_until: float = 0.0
@@ -86,6 +88,14 @@ class Pace:
 
     def failed(self) -> None:
         self.failures_in_a_row += 1
+
+    def count(self, kind: str) -> None:
+        self.failures[kind] += 1
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next call may go out; 0 if one may now."""
+        return max(0.0, self._pause_until - time.monotonic())
 
     @property
     def is_broken(self) -> bool:

@@ -18,12 +18,10 @@ _OPENING = " \t\r\n\"'`*“‘「『【[(<（"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A chat completion: the text, the generated tokens with their alternatives, and what it cost."""
+    """A chat completion: the text, and the generated tokens with their alternatives."""
 
     text: str
     tokens: tuple[Token, ...]
-    tokens_in: int
-    tokens_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +41,13 @@ def read_reply(completion: Any) -> Reply | None:
     if not isinstance(text, str) or not text.strip():
         return None
     content = _get(_get(choices[0], "logprobs"), "content")
+    return Reply(text=text, tokens=_tokens(content if isinstance(content, Sequence) else ()))
+
+
+def read_usage(completion: Any) -> tuple[int, int]:
+    """Tokens read and written, as the server counted them; 0 where it doesn't tell."""
     usage = _get(completion, "usage")
-    return Reply(
-        text=text,
-        tokens=_tokens(content if isinstance(content, Sequence) else ()),
-        tokens_in=_count(_get(usage, "prompt_tokens")),
-        tokens_out=_count(_get(usage, "completion_tokens")),
-    )
+    return _count(_get(usage, "prompt_tokens")), _count(_get(usage, "completion_tokens"))
 
 
 def label_distribution(reply: Reply, labels: LabelSet) -> FloatArray | None:

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from mlcore.config import EMBEDDED_LLM, LlmConfig
-from mlcore.llm.endpoint import EndpointModel, _Client
+from mlcore.llm.asks import ChatClient
+from mlcore.llm.endpoint import EndpointModel
 from mlcore.llm.guard import check_address, make_client
 from mlcore.llm.local import LocalModel
 from mlcore.prompts import render_prompt
@@ -102,7 +103,7 @@ def bare_rate(url: str, rows: int) -> float:
 
     async def loop() -> float:
         http = make_client(check_address(url, ["127.0.0.1"]), connections=SLOTS, token="")
-        client = _Client(base_url=url, api_key="none", http=http)
+        client = ChatClient(base_url=url, api_key="none", http=http)
 
         async def one(key: int) -> None:
             message = {"role": "user", "content": f"Classify.\n\nContent: row {key}\nLabel:"}

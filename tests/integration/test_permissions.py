@@ -50,6 +50,7 @@ TABLE: dict[str, Access] = {
     "annotation:configure_models": OWN,
     "annotation:configure_start": OWN,
     "annotation:labeling": VIEW,
+    "annotation:set_budget": CHANGE,
     "annotation:filtering": VIEW,
     "annotation:start_filtering": CHANGE,
     "annotation:filtering_plots": VIEW,

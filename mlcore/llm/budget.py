@@ -1,0 +1,112 @@
+"""What a run may spend. A call's highest price is set aside before the call goes out, so that a budget is never exceeded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from mlcore.errors import BudgetSpentError
+
+MILLION = 1_000_000
+TEMPLATE_TOKENS = 64  # what a server's chat template may add to a prompt
+
+
+@dataclass(slots=True)
+class Bill:
+    """Tokens that count as spent."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def add(self, other: Bill) -> None:
+        self.tokens_in += other.tokens_in
+        self.tokens_out += other.tokens_out
+
+
+@dataclass(slots=True)
+class Budget:
+    """A limit in tokens, in money, or in both; 0 is no limit.
+
+    Attributes:
+        tokens: the most tokens, read and written together.
+        money: the most money, in whatever currency the prices are in.
+        price_in, price_out: of a million tokens read, and written.
+        spent: what counts as spent, earlier attempts of the run included.
+    """
+
+    tokens: int = 0
+    money: float = 0.0
+    price_in: float = 0.0
+    price_out: float = 0.0
+    spent: Bill = field(default_factory=Bill)
+    _held: Bill = field(default_factory=Bill)
+    _calls: int = 0
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    @property
+    def is_limited(self) -> bool:
+        return bool(self.tokens or self.money)
+
+    def cost(self, bill: Bill) -> float:
+        return (bill.tokens_in * self.price_in + bill.tokens_out * self.price_out) / MILLION
+
+    @asynccontextmanager
+    async def hold(self, most: Bill) -> AsyncIterator[Bill]:
+        """Set ``most`` aside while a call is out; what the caller enters in the yielded bill counts as spent then.
+
+        Waits while calls under way may give back some of what they hold.
+
+        Raises:
+            BudgetSpentError: with no call under way, what is left is less than ``most``.
+        """
+        while not self._fits(most):
+            if not self._calls:
+                raise BudgetSpentError(self._sentence(most))
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        self._held.add(most)
+        self._calls += 1
+        paid = Bill()
+        try:
+            yield paid
+        finally:
+            self._held.add(Bill(-most.tokens_in, -most.tokens_out))
+            self._calls -= 1
+            self.spent.add(paid)
+            for waiter in self._waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._waiting.clear()
+
+    def _fits(self, most: Bill) -> bool:
+        total = Bill()
+        for each in (self.spent, self._held, most):
+            total.add(each)
+        within_tokens = not self.tokens or total.tokens_in + total.tokens_out <= self.tokens
+        return within_tokens and (not self.money or self.cost(total) <= self.money)
+
+    def _sentence(self, most: Bill) -> str:
+        spent, one = self.spent.tokens_in + self.spent.tokens_out, most.tokens_in + most.tokens_out
+        if self.tokens and spent + one > self.tokens:
+            return (
+                f"The budget is spent: {spent:,} of {self.tokens:,} tokens, and the next call may take up to {one:,}. "
+                "What was answered is kept; raise the budget to go on."
+            )
+        return (
+            f"The budget is spent: {self.cost(self.spent):.4f} of {self.money:.4f}, and the next call may cost up to "
+            f"{self.cost(most):.4f}. What was answered is kept; raise the budget to go on."
+        )
+
+
+def most_of(text: str, *, beyond: str, tokens_out: int) -> Bill:
+    """The most that a call can be charged for: no tokenizer makes more tokens of a text than it has bytes.
+
+    Args:
+        text: the prompt.
+        beyond: what a server may put into the prompt besides (the schema of the answer).
+        tokens_out: the limit on the answer's tokens.
+    """
+    return Bill(len(text.encode()) + len(beyond.encode()) + TEMPLATE_TOKENS, tokens_out)
