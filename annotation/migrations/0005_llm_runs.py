@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0003_answer_cache'),
+        ('annotation', '0004_teamwork'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
