@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,7 +50,7 @@ class BudgetForm(forms.Form):
 
     def with_budget(self, config: LlmConfig) -> LlmConfig:
         """The settings with these prices and limits."""
-        return replace(config, **{name: self.cleaned_data[name] or 0 for name in MONEY_FIELDS})
+        return LlmConfig(**config.as_dict() | {name: self.cleaned_data[name] or 0 for name in MONEY_FIELDS})
 
 
 class ModelsForm(BudgetForm):
