@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0004_teamwork'),
+        ('annotation', '0005_filtering_page'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
