@@ -254,3 +254,33 @@ class HeldRowsForm(forms.Form):
         if not all(part.isdecimal() and len(part) < 19 for part in parts):
             raise forms.ValidationError(_("The ids of the rows must be numbers between commas."))
         return {int(part) for part in parts}
+
+
+class InvitationForm(forms.Form):
+    role = forms.ChoiceField(
+        label=_("Role"),
+        choices=[(Role.REVIEWER.value, Role.REVIEWER.label), (Role.VIEWER.value, Role.VIEWER.label)],
+    )
+    days = forms.IntegerField(label=_("Holds for (days)"), min_value=1, max_value=90, initial=7)
+    once = forms.BooleanField(
+        label=_("For one person only"),
+        required=False,
+        initial=True,
+        help_text=_("Otherwise everybody who gets the link can join, until it expires or is revoked."),
+    )
+
+
+class TeamForm(forms.Form):
+    guidelines = forms.CharField(
+        label=_("Guidelines"),
+        widget=forms.Textarea(attrs={"rows": 14}),
+        max_length=50_000,
+        required=False,
+        help_text=_("Markdown: # headings, * lists, **bold**, tables. Shown beside every row."),
+    )
+    second_percent = forms.IntegerField(
+        label=_("Rows that a second person answers too (percent)"),
+        min_value=0,
+        max_value=100,
+        help_text=_("They answer without seeing anybody's label. How often people agree is measured by it."),
+    )

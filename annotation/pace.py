@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth.models import User
-from django.db.models import Count, F, FloatField, Q, QuerySet, Sum, Value
+from django.db.models import Count, F, FloatField, Max, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Least
 from django.utils import timezone
 
@@ -75,3 +75,80 @@ def rows_left(project: Project) -> int:
     """Rows that look wrong and that nobody has decided; counted up to 10,000."""
     flagged = project.samples.filter(flag__in=[Flag.WRONG, Flag.INCONSISTENT]).exclude(source=Source.PERSON)
     return flagged.order_by()[: MOST_COUNTED + 1].count()
+
+
+# --- The team -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class MemberWork:
+    """What one person did in the project, and how often they agree with others who answered the same rows blind."""
+
+    name: str
+    answers: int
+    timed: Work
+    today: int
+    changed: int
+    newest: datetime | None
+    agreed: int = 0
+    compared: int = 0
+
+    @property
+    def changed_share(self) -> float | None:
+        return self.changed / self.answers if self.answers else None
+
+    @property
+    def agreement(self) -> float | None:
+        return self.agreed / self.compared if self.compared else None
+
+
+def team_work(project: Project) -> list[MemberWork]:
+    """Everybody who has corrected something, most answers first: three queries, whatever the number of people."""
+    standing = Correction.objects.standing().filter(sample__project=project).order_by()
+    looked = Least("seconds", Value(LONGEST_LOOK), output_field=FloatField())
+    sums = standing.values("user", "user__username").annotate(
+        answers=Count("pk"),
+        today=Count("pk", filter=Q(created_at__gte=midnight())),
+        changed=Count("pk", filter=~Q(label=F("replaced_label"))),
+        timed=Count("pk", filter=Q(seconds__isnull=False)),
+        seconds=Sum(looked, filter=Q(seconds__isnull=False)),
+        newest=Max("created_at"),
+    )
+    found = {
+        row["user"]: MemberWork(
+            name=row["user__username"] or "–",
+            answers=row["answers"],
+            timed=Work(row["timed"], 0, 0, row["seconds"] or 0.0),
+            today=row["today"],
+            changed=row["changed"],
+            newest=row["newest"],
+        )
+        for row in sums
+    }
+    for first, second, agree in _compared_answers(project):
+        for person in (first, second):
+            if person in found:
+                found[person].compared += 1
+                found[person].agreed += agree
+    return sorted(found.values(), key=lambda each: -each.answers)
+
+
+def double_review(project: Project) -> tuple[int, int]:
+    """Rows that a second person has answered blind, and those of them on which the two agreed."""
+    compared = [agree for _first, _second, agree in _compared_answers(project)]
+    return len(compared), sum(compared)
+
+
+def _compared_answers(project: Project) -> list[tuple[int | None, int | None, bool]]:
+    """Who answered first, who second, and whether they chose the same label, of each row answered twice."""
+    first = (
+        Correction.objects.filter(sample=OuterRef("sample"), pk__lt=OuterRef("pk"), label__isnull=False)
+        .filter(undoes__isnull=True)
+        .exclude(user=OuterRef("user"))
+        .order_by("-pk")
+    )
+    second = Correction.objects.standing().filter(sample__project=project, because=Correction.Because.SECOND)
+    pairs = second.annotate(
+        first_user=Subquery(first.values("user")[:1]), first_label=Subquery(first.values("label")[:1])
+    ).values_list("first_user", "user", "first_label", "label")
+    return [(one, two, label == other) for one, two, label, other in pairs if label is not None]

@@ -8,11 +8,13 @@ from annotation.views import (
     distilling,
     exports,
     focus,
+    invitations,
     labeling,
     members,
     projects,
     review,
     rounds,
+    team,
     uploads,
 )
 
@@ -68,4 +70,13 @@ urlpatterns = [
     path(f"{PROJECT}/members/add/", members.add_member, name="add_member"),
     path(f"{PROJECT}/members/<id:membership_id>/role/", members.change_role, name="change_role"),
     path(f"{PROJECT}/members/<id:membership_id>/remove/", members.remove_member, name="remove_member"),
+    path(f"{PROJECT}/members/invite/", invitations.invite, name="invite"),
+    path(
+        f"{PROJECT}/members/invitations/<id:invitation_id>/revoke/",
+        invitations.revoke_invitation,
+        name="revoke_invitation",
+    ),
+    path(f"{PROJECT}/members/activity/", team.activity, name="activity"),
+    path(f"{PROJECT}/members/guidelines/", team.guidelines, name="guidelines"),
+    path("join/<str:secret>/", invitations.join, name="join"),
 ]

@@ -9,8 +9,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
-from annotation.forms import MemberForm, RoleForm, sentence_of
-from annotation.models import Membership, Project, Role
+from annotation.forms import InvitationForm, MemberForm, RoleForm, sentence_of
+from annotation.models import Activity, Invitation, Membership, Project, Role
+from annotation.pipeline import activity
 from annotation.pipeline import members as membership_rules
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
@@ -19,7 +20,7 @@ from annotation.views.frame import page_context
 @require_http_methods(["GET"])
 @for_members(Role.VIEWER)
 def members(request: MemberRequest, project: Project) -> HttpResponse:
-    return _page(request, project, MemberForm())
+    return members_page(request, project)
 
 
 @require_POST
@@ -34,20 +35,29 @@ def add_member(request: MemberRequest, project: Project) -> HttpResponse:
         except AnnotationError as error:
             form.add_error("username", str(error))
         else:
+            name = form.cleaned_data["username"].get_username()
+            activity.record(project, user=request.user, verb=Activity.Verb.ADDED, what=name)
             messages.success(
                 request,
                 _("%(name)s is a member now.") % {"name": form.cleaned_data["username"].get_username()},
             )
             return redirect("annotation:members", project.pk)
-    return _page(request, project, form)
+    return members_page(request, project, form=form)
 
 
-def _page(request: MemberRequest, project: Project, form: MemberForm) -> HttpResponse:
+def members_page(
+    request: MemberRequest, project: Project, *, form: MemberForm | None = None, link: str = ""
+) -> HttpResponse:
+    """The list, and for owners the invitations; ``link`` is one that was just made."""
+    form = form or MemberForm()
     found = project.memberships.select_related("user").order_by("user__username")
     context = page_context(request, project, step="members") | {
         "memberships": found,
         "form": form,
         "roles": Role.choices,
+        "link": link,
+        "invitations": Invitation.objects.usable().filter(project=project).select_related("created_by"),
+        "invitation_form": InvitationForm(),
     }
     return render(request, "annotation/members.html", context, status=400 if form.errors else 200)
 
@@ -60,6 +70,8 @@ def change_role(request: MemberRequest, project: Project, membership_id: int) ->
     if not form.is_valid():
         raise AnnotationError(sentence_of(form))
     membership_rules.change_role(membership, role=form.cleaned_data["role"])
+    what = f"{membership.user.get_username()}: {membership.get_role_display()}"
+    activity.record(project, user=request.user, verb=Activity.Verb.CHANGED_ROLE, what=what)
     return redirect("annotation:members", project.pk)
 
 
@@ -68,6 +80,8 @@ def change_role(request: MemberRequest, project: Project, membership_id: int) ->
 def remove_member(request: MemberRequest, project: Project, membership_id: int) -> HttpResponse:
     membership = get_object_or_404(Membership, pk=membership_id, project=project)
     membership_rules.remove_member(membership)
+    name = membership.user.get_username()
+    activity.record(project, user=request.user, verb=Activity.Verb.REMOVED, what=name)
     if membership.user_id == request.user.pk:
         return redirect("annotation:projects")
     return redirect("annotation:members", project.pk)

@@ -69,10 +69,12 @@ document.addEventListener("DOMContentLoaded", function () {
         list.append(fromHtml(made.html));
       }
       document.getElementById("focus-figures").outerHTML = answer.figures;
+      count(kept().filter((each) => each.label).length);
       tellStretch(answer.answered);
       if (wasEmpty && current()) show(at);
-    } catch (error) { /* the answers' own sign tells when there is no connection; the next answer asks again */ }
+    } catch (error) { pause(error); }
     fetching = false;
+    tell();
   }
 
   /* After each fifty answers the figures draw the eye once. */
@@ -90,7 +92,7 @@ document.addEventListener("DOMContentLoaded", function () {
     const button = row && row.querySelector(`.answer[value="${label}"]`);
     if (!button) return;
     const one = {
-      id: crypto.randomUUID ? crypto.randomUUID() : uuid(), sample: row.dataset.row, version: row.dataset.version,
+      id: newId(), sample: row.dataset.row, version: row.dataset.version,
       because: row.dataset.because, label: String(label), seconds: ((performance.now() - shownAt) / 1000).toFixed(2),
     };
     change((waiting) => waiting.push(one));
@@ -101,8 +103,14 @@ document.addEventListener("DOMContentLoaded", function () {
     send();
   }
 
-  const uuid = () => "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (digit) =>
-    (digit ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (digit / 4)))).toString(16));
+  /* A random UUID; browsers offer their own only to pages that came by https or from this machine. */
+  function newId() {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    bytes[6] = (bytes[6] & 15) | 64;
+    bytes[8] = (bytes[8] & 63) | 128;
+    const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  }
 
   function mark(row, name) {
     const chosen = row.querySelector("[data-chosen]");
@@ -126,7 +134,7 @@ document.addEventListener("DOMContentLoaded", function () {
       lookAgain(last.sample);
       tell();
     } else if (last) {
-      change((all) => all.push({ undo_id: crypto.randomUUID ? crypto.randomUUID() : uuid(), of: last.id, sample: last.sample }));
+      change((all) => all.push({ undo_id: newId(), of: last.id, sample: last.sample }));
       lookAgain(last.sample);
       send();
     } else {
@@ -138,7 +146,7 @@ document.addEventListener("DOMContentLoaded", function () {
   async function undoEarlier() {
     if (kept().length) { notify(words.wordsNoUndo); return; }
     try {
-      const answer = await post(words.undo, { undo_id: crypto.randomUUID ? crypto.randomUUID() : uuid() });
+      const answer = await post(words.undo, { undo_id: newId() });
       count(-1);
       bring(answer.row);
     } catch (error) { notify(error.sentence || words.wordsNoUndo); }
@@ -175,10 +183,9 @@ document.addEventListener("DOMContentLoaded", function () {
       } catch (error) {
         if (error.status === 409) settleConflict(one, error.answer);
         else if (error.status === 400 || error.status === 404) { drop(one); notify(error.sentence || words.wordsRefused); }
-        else { pause(error.status ? "signedOut" : "offline"); return; }
+        else { pause(error); return; }
       }
     }
-    page.dataset.state = "";
     fetchRows();
   }
 
@@ -203,8 +210,10 @@ document.addEventListener("DOMContentLoaded", function () {
     bring(answer.row);
   }
 
-  function pause(state) {
-    page.dataset.state = state;
+  /* Nothing got through: say so, and try again soon. */
+  function pause(error) {
+    page.dataset.state = error.status ? "signedOut" : "offline";
+    clearTimeout(retry);
     retry = setTimeout(send, RETRY_MS);
   }
 
@@ -218,6 +227,7 @@ document.addEventListener("DOMContentLoaded", function () {
     if (answer.status >= 500) throw Object.assign(new Error(), { status: 0 });
     if (!isJson) throw Object.assign(new Error(), { status: answer.status === 404 ? 404 : 403 });
     const said = await answer.json();
+    page.dataset.state = "";
     if (!answer.ok) throw Object.assign(new Error(), { status: answer.status, answer: said, sentence: said.sentence });
     return said;
   }

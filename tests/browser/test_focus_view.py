@@ -1,0 +1,204 @@
+"""The focus view in a real browser: by keyboard alone, undo across a reload, a lost connection, without scripts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.browser.conftest import take_screenshots
+from tests.browser.people import answers, browser_of, make_review, row_number
+from tests.program import Program
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+SAVED = re.compile("everything is saved")
+NEXT_ROW_MS = """() => new Promise((resolve) => {
+    const before = document.querySelector(".focus-row.current").dataset.row, start = performance.now();
+    document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "1", bubbles: true}));
+    requestAnimationFrame(() => setTimeout(() => {
+        const now = document.querySelector(".focus-row.current");
+        resolve(now && now.dataset.row !== before && now.offsetHeight > 0 ? performance.now() - start : Infinity);
+    }));
+})"""
+
+
+@pytest.fixture
+def project(program: Program, request: pytest.FixtureRequest) -> str:
+    return make_review(program, prefix=f"t{abs(hash(request.node.name)) % 10**6}-")
+
+
+@pytest.fixture
+def context(browser: Browser, program: Program, project: str) -> Iterator[BrowserContext]:
+    owner = program.query(
+        "SELECT u.username FROM annotation_project p JOIN auth_user u ON u.id = p.owner_id ORDER BY p.id DESC LIMIT 1"
+    )
+    with browser_of(browser, program, owner[0][0]) as context:
+        yield context
+
+
+@pytest.fixture
+def focus(context: BrowserContext, project: str) -> Page:
+    page = context.new_page()
+    page.goto(f"{project}focus/")
+    return page
+
+
+def is_saved(page: Page) -> None:
+    expect(page.locator("#focus-sign")).to_have_text(SAVED)
+
+
+def test_rows_are_reviewed_by_keyboard_alone(focus: Page, program: Program, project: str) -> None:
+    problems: list[str] = []
+    focus.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    focus.on("pageerror", lambda error: problems.append(str(error)))
+    take_screenshots(focus, "focus")
+    assert row_number(focus) == "1"
+    focus.keyboard.press("2")
+    assert row_number(focus) == "2"
+    focus.keyboard.press("Enter")
+    assert row_number(focus) == "3"
+    focus.keyboard.press("s")
+    focus.keyboard.press("1")
+    assert row_number(focus) == "5"
+    is_saved(focus)
+    assert [row[:2] for row in answers(program, project)] == [
+        (1, "negative"),
+        (2, "negative"),
+        (4, "positive"),
+    ]
+
+    focus.keyboard.press("ArrowLeft")
+    assert row_number(focus) == "4"
+    expect(focus.locator(".focus-row.current [data-chosen]")).to_have_text("Your answer: positive")
+    focus.keyboard.press("2")  # another word on the same row
+    is_saved(focus)
+    assert answers(program, project)[-1][:2] == (4, "negative")
+    for expected in ("4", "4", "2", "1"):
+        focus.keyboard.press("u")
+        expect(focus.locator(".focus-row.current")).to_have_attribute("data-number", expected)
+    is_saved(focus)
+    assert answers(program, project) == []
+
+    focus.keyboard.press("?")
+    expect(focus.locator("#focus-help")).to_be_visible()
+    take_screenshots(focus, "focus-keys")
+    focus.keyboard.press("?")
+    expect(focus.locator("#focus-help")).to_be_hidden()
+    assert problems == []
+
+
+def test_the_next_row_is_there_within_100_ms_and_rows_never_run_dry(
+    focus: Page, program: Program, project: str
+) -> None:
+    times = []
+    for number in range(20):
+        times.append(focus.evaluate(NEXT_ROW_MS))
+        focus.wait_for_timeout(150)  # a very quick reader
+        expect(focus.locator("[data-today]")).to_have_text(str(number + 1))
+    is_saved(focus)
+    assert len(answers(program, project)) == 20
+    assert sorted(times)[18] < 100, times
+
+
+def test_undo_goes_on_after_a_reload(focus: Page, program: Program, project: str) -> None:
+    for key in ("1", "2", "1"):
+        focus.keyboard.press(key)
+    is_saved(focus)
+    focus.reload()
+    assert row_number(focus) == "4"
+    for expected in ("3", "2"):
+        focus.keyboard.press("u")
+        expect(focus.locator(".focus-row.current")).to_have_attribute("data-number", expected)
+    is_saved(focus)
+    assert [row[:2] for row in answers(program, project)] == [(1, "positive")]
+    focus.keyboard.press("2")
+    is_saved(focus)
+    assert [row[:2] for row in answers(program, project)] == [(1, "positive"), (2, "negative")]
+
+
+def test_a_lost_connection_keeps_the_answers_and_sends_them_later(
+    focus: Page, context: BrowserContext, program: Program, project: str
+) -> None:
+    focus.wait_for_load_state("networkidle")
+    context.set_offline(True)
+    for key in ("1", "2", "2", "1"):
+        focus.keyboard.press(key)
+    expect(focus.locator("#focus-sign")).to_contain_text(
+        "No connection: answers kept here, sent when it is back: 4"
+    )
+    take_screenshots(focus, "focus-offline")
+    focus.keyboard.press("u")
+    assert answers(program, project) == []
+    context.set_offline(False)
+    is_saved(focus)
+    assert [row[:2] for row in answers(program, project)] == [
+        (1, "positive"),
+        (2, "negative"),
+        (3, "negative"),
+    ]
+
+
+def test_answers_that_were_not_sent_when_the_page_was_closed_are_sent_by_the_next_visit(
+    focus: Page, context: BrowserContext, program: Program, project: str
+) -> None:
+    focus.wait_for_load_state("networkidle")
+    context.set_offline(True)
+    focus.keyboard.press("2")
+    expect(focus.locator("#focus-sign")).to_contain_text("No connection")
+    focus.close(run_before_unload=False)
+    context.set_offline(False)
+    again = context.new_page()
+    again.goto(f"{project}focus/")
+    is_saved(again)
+    assert row_number(again) == "2"
+    assert [row[:2] for row in answers(program, project)] == [(1, "negative")]
+
+
+def test_an_answer_whose_reply_was_lost_is_saved_once(focus: Page, program: Program, project: str) -> None:
+    lost: list[str] = []
+
+    def lose_first_reply(route: object) -> None:
+        if lost:
+            route.continue_()  # type: ignore[attr-defined]
+            return
+        lost.append("x")
+        route.fetch()  # type: ignore[attr-defined]
+        route.abort()  # type: ignore[attr-defined]
+
+    focus.route("**/focus/answer/", lose_first_reply)
+    focus.keyboard.press("1")
+    expect(focus.locator("#focus-sign")).to_contain_text("No connection")
+    is_saved(focus)
+    assert [row[:2] for row in answers(program, project)] == [(1, "positive")]
+
+
+def test_who_is_signed_out_meanwhile_keeps_the_answers(
+    focus: Page, context: BrowserContext, program: Program, project: str
+) -> None:
+    focus.wait_for_load_state("networkidle")
+    cookies = context.cookies()
+    context.clear_cookies(name="sessionid")
+    focus.keyboard.press("1")
+    expect(focus.locator("#focus-sign")).to_contain_text("You are signed out")
+    context.add_cookies([cookie for cookie in cookies if cookie["name"] == "sessionid"])  # type: ignore[arg-type]
+    is_saved(focus)
+    assert len(answers(program, project)) == 1
+
+
+def test_without_scripts_the_view_is_a_form(browser: Browser, program: Program) -> None:
+    project = make_review(program, prefix="plain-")
+    with browser_of(browser, program, "plain-anna", java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(f"{project}focus/")
+        shown = page.locator(".focus-row:visible")
+        expect(shown).to_have_count(1)
+        shown.get_by_role("button", name="negative").click()
+        expect(page.locator(".focus-row:visible")).to_have_attribute("data-number", "2")
+        page.locator(".focus-row:visible").get_by_role("button", name="Skip").click()
+        expect(page.locator(".focus-row:visible")).to_have_attribute("data-number", "3")
+        page.locator(".focus-row:visible").get_by_role("button", name="Undo").click()
+        expect(page.locator(".focus-row:visible")).to_have_attribute("data-number", "1")
+    assert answers(program, project) == []
