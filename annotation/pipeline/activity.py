@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
 
-from annotation.models import Activity, Project
+from annotation.models import Activity, Iteration, Project
 
 LONGEST = 300  # characters
 
@@ -12,3 +13,12 @@ LONGEST = 300  # characters
 def record(project: Project, *, user: User, verb: Activity.Verb, what: str = "") -> None:
     """Write down that somebody did something, with what it was done to in a few words."""
     Activity.objects.create(project=project, user=user, verb=verb, what=what[:LONGEST])
+
+
+def record_round(iteration: Iteration, *, user: User) -> None:
+    """Write down that somebody started a round."""
+    what = _("round %(number)d (%(start)s)") % {
+        "number": iteration.number,
+        "start": iteration.get_started_from_display(),
+    }
+    record(iteration.project, user=user, verb=Activity.Verb.STARTED, what=what)

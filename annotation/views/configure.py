@@ -13,10 +13,10 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotation.errors import AnnotationError
 from annotation.forms import LabelFormSet, PromptForm, TaskForm
-from annotation.models import Project, Role, Sample
+from annotation.models import Activity, Project, Role, Sample
 from annotation.models_form import ModelsForm
+from annotation.pipeline import activity, ingest, iterate
 from annotation.pipeline import configure as configuring
-from annotation.pipeline import ingest, iterate
 from annotation.pipeline.rows import as_row
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.projects import task_choices
@@ -27,6 +27,10 @@ from mlcore.records import Demonstration, Prompt
 
 PREVIEW_PROMPTS = 3
 EMPTY_LINES = 3
+
+
+def _record(request: MemberRequest, project: Project, what: str) -> None:
+    activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=what)
 
 
 @require_GET
@@ -52,6 +56,7 @@ def configure_task(request: MemberRequest, project: Project) -> HttpResponse:
             project.refresh_from_db()
             form.add_error("task_type", str(error))
         else:
+            _record(request, project, _("task"))
             return redirect("annotation:configure_data", project.pk)
     return _step(request, project, "configure_task", form=form, tasks=task_choices())
 
@@ -76,6 +81,7 @@ def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
         except AnnotationError as error:
             sentence = str(error)
         else:
+            _record(request, project, _("labels"))
             return redirect("annotation:configure_prompt", project.pk)
     return _labels_page(request, project, formset, sentence=sentence)
 
@@ -136,6 +142,7 @@ def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
         if "preview" not in request.POST:
             try:
                 configuring.set_prompt(project, **form.cleaned_data)
+                _record(request, project, _("prompt"))
                 return redirect("annotation:configure_models", project.pk)
             except AnnotationError as error:
                 form.add_error(None, str(error))
@@ -203,6 +210,7 @@ def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
         except (AnnotationError, EngineError) as error:
             form.add_error(None, str(error))
         else:
+            _record(request, project, _("models"))
             return redirect("annotation:configure_start", project.pk)
     return _step(
         request,
@@ -231,7 +239,8 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
         if project.iterations.exists():
             messages.info(request, _("The project was started already."))
         else:
-            iterate.start_round(project, started_from="llm", user=request.user)
+            iteration = iterate.start_round(project, started_from="llm", user=request.user)
+            activity.record_round(iteration, user=request.user)
         return redirect("annotation:labeling", project.pk)
     try:
         iterate.check_ready(project, started_from="llm")

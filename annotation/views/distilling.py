@@ -11,8 +11,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation import progress
 from annotation.errors import NotReadyError
-from annotation.models import Iteration, Prediction, Project, Role, Stage
-from annotation.pipeline import iterate
+from annotation.models import Activity, Iteration, Prediction, Project, Role, Stage
+from annotation.pipeline import activity, iterate
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.table import BadTableError, refuse, round_table
@@ -63,7 +63,9 @@ def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
     if iteration is None:
         raise NotReadyError(_("The project has no round yet. Start it under Configure first."))
     if iteration.stage(Stage.Kind.SLM) is None:
-        iterate.start_filtering(iteration, user=request.user)
+        stage = iterate.start_filtering(iteration, user=request.user)
+        what = stage.get_kind_display()
+        activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=what)
     return redirect("annotation:filtering", project.pk)
 
 

@@ -12,7 +12,8 @@ from annotation import progress
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.writers import result_columns
 from annotation.forms import ExportForm, sentence_of
-from annotation.models import Project, Role, Stage
+from annotation.models import Activity, Project, Role, Stage
+from annotation.pipeline import activity
 from annotation.pipeline import export as exporting
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
@@ -72,6 +73,8 @@ def start_export(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         raise AnnotationError(sentence_of(form))
     exporting.start_export(project, user=request.user, format=form.cleaned_data["format"])
+    what = form.cleaned_data["format"]
+    activity.record(project, user=request.user, verb=Activity.Verb.EXPORTED, what=what)
     return redirect("annotation:export", project.pk)
 
 
@@ -81,5 +84,7 @@ def download_export(request: MemberRequest, project: Project, stage_id: int) -> 
     """The file itself, always as an attachment under a name that we made."""
     stage = get_object_or_404(Stage, pk=stage_id, project=project, kind=Stage.Kind.EXPORT)
     path = exporting.export_path(stage)
+    what = path.suffix.removeprefix(".")
+    activity.record(project, user=request.user, verb=Activity.Verb.DOWNLOADED, what=what)
     name = slugify(project.name, allow_unicode=True) or "corpus"
     return FileResponse(path.open("rb"), as_attachment=True, filename=f"{name}-{stage.pk}{path.suffix}")

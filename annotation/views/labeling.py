@@ -11,9 +11,9 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation import jobs, progress
 from annotation.errors import AnnotationError
 from annotation.forms import sentence_of
-from annotation.models import Iteration, Project, Role, Stage
+from annotation.models import Activity, Iteration, Project, Role, Stage
 from annotation.models_form import BudgetForm
-from annotation.pipeline import configure, ingest, iterate
+from annotation.pipeline import activity, configure, ingest, iterate
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.table import BadTableError, labelling_round, newest_answers, refuse, round_table
@@ -65,13 +65,13 @@ def stage_progress(request: MemberRequest, project: Project, stage_id: int) -> H
 @require_POST
 @for_members(Role.OWNER)
 def pause_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
-    return _steer(request, project, stage_id, jobs.request_pause)
+    return _steer(request, project, stage_id, jobs.request_pause, Activity.Verb.PAUSED)
 
 
 @require_POST
 @for_members(Role.OWNER)
 def cancel_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
-    return _steer(request, project, stage_id, _cancel)
+    return _steer(request, project, stage_id, _cancel, Activity.Verb.CANCELLED)
 
 
 def _cancel(stage: Stage) -> None:
@@ -85,7 +85,7 @@ def _cancel(stage: Stage) -> None:
 @require_POST
 @for_members(Role.OWNER)
 def resume_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
-    return _steer(request, project, stage_id, iterate.resume)
+    return _steer(request, project, stage_id, iterate.resume, Activity.Verb.RESUMED)
 
 
 @require_POST
@@ -110,9 +110,12 @@ PAGES = {
 }
 
 
-def _steer(request: MemberRequest, project: Project, stage_id: int, action: Any) -> HttpResponse:
+def _steer(
+    request: MemberRequest, project: Project, stage_id: int, action: Any, verb: Activity.Verb
+) -> HttpResponse:
     stage = get_object_or_404(Stage, pk=stage_id, project=project)
     action(stage)
+    activity.record(project, user=request.user, verb=verb, what=stage.get_kind_display())
     if request.htmx:
         stage.refresh_from_db()
         return render(request, "annotation/_stage_progress.html", progress.stage_context(stage))

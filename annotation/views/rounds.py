@@ -10,7 +10,7 @@ from annotation import stats
 from annotation.errors import AnnotationError
 from annotation.forms import RoundForm, sentence_of
 from annotation.models import Iteration, Project, Role
-from annotation.pipeline import iterate
+from annotation.pipeline import activity, iterate
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 
@@ -41,7 +41,8 @@ def start_round(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         raise AnnotationError(sentence_of(form))
     start = form.cleaned_data["started_from"]
-    iterate.start_round(project, started_from=start, user=request.user)
+    iteration = iterate.start_round(project, started_from=start, user=request.user)
+    activity.record_round(iteration, user=request.user)
     return redirect(
         "annotation:labeling" if start == Iteration.Start.LLM else "annotation:filtering", project.pk
     )

@@ -51,7 +51,7 @@ def guidelines(request: MemberRequest, project: Project) -> HttpResponse:
         project.guidelines = form.cleaned_data["guidelines"]
         project.second_percent = form.cleaned_data["second_percent"]
         project.save(update_fields=["guidelines", "second_percent"])
-        activities.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_("the guidelines"))
+        activities.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_("guidelines"))
         return redirect("annotation:guidelines", project.pk)
     context = page_context(request, project, step="members") | {"form": form}
     status = 403 if request.method == "POST" and not can_write else 400 if form.errors else 200

@@ -11,8 +11,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotation import progress
 from annotation.errors import AnnotationError
 from annotation.forms import MappingForm, ReadingForm, UploadForm, sentence_of
-from annotation.models import Project, Role, Stage, Upload
-from annotation.pipeline import ingest
+from annotation.models import Activity, Project, Role, Stage, Upload
+from annotation.pipeline import activity, ingest
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.wizard import wizard_context
 
@@ -72,6 +72,7 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
         except AnnotationError as error:
             form.add_error(None, str(error))
         else:
+            activity.record(project, user=request.user, verb=Activity.Verb.UPLOADED, what=upload.name)
             return redirect("annotation:configure_data", project.pk)
     context = wizard_context(
         request,

@@ -179,11 +179,11 @@ def test_who_is_signed_out_meanwhile_keeps_the_answers(
     focus: Page, context: BrowserContext, program: Program, project: str
 ) -> None:
     focus.wait_for_load_state("networkidle")
-    cookies = context.cookies()
+    session = next(each["value"] for each in context.cookies() if each["name"] == "sessionid")
     context.clear_cookies(name="sessionid")
     focus.keyboard.press("1")
     expect(focus.locator("#focus-sign")).to_contain_text("You are signed out")
-    context.add_cookies([cookie for cookie in cookies if cookie["name"] == "sessionid"])  # type: ignore[arg-type]
+    context.add_cookies([{"name": "sessionid", "value": session, "url": program.address}])
     is_saved(focus)
     assert len(answers(program, project)) == 1
 

@@ -11,7 +11,7 @@ from django.core import serializers
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from annotation.models import Correction, Iteration, Project, Sample, Stage, Upload
+from annotation.models import Correction, Invitation, Iteration, Project, Sample, Stage, Upload
 from tests.factories import make_project, make_user
 from tests.pages import ROLES, Cast, judge_rows, make_cast
 
@@ -74,6 +74,11 @@ TABLE: dict[str, Access] = {
     "annotation:add_member": CHANGE,
     "annotation:change_role": Access("post", "owner", {"membership_id": "membership"}, {"role": "viewer"}),
     "annotation:remove_member": Access("post", "owner", {"membership_id": "membership"}),
+    "annotation:invite": Access("post", "owner", {}, {"role": "viewer", "days": 7}),
+    "annotation:revoke_invitation": Access("post", "owner", {"invitation_id": "invitation"}),
+    "annotation:activity": OWN,
+    "annotation:guidelines": VIEW,
+    "annotation:join": Access("get", "nobody"),  # a wrong secret; the right one is tried in test_team.py
 }
 
 
@@ -102,6 +107,8 @@ def cast() -> Cast:
 
 
 def address_of(name: str, cast: Cast, ids: dict[str, int]) -> str:
+    if name == "annotation:join":
+        return reverse(name, args=["secret"])
     kwargs = {"project_id": cast.project.pk} if name.startswith("annotation:") else {}
     kwargs |= {argument: ids[thing] for argument, thing in TABLE[name].names.items()}
     if name in ("annotation:projects", "annotation:create_project"):
@@ -126,6 +133,9 @@ def ids_of(cast: Cast) -> dict[str, int]:
         status=Stage.Status.DONE,
         detail={"format": "csv", "stored": "stored.csv"},
     )
+    invitation = Invitation.objects.create(
+        project=cast.project, role="viewer", digest=str(cast.project.pk), expires_at=cast.project.created_at
+    )
     sample = cast.project.samples.first()
     stage = cast.project.stages.filter(kind=Stage.Kind.SLM).get()
     assert sample is not None
@@ -134,6 +144,7 @@ def ids_of(cast: Cast) -> dict[str, int]:
         "sample": sample.pk,
         "stage": stage.pk,
         "export": export.pk,
+        "invitation": invitation.pk,
         "membership": cast.project.memberships.get(role="viewer").pk,
     }
 

@@ -179,12 +179,12 @@ def test_what_people_do_is_written_down(cast: Cast) -> None:
         "owner started round 2 (SLM filtering)",
         "owner paused SLM filtering",
         "owner cancelled SLM filtering",
-        "owner configured the guidelines",
+        "owner configured guidelines",
         "owner invited Reviewer",
         "stranger joined Reviewer",
     ]
     html = html_of(cast, "members/activity/")
-    assert "started round 2 (SLM filtering)" in html
+    assert "started: round 2 (SLM filtering)" in html
 
 
 def test_a_long_log_is_read_page_by_page(cast: Cast) -> None:
@@ -212,7 +212,9 @@ def test_an_entry_of_the_log_is_never_changed(cast: Cast) -> None:
 
 def test_owners_write_the_guidelines_and_everybody_reads_them(cast: Cast) -> None:
     text = "## Sarcasm\n\nTake it *literally*."
-    answer = cast.client("owner").post(cast.url("members/guidelines/"), {"guidelines": text, "second_percent": 25})
+    answer = cast.client("owner").post(
+        cast.url("members/guidelines/"), {"guidelines": text, "second_percent": 25}
+    )
     assert answer.status_code == 302
     assert Project.objects.get(pk=cast.project.pk).second_percent == 25
     for role in ("viewer", "reviewer", "owner"):
@@ -229,6 +231,8 @@ def test_nobody_else_writes_them(cast: Cast) -> None:
 
 
 def test_a_share_beyond_everything_is_refused(cast: Cast) -> None:
-    answer = cast.client("owner").post(cast.url("members/guidelines/"), {"guidelines": "", "second_percent": 101})
+    answer = cast.client("owner").post(
+        cast.url("members/guidelines/"), {"guidelines": "", "second_percent": 101}
+    )
     assert answer.status_code == 400
     assert Membership.objects.count() == 3
