@@ -78,7 +78,7 @@ class ClassShare:
     @property
     def points(self) -> str:
         """The change in percentage points, with its sign."""
-        return f"{(self.after - self.before) * 100:+.1f}"
+        return f"{(self.after - self.before) * 100:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
 @dataclass(frozen=True, slots=True)

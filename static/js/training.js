@@ -67,6 +67,7 @@
 
   function lossText(box, part) {
     if (part.fallback) return write(box.dataset.ranks, { reason: part.fallback });
+    if (!part.clean.length) return box.dataset.none;
     const sentences = [box.dataset.words];
     if (part.boundary !== null) sentences.push(write(box.dataset.boundary, { loss: part.boundary.toFixed(2) }));
     if (part.left_out) sentences.push(write(box.dataset.leftOut, { count: part.left_out }));
