@@ -187,6 +187,7 @@ class CorrectionForm(forms.Form):
 
 class RoundForm(forms.Form):
     started_from = forms.ChoiceField(choices=Iteration.Start.choices)
+    ask_all = forms.BooleanField(required=False)
 
 
 class ExportForm(forms.Form):

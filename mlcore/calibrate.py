@@ -16,7 +16,9 @@ _TOLERANCE = 1e-6
 _SMALLEST = 1e-12
 
 
-def calibrate_batch(probs: FloatArray, *, strength: float = 1.0) -> FloatArray:
+def calibrate_batch(
+    probs: FloatArray, *, strength: float = 1.0, target: FloatArray | None = None
+) -> FloatArray:
     """Remove the class bias that the whole batch shares.
 
     One factor a class is found such that the classes' mean probabilities over the batch come out even, and every
@@ -27,6 +29,7 @@ def calibrate_batch(probs: FloatArray, *, strength: float = 1.0) -> FloatArray:
     Args:
         probs: ``(N, K)``, the model's distributions.
         strength: 1 removes the whole bias, 0 none of it.
+        target: ``(K,)``, the mean probabilities that the batch ought to have, where they are known not to be even.
 
     Returns:
         Calibrated distributions ``(N, K)``, float64; the argument is left as it is.
@@ -35,7 +38,10 @@ def calibrate_batch(probs: FloatArray, *, strength: float = 1.0) -> FloatArray:
     if len(values) == 0 or strength == 0:
         return values.copy()
     logits = np.log(np.maximum(values, _SMALLEST))
-    return _softmax(logits - strength * _class_bias(logits))
+    classes = logits.shape[1]
+    return _softmax(
+        logits - strength * _class_bias(logits, np.full(classes, 1 / classes) if target is None else target)
+    )
 
 
 def fit_temperature(probs: FloatArray, labels: IntArray) -> float:
@@ -64,13 +70,12 @@ def apply_temperature(probs: FloatArray, temperature: float) -> FloatArray:
     return _softmax(logits / temperature)
 
 
-def _class_bias(logits: FloatArray) -> FloatArray:
-    """Log factors ``(K,)`` whose removal evens the classes' mean probabilities."""
-    classes = logits.shape[1]
-    bias = np.zeros(classes)
+def _class_bias(logits: FloatArray, target: FloatArray) -> FloatArray:
+    """Log factors ``(K,)`` whose removal brings the classes' mean probabilities to the target."""
+    bias = np.zeros(logits.shape[1])
     for _ in range(_ROUNDS):
-        share = _softmax(logits - bias).mean(axis=0) * classes
-        step = np.log(np.maximum(share, _SMALLEST))
+        excess = _softmax(logits - bias).mean(axis=0) / target
+        step = np.log(np.maximum(excess, _SMALLEST))
         bias += step
         if np.abs(step).max() < _TOLERANCE:
             break

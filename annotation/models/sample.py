@@ -64,6 +64,12 @@ class SampleQuerySet(models.QuerySet["Sample"]):
         )
         return self.filter(~models.Exists(said))
 
+    def at_risk(self) -> SampleQuerySet:
+        """Rows that another answer of the LLM may help: no person has decided them, and the small model has not judged
+        them, or judged their LLM label as likely wrong or as another than its own."""
+        judged_right = models.Q(flag=Flag.RIGHT, llm_label__isnull=False)
+        return self.exclude(source=Source.PERSON, llm_label__isnull=False).exclude(judged_right)
+
     def write_llm_labels(self, written: Sequence[LlmLabel], *, round_number: int) -> None:
         """Set the LLM's label; it becomes the current label until a small model or a person has judged the row."""
         undecided = "source IN ('', 'llm') AND risk IS NULL"

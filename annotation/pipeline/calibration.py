@@ -10,9 +10,10 @@ from django.db import transaction
 from annotation.models import Prediction, Sample
 from annotation.models.sample import LlmLabel
 from annotation.pipeline.answers import rounded
+from annotation.pipeline.carry import target_shares
 from annotation.pipeline.rows import round_labels
 from mlcore.calibrate import calibrate_batch
-from mlcore.records import NO_LABEL, Answer
+from mlcore.records import NO_LABEL, Answer, FloatArray
 
 if TYPE_CHECKING:
     from annotation.pipeline.run import LabelingRun
@@ -26,11 +27,13 @@ class RunningCalibration:
     Args:
         classes: number of labels.
         strength: 1 removes the whole bias, 0 none of it.
+        target: the class shares ``(K,)`` that these rows ought to have; None for even ones.
     """
 
-    def __init__(self, classes: int, *, strength: float) -> None:
+    def __init__(self, classes: int, *, strength: float, target: FloatArray | None = None) -> None:
         self._mass = np.zeros(classes)
         self._strength = strength
+        self._target = np.full(classes, 1 / classes) if target is None else target
 
     def add(self, batch: list[Answer]) -> None:
         for answer in batch:
@@ -41,8 +44,8 @@ class RunningCalibration:
         """The distribution ``(K,)`` without the bias that shows so far; None for None."""
         if probs is None:
             return None
-        share = self._mass / self._mass.sum()
-        weighted = probs / np.maximum(share, 1e-9) ** self._strength
+        excess = self._mass / self._mass.sum() / self._target
+        weighted = probs / np.maximum(excess, 1e-9) ** self._strength
         return weighted / weighted.sum()
 
 
@@ -56,21 +59,24 @@ def label_id_of(answer: Answer, calibrated: Any, label_ids: list[int]) -> int | 
 
 
 def calibrate_corpus(run: LabelingRun) -> None:
-    """Remove the class bias over the whole corpus at once, and set every row's LLM label from the result.
+    """Remove the class bias over all answers at once, and set the rows' LLM labels from the result.
 
+    Answers that were kept from an earlier round were calibrated there, over the whole corpus, and stay as they are.
     Repeating it gives the same labels, so a run that is killed here simply does it again.
     """
     claim, iteration = run.claim, run.iteration
     _labels, label_ids = round_labels(iteration)
     answers = Prediction.objects.filter(
         iteration=iteration, source=Prediction.ModelKind.LLM, probs__isnull=False
-    )
+    ).exclude(origin=Prediction.Origin.EARLIER)
     stored = list(answers.order_by("pk").values_list("pk", "sample_id", "probs"))
     if not stored:
         return
     claim.report(phase="calibration", force=True)
     calibrated = calibrate_batch(
-        np.array([probs for _pk, _sample, probs in stored]), strength=run.config.calibration_strength
+        np.array([probs for _pk, _sample, probs in stored]),
+        strength=run.config.calibration_strength,
+        target=target_shares(iteration, len(label_ids)),
     )
     for start in range(0, len(stored), WRITE_ROWS):
         part = slice(start, start + WRITE_ROWS)

@@ -17,9 +17,14 @@ from annotation.pipeline import ingest
 MIN_ROWS = 10
 
 
-def start_round(project: Project, *, started_from: str, user: User | None) -> Iteration:
+def start_round(
+    project: Project, *, started_from: str, user: User | None, ask_all: bool = False
+) -> Iteration:
     """Start the next round from the LLM (label again, with better demonstrations) or from the SLM (train again,
     on the same LLM labels and all corrections).
+
+    Args:
+        ask_all: ask the LLM about every row again; otherwise only about those at risk, the others keep their answer.
 
     Raises:
         NotReadyError: something that the round needs is missing; the sentence says what.
@@ -33,6 +38,7 @@ def start_round(project: Project, *, started_from: str, user: User | None) -> It
                 project=project,
                 number=latest.number + 1 if latest else 1,
                 started_from=started_from,
+                ask_all=ask_all,
                 demonstrations=[],
                 seed=latest.number if latest else 0,
                 created_by=user,
@@ -75,7 +81,9 @@ def resume(stage: Stage) -> None:
     iteration = stage.iteration
     if iteration and stage.kind == Stage.Kind.LLM and stage.status != Stage.Status.RUNNING:
         with transaction.atomic():
-            if not iteration.predictions.exists():
+            kept = iteration.predictions.filter(origin=Prediction.Origin.EARLIER, source="llm")
+            if not iteration.predictions.exclude(pk__in=kept.values("pk")).exists():
+                kept.delete()
                 frozen = _frozen(stage.project) | {"demonstrations": []}
                 Iteration.objects.filter(pk=iteration.pk).update(**frozen)
                 Stage.objects.filter(pk=stage.pk).exclude(status=Stage.Status.RUNNING).update(detail={})

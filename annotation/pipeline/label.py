@@ -14,6 +14,7 @@ from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
 from annotation.pipeline.answers import gather, rounded
 from annotation.pipeline.calibration import RunningCalibration, calibrate_corpus, label_id_of
+from annotation.pipeline.carry import keep_earlier_answers, target_shares
 from annotation.pipeline.demonstrations import choose_demonstrations
 from annotation.pipeline.iterate import start_filtering
 from annotation.pipeline.rows import as_row, round_labels, round_prompt
@@ -41,7 +42,9 @@ def run_labeling(claim: jobs.Claim) -> None:
     run = open_run(claim, iteration, open_model)
     try:
         with run.pausing():
-            _label_corpus(run, choose_demonstrations(run))
+            demonstrations = choose_demonstrations(run)
+            keep_earlier_answers(run)
+            _label_corpus(run, demonstrations)
     finally:
         run.model.close()
     _check_answered(iteration)
@@ -63,7 +66,11 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
         detail={"done_before": done, "began_after": claim.seconds()},
         force=True,
     )
-    calibration = RunningCalibration(len(labels), strength=run.config.calibration_strength)
+    calibration = RunningCalibration(
+        len(labels),
+        strength=run.config.calibration_strength,
+        target=target_shares(iteration, len(labels)),
+    )
     for rows in _unlabelled_rows(iteration):
         answers = label_rows(
             run.model,

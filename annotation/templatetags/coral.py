@@ -124,6 +124,7 @@ def _phase_words(stage: Stage) -> str:
         "self-annotation": _(
             "The language model labels some random rows first; the surest become the examples in the prompt."
         ),
+        "keeping": _("Keeping the earlier answers of the rows that are not at risk."),
         "labeling": _("The language model labels the rows."),
         "calibration": _("Removing the model's bias towards some labels."),
         "features": _("Turning the rows into features for the small model."),

@@ -41,7 +41,8 @@ def start_round(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         raise AnnotationError(sentence_of(form))
     start = form.cleaned_data["started_from"]
-    iteration = iterate.start_round(project, started_from=start, user=request.user)
+    ask_all = form.cleaned_data["ask_all"]
+    iteration = iterate.start_round(project, started_from=start, user=request.user, ask_all=ask_all)
     activity.record_round(iteration, user=request.user)
     return redirect(
         "annotation:labeling" if start == Iteration.Start.LLM else "annotation:filtering", project.pk

@@ -27,6 +27,7 @@ class TableRow:
     llm_label: Label | None = None
     llm_raw: str = ""
     llm_error: str = ""
+    llm_kept: bool = False
     slm_label: Label | None = None
     confidence: float | None = None
     clean_prob: float | None = None
@@ -139,7 +140,8 @@ def labelling_round(iteration: Iteration) -> Iteration | None:
 
 def newest_answers(iteration: Iteration) -> list[TableRow]:
     """The rows that the LLM answered last, newest first: the table that fills while it runs."""
-    answers = Prediction.objects.filter(iteration=iteration, source=Prediction.ModelKind.LLM).order_by("-id")
+    asked = Prediction.objects.filter(iteration=iteration, source=Prediction.ModelKind.LLM)
+    answers = asked.exclude(origin=Prediction.Origin.EARLIER).order_by("-id")
     newest = list(
         answers.select_related("label", "sample__label", "sample__corrected_by").defer("sample__fields")[
             :NEWEST_ROWS
@@ -153,6 +155,7 @@ def _round_row(sample: Sample, said: Mapping[tuple[int, str], Prediction]) -> Ta
     row = TableRow(sample, label=sample.label, source=sample.source, of_round=True)
     if llm:
         row.llm_label, row.llm_raw, row.llm_error = llm.label, llm.raw, llm.error
+        row.llm_kept = llm.origin == Prediction.Origin.EARLIER
         row.confidence = top_share(llm.calibrated or llm.probs)
     if slm:
         row.slm_label, row.confidence, row.flag = slm.label, top_share(slm.probs), slm.flag

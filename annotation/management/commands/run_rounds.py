@@ -67,6 +67,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--model", default="", help="model name to ask the server for, with an --llm URL")
         parser.add_argument("--rounds", type=int, default=2, help="default: 2")
+        parser.add_argument(
+            "--ask-all",
+            action="store_true",
+            help="Later rounds ask the LLM about all rows again, not only about those at risk.",
+        )
         parser.add_argument("--epochs", type=int, help="training epochs of the small model")
         parser.add_argument("--name", help="name of the project (default: the file's name)")
 
@@ -76,7 +81,7 @@ class Command(BaseCommand):
             with errors_only():
                 project = self._make_project(options)
                 for _number in range(options["rounds"]):
-                    self._run_round(project)
+                    self._run_round(project, ask_all=options["ask_all"])
                 rows = export.write_excel(project, options["out"])
         except (AnnotationError, EngineError) as error:
             raise CommandError(str(error)) from error
@@ -115,8 +120,8 @@ class Command(BaseCommand):
         ingest.match_references(project)
         return project
 
-    def _run_round(self, project: Project) -> None:
-        iteration = iterate.start_round(project, started_from="llm", user=project.owner)
+    def _run_round(self, project: Project, *, ask_all: bool) -> None:
+        iteration = iterate.start_round(project, started_from="llm", user=project.owner, ask_all=ask_all)
         complete(iteration.stages.get(kind=Stage.Kind.LLM))
         complete(iterate.start_filtering(iteration, user=project.owner))
 
