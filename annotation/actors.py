@@ -20,6 +20,15 @@ def label_corpus(stage_id: int) -> None:
             label.run_labeling(claim)
 
 
+@dramatiq.actor(queue_name="llm", max_retries=0)  # type: ignore[untyped-decorator]
+def try_rows(stage_id: int) -> None:
+    from annotation.pipeline import trial
+
+    with work_on(stage_id) as claim:
+        if claim:
+            trial.run_trial(claim)
+
+
 @dramatiq.actor(queue_name="slm", max_retries=0)  # type: ignore[untyped-decorator]
 def train_student(stage_id: int) -> None:
     from annotation.pipeline import distill

@@ -27,6 +27,7 @@ QUEUES = {
     Stage.Kind.LLM: ("llm", "label_corpus"),
     Stage.Kind.SLM: ("slm", "train_student"),
     Stage.Kind.EXPORT: ("files", "export_file"),
+    Stage.Kind.TRIAL: ("llm", "try_rows"),
 }
 
 

@@ -15,6 +15,7 @@ from annotation.views import (
     review,
     rounds,
     team,
+    trial,
     uploads,
 )
 
@@ -45,6 +46,8 @@ urlpatterns = [
     path(f"{PROJECT}/configure/prompt/preview/", configure.preview_prompt, name="preview_prompt"),
     path(f"{PROJECT}/configure/models/", configure.configure_models, name="configure_models"),
     path(f"{PROJECT}/configure/start/", configure.configure_start, name="configure_start"),
+    path(f"{PROJECT}/configure/trial/", trial.trial, name="trial"),
+    path(f"{PROJECT}/configure/trial/start/", trial.start_trial, name="start_trial"),
     path(f"{PROJECT}/labeling/", labeling.labeling, name="labeling"),
     path(f"{PROJECT}/labeling/budget/", labeling.set_budget, name="set_budget"),
     path(f"{PROJECT}/filtering/", distilling.filtering, name="filtering"),

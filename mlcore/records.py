@@ -98,7 +98,7 @@ class Answer:
 
     ``label`` is an index or ``NO_LABEL`` (unreadable or failed); ``probs`` is the distribution over the
     labels ``(K,)`` where the model gives one; ``raw`` is kept as it came; ``error`` is a sentence if the call failed; ``cached`` if
-    nobody had to be asked.
+    nobody had to be asked: its tokens were paid for before.
     """
 
     key: int

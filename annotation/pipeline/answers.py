@@ -56,7 +56,7 @@ class RememberingModel:
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
     ) -> Iterator[Answer]:
-        """See :class:`mlcore.llm.LanguageModel`. Answers that cost nothing this time are ``cached``, with no tokens."""
+        """See :class:`mlcore.llm.LanguageModel`. What is ``cached`` cost its tokens once, and nothing this time."""
         questions = question_keys(self.identity, labels, requests)
         known = self._look_up(questions.values())
         same: dict[str, list[Request]] = {}
@@ -73,7 +73,7 @@ class RememberingModel:
                 self._fresh[answer.key] = question
             yield answer
             for other in same[question][1:]:
-                yield replace(answer, key=other.key, tokens_in=0, tokens_out=0, cached=not answer.error)
+                yield replace(answer, key=other.key, cached=not answer.error)
 
     def keep(self, answers: Iterable[Answer]) -> None:
         """Write the fresh ones among these answers into the cache."""
@@ -103,8 +103,17 @@ class RememberingModel:
         for start in range(0, len(wanted), LOOKUP_KEYS):
             part = wanted[start : start + LOOKUP_KEYS]
             rows = CachedAnswer.objects.filter(owner=self._owner_id, key__in=part)
-            for key, label, probs, raw in rows.values_list("key", "label", "probs", "raw"):
-                found[key] = Answer(0, label, None if probs is None else np.array(probs), raw, cached=True)
+            columns = ("key", "label", "probs", "raw", "tokens_in", "tokens_out")
+            for key, label, probs, raw, tokens_in, tokens_out in rows.values_list(*columns):
+                found[key] = Answer(
+                    0,
+                    label,
+                    None if probs is None else np.array(probs),
+                    raw,
+                    tokens_in=tokens_in,
+                    tokens_out=tokens_out,
+                    cached=True,
+                )
         return found
 
 

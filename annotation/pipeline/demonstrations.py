@@ -51,19 +51,23 @@ def choose_demonstrations(run: LabelingRun) -> list[Demonstration]:
     return chosen
 
 
-def handful_of(project: Project, *, demonstrations: int, seed: int) -> list[int]:
-    """The rows that the LLM labels first, without examples: their ids, in the order in which they were drawn."""
-    rng = np.random.default_rng(seed)
+def draw_rows(project: Project, *, seed: int, size: int) -> list[int]:
+    """Ids of rows drawn at random; a smaller size with the same seed gives the first of them."""
     keys = np.array(project.samples.order_by("position").values_list("pk", flat=True))
-    size = min(HANDFUL_PER_DEMONSTRATION * demonstrations, max(HANDFUL_AT_LEAST, len(keys) // 10))
-    picked: list[int] = rng.permutation(keys)[:size].tolist()
-    return picked
+    drawn: list[int] = np.random.default_rng(seed).permutation(keys)[:size].tolist()
+    return drawn
+
+
+def handful_size(rows: int, demonstrations: int) -> int:
+    """How many rows the LLM labels first, without examples, to choose the demonstrations from."""
+    return min(rows, HANDFUL_PER_DEMONSTRATION * demonstrations, max(HANDFUL_AT_LEAST, rows // 10))
 
 
 def _self_annotation(run: LabelingRun) -> list[Demonstration]:
     """First round: the LLM labels random rows, and confident, class-balanced ones become demonstrations."""
     iteration, config = run.iteration, run.config
-    picked = handful_of(iteration.project, demonstrations=config.demonstrations, seed=iteration.seed)
+    size = handful_size(iteration.project.samples.count(), config.demonstrations)
+    picked = draw_rows(iteration.project, seed=iteration.seed, size=size)
     samples = {sample.pk: sample for sample in Sample.objects.filter(pk__in=picked)}
     run.begin_phase("self-annotation", steps=len(picked))
     chosen = self_annotate(

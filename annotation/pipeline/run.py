@@ -1,9 +1,9 @@
-"""One run of the LLM over a round's rows: what it works on, what it may spend, and what its stage is told of it."""
+"""A stage that asks the LLM: what it works on, what it may spend, and what its stage is told of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from annotation.models import Iteration, Project, Stage
 from annotation.pipeline.answers import RememberingModel
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError, ModelCallError
+from mlcore.llm import LanguageModel
 from mlcore.llm.budget import Bill, Budget
 from mlcore.records import Answer
 
@@ -25,10 +26,12 @@ FIRST_BREAK, LONGEST_BREAK = (
 )  # seconds; a run that met only failures waits twice as long each time
 CALLS_SECONDS = 1.0
 
+OpenModel = Callable[..., LanguageModel]  # mlcore.llm.open_model, named by the step that tests give another
 
-@dataclass
-class LabelingRun:
-    """A claimed LLM stage, its round, and the model that is asked.
+
+@dataclass(kw_only=True)
+class ModelRun:
+    """A claimed stage and the model that it asks.
 
     Attributes:
         budget: what the run may spend, and what it has spent over all attempts.
@@ -36,7 +39,7 @@ class LabelingRun:
     """
 
     claim: jobs.Claim
-    iteration: Iteration
+    project: Project
     config: LlmConfig
     model: RememberingModel
     budget: Budget
@@ -76,7 +79,8 @@ class LabelingRun:
             self.model.pace is None
         ):  # otherwise the budget knows better: failed calls and second tries count too
             for answer in batch:
-                self.budget.spent.add(Bill(answer.tokens_in, answer.tokens_out))
+                if not answer.cached:
+                    self.budget.spent.add(Bill(answer.tokens_in, answer.tokens_out))
         self._report_spent(detail={"cached": self.cached})
 
     @contextmanager
@@ -111,24 +115,47 @@ class LabelingRun:
         return found | ({"next_at": round(time.time() + pace.pause)} if pace.pause > 1 else {})
 
 
-def open_run(claim: jobs.Claim, iteration: Iteration, open_model: Any) -> LabelingRun:
-    """Open the round's model under the project's budget of today: raising it is how a run goes on.
+@dataclass(kw_only=True)
+class LabelingRun(ModelRun):
+    """A claimed LLM stage of a round."""
+
+    iteration: Iteration
+
+
+def open_run(claim: jobs.Claim, iteration: Iteration, open_model: OpenModel) -> LabelingRun:
+    """Open a round's model, with the settings that the round froze.
 
     Raises:
         ModelUnavailableError: the model can't be opened.
     """
-    config = LlmConfig(**iteration.llm_settings)
-    budget = budget_of(iteration.project, claim.stage)
+    run = open_model_of(claim, iteration.project, LlmConfig(**iteration.llm_settings), open_model)
+    return LabelingRun(
+        claim=claim,
+        project=run.project,
+        config=run.config,
+        model=run.model,
+        budget=run.budget,
+        iteration=iteration,
+    )
+
+
+def open_model_of(claim: jobs.Claim, project: Project, config: LlmConfig, open_model: OpenModel) -> ModelRun:
+    """Open a model under the project's budget of today: raising it is how a run goes on.
+
+    Raises:
+        ModelUnavailableError: the model can't be opened.
+    """
+    budget = budget_of(project, claim.stage)
     model = open_model(
         config,
-        token=iteration.project.llm_token,
+        token=project.llm_token,
         allowed_hosts=settings.LLM_ALLOWED_HOSTS,
         weights_dir=settings.MODEL_DIR,
         cache_dir=settings.CACHE_DIR,
         budget=budget,
     )
-    remembering = RememberingModel(model, owner_id=iteration.project.owner_id)
-    return LabelingRun(claim, iteration, config, remembering, budget)
+    remembering = RememberingModel(model, owner_id=project.owner_id)
+    return ModelRun(claim=claim, project=project, config=config, model=remembering, budget=budget)
 
 
 def budget_of(project: Project, stage: Stage) -> Budget:

@@ -125,6 +125,7 @@ def _phase_words(stage: Stage) -> str:
             "The language model labels some random rows first; the surest become the examples in the prompt."
         ),
         "keeping": _("Keeping the earlier answers of the rows that are not at risk."),
+        "trial": _("The language model answers a few rows; no row gets a label from it."),
         "labeling": _("The language model labels the rows."),
         "calibration": _("Removing the model's bias towards some labels."),
         "features": _("Turning the rows into features for the small model."),
@@ -145,6 +146,8 @@ def _done_words(stage: Stage) -> str:
         return _("Every row has a prediction, a confidence and a clean probability.")
     if stage.kind == Stage.Kind.EXPORT:
         return _("The file is ready.")
+    if stage.kind == Stage.Kind.TRIAL:
+        return _("The answers are in the cache, so that the run does not ask these questions again.")
     return ngettext("%(count)d row was read.", "%(count)d rows were read.", stage.done) % {
         "count": stage.done
     }

@@ -107,6 +107,7 @@ PAGES = {
     Stage.Kind.LLM: "labeling",
     Stage.Kind.SLM: "filtering",
     Stage.Kind.EXPORT: "export",
+    Stage.Kind.TRIAL: "trial",
 }
 
 

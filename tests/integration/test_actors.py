@@ -21,6 +21,7 @@ STEPS = {
     Stage.Kind.SLM: "annotation.pipeline.distill.run_distillation",
     Stage.Kind.IMPORT: "annotation.pipeline.ingest.run_import",
     Stage.Kind.EXPORT: "annotation.pipeline.export.run_export",
+    Stage.Kind.TRIAL: "annotation.pipeline.trial.run_trial",
 }
 
 

@@ -147,7 +147,7 @@ def test_equal_texts_in_one_run_are_asked_once() -> None:
     found = ask(RememberingModel(model, owner_id=owner.pk), requests)
     assert sorted(answer.key for answer in found) == list(range(9))
     assert model.asked == [0, 3, 6]
-    assert sum(answer.tokens_in for answer in found) == 3 * 7
+    assert sum(answer.tokens_in for answer in found if not answer.cached) == 3 * 7
 
 
 def test_a_failed_call_is_asked_again_and_an_unreadable_answer_is_not() -> None:

@@ -50,6 +50,8 @@ TABLE: dict[str, Access] = {
     "annotation:configure_models": OWN,
     "annotation:configure_start": OWN,
     "annotation:labeling": VIEW,
+    "annotation:trial": OWN,
+    "annotation:start_trial": CHANGE,
     "annotation:set_budget": CHANGE,
     "annotation:filtering": VIEW,
     "annotation:start_filtering": CHANGE,

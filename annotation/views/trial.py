@@ -1,0 +1,34 @@
+"""Try a few rows before a run."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from annotation import progress
+from annotation.models import Project, Role, Stage
+from annotation.pipeline import trial as trying
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.frame import page_context
+
+
+@require_GET
+@for_members(Role.OWNER)
+def trial(request: MemberRequest, project: Project) -> HttpResponse:
+    """The newest try-out: answers beside the prompt, and what the whole corpus will take."""
+    stage = project.stages.filter(kind=Stage.Kind.TRIAL).first()
+    context = page_context(request, project, step="configure")
+    if stage:
+        context |= progress.stage_context(stage)
+    labels = {label.name: label for label in project.label_list()}
+    rows = [(row, labels.get(row["label"])) for row in stage.detail_value("rows", [])] if stage else []
+    is_stale = bool(stage and rows and stage.detail_value("model") != project.llm_config.model)
+    return render(request, "annotation/trial.html", context | {"rows": rows, "is_stale": is_stale})
+
+
+@require_POST
+@for_members(Role.OWNER, back="annotation:configure_start")
+def start_trial(request: MemberRequest, project: Project) -> HttpResponse:
+    trying.start_trial(project, user=request.user)
+    return redirect("annotation:trial", project.pk)
