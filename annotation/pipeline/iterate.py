@@ -1,4 +1,4 @@
-"""Start rounds: freeze what decides the outcome, make the stage, wake a worker."""
+"""Start rounds and try-outs: freeze what decides the outcome, make the stage, wake a worker."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from annotation.models import Iteration, Prediction, Project, Stage
 from annotation.pipeline import ingest
 
 MIN_ROWS = 10
+TRIAL_ROWS = 20
 
 
 def start_round(
@@ -50,6 +51,26 @@ def start_round(
             _("Another round of this project was started at the same moment; it is at work now.")
         ) from error
     return iteration
+
+
+def start_trial(project: Project, *, user: User | None) -> Stage:
+    """Queue a trial of the settings as they are now.
+
+    Raises:
+        NotReadyError, ModelUnavailableError: something that a run needs is missing; the sentence says what.
+        BusyError: a stage or a trial is at work already.
+    """
+    check_ready(project, started_from="llm")
+    total = min(TRIAL_ROWS, project.samples.count())
+    try:
+        with transaction.atomic():
+            stage = Stage.objects.create(
+                project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total
+            )
+            jobs.submit(stage)
+    except IntegrityError as error:
+        raise BusyError(_("A try-out is at work already. Wait until it is done, or cancel it.")) from error
+    return stage
 
 
 def _frozen(project: Project) -> dict[str, Any]:

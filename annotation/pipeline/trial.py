@@ -11,16 +11,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotation import jobs
-from annotation.errors import BusyError
-from annotation.models import Project, Sample, Stage
+from annotation.models import Sample
 from annotation.pipeline.answers import KeepingModel
 from annotation.pipeline.demonstrations import draw_rows, handful_size
-from annotation.pipeline.iterate import check_ready
+from annotation.pipeline.iterate import TRIAL_ROWS
 from annotation.pipeline.rows import as_row, demonstration_from_dict
 from annotation.pipeline.run import ModelRun, open_model_of
 from mlcore.errors import StoppedError
@@ -33,28 +30,6 @@ from mlcore.records import NO_LABEL, Answer, Demonstration, Row
 if TYPE_CHECKING:
     from mlcore.prompts import PromptTemplate
     from mlcore.records import LabelSet
-
-TRIAL_ROWS = 20
-
-
-def start_trial(project: Project, *, user: User | None) -> Stage:
-    """Queue a trial of the settings as they are now.
-
-    Raises:
-        NotReadyError, ModelUnavailableError: something that a run needs is missing; the sentence says what.
-        BusyError: a stage or a trial is at work already.
-    """
-    check_ready(project, started_from="llm")
-    total = min(TRIAL_ROWS, project.samples.count())
-    try:
-        with transaction.atomic():
-            stage = Stage.objects.create(
-                project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total
-            )
-            jobs.submit(stage)
-    except IntegrityError as error:
-        raise BusyError(_("A try-out is at work already. Wait until it is done, or cancel it.")) from error
-    return stage
 
 
 def run_trial(claim: jobs.Claim) -> None:

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation import progress
 from annotation.models import Project, Role, Stage
-from annotation.pipeline import trial as trying
+from annotation.pipeline import iterate
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 
@@ -30,5 +30,5 @@ def trial(request: MemberRequest, project: Project) -> HttpResponse:
 @require_POST
 @for_members(Role.OWNER, back="annotation:configure_start")
 def start_trial(request: MemberRequest, project: Project) -> HttpResponse:
-    trying.start_trial(project, user=request.user)
+    iterate.start_trial(project, user=request.user)
     return redirect("annotation:trial", project.pk)

@@ -10,7 +10,7 @@ import pytest
 from annotation import jobs
 from annotation.errors import BusyError
 from annotation.models import CachedAnswer, Prediction, Project, Stage
-from annotation.pipeline import configure, label, trial
+from annotation.pipeline import configure, iterate, label, trial
 from mlcore.config import LlmConfig
 from mlcore.llm.forecast import forecast
 from tests.factories import ScriptedModel, judge_sentiment, run_llm_stage, start_llm_round
@@ -28,7 +28,7 @@ def use(monkeypatch: pytest.MonkeyPatch, judge: Any = judge_sentiment) -> Script
 
 
 def run_trial(project: Project) -> Stage:
-    stage = trial.start_trial(project, user=project.owner)
+    stage = iterate.start_trial(project, user=project.owner)
     with jobs.work_on(stage.pk) as claim:
         assert claim is not None
         trial.run_trial(claim)
@@ -108,7 +108,7 @@ def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.M
     assert client.post(cast.url("configure/trial/start/")).status_code == 302
     assert client.get(cast.url("configure/trial/")).status_code == 200
     with pytest.raises(BusyError, match="at work already"):
-        trial.start_trial(cast.project, user=None)
+        iterate.start_trial(cast.project, user=None)
     assert Stage.objects.filter(kind=Stage.Kind.TRIAL).count() == 1
     client.get("/")  # the list of projects does not take it for the project's state
 
