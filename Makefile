@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fmt bench-quick clean
+.PHONY: help up demo test check fmt messages bench-quick clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ check: $(VENV)/.tools ## Lint, types, dependency rules, missing migrations
 fmt: $(VENV)/.tools ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+messages: $(VENV)/.tools ## Collect the texts for translation and compile what is translated (needs GNU gettext)
+	$(BIN)/python manage.py makemessages -l zh_Hans --ignore tests --ignore .venv --ignore .coral --no-location --no-obsolete
+	$(BIN)/python manage.py compilemessages -l zh_Hans
 
 bench-quick: $(VENV)/.tools ## Show that every benchmark works (small, not for figures)
 	@for bench in tests/bench/[a-z]*.py; do name=$$(basename $$bench .py); [ $$name = harness ] || $(BIN)/python -m tests.bench.$$name --quick; done

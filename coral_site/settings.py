@@ -12,7 +12,6 @@ from pathlib import Path
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
 from django.urls import reverse_lazy
-from django.utils.translation import gettext_lazy as _
 
 from coral_site.env import env_bool, env_int, env_list, env_str
 
@@ -275,9 +274,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20
 
 # --- Language and time --------------------------------------------------------------------------------------------
 LANGUAGE_CODE = env_str(
-    "CORAL_LANGUAGE", "en", "Language of the pages where the browser asks for none that we have."
+    "CORAL_LANGUAGE", "en", "Language of the pages, en or zh-hans, where the browser asks for neither."
 )
-LANGUAGES = [("en", _("English"))]
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]  # each in its own words
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = env_str("CORAL_TIME_ZONE", "UTC", "Time zone of the times shown, such as Asia/Shanghai.")
 USE_I18N = USE_TZ = True

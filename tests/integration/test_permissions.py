@@ -35,6 +35,7 @@ TABLE: dict[str, Access] = {
     "logout": Access("post", "everyone"),
     "signup": Access("get", "nobody"),
     "password_change": Access("get", "user"),
+    "set_language": Access("post", "everyone", {}, {"language": "zh-hans"}),
     "healthz": Access("get", "everyone"),
     "annotation:projects": Access("get", "user"),
     "annotation:create_project": Access("get", "user"),
