@@ -54,3 +54,12 @@ def export_file(stage_id: int) -> None:
     with work_on(stage_id) as claim:
         if claim:
             export.run_export(claim)
+
+
+@dramatiq.actor(queue_name="files", max_retries=0)  # type: ignore[untyped-decorator]
+def correct_rows(stage_id: int) -> None:
+    from annotation.pipeline import bulk
+
+    with work_on(stage_id) as claim:
+        if claim:
+            bulk.run_batch(claim)

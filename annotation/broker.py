@@ -28,6 +28,7 @@ QUEUES = {
     Stage.Kind.SLM: ("slm", "train_student"),
     Stage.Kind.EXPORT: ("files", "export_file"),
     Stage.Kind.TRIAL: ("llm", "try_rows"),
+    Stage.Kind.BULK: ("files", "correct_rows"),
 }
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
 
+from annotation import tally
 from annotation.models import Flag, Iteration, Prediction, Project, Source, Stage
 from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
 
+COUNTED_ROWS = 10_000  # of more, a page shows an accuracy that was counted before
 SCRIPT_SAMPLE_ROWS = 200
 MIN_RATE_ROWS = 10  # fewer tell nothing of the rate
 SCRIPT_SHARE = 0.3  # of the letters; below it, foreign words among English text are no reason to warn
@@ -39,6 +41,16 @@ def record_metrics(iteration: Iteration) -> dict[str, Any]:
 def final_accuracy(project: Project) -> dict[str, Any]:
     """Accuracy of the current labels, people's included, against uploaded reference labels; empty without any."""
     return _accuracy(project.samples.all(), "label", reference="reference")
+
+
+def shown_accuracy(project: Project) -> dict[str, Any]:
+    """:func:`final_accuracy` for a page: of a large corpus, what the newest round stored when it ended."""
+    if tally.count_rows(project) <= COUNTED_ROWS:
+        return final_accuracy(project)
+    for iteration in project.iterations.order_by("-number"):
+        if stored := iteration.metrics.get("final"):
+            return {**stored, "of_round": iteration.number}
+    return {}
 
 
 def _accuracy(rows: Any, field: str, reference: str = "sample__reference") -> dict[str, Any]:
@@ -98,10 +110,7 @@ def _flips(iteration: Iteration) -> int | None:
 
 def flag_counts(project: Project) -> dict[str, int]:
     """Rows per flag, for the three highlight buttons; a row that a person has decided is no longer flagged."""
-    found = dict(
-        project.samples.exclude(source=Source.PERSON).values_list("flag").annotate(Count("pk")).order_by()
-    )
-    return {flag: found.get(flag, 0) for flag in (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)}
+    return tally.count_flags(project)
 
 
 def corrected_rows(project: Project) -> int:

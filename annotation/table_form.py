@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -30,6 +31,15 @@ class CursorField(forms.CharField):
             raise forms.ValidationError(
                 _("This page link is not valid. Start from the first page.")
             ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveFilter:
+    """A filter that is set, and the address without it."""
+
+    title: Any
+    words: str
+    query_without: str
 
 
 class TableForm(FilterForm):
@@ -77,6 +87,17 @@ class TableForm(FilterForm):
         if (changed.get("sort") or self.data.get("sort")) == self.default_sort:
             changed["sort"] = ""
         return super().query(**(dict.fromkeys(PLACE, "") | changed))
+
+    @property
+    def active(self) -> list[ActiveFilter]:
+        """The filters that are set, each with the address without it."""
+        names = [name for name in FilterForm.base_fields if self.data.get(name)]
+        return [ActiveFilter(self[name].label, self._words(name), self.query(**{name: ""})) for name in names]
+
+    def _words(self, name: str) -> str:
+        value = self.cleaned_data[name]
+        choices = dict(getattr(self.fields[name], "choices", ())) if isinstance(value, str) else {}
+        return str(choices.get(value, value))
 
     @property
     def folded(self) -> list[forms.BoundField]:

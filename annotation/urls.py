@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
 from annotation.views import (
+    bulk,
     configure,
     distilling,
     exports,
@@ -14,6 +15,7 @@ from annotation.views import (
     projects,
     review,
     rounds,
+    table_choices,
     team,
     trial,
     uploads,
@@ -58,6 +60,13 @@ urlpatterns = [
     path(f"{PROJECT}/stages/<id:stage_id>/cancel/", labeling.cancel_stage, name="cancel_stage"),
     path(f"{PROJECT}/stages/<id:stage_id>/resume/", labeling.resume_stage, name="resume_stage"),
     path(f"{PROJECT}/review/", review.review, name="review"),
+    path(f"{PROJECT}/review/columns/", table_choices.choose_columns, name="choose_columns"),
+    path(f"{PROJECT}/review/filters/save/", table_choices.save_filter, name="save_filter"),
+    path(
+        f"{PROJECT}/review/filters/<id:filter_id>/remove/", table_choices.remove_filter, name="remove_filter"
+    ),
+    path(f"{PROJECT}/review/bulk/", bulk.correct_many, name="correct_many"),
+    path(f"{PROJECT}/review/bulk/<id:batch_id>/undo/", bulk.undo_many, name="undo_many"),
     path(f"{PROJECT}/samples/<id:sample_id>/correct/", review.correct_sample, name="correct_sample"),
     path(f"{PROJECT}/focus/", focus.focus, name="focus"),
     path(f"{PROJECT}/focus/next/", focus.focus_next, name="focus_next"),

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from annotation.models.answer import CachedAnswer
 from annotation.models.audit import AuditDraw
+from annotation.models.batch import CorrectionBatch
 from annotation.models.iteration import Iteration, Stage
 from annotation.models.project import Label, Membership, Project, Role, Upload
 from annotation.models.sample import Correction, Flag, Prediction, Sample, Source
+from annotation.models.saved_filter import SavedFilter
+from annotation.models.tally import Tally
 from annotation.models.teamwork import Activity, Invitation, RowClaim, RowSkip
 
 __all__ = [
@@ -15,6 +18,7 @@ __all__ = [
     "AuditDraw",
     "CachedAnswer",
     "Correction",
+    "CorrectionBatch",
     "Flag",
     "Invitation",
     "Iteration",
@@ -26,7 +30,9 @@ __all__ = [
     "RowClaim",
     "RowSkip",
     "Sample",
+    "SavedFilter",
     "Source",
     "Stage",
+    "Tally",
     "Upload",
 ]

@@ -62,7 +62,7 @@ class StageQuerySet(models.QuerySet["Stage"]):
 
 
 class Stage(models.Model):
-    """One job: an import, the LLM or the SLM part of a round, or an export. This row is the truth about it."""
+    """One job: an import, the LLM or the SLM part of a round, an export, or corrections in bulk. This row is the truth about it."""
 
     class Kind(models.TextChoices):
         IMPORT = "import", _("Import")
@@ -70,6 +70,7 @@ class Stage(models.Model):
         SLM = "slm", _("SLM filtering")
         EXPORT = "export", _("Export")
         TRIAL = "trial", _("Try-out")
+        BULK = "bulk", _("Bulk correction")
 
     class Status(models.TextChoices):
         QUEUED = "queued", _("waiting for a worker")
@@ -84,6 +85,8 @@ class Stage(models.Model):
         PAUSE = "pause", _("pause")
         CANCEL = "cancel", _("cancel")
 
+    #: What runs beside the rounds.
+    ASIDE = (Kind.EXPORT, Kind.TRIAL, Kind.BULK)
     ACTIVE = (Status.QUEUED, Status.RUNNING, Status.PAUSED)
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="stages")

@@ -9,6 +9,7 @@ from django.db import connections, models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from annotation.models.batch import CorrectionBatch
 from annotation.models.iteration import Iteration
 from annotation.models.project import Label, Project
 
@@ -149,7 +150,9 @@ class Sample(models.Model):
 
     label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     source = models.CharField(max_length=6, choices=Source.choices, default=Source.NONE, blank=True)
-    llm_label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    llm_label = models.ForeignKey(
+        Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
     llm_confidence = models.FloatField(null=True, blank=True)
     slm_label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     confidence = models.FloatField(
@@ -168,7 +171,12 @@ class Sample(models.Model):
     queue_rank = models.PositiveIntegerField(null=True, blank=True, help_text=_("Place in the review queue."))
     round = models.PositiveIntegerField(default=0)
     corrected_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
     )
     corrected_at = models.DateTimeField(null=True, blank=True)
     version = models.PositiveIntegerField(
@@ -186,7 +194,15 @@ class Sample(models.Model):
             models.Index(fields=["project", "risk", "id"], name="sample_by_risk"),
             models.Index(fields=["project", "queue_rank"], name="sample_by_queue"),
             models.Index(fields=["project", "flag", "position"], name="sample_by_flag"),
-            models.Index(fields=["project", "source", "position"], name="sample_by_source"),
+            models.Index(fields=["project", "flag", "queue_rank", "id"], name="sample_by_flag_and_queue"),
+            models.Index(
+                fields=["project", "flag", "confidence", "id"], name="sample_by_flag_and_confidence"
+            ),
+            models.Index(fields=["project", "flag", "clean_prob", "id"], name="sample_by_flag_and_clean"),
+            models.Index(fields=["project", "flag", "risk", "id"], name="sample_by_flag_and_risk"),
+            models.Index(fields=["project", "source", "flag"], name="sample_by_source_and_flag"),
+            models.Index(fields=["llm_label", "slm_label"], name="sample_by_model_labels"),
+            models.Index(fields=["corrected_by", "project"], name="sample_by_corrector"),
             models.Index(fields=["project", "content_hash"], name="sample_by_content"),
             models.Index(fields=["project", "external_id"], name="sample_by_external_id"),
         ]
@@ -282,6 +298,9 @@ class Correction(models.Model):
     )
     undoes = models.OneToOneField(
         "self", null=True, blank=True, on_delete=models.CASCADE, related_name="undone_by"
+    )
+    batch = models.ForeignKey(
+        CorrectionBatch, null=True, blank=True, on_delete=models.CASCADE, related_name="corrections"
     )
     seconds = models.FloatField(
         null=True, blank=True, help_text=_("How long the person looked at the row, as the page measured it.")

@@ -73,15 +73,20 @@ def undo_answer(project: Project, *, user: User, answer_id: UUID, of: UUID | Non
         sample = _locked(target.sample_id)
         if target not in _undoable(project, user, of):  # it changed while we waited for the row
             raise ConflictError(_conflict(sample))
-        before = word_before(target)
-        label = before.label if before else None
-        _record(sample, user, label, because=target.because, answer_id=answer_id, undoes=target)
-        if before and label:
-            _decide(sample, label, before)
-        else:
-            _return_to_machines(sample)
-        _save(sample)
+        take_back(sample, target, user=user, answer_id=answer_id)
     return sample
+
+
+def take_back(sample: Sample, target: Correction, *, user: User | None, **more: Any) -> None:
+    """Give a locked row back what stood before a correction: another person's word, or the machines' label."""
+    before = word_before(target)
+    label = before.label if before else None
+    _record(sample, user, label, because=target.because, undoes=target, **more)
+    if before and label:
+        _decide(sample, label, before)
+    else:
+        _return_to_machines(sample)
+    _save(sample)
 
 
 def _undoable(project: Project, user: User, of: UUID | None) -> QuerySet[Correction]:
@@ -108,7 +113,7 @@ def _locked(sample_id: int) -> Sample:
     return rows.get(pk=sample_id)
 
 
-def _record(sample: Sample, user: User, label: Label | None, **more: Any) -> Correction:
+def _record(sample: Sample, user: User | None, label: Label | None, **more: Any) -> Correction:
     return Correction.objects.create(
         sample=sample,
         user=user,

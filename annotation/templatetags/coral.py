@@ -135,6 +135,7 @@ def _phase_words(stage: Stage) -> str:
         "saving": _("Writing the result to the rows."),
         "reading": _("Reading the file."),
         "writing": _("Writing the file."),
+        "correcting": _("Correcting the rows, one piece after the other."),
     }
     return words.get(stage.phase, _("At work."))
 
@@ -148,6 +149,8 @@ def _done_words(stage: Stage) -> str:
         return _("The file is ready.")
     if stage.kind == Stage.Kind.TRIAL:
         return _("The answers are in the cache, so that the run does not ask these questions again.")
+    if stage.kind == Stage.Kind.BULK:
+        return _("The rows are corrected.")
     return ngettext("%(count)d row was read.", "%(count)d rows were read.", stage.done) % {
         "count": stage.done
     }

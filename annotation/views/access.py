@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django_htmx.middleware import HtmxDetails
 
 from annotation.errors import AnnotationError
-from annotation.models import Project, Role
+from annotation.models import Membership, Project, Role
 from mlcore.errors import EngineError
 
 P = ParamSpec("P")
@@ -32,6 +32,7 @@ class MemberRequest(HttpRequest):
     user: User
     htmx: HtmxDetails
     role: Role
+    membership: Membership
 
 
 View = Callable[Concatenate[MemberRequest, Project, P], HttpResponseBase]
@@ -73,7 +74,7 @@ def project_of_member(request: MemberRequest, project_id: int, *, role: Role) ->
     membership = request.user.memberships.select_related("project").filter(project=project_id).first()
     if membership is None:
         raise Http404
-    request.role = Role(membership.role)
+    request.membership, request.role = membership, Role(membership.role)
     if RANKS[request.role] < RANKS[role]:
         raise PermissionDenied(
             _("Your role in this project is %(role)s; this needs %(needed)s. Ask an owner of the project.")

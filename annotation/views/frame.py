@@ -57,7 +57,7 @@ def project_steps(project: Project, iterations: list[Iteration]) -> dict[str, St
     """The five steps and how far each is."""
     stages = {
         (stage.iteration_id, stage.kind): stage
-        for stage in project.stages.exclude(kind=Stage.Kind.EXPORT).defer("detail").order_by("id")
+        for stage in project.stages.exclude(kind__in=Stage.ASIDE).defer("detail").order_by("id")
     }
     newest = iterations[0].pk if iterations else None
     llm, slm = stages.get((newest, Stage.Kind.LLM)), stages.get((newest, Stage.Kind.SLM))

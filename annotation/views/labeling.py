@@ -108,6 +108,7 @@ PAGES = {
     Stage.Kind.SLM: "filtering",
     Stage.Kind.EXPORT: "export",
     Stage.Kind.TRIAL: "trial",
+    Stage.Kind.BULK: "review",
 }
 
 

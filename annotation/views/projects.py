@@ -58,10 +58,10 @@ def projects(request: MemberRequest) -> HttpResponse:
 
 
 def newest_stages(project_ids: list[int]) -> dict[int, Stage]:
-    """The newest stage of each project, exports and try-outs left out."""
+    """The newest stage of each project, what runs beside the rounds left out."""
     stages = (
         Stage.objects.filter(project__in=project_ids)
-        .exclude(kind__in=[Stage.Kind.EXPORT, Stage.Kind.TRIAL])
+        .exclude(kind__in=Stage.ASIDE)
         .select_related("iteration")
         .order_by("id")
     )

@@ -12,12 +12,14 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from annotation import stats
+from annotation import progress, stats, tally
 from annotation.errors import ConflictError
 from annotation.forms import CorrectionForm, sentence_of
-from annotation.models import Correction, Flag, Project, Role, Sample
+from annotation.models import Correction, Flag, Project, Role, Sample, SavedFilter
 from annotation.pipeline import review as reviewing
+from annotation.table_columns import columns_of
 from annotation.views.access import MemberRequest, for_members
+from annotation.views.bulk import newest_batches
 from annotation.views.frame import page_context
 from annotation.views.table import (
     BadTableError,
@@ -27,6 +29,7 @@ from annotation.views.table import (
     current_table,
     refuse,
     round_table,
+    shown_rows,
 )
 
 SIGNS = {Flag.RIGHT: "✓", Flag.WRONG: "!", Flag.INCONSISTENT: "≠"}
@@ -41,6 +44,8 @@ def review(request: MemberRequest, project: Project) -> HttpResponse:
         table = _table(request, project, context)
     except BadTableError as error:
         return refuse(request, error)
+    if table.columns:
+        context |= {"hidden": table.columns.hidden, "column_choices": table.columns.choices}
     context |= {
         "table": table,
         "rows": table.rows,
@@ -68,6 +73,7 @@ def _because(table: Table) -> str:
 
 
 def _numbers(request: MemberRequest, project: Project, table: Table) -> dict[str, Any]:
+    """What stands beside the table. Nothing here counts all rows: see :mod:`annotation.tally`."""
     counts = stats.flag_counts(project)
     shown = table.form.cleaned_data["show"]
     buttons = [
@@ -84,10 +90,21 @@ def _numbers(request: MemberRequest, project: Project, table: Table) -> dict[str
     return {
         "buttons": buttons,
         "corrected": stats.corrected_rows(project),
-        "corrected_by_you": project.samples.filter(corrected_by=request.user, source="person").count(),
-        "total": project.samples.count(),
-        "accuracy": stats.final_accuracy(project),
-    }
+        "corrected_by_you": project.samples.filter(corrected_by=request.user).count(),
+        "total": tally.count_rows(project),
+        "accuracy": stats.shown_accuracy(project),
+        "saved_filters": SavedFilter.objects.visible_to(request.user)
+        .filter(project=project)
+        .select_related("owner"),
+    } | _batches(request, project)
+
+
+def _batches(request: MemberRequest, project: Project) -> dict[str, Any]:
+    """The newest bulk corrections, and the progress of one that is at work."""
+    batches = newest_batches(project)
+    made = [each.batch for each in batches] + [each.undo for each in batches if each.undo]
+    active = [each.stage for each in made if each.stage and each.stage.is_active]
+    return {"batches": batches} | (progress.stage_context(active[0]) if active else {})
 
 
 @require_POST
@@ -119,10 +136,12 @@ def correct_sample(request: MemberRequest, project: Project, sample_id: int) -> 
 
 
 def _row(request: MemberRequest, project: Project, sample_id: int, *, sentence: str) -> HttpResponse:
-    rows = Sample.objects.select_related("label", "llm_label", "slm_label", "corrected_by").defer("fields")
-    row: TableRow = current_row(rows.get(pk=sample_id))
+    columns = columns_of(project, request.membership)
+    row: TableRow = current_row(shown_rows(project, columns).get(pk=sample_id), columns)
     row.sentence, row.saved = sentence, not sentence
     context = {
+        "hidden": columns.hidden,
+        "same_texts": _same_texts(row) if row.saved else 0,
         "project": project,
         "row": row,
         "columns": "review",
@@ -132,6 +151,13 @@ def _row(request: MemberRequest, project: Project, sample_id: int, *, sentence: 
         "here": request.POST.get("back", ""),
     }
     return render(request, "annotation/_sample_row.html", context)
+
+
+def _same_texts(row: TableRow) -> int:
+    """How many other rows have this text and another label that no person chose."""
+    same = Sample.objects.filter(project=row.sample.project_id, content_hash=row.sample.content_hash)
+    others = same.exclude(pk=row.sample.pk).exclude(label=row.sample.label_id).exclude(source="person")
+    return others.count() if row.source == "person" else 0
 
 
 def _way_back(request: MemberRequest, project: Project, sample_id: int) -> str:

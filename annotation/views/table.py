@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 
 from annotation.forms import sentence_of
 from annotation.keyset import Cursor, Page
 from annotation.models import Iteration, Label, Prediction, Project, Sample, Source
+from annotation.table_columns import Columns, columns_of
 from annotation.table_form import TableForm
 from annotation.views.access import MemberRequest
 from annotation.views.projects import bad_request
@@ -37,6 +38,7 @@ class TableRow:
     source: str = ""
     sentence: str = ""
     saved: bool = False
+    further: list[tuple[Any, Any]] = field(default_factory=list)
     of_round: bool = False
 
     @property
@@ -50,6 +52,7 @@ class Table:
     form: TableForm
     page: Page
     rows: list[TableRow] = field(default_factory=list)
+    columns: Columns | None = None
 
     @property
     def next_query(self) -> str:
@@ -78,11 +81,17 @@ class BadTableError(Exception):
 
 
 def current_table(request: MemberRequest, project: Project, *, default_sort: str) -> Table:
-    """The rows as they stand now, sorted and filtered as the address says: at most four queries."""
+    """The rows as they stand now, sorted and filtered as the address says: a few queries, however many rows there are."""
     form = _checked(TableForm(request.GET, project=project, default_sort=default_sort))
-    rows = project.samples.select_related("label", "llm_label", "slm_label", "corrected_by").defer("fields")
-    page = form.page(rows)
-    return Table(form, page, [current_row(sample) for sample in page.rows])
+    columns = columns_of(project, request.membership)
+    page = form.page(shown_rows(project, columns))
+    return Table(form, page, [current_row(sample, columns) for sample in page.rows], columns)
+
+
+def shown_rows(project: Project, columns: Columns) -> QuerySet[Sample]:
+    """The project's rows with all that the member's table shows of them."""
+    rows = project.samples.select_related("label", "llm_label", "slm_label", "corrected_by")
+    return rows if columns.needs_uploaded else rows.defer("fields")
 
 
 def round_table(request: MemberRequest, project: Project, iteration: Iteration) -> Table:
@@ -102,7 +111,7 @@ def refuse(request: MemberRequest, error: BadTableError) -> HttpResponse:
     return bad_request(request, str(error))
 
 
-def current_row(sample: Sample) -> TableRow:
+def current_row(sample: Sample, columns: Columns) -> TableRow:
     return TableRow(
         sample,
         llm_label=sample.llm_label,
@@ -113,6 +122,7 @@ def current_row(sample: Sample) -> TableRow:
         flag=sample.flag,
         label=sample.label,
         source=sample.source,
+        further=[(column.title, column.value(sample)) for column in columns.further],
     )
 
 

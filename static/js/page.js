@@ -65,6 +65,14 @@
     body.addEventListener("change", function (event) {
       if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
     });
+    /* All rows of the page for a bulk correction; a second click takes them out again. */
+    body.addEventListener("click", function (event) {
+      const button = event.target.closest("[data-choose-all]");
+      if (!button) return;
+      const boxes = [...document.querySelectorAll("input.pick")];
+      const choose = boxes.some((box) => !box.checked);
+      boxes.forEach((box) => { box.checked = choose; });
+    });
     /* A form is sent once, however often it is clicked. */
     body.addEventListener("submit", function (event) {
       const form = event.target;

@@ -11,7 +11,17 @@ from django.core import serializers
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from annotation.models import Correction, Invitation, Iteration, Project, Sample, Stage, Upload
+from annotation.models import (
+    Correction,
+    CorrectionBatch,
+    Invitation,
+    Iteration,
+    Project,
+    Sample,
+    SavedFilter,
+    Stage,
+    Upload,
+)
 from tests.factories import make_project, make_user
 from tests.pages import ROLES, Cast, judge_rows, make_cast
 
@@ -63,6 +73,11 @@ TABLE: dict[str, Access] = {
     "annotation:resume_stage": Access("post", "owner", STAGE),
     "annotation:review": VIEW,
     "annotation:correct_sample": Access("post", "reviewer", {"sample_id": "sample"}),
+    "annotation:choose_columns": Access("post", "viewer"),
+    "annotation:save_filter": Access("post", "viewer", {}, {"name": "mine", "query": "?show=wrong"}),
+    "annotation:remove_filter": Access("post", "viewer", {"filter_id": "filter"}),
+    "annotation:correct_many": Access("get", "reviewer", {}, {"matching": "1"}),
+    "annotation:undo_many": Access("post", "reviewer", {"batch_id": "batch"}),
     "annotation:focus": Access("get", "reviewer"),
     "annotation:focus_next": Access("post", "reviewer"),
     "annotation:focus_answer": Access("post", "reviewer"),
@@ -147,6 +162,10 @@ def ids_of(cast: Cast) -> dict[str, int]:
         "sample": sample.pk,
         "stage": stage.pk,
         "export": export.pk,
+        "filter": SavedFilter.objects.create(
+            project=cast.project, owner=cast.project.owner, name="shared", is_shared=True
+        ).pk,
+        "batch": CorrectionBatch.objects.create(project=cast.project, user=cast.project.owner).pk,
         "invitation": invitation.pk,
         "membership": cast.project.memberships.get(role="viewer").pk,
     }

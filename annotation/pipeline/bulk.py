@@ -1,0 +1,229 @@
+"""Corrections of many rows at once: accepted or relabelled, at once or in the background, and taken back as one step.
+
+Each row gets a correction of its own, which carries the batch; so history, export and the next round know nothing
+special. What people had said of a row before stays as it is, unless the batch is told to include it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
+
+from annotation import jobs
+from annotation.errors import AnnotationError, ConflictError
+from annotation.filters import filter_rows
+from annotation.models import Correction, CorrectionBatch, Label, Project, RowClaim, Sample, Source, Stage
+from annotation.pipeline import review
+from mlcore.errors import StoppedError
+
+LARGE_ROWS = 300  # more are done in the background
+WRITE_ROWS = 500  # in one transaction, so that nobody's correction waits long for it
+UNDO_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows are meant, and what becomes of them.
+
+    Attributes:
+        samples: ids of chosen rows; None for all rows that ``query`` matches.
+        query: a filter's address.
+        label: the new label; None accepts each row's own.
+        include_corrected: whether rows that a person has decided are meant as well.
+        same_texts: whether rows with the same text as a chosen one are meant as well.
+    """
+
+    label: Label | None
+    samples: Sequence[int] | None = None
+    query: str = ""
+    include_corrected: bool = False
+    same_texts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a choice would do: how many rows it changes, and how many it leaves alone because a person decided them."""
+
+    rows: int
+    left_alone: int
+
+
+def measure_reach(project: Project, choice: Choice) -> Reach:
+    """Count before anything is changed."""
+    meant = _meant(project, choice)
+    everybody = _changeable(meant, label=choice.label, include_corrected=True)
+    decided = everybody.filter(source=Source.PERSON).count()
+    rows = everybody.count()
+    return Reach(rows, 0) if choice.include_corrected else Reach(rows - decided, decided)
+
+
+def start_batch(project: Project, choice: Choice, *, user: User) -> CorrectionBatch:
+    """Correct the rows: at once if they are few, otherwise queue it.
+
+    Raises:
+        AnnotationError: no row is meant, or the filter no longer fits.
+    """
+    meant = _meant(project, choice)
+    rows = _changeable(meant, label=choice.label, include_corrected=choice.include_corrected)
+    ids = list(rows.values_list("pk", flat=True)[: LARGE_ROWS + 1])
+    if not ids:
+        raise AnnotationError(_("No row is left to change. Choose others, or set another filter."))
+    chosen = None if choice.samples is None else list(meant.values_list("pk", flat=True))
+    batch = CorrectionBatch(
+        project=project,
+        user=user,
+        label=choice.label,
+        query=choice.query if chosen is None else "",
+        samples=chosen,
+        include_corrected=choice.include_corrected,
+    )
+    return _start(batch, ids if len(ids) <= LARGE_ROWS else None, total=rows.count())
+
+
+def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
+    """Take a batch back: every row that nobody has touched since gets what it had before.
+
+    Raises:
+        ConflictError: it is still at work, or was taken back already.
+    """
+    stage = batch.stage
+    if stage and stage.status in (Stage.Status.QUEUED, Stage.Status.RUNNING):
+        raise ConflictError(_("These corrections are still being made. Wait until they are done."))
+    undo = CorrectionBatch(project=batch.project, user=user, undoes=batch)
+    ids = list(_standing(batch).values_list("sample_id", flat=True))
+    try:
+        with transaction.atomic():
+            return _start(undo, ids if len(ids) <= LARGE_ROWS else None, total=len(ids))
+    except IntegrityError as error:
+        raise ConflictError(_("These corrections were taken back already.")) from error
+
+
+def _start(batch: CorrectionBatch, few: list[int] | None, *, total: int) -> CorrectionBatch:
+    with transaction.atomic():
+        if few is None:
+            batch.stage = Stage.objects.create(
+                project=batch.project, kind=Stage.Kind.BULK, total=total, requested_by=batch.user
+            )
+            jobs.submit(batch.stage)
+        batch.save()
+        if few is not None:
+            _carry_out(batch, few)
+    return batch
+
+
+def run_batch(claim: jobs.Claim) -> None:
+    """Carry out a batch in pieces, each in a transaction under the claim's fence.
+
+    Repeating it is safe: a row that the batch has corrected already is passed over.
+
+    Raises:
+        StoppedError: a person asked to pause or cancel, or the worker is going; what is done stays, and can be undone.
+    """
+    batch = CorrectionBatch.objects.select_related("project", "label", "undoes").get(stage=claim.stage)
+    done = batch.corrections.count()
+    ids = _open_rows(batch)
+    claim.report(done=done, total=done + len(ids), phase="correcting", force=True)
+    step = UNDO_ROWS if batch.undoes else WRITE_ROWS
+    for begin in range(0, len(ids), step):
+        if claim.should_stop():
+            raise StoppedError(_("Stopped on request."))
+        with transaction.atomic():
+            claim.fence()
+            done += _carry_out(batch, ids[begin : begin + step])
+        claim.report(done=done)
+    claim.report(done=done, total=done, phase="", force=True)
+
+
+def _open_rows(batch: CorrectionBatch) -> list[int]:
+    """The rows that are still to do, as they match now."""
+    if batch.undoes:
+        return list(_standing(batch.undoes).values_list("sample_id", flat=True))
+    did = set(batch.corrections.values_list("sample_id", flat=True))
+    return sorted(set(_rows_of(batch).values_list("pk", flat=True)) - did)
+
+
+def _carry_out(batch: CorrectionBatch, ids: Sequence[int]) -> int:
+    """Change these rows, as far as they still match; return how many."""
+    return _take_back(batch, ids) if batch.undoes else _correct(batch, ids)
+
+
+def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
+    rows = _rows_of(batch).filter(pk__in=ids).order_by("pk").select_for_update(of=("self",))
+    found = list(rows.only("pk", "label_id", "source", "round"))
+    made = Correction.objects.bulk_create(
+        Correction(
+            sample=row,
+            user=batch.user,
+            label_id=batch.label_id or row.label_id,
+            replaced_label_id=row.label_id,
+            replaced_source=row.source,
+            round=row.round,
+            batch=batch,
+        )
+        for row in found
+    )
+    changed = Sample.objects.filter(pk__in=[row.pk for row in found])
+    if made:
+        changed.update(
+            **({"label": batch.label} if batch.label else {}),
+            source=Source.PERSON,
+            risk=0.0,
+            corrected_by=batch.user,
+            corrected_at=made[0].created_at,
+            version=F("version") + 1,
+        )
+        RowClaim.objects.filter(sample__in=changed).delete()
+    return len(found)
+
+
+def _take_back(undo: CorrectionBatch, ids: Sequence[int]) -> int:
+    assert undo.undoes
+    rows = Sample.objects.select_related("label").order_by("pk").select_for_update(of=("self",))
+    samples = rows.in_bulk(ids)
+    targets = list(_standing(undo.undoes).filter(sample__in=samples))
+    for target in targets:
+        target.sample = samples[target.sample_id]
+        review.take_back(target.sample, target, user=undo.user, batch=undo)
+    return len(targets)
+
+
+def _standing(batch: CorrectionBatch) -> QuerySet[Correction]:
+    """The batch's corrections that are still the last word on their rows."""
+    later = Correction.objects.filter(sample=OuterRef("sample"), pk__gt=OuterRef("pk"))
+    return batch.corrections.filter(~Exists(later)).order_by("sample_id")
+
+
+# --- Which rows ---------------------------------------------------------------------------------------------------
+
+
+def _rows_of(batch: CorrectionBatch) -> QuerySet[Sample]:
+    meant = (
+        filter_rows(batch.project, batch.query)
+        if batch.samples is None
+        else batch.project.samples.order_by().filter(pk__in=batch.samples)
+    )
+    return _changeable(meant, label=batch.label, include_corrected=batch.include_corrected)
+
+
+def _meant(project: Project, choice: Choice) -> QuerySet[Sample]:
+    if choice.samples is None:
+        return filter_rows(project, choice.query)
+    rows = project.samples.order_by()
+    chosen = rows.filter(pk__in=choice.samples)
+    if not choice.same_texts:
+        return chosen
+    return rows.filter(content_hash__in=list(chosen.values_list("content_hash", flat=True)))
+
+
+def _changeable(rows: QuerySet[Sample], *, label: Label | None, include_corrected: bool) -> QuerySet[Sample]:
+    """Without rows that have no label to accept, or that a person gave this label already."""
+    if label is None:
+        return rows.filter(~Q(source=Source.PERSON), label__isnull=False)
+    if include_corrected:
+        return rows.exclude(source=Source.PERSON, label=label)
+    return rows.filter(~Q(source=Source.PERSON))
