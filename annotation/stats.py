@@ -10,8 +10,7 @@ from typing import Any
 from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
 
-from annotation import tally
-from annotation.models import Flag, Iteration, Prediction, Project, Source, Stage
+from annotation.models import Flag, Iteration, Prediction, Project, Stage
 from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
 
 COUNTED_ROWS = 10_000  # of more, a page shows an accuracy that was counted before
@@ -43,9 +42,9 @@ def final_accuracy(project: Project) -> dict[str, Any]:
     return _accuracy(project.samples.all(), "label", reference="reference")
 
 
-def shown_accuracy(project: Project) -> dict[str, Any]:
+def shown_accuracy(project: Project, *, rows: int) -> dict[str, Any]:
     """:func:`final_accuracy` for a page: of a large corpus, what the newest round stored when it ended."""
-    if tally.count_rows(project) <= COUNTED_ROWS:
+    if rows <= COUNTED_ROWS:
         return final_accuracy(project)
     for iteration in project.iterations.order_by("-number"):
         if stored := iteration.metrics.get("final"):
@@ -106,15 +105,6 @@ def _flips(iteration: Iteration) -> int | None:
     )
     then = Prediction.objects.filter(iteration=before, source="slm").values_list("sample_id", "verdict_id")
     return sum(now.get(sample_id, verdict_id) != verdict_id for sample_id, verdict_id in then.iterator())
-
-
-def flag_counts(project: Project) -> dict[str, int]:
-    """Rows per flag, for the three highlight buttons; a row that a person has decided is no longer flagged."""
-    return tally.count_flags(project)
-
-
-def corrected_rows(project: Project) -> int:
-    return project.samples.filter(source=Source.PERSON).count()
 
 
 def stage_rate(stage: Stage) -> float:

@@ -6,6 +6,8 @@ another stamp has it counted anew. What people decide is counted each time, by a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.db.models import Count
 
 from annotation.models import Flag, Project, Source, Stage, Tally
@@ -14,16 +16,27 @@ FLAGS = (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)
 WRITERS = (Stage.Kind.IMPORT, Stage.Kind.SLM)
 
 
-def count_rows(project: Project) -> int:
-    """All rows of the project."""
-    return _tally(project).rows
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of a project.
+
+    Attributes:
+        rows: all.
+        flags: those of each flag that no person has decided.
+        decided: those that a person has decided.
+    """
+
+    rows: int
+    flags: dict[Flag, int]
+    decided: int
 
 
-def count_flags(project: Project) -> dict[str, int]:
-    """Rows per flag that no person has decided."""
-    flags = _tally(project).flags
+def count(project: Project) -> Counts:
+    """The counts as they are now."""
+    tally = _tally(project)
     decided = _per_flag(project, source=Source.PERSON)
-    return {flag: flags.get(flag, 0) - decided.get(flag, 0) for flag in FLAGS}
+    flags = {flag: tally.flags.get(flag, 0) - decided.get(flag, 0) for flag in FLAGS}
+    return Counts(tally.rows, flags, sum(decided.values()))
 
 
 def forget(project: Project) -> None:
@@ -48,10 +61,10 @@ def _per_flag(project: Project, **chosen: str) -> dict[str, int]:
 
 def _stamp(project: Project) -> str:
     """The newest stage of each kind that writes rows, and how far it is."""
-    found = []
-    for kind in WRITERS:
-        stage = project.stages.filter(kind=kind).order_by("-id").first()
-        if stage:
-            done = stage.done if stage.status == Stage.Status.RUNNING else ""
-            found.append(f"{stage.pk}.{stage.attempt}.{stage.status}.{done}")
-    return " ".join(found)
+    stages = project.stages.filter(kind__in=WRITERS).order_by("id")
+    newest = {stage.kind: stage for stage in stages.only("kind", "attempt", "status", "done")}
+    return " ".join(
+        f"{stage.pk}.{stage.attempt}.{stage.status}"
+        + (f".{stage.done}" if stage.status == Stage.Status.RUNNING else "")
+        for stage in newest.values()
+    )

@@ -18,7 +18,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 from annotation.errors import AnnotationError
 from annotation.filters import plain_query
 from annotation.forms import sentence_of
-from annotation.models import Correction, CorrectionBatch, Label, Project, Role
+from annotation.models import Activity, Correction, CorrectionBatch, Label, Project, Role
+from annotation.pipeline import activity
 from annotation.pipeline import bulk as bulk_correcting
 from annotation.pipeline.bulk import Choice
 from annotation.views.access import MemberRequest, for_members
@@ -82,9 +83,17 @@ def correct_many(request: MemberRequest, project: Project) -> HttpResponse:
         reach = bulk_correcting.measure_reach(project, form.choice)
         context |= {"form": form, "choice": form.choice, "reach": reach, "back": back}
         return render(request, "annotation/bulk.html", context)
+    reach = bulk_correcting.measure_reach(project, form.choice)
     batch = bulk_correcting.start_batch(project, form.choice, user=request.user)
+    _write_down(batch, Activity.Verb.CORRECTED, reach.rows)
     messages.success(request, _done(batch))
     return redirect(back)
+
+
+def _write_down(batch: CorrectionBatch, verb: Activity.Verb, rows: int) -> None:
+    if batch.user:
+        what = ngettext("%(rows)d row", "%(rows)d rows", rows) % {"rows": rows}
+        activity.record(batch.project, user=batch.user, verb=verb, what=what)
 
 
 def _done(batch: CorrectionBatch) -> str:
@@ -104,6 +113,7 @@ def undo_many(request: MemberRequest, project: Project, batch_id: int) -> HttpRe
             _("Only who made these corrections, or an owner of the project, can take them back.")
         )
     undo = bulk_correcting.undo_batch(batch, user=request.user)
+    _write_down(undo, Activity.Verb.UNDID, batch.stage.done if batch.stage else batch.corrections.count())
     if undo.stage:
         messages.success(request, _("The corrections are being taken back in the background."))
     else:

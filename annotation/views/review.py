@@ -74,14 +74,14 @@ def _because(table: Table) -> str:
 
 def _numbers(request: MemberRequest, project: Project, table: Table) -> dict[str, Any]:
     """What stands beside the table. Nothing here counts all rows: see :mod:`annotation.tally`."""
-    counts = stats.flag_counts(project)
+    counts = tally.count(project)
     shown = table.form.cleaned_data["show"]
     buttons = [
         {
             "flag": flag,
             "sign": SIGNS[flag],
             "title": flag.label,
-            "count": counts[flag],
+            "count": counts.flags[flag],
             "on": shown == flag,
             "query": table.form.query(show="" if shown == flag else flag.value),
         }
@@ -89,10 +89,10 @@ def _numbers(request: MemberRequest, project: Project, table: Table) -> dict[str
     ]
     return {
         "buttons": buttons,
-        "corrected": stats.corrected_rows(project),
+        "corrected": counts.decided,
         "corrected_by_you": project.samples.filter(corrected_by=request.user).count(),
-        "total": tally.count_rows(project),
-        "accuracy": stats.shown_accuracy(project),
+        "total": counts.rows,
+        "accuracy": stats.shown_accuracy(project, rows=counts.rows),
         "saved_filters": SavedFilter.objects.visible_to(request.user)
         .filter(project=project)
         .select_related("owner"),
