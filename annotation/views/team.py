@@ -26,14 +26,11 @@ def activity(request: MemberRequest, project: Project) -> HttpResponse:
     if before.isdecimal() and len(before) < 19:
         shown = shown.filter(pk__lt=int(before))
     events = list(shown[: SHOWN_ACTIVITIES + 1])
-    compared, agreed = pace.double_review(project)
     context = page_context(request, project, step="members") | {
         "team": pace.team_work(project),
         "events": events[:SHOWN_ACTIVITIES],
         "older": events[SHOWN_ACTIVITIES - 1].pk if len(events) > SHOWN_ACTIVITIES else None,
-        "compared": compared,
-        "agreed": agreed,
-        "agreement": agreed / compared if compared else None,
+        "agreement": pace.double_review(project),
     }
     return render(request, "annotation/activity.html", context)
 

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.people import browser_of, make_review
+from tests.integration.test_permissions import TABLE
 from tests.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -22,13 +23,13 @@ for pattern in get_resolver("annotation.urls").url_patterns:
     path = str(pattern.pattern)
     for name in pattern.pattern.converters:
         path = path.replace(f"<id:{{name}}>", str(ids.get(name, 1)))
-    print(f"{{pattern.name}} /{{path}}")
+    print(f"annotation:{{pattern.name}} /{{path}}")
 """
-MAY_LOOK = {
-    "projects", "create_project", "project", "labeling", "filtering", "filtering_plots", "stage_progress", "review",
-    "rounds", "export", "members",
-}  # fmt: skip
-MAY_DO = {"start_export", "create_project"}  # the file, and a project of one's own
+OPEN = ("everyone", "user", "viewer")
+MAY_LOOK = {name for name, access in TABLE.items() if access.least in OPEN and access.method == "get"}
+MAY_DO = {name for name, access in TABLE.items() if access.least in OPEN and access.method == "post"} | {
+    "annotation:create_project"  # one of their own
+}
 TABLES = (
     "correction",
     "iteration",

@@ -143,7 +143,7 @@ def test_the_owner_sees_counts_pace_and_agreement_of_everybody(cast: Cast) -> No
     assert (first.name, first.answers, first.today, first.changed) == ("reviewer", 4, 4, 2)
     assert (first.timed.rows_per_minute, first.agreed, first.compared) == (10.0, 1, 2)
     assert (second.name, second.agreement) == ("owner", 0.5)
-    assert pace.double_review(cast.project) == (2, 1)
+    assert pace.double_review(cast.project) == pace.Agreement(rows=2, agreed=1, kappa=0.0)
     html = html_of(cast, "members/activity/")
     assert "Answered twice: 2 rows; the two agreed on 1" in html
 
