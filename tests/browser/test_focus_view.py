@@ -20,7 +20,7 @@ NEXT_ROW_MS = """() => new Promise((resolve) => {
     document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "1", bubbles: true}));
     requestAnimationFrame(() => setTimeout(() => {
         const now = document.querySelector(".focus-row.current");
-        resolve(now && now.dataset.row !== before && now.offsetHeight > 0 ? performance.now() - start : Infinity);
+        resolve(now && now.dataset.row !== before && now.firstElementChild.offsetHeight > 0 ? performance.now() - start : Infinity);
     }));
 })"""
 
