@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+Method = Literal["coral", "paper", "adamatch", "plain"]
+
 EMBEDDED_LLM = "smollm2-135m-instruct"
 EMBEDDED_ENCODER = "all-minilm-l6-v2"
 
@@ -43,7 +45,8 @@ class DistillConfig:
 
     ``network``: ``head`` on frozen features, ``finetune`` the whole encoder, ``table`` an MLP on columns; ``auto`` takes
     ``table`` for a table, ``finetune`` where there is a GPU, else ``head``. ``method``: ``coral`` is the default,
-    ``paper`` the published loop, ``plain`` cross-entropy on all labels. ``folds`` of cross-fitting and
+    ``paper`` the published loop, ``adamatch`` the same with aligned classes and an adaptive threshold (see
+    docs/benchmarks.md), ``plain`` cross-entropy on all labels. ``folds`` of cross-fitting and
     ``learning_rate``: 0 is the network's own default.
     """
 
@@ -55,7 +58,7 @@ class DistillConfig:
     learning_rate: float = 0.0
     folds: int = 0
     clean_threshold: float = 0.5
-    method: Literal["coral", "paper", "plain"] = "coral"
+    method: Method = "coral"
     seed: int = 0
 
     def as_dict(self) -> dict[str, Any]:

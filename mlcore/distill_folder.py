@@ -29,6 +29,8 @@ from mlcore.records import IntArray
 
 EXIT_ERROR, EXIT_STOPPED = 3, 4
 SECONDS_BETWEEN_LINES = 0.2
+# In the environment of the child only: a token is never written to the folder.
+TOKEN_VARIABLE = "CORAL_HUB_TOKEN"  # noqa: S105
 
 _NOT_ARRAYS = {"history", "mixtures", "stopped", "warnings", "evidence"}
 _ARRAYS = tuple(field.name for field in fields(Distilled) if field.name not in _NOT_ARRAYS)
@@ -146,6 +148,7 @@ def run_folder(folder: Path) -> int:
     from mlcore.distill import distill  # torch is loaded here, in the child only
 
     stopping = _StopSignal()
+    token = os.environ.pop(TOKEN_VARIABLE, "")
     try:
         inputs = read_inputs(folder)
         result = distill(
@@ -157,6 +160,7 @@ def run_folder(folder: Path) -> int:
             cache_dir=inputs.cache_dir,
             weights_dir=inputs.weights_dir,
             checkpoint_dir=folder / "checkpoints",
+            hub_token=token,
         )
     except StoppedError:
         return EXIT_STOPPED

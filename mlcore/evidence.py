@@ -21,6 +21,7 @@ NEIGHBOURS = 20
 NEIGHBOUR_SHARPNESS = 5.0  # a neighbour's vote counts exp(5 * (cosine - 1))
 MOST_REFERENCES = 20_000  # keeps the vote linear in the number of rows
 MOST_FEATURES = 60_000
+SMALL_TREES = {"leaves": 4, "trees": 60}  # where many labels are wrong
 
 
 def assign_folds(texts: Sequence[str], labels: IntArray, count: int, *, seed: int) -> IntArray:
@@ -124,6 +125,8 @@ def boosted_probs(
     *,
     weights: FloatArray,
     seed: int,
+    leaves: int = 8,
+    trees: int = 100,
 ) -> FloatArray:
     """Out-of-fold probabilities ``(N, K)`` of gradient-boosted trees, small and slow so that they don't learn the noise."""
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -134,7 +137,11 @@ def boosted_probs(
         if len(np.unique(labels[train])) < 2:
             continue
         model = HistGradientBoostingClassifier(
-            learning_rate=0.05, max_iter=100, max_leaf_nodes=8, l2_regularization=1.0, random_state=seed
+            learning_rate=0.05,
+            max_iter=trees,
+            max_leaf_nodes=leaves,
+            l2_regularization=1.0,
+            random_state=seed,
         )
         model.fit(matrix[train], labels[train], sample_weight=weights[train])
         probs[test] = 1e-6
@@ -156,6 +163,15 @@ def calibrate(probs: FloatArray, labels: IntArray, labelled: BoolArray) -> Float
         negative_likelihood, np.zeros(1), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-7}
     )
     return np.asarray(np.exp(log_softmax(logs * np.exp(np.clip(best.x[0], -4, 4)))))
+
+
+def match_shares(probs: FloatArray, shares: FloatArray) -> FloatArray:
+    """Multiply each class of ``probs (N, K)`` by a factor such that the classes' mean probabilities are ``shares (K,)``."""
+    logs = np.log(np.maximum(probs, 1e-9))
+    for _ in range(100):
+        means = np.exp(log_softmax(logs)).mean(axis=0)
+        logs = logs + np.log(np.maximum(shares, 1e-6) / np.maximum(means, 1e-9))
+    return np.asarray(np.exp(log_softmax(logs)))
 
 
 def pool(views: Sequence[FloatArray]) -> FloatArray:

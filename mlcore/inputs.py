@@ -114,13 +114,15 @@ class Inputs:
     """What the networks see.
 
     ``features (N, D)`` float16 serve the map, the neighbours and the choice of demonstrations; ``matrix (N, D')`` float32
-    is what a network or another classifier learns from; ``build`` makes a network on it.
+    is what a network or another classifier learns from; ``build`` makes a network on it, ``rebuild`` a cheap one, for
+    fitting again.
     """
 
     features: FloatArray
     matrix: FloatArray
     build: Callable[[], Network]
     defaults: Defaults
+    rebuild: Callable[[], Network]
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ def prepare(
     weights_dir: Path | None,
     monitor: Monitor,
     order: IntArray | None = None,
+    hub_token: str = "",
 ) -> Inputs:
     """Encode texts (cached) or columns, and say how to build a network on them.
 
@@ -159,8 +162,9 @@ def prepare(
         encoded = encode_table(corpus.table)
         values, columns = torch.from_numpy(encoded.values), column_tensor(encoded.columns)
         build_mlp = partial(TableMlp, values, columns, count, TABLE_HIDDEN)
-        return Inputs(encoded.values.astype(np.float16), encoded.values, build_mlp, TABLE)
-    encoder = load_encoder(resolve_weights(config.encoder, weights_dir=weights_dir, cache_dir=cache_dir))
+        return Inputs(encoded.values.astype(np.float16), encoded.values, build_mlp, TABLE, build_mlp)
+    folder = resolve_weights(config.encoder, weights_dir=weights_dir, cache_dir=cache_dir, token=hub_token)
+    encoder = load_encoder(folder)
     total = len(corpus)
 
     def on_batch(done: int) -> None:
@@ -172,12 +176,13 @@ def prepare(
     pooled = np.nan_to_num(
         pooled, nan=0.0, posinf=0.0, neginf=0.0
     )  # a broken encoder must not spoil the rest
-    if choose_network(config) == "finetune":
-        build_encoder = partial(build_finetuned, encoder, list(corpus.texts), count)
-        return Inputs(pooled[:, : encoder.dimensions], standardise(pooled).numpy(), build_encoder, FINETUNE)
     scaled = standardise(pooled)
     build_head = partial(FeatureHead, scaled, count)
-    return Inputs(pooled[:, : encoder.dimensions], scaled.numpy(), build_head, HEAD)
+    embedding = pooled[:, : encoder.dimensions]
+    if choose_network(config) == "finetune":
+        build_encoder = partial(build_finetuned, encoder, list(corpus.texts), count)
+        return Inputs(embedding, scaled.numpy(), build_encoder, FINETUNE, build_head)
+    return Inputs(embedding, scaled.numpy(), build_head, HEAD, build_head)
 
 
 def choose_network(config: DistillConfig) -> str:

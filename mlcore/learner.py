@@ -22,6 +22,7 @@ from mlcore.records import FloatArray, IntArray
 CLIP = 1.0
 PREDICTED_AT_ONCE = 256
 BATCHES_PER_BUCKET = 20
+ADAPTIVE_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,18 @@ class Recipe:
     ridge: float  # of the squared weights, in the loss
     pseudo_threshold: float = 0.95  # FixMatch's tau
     unlabelled_weight: float = 1.0  # FixMatch's lambda
-    average: float = (
-        0.0  # decay of the moving average of the weights that predicts; 0 = the weights themselves
-    )
+    # Decay of the moving average of the weights that predicts; 0 = the weights themselves.
+    average: float = 0.0
+    adaptive: bool = False  # AdaMatch's alignment of classes and threshold, in place of FixMatch's fixed one
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Which guesses on unlabelled rows are learned from: those as sure as ``threshold`` after the classes' shares were
+    multiplied by ``align (K,)``."""
+
+    threshold: float
+    align: Tensor
 
 
 @dataclass(frozen=True)
@@ -109,12 +119,13 @@ class Learner:
             group["lr"] = self.recipe.learning_rate * pace
         batches = make_batches(labelled, self.recipe.batch_size, self.network.lengths, self.generator)
         others = _shuffle(unlabelled, self.generator)
+        trust = self.decide_trust(labelled, unlabelled, targets.shape[1])
         wanted = torch.as_tensor(targets, dtype=torch.float32)
         scale = torch.as_tensor(weights, dtype=torch.float32)
         sums = [0.0, 0.0]
         for number, rows in enumerate(batches, start=1):
             loss = self._labelled_loss(rows, wanted[rows], scale[rows])
-            loss_unlabelled = self._unlabelled_loss(others[number - 1 :: len(batches)])
+            loss_unlabelled = self._unlabelled_loss(others[number - 1 :: len(batches)], trust)
             penalty = self.recipe.ridge * self._squared_weights()
             self._step(loss + self.recipe.unlabelled_weight * loss_unlabelled + penalty)
             sums = [sums[0] + float(loss.detach()), sums[1] + float(loss_unlabelled.detach())]
@@ -126,14 +137,27 @@ class Learner:
         losses = -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1)  # (B,)
         return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
 
-    def _unlabelled_loss(self, rows: Tensor) -> Tensor:
+    def decide_trust(self, labelled: IntArray, unlabelled: IntArray, count: int) -> Trust:
+        """FixMatch's fixed threshold; or, after AdaMatch (Berthelot et al., ICLR 2022), a share of the mean confidence on
+        labelled rows, and guesses shifted to the classes' shares there. Taken once an epoch, so that a resumed run is
+        the same."""
+        if not self.recipe.adaptive or len(unlabelled) == 0 or len(labelled) == 0:
+            return Trust(self.recipe.pseudo_threshold, torch.ones(count))
+        known, guessed = self.predict(labelled), self.predict(unlabelled)
+        self.network.train()
+        align = known.mean(axis=0) / np.maximum(guessed.mean(axis=0), 1e-6)
+        threshold = ADAPTIVE_SHARE * float(known.max(axis=1).mean())
+        return Trust(threshold, torch.as_tensor(align, dtype=torch.float32))
+
+    def _unlabelled_loss(self, rows: Tensor, trust: Trust) -> Tensor:
         """FixMatch: the confident prediction on the weak view is the target of the strong view."""
         if len(rows) == 0:
             return torch.zeros(())
         with torch.no_grad():
             guess = functional.softmax(self.network(rows, "weak", self.generator).cpu(), dim=1)  # (B, K)
-        confidence, label = guess.max(dim=1)
-        trusted = (confidence >= self.recipe.pseudo_threshold).float()  # (B,)
+        aligned = guess * trust.align
+        confidence, label = (aligned / aligned.sum(dim=1, keepdim=True).clamp(min=1e-9)).max(dim=1)
+        trusted = (confidence >= trust.threshold).float()  # (B,)
         logits = self.network(rows, "strong", self.generator).cpu()
         return (functional.cross_entropy(logits, label, reduction="none") * trusted).mean()
 

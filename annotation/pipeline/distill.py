@@ -19,7 +19,7 @@ from annotation.pipeline.rows import as_row, as_table, round_labels
 from annotation.pipeline.training_folder import keep_features, training_folder
 from annotation.pipeline.training_process import run_training
 from annotation.pipeline.verdicts import run_summary, store_verdicts
-from mlcore.config import DistillConfig
+from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.distill_folder import read_label_arrays, read_result, write_inputs
 from mlcore.records import NO_LABEL, label_array
@@ -41,13 +41,19 @@ def run_distillation(claim: jobs.Claim) -> None:
     claim.report(phase="features", total=len(samples), done=0, force=True)
     if not (folder / "inputs.json").exists():
         _prepare(folder, iteration, samples)
-    run_training(claim, folder)
+    run_training(claim, folder, hub_token=_hub_token(iteration))
     result = read_result(folder)
     given, verified = read_label_arrays(folder)
     claim.report(phase="saving", detail=run_summary(result, given, verified, iteration), force=True)
     store_verdicts(claim, iteration, samples, result)
     keep_features(claim.stage, samples, result.features)
     stats.record_metrics(iteration)
+
+
+def _hub_token(iteration: Iteration) -> str:
+    """The project's token, if it is one for the hub: that of another server must not be sent there."""
+    kind = LlmConfig(**iteration.llm_settings).kind
+    return "" if kind == "endpoint" else str(iteration.project.llm_token)
 
 
 def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> None:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from annotation import jobs
 from annotation.errors import AnnotationError
-from mlcore.distill_folder import EXIT_ERROR
+from mlcore.distill_folder import EXIT_ERROR, TOKEN_VARIABLE
 from mlcore.errors import StoppedError
 
 WATCH_SECONDS = 0.5
@@ -27,12 +27,16 @@ TRAINING_PHASES = ("warm-up", "robust")
 EPOCH_FIGURES = ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")
 
 
-def run_training(claim: jobs.Claim, folder: Path) -> None:
-    """Run the training process, pass on what it reports, and end it when the stage is to stop."""
+def run_training(claim: jobs.Claim, folder: Path, *, hub_token: str) -> None:
+    """Run the training process, pass on what it reports, and end it when the stage is to stop.
+
+    ``hub_token`` fetches an encoder that is not public; empty for none.
+    """
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(settings.THREADS or os.cpu_count() or 1),
         "TOKENIZERS_PARALLELISM": "false",
+        TOKEN_VARIABLE: hub_token,
     }
     command = [sys.executable, "-m", "mlcore.distill_folder", str(folder)]
     log = (folder / "log.txt").open("a")

@@ -9,10 +9,10 @@ import numpy as np
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus
-from mlcore.distill import train
 from mlcore.evidence import assign_folds, logistic_probs
 from mlcore.inputs import Monitor, limited_threads, prepare
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
+from mlcore.training import train
 
 
 def network_probs(
@@ -29,7 +29,7 @@ def network_probs(
 def filter_and_retrain(
     matrix: FloatArray, texts: list[str], given: IntArray, count: int, *, strength: float, seed: int
 ) -> tuple[FloatArray, BoolArray]:
-    """Confident learning (Northcutt et al. 2021): find wrong labels, fit again without them.
+    """Confident learning (Northcutt et al. 2021) by the cleanlab package: find wrong labels, fit again without them.
 
     Returns:
         Out-of-fold probabilities (N, K) of the second fit, and the rows whose label was found wrong (N,).
@@ -39,33 +39,14 @@ def filter_and_retrain(
         matrix, given, rows, folds, count, weights=np.ones(len(given)), strength=strength
     )
     readable = given != NO_LABEL
-    wrong = find_wrong(fit(readable), given, readable, count)
+    wrong = find_wrong(fit(readable), given, readable)
     return fit(readable & ~wrong), wrong
 
 
-def find_wrong(probs: FloatArray, given: IntArray, readable: BoolArray, count: int) -> BoolArray:
-    """Prune by noise rate: off the diagonal of the confident joint, the rows with the largest margin."""
-    thresholds = np.array(
-        [
-            probs[readable & (given == label), label].mean() if (readable & (given == label)).any() else 1.0
-            for label in range(count)
-        ]
-    )
-    above = np.where(probs >= thresholds, probs, 0.0)
-    confident, sure = above.argmax(axis=1), above.max(axis=1) > 0
+def find_wrong(probs: FloatArray, given: IntArray, readable: BoolArray) -> BoolArray:
+    """Rows (N,) whose label the cleanlab package finds wrong, by its default filter."""
+    from cleanlab.filter import find_label_issues
+
     wrong = np.zeros(len(given), dtype=bool)
-    for row in range(count):
-        mine = readable & (given == row)
-        counts = np.array(
-            [(mine & sure & (confident == column)).sum() for column in range(count)], dtype=float
-        )
-        if counts.sum() == 0:
-            continue
-        expected = counts / counts.sum() * mine.sum()
-        for column in range(count):
-            if column == row:
-                continue
-            rows = np.flatnonzero(mine)
-            margin = probs[rows, column] - probs[rows, row]
-            wrong[rows[np.argsort(-margin, kind="stable")[: round(expected[column])]]] = True
+    wrong[readable] = find_label_issues(given[readable], probs[readable], n_jobs=1)
     return wrong

@@ -3,9 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcore.combine import combine, count_contradictions, fit_scales, sharpen, shift_prior, teacher_word
+from mlcore.combine import (
+    SHARED_ERROR,
+    combine,
+    count_contradictions,
+    fit_scales,
+    sharpen,
+    shift_prior,
+    teacher_word,
+)
 from mlcore.corpus import NoisyLabels
-from mlcore.evidence import log_softmax
+from mlcore.evidence import log_softmax, match_shares
 from mlcore.records import NO_LABEL
 
 
@@ -108,3 +116,20 @@ def test_an_unreadable_answer_says_nothing() -> None:
     assert (word[0] == 0).all()
     np.testing.assert_allclose(word[1], [0, np.log(0.4 / 0.6)])
     assert word[2].argmax() == 1
+
+
+def test_without_checked_rows_even_unanimous_rows_keep_a_risk() -> None:
+    truth = np.arange(200) % 2
+    sure = opinion(truth, np.random.default_rng(0), 0.999)
+    assert combine(sure, sure, labels(truth)).risk.min() >= SHARED_ERROR
+    verified = np.full(200, NO_LABEL)
+    verified[:50] = truth[:50]
+    assert combine(sure, sure, labels(truth, verified)).risk[50:].max() < SHARED_ERROR
+
+
+def test_an_opinion_is_brought_to_the_shares_that_are_known() -> None:
+    truth = np.arange(1000) % 2
+    probs = opinion(truth, np.random.default_rng(0), 0.8)
+    moved = match_shares(probs, np.array([0.3, 0.7]))
+    np.testing.assert_allclose(moved.mean(axis=0), [0.3, 0.7], atol=1e-3)
+    np.testing.assert_allclose(moved.sum(axis=1), 1)

@@ -12,10 +12,11 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
-from mlcore.distill import distill, why_stop
-from mlcore.errors import InvalidInputError, StoppedError
+from mlcore.distill import distill
+from mlcore.errors import InvalidInputError, ModelUnavailableError, StoppedError
 from mlcore.evidence import assign_folds, logistic_probs, neighbour_votes
 from mlcore.records import NO_LABEL
+from mlcore.training import why_stop
 
 WORDS = {0: ["goal", "match", "team", "coach", "league"], 1: ["bank", "stock", "market", "price", "trade"]}
 COMMON = ["the", "a", "of", "on", "today", "after", "with", "new", "big", "said"]
@@ -96,7 +97,7 @@ def same(first: Distilled, second: Distilled) -> None:
         np.testing.assert_allclose(getattr(first, name), getattr(second, name), atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("method", ["coral", "paper", "plain"])
+@pytest.mark.parametrize("method", ["coral", "paper", "adamatch", "plain"])
 def test_wrong_labels_are_found_and_replaced(method: str, weights_dir: Path, tmp_path: Path) -> None:
     texts, truth, given = make_corpus(300)
     result = run(texts, noisy(given), weights_dir, tmp_path, method=method)
@@ -314,3 +315,36 @@ def test_a_corpus_to_which_rows_were_added_encodes_the_new_ones_only(
     after = {path.name for path in tmp_path.rglob("*.npy")}
     assert before < after
     assert len(after) == len(before) + 1
+
+
+def test_many_wrong_labels_are_unlearned_by_fitting_again(
+    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, truth, given = make_corpus(400, wrong=0.38)
+    result = run(texts, noisy(given), weights_dir, tmp_path)
+    monkeypatch.setattr("mlcore.opinions.REFITS", 0)
+    once = run(texts, noisy(given), weights_dir, tmp_path)
+    assert (result.label == truth).mean() > (once.label == truth).mean()
+    assert (result.label == truth).mean() > 0.9
+
+
+def test_the_users_token_fetches_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def refuse(name: str, *, token: str, **folders: Any) -> Path:
+        seen.append(token)
+        raise ModelUnavailableError("no such model")
+
+    monkeypatch.setattr("mlcore.inputs.resolve_weights", refuse)
+    texts, _, given = make_corpus(20)
+    with pytest.raises(ModelUnavailableError):
+        distill(
+            Corpus(texts),
+            noisy(given),
+            DistillConfig(encoder="owner/private"),
+            on_progress=lambda progress: None,
+            should_stop=lambda: False,
+            cache_dir=tmp_path,
+            hub_token="hf_mine",
+        )
+    assert seen == ["hf_mine"]

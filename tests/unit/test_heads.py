@@ -56,3 +56,21 @@ def test_the_plain_view_of_a_table_does_not_depend_on_chance() -> None:
     assert torch.equal(outputs[0], outputs[1])
     views = [network(rows, "strong", torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     assert not torch.equal(views[0], views[1])
+
+
+def test_adaptive_trust_aligns_the_guesses_with_the_labelled_rows() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(300) < 0.5).astype(int)
+    features = standardise(rng.normal(size=(300, 4)) + 2 * labels[:, None])
+    learner = Learner(lambda: FeatureHead(features, 2), Recipe(32, 1e-1, 0.0, adaptive=True), seed=0)
+    known, rest = np.arange(100), np.arange(100, 300)
+    rest = rest[labels[rest] == 1]  # one class only
+    learner.train_epoch(np.eye(2)[labels], np.ones(300), known, rest[:0], pace=1.0, on_batch=lambda *_: None)
+    trust = learner.decide_trust(known, rest, 2)
+    assert trust.align[0] > 1.0 > trust.align[1]
+    assert 0.45 <= trust.threshold <= 0.9
+    fixed = Learner(lambda: FeatureHead(features, 2), Recipe(32, 1e-1, 0.0), seed=0).decide_trust(
+        known, rest, 2
+    )
+    assert fixed.threshold == 0.95
+    assert fixed.align.tolist() == [1.0, 1.0]
