@@ -15,6 +15,7 @@ from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
 from mlcore.distill import distill
 from mlcore.errors import InvalidInputError, ModelUnavailableError, StoppedError
 from mlcore.evidence import assign_folds, logistic_probs, neighbour_votes
+from mlcore.opinions import Judges, refit
 from mlcore.records import NO_LABEL
 from mlcore.training import why_stop
 
@@ -317,14 +318,20 @@ def test_a_corpus_to_which_rows_were_added_encodes_the_new_ones_only(
     assert len(after) == len(before) + 1
 
 
-def test_many_wrong_labels_are_unlearned_by_fitting_again(
-    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("wrong", "refits"), [(0.38, 4), (0.0, 0)])
+def test_models_are_fitted_to_the_verdict_only_where_the_labels_are_the_weaker_ones(
+    wrong: float, refits: int, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts, truth, given = make_corpus(400, wrong=0.38)
+    texts, truth, given = make_corpus(300, wrong=wrong)
+    fitted: list[np.ndarray] = []
+
+    def watch(judges: Judges, labels: np.ndarray, *rest: Any) -> tuple[np.ndarray, np.ndarray]:
+        fitted.append(labels)
+        return refit(judges, labels, *rest)
+
+    monkeypatch.setattr("mlcore.opinions.refit", watch)
     result = run(texts, noisy(given), weights_dir, tmp_path)
-    monkeypatch.setattr("mlcore.opinions.REFITS", 0)
-    once = run(texts, noisy(given), weights_dir, tmp_path)
-    assert (result.label == truth).mean() > (once.label == truth).mean()
+    assert len(fitted) == refits
     assert (result.label == truth).mean() > 0.9
 
 
