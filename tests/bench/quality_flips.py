@@ -47,7 +47,7 @@ def measure_flips(options: Options, report: Report, cache: Path) -> None:
 
 def measure_others(options: Options, report: Report, cache: Path) -> None:
     for name, column in OTHERS:
-        frame = read(options, f"{name}.csv").head(500 if options.quick else None)
+        frame = read(options, f"{name}.csv").iloc[: 500 if options.quick else None]
         names = sorted(frame[column].unique())
         truth, texts = index_labels(frame[column], names), list(frame["text"])
         matrix = ngram_features(texts, "char")
