@@ -53,13 +53,28 @@ class LabelTree:
                 ancestors[node] |= ancestors[parent - 1]
         return cls(tuple(tokens), tuple(depths), ancestors, paths)
 
-    def score(self, log_probs: torch.Tensor) -> torch.Tensor:
-        """Sum each name's token log-probabilities: ``(B, 1 + T, V)`` to ``(B, K)``."""
-        columns = [
-            torch.stack([log_probs[:, position, token] for position, token in path]).sum(0)
-            for path in self.paths
-        ]
-        return torch.stack(columns, dim=1)
+    def score(self, hidden: torch.Tensor, log_totals: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+        """Sum each name's token log-probabilities.
+
+        Only the tokens of the names are multiplied again, in single precision: the head's own product may be rounded
+        to bf16, which is too coarse to compare two names but good enough for the sum over the whole vocabulary.
+
+        Args:
+            hidden: ``(B, 1 + T, D)``, the last layer at the query's end and at every node.
+            log_totals: ``(B, 1 + T)``, the logarithm of the sum that the softmax divides by.
+            head: ``(V, D)``, the output matrix.
+
+        Returns:
+            ``(B, K)``.
+        """
+        places = torch.tensor([place for path in self.paths for place, _token in path], device=hidden.device)
+        tokens = torch.tensor([token for path in self.paths for _place, token in path], device=hidden.device)
+        names = torch.tensor(
+            [label for label, path in enumerate(self.paths) for _pair in path], device=hidden.device
+        )
+        logits = (hidden[:, places].float() * head[tokens].float()).sum(-1)  # (B, P)
+        scores = torch.zeros(len(hidden), len(self.paths), device=hidden.device)
+        return scores.index_add(1, names, logits - log_totals[:, places])
 
 
 def _begins(short: tuple[int, ...], long: tuple[int, ...]) -> bool:

@@ -53,7 +53,7 @@ class LocalModel:
         if threads:
             torch.set_num_threads(threads)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.dtype = torch.bfloat16 if _computes_bf16(self.device) else torch.float32
         self.batch_size = batch_size
         self.identity = f"local:{name}:{fingerprint(folder)}:{str(self.dtype).removeprefix('torch.')}"
         self._tokenizer, self._model = _load(folder, name, self.device, self.dtype)
@@ -137,8 +137,8 @@ class LocalModel:
         longest = hidden.shape[1] - len(tree.tokens)
         last = hidden[torch.arange(len(rows), device=self.device), ends]
         needed = torch.cat([last[:, None], hidden[:, longest:]], dim=1)  # (B, 1 + T, D)
-        logits = self._model.lm_head(needed).float()
-        return tree.score(logits.log_softmax(-1)).cpu()
+        log_totals = self._model.lm_head(needed).float().logsumexp(-1)  # (B, 1 + T)
+        return tree.score(needed, log_totals, self._model.lm_head.weight).cpu()
 
     def _expanded_prefix(self, tokens: list[int], rows: int) -> Any:
         from transformers import DynamicCache
@@ -169,6 +169,14 @@ class LocalModel:
         except (RuntimeError, ValueError, TypeError, AttributeError):
             return False
         return bool((plain - shared).abs().max() < PROBE_TOLERANCE * max(1.0, float(plain.abs().max()) / 10))
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 itself: three times as fast as single precision on such a processor."""
+    if device.type == "cuda":
+        return True
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def _load(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
