@@ -19,6 +19,7 @@ class LlmConfig:
     with the chat protocol at ``base_url``). ``model`` is a hub name, a folder, or the embedded model's name.
     ``price_in``, ``price_out``: of a million tokens read and written; ``budget_tokens``, ``budget_money``: the most that
     one run may spend, 0 for no limit.
+    ``demonstrations``: in one prompt. ``demonstration_sets``: how many different sets of them a local model is asked with.
     """
 
     kind: Literal["local", "hub", "endpoint"] = "local"
@@ -26,6 +27,7 @@ class LlmConfig:
     base_url: str = ""
     provider: str = ""
     demonstrations: int = 8
+    demonstration_sets: int = 3
     concurrency: int = 16
     deadline_seconds: float = 60.0
     calibration_strength: float = 1.0
@@ -34,6 +36,11 @@ class LlmConfig:
     price_out: float = 0.0
     budget_tokens: int = 0
     budget_money: float = 0.0
+
+    @property
+    def sets(self) -> int:
+        """Sets of demonstrations that each row is asked with: one where a question costs money."""
+        return self.demonstration_sets if self.kind == "local" else 1
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

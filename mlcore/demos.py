@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import kmedoids
@@ -72,6 +73,27 @@ def select_demonstrations(
         Demonstration(keys[row], shown[row], labels.names[int(label_index[row])])
         for row in rng.permutation(np.array(chosen, dtype=np.int64)).tolist()
     ]
+
+
+def count_demonstrations(per_prompt: int, *, sets: int, classes: int) -> int:
+    """How many demonstrations are wanted for ``sets`` sets; for one only, if a set can't show every class."""
+    return per_prompt * sets if per_prompt >= classes else per_prompt
+
+
+def deal_sets(
+    demonstrations: Sequence[Demonstration], *, sets: int, classes: int
+) -> list[list[Demonstration]]:
+    """Deal demonstrations into at most ``sets`` sets, label by label, so that each set shows every label.
+
+    Where there are too few for two such sets, all of them are one set. Their order is kept within a set.
+    """
+    sets = max(1, min(sets, len(demonstrations) // max(1, classes)))
+    dealt: list[list[Demonstration]] = [[] for _ in range(sets)]
+    seen: Counter[str] = Counter()
+    for each in demonstrations:
+        dealt[seen[each.label] % sets].append(each)
+        seen[each.label] += 1
+    return dealt
 
 
 def share_places(count: int, supply: Sequence[int]) -> list[int]:

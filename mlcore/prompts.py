@@ -63,7 +63,12 @@ def check_template(template: PromptTemplate) -> list[str]:
 
 
 def render_prompt(
-    template: PromptTemplate, *, labels: LabelSet, demonstrations: Sequence[Demonstration], shown: str
+    template: PromptTemplate,
+    *,
+    labels: LabelSet,
+    demonstrations: Sequence[Demonstration],
+    shown: str,
+    instructions: bool = True,
 ) -> Prompt:
     """Render the prompt of one row.
 
@@ -75,14 +80,17 @@ def render_prompt(
         labels: the label names and descriptions.
         demonstrations: labelled examples, in the order in which they are shown.
         shown: the row as its task shows it; cut to ``SHOWN_CHARACTERS`` with a mark.
+        instructions: off leaves out all that isn't demonstrations or the question, for a model that goes on with a text
+            rather than doing as it is told.
     """
     constant = {"labels": ", ".join(labels.names), "label_descriptions": _describe(labels)}
     instruction, question = _split_output(template.output)
-    blocks = [_fill(template.description, constant)]
+    blocks = [_fill(template.description, constant)] if instructions else []
     if demonstrations:
         written = PARAGRAPH.join(_demonstrate(question, constant, each) for each in demonstrations)
         blocks.append(_fill(template.demonstration, {**constant, "demonstrations": written}))
-    blocks.append(_fill(instruction, constant))
+    if instructions:
+        blocks.append(_fill(instruction, constant))
     prefix = PARAGRAPH.join(text for block in blocks if (text := _tidy(block)))
     return Prompt(prefix=prefix, query=_fill(question, {**constant, "content": cut(shown, SHOWN_CHARACTERS)}))
 

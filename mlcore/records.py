@@ -86,10 +86,19 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to a language model."""
+    """One question to a language model.
+
+    ``other_prefixes`` may stand before the same query instead of the prompt's own. A model that scores the labels averages
+    their log-probabilities over all of them; one that is paid by the call is asked the prompt only.
+    """
 
     key: int
     prompt: Prompt
+    other_prefixes: tuple[str, ...] = ()
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        return (self.prompt.prefix, *self.other_prefixes)
 
 
 @dataclass(frozen=True, slots=True)

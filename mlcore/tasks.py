@@ -36,11 +36,11 @@ class SentimentTask:
     student: ClassVar[Literal["text", "table"]] = "text"
     default_prompt: ClassVar[PromptTemplate] = PromptTemplate(
         description=(
-            "Classify each content by its overall sentiment. The labels are: {labels}. "
+            "Classify each text by its overall sentiment. The labels are: {labels}. "
             "Answer with one label and nothing else.\n{label_descriptions}"
         ),
         demonstration="{demonstrations}",
-        output="Content: {content}\nSentiment:",
+        output="Text: {content}\nSentiment:",
     )
 
     def show(self, row: Row) -> str:
@@ -56,11 +56,11 @@ class TopicTask:
     student: ClassVar[Literal["text", "table"]] = "text"
     default_prompt: ClassVar[PromptTemplate] = PromptTemplate(
         description=(
-            "Classify each content by its topic. The labels are: {labels}. "
+            "Classify each text by its topic. The labels are: {labels}. "
             "Answer with one label and nothing else.\n{label_descriptions}"
         ),
         demonstration="{demonstrations}",
-        output="Content: {content}\nTopic:",
+        output="Text: {content}\nTopic:",
     )
 
     def show(self, row: Row) -> str:

@@ -147,13 +147,13 @@ class KeepingModel:
 def question_keys(identity: str, labels: LabelSet, requests: Sequence[Request]) -> Mapping[int, str]:
     """For each request's key, the hash of all that decides its answer."""
     common = json.dumps([identity, labels.names]).encode()
-    begun: dict[str, Any] = {}
+    begun: dict[tuple[str, ...], Any] = {}
     found = {}
     for request in requests:
-        prefix = request.prompt.prefix
-        if prefix not in begun:
-            begun[prefix] = hashlib.sha256(b"%d\n%s\n%s\n" % (len(prefix), common, prefix.encode()))
-        whole = begun[prefix].copy()
+        prefixes = request.prefixes
+        if prefixes not in begun:
+            begun[prefixes] = hashlib.sha256(b"%s\n%s\n" % (common, json.dumps(prefixes).encode()))
+        whole = begun[prefixes].copy()
         whole.update(request.prompt.query.encode())
         found[request.key] = whole.hexdigest()
     return found

@@ -18,9 +18,9 @@ from annotation.pipeline.rows import (
     round_prompt,
 )
 from annotation.pipeline.training_folder import newest_features
-from mlcore.demos import select_demonstrations
+from mlcore.demos import count_demonstrations, select_demonstrations
 from mlcore.errors import StoppedError
-from mlcore.label import self_annotate
+from mlcore.label import annotation_passes, self_annotate
 from mlcore.records import Demonstration
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ def choose_demonstrations(run: LabelingRun) -> list[Demonstration]:
     if claim.stage.detail_value("demonstrations_chosen"):
         return [demonstration_from_dict(item) for item in iteration.demonstrations]
     claim.report(phase="demonstrations", force=True)
-    chosen = distilled_selection(iteration, run.config.demonstrations) or _self_annotation(run)
+    wanted = count_demonstrations(
+        run.config.demonstrations, sets=run.config.sets, classes=len(round_labels(iteration)[0])
+    )
+    chosen = distilled_selection(iteration, wanted) or _self_annotation(run)
     with transaction.atomic():
         claim.fence()
         iteration.demonstrations = [demonstration_as_dict(demonstration) for demonstration in chosen]
@@ -69,7 +72,7 @@ def _self_annotation(run: LabelingRun) -> list[Demonstration]:
     size = handful_size(iteration.project.samples.count(), config.demonstrations)
     picked = draw_rows(iteration.project, seed=iteration.seed, size=size)
     samples = {sample.pk: sample for sample in Sample.objects.filter(pk__in=picked)}
-    run.begin_phase("self-annotation", steps=len(picked))
+    run.begin_phase("self-annotation", steps=len(picked) * annotation_passes(config.sets))
     chosen = self_annotate(
         KeepingModel(run.model, told=run.count_in_phase),
         [as_row(samples[key], iteration.project) for key in picked],
@@ -79,6 +82,7 @@ def _self_annotation(run: LabelingRun) -> list[Demonstration]:
         count=config.demonstrations,
         seed=iteration.seed,
         should_stop=run.should_stop,
+        sets=config.sets,
     )
     if run.should_stop():  # some answers are missing, and a choice among the rest would be another one
         raise StoppedError(_("Stopped on request; the answers so far are kept."))

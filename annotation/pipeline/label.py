@@ -80,6 +80,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
             labels=labels,
             demonstrations=demonstrations,
             should_stop=run.should_stop,
+            sets=run.config.sets,
         )
         for batch in gather(answers):
             calibration.add(batch)

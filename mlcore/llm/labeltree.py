@@ -53,28 +53,17 @@ class LabelTree:
                 ancestors[node] |= ancestors[parent - 1]
         return cls(tuple(tokens), tuple(depths), ancestors, paths)
 
-    def score(self, hidden: torch.Tensor, log_totals: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
-        """Sum each name's token log-probabilities.
-
-        Only the tokens of the names are multiplied again, in single precision: the head's own product may be rounded
-        to bf16, which is too coarse to compare two names but good enough for the sum over the whole vocabulary.
-
-        Args:
-            hidden: ``(B, 1 + T, D)``, the last layer at the query's end and at every node.
-            log_totals: ``(B, 1 + T)``, the logarithm of the sum that the softmax divides by.
-            head: ``(V, D)``, the output matrix.
-
-        Returns:
-            ``(B, K)``.
-        """
-        places = torch.tensor([place for path in self.paths for place, _token in path], device=hidden.device)
-        tokens = torch.tensor([token for path in self.paths for _place, token in path], device=hidden.device)
-        names = torch.tensor(
-            [label for label, path in enumerate(self.paths) for _pair in path], device=hidden.device
+    def reads(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """All pairs of all paths, one name after the other: the positions ``(P,)`` and the tokens ``(P,)``."""
+        pairs = [pair for path in self.paths for pair in path]
+        return torch.tensor([place for place, _token in pairs]), torch.tensor(
+            [token for _place, token in pairs]
         )
-        logits = (hidden[:, places].float() * head[tokens].float()).sum(-1)  # (B, P)
-        scores = torch.zeros(len(hidden), len(self.paths), device=hidden.device)
-        return scores.index_add(1, names, logits - log_totals[:, places])
+
+    def total(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """Sum each name's token log-probabilities, in the order of :meth:`reads`: ``(B, P)`` to ``(B, K)``."""
+        parts = log_probs.split([len(path) for path in self.paths], dim=1)
+        return torch.stack([part.sum(1) for part in parts], dim=1)
 
 
 def _begins(short: tuple[int, ...], long: tuple[int, ...]) -> bool:

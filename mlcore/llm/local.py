@@ -2,14 +2,13 @@
 
 It isn't asked to write: every complete label name is scored by its log-probability behind the prompt, so each row gets
 a distribution and no answer is ever unreadable. What rows share (the instructions and the demonstrations) is computed
-once; a batch of rows and all label names then take one forward pass.
+once; a batch of rows and all label names then take one forward pass. A request with several prefixes takes one pass each.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ import numpy as np
 import torch
 
 from mlcore.errors import ModelUnavailableError
+from mlcore.llm.head import OutputHead
 from mlcore.llm.labeltree import LabelTree
 from mlcore.prompts import PARAGRAPH, label_joint
 from mlcore.records import Answer, FloatArray, LabelSet, Request
 from mlcore.weights import fingerprint
 
+KEPT_PREFIXES = 8  # their keys and values stay in memory
 PROBE_TOLERANCE = 0.05  # log-probability; bf16 rounding stays well below it
 
 
@@ -57,20 +58,34 @@ class LocalModel:
         self.batch_size = batch_size
         self.identity = f"local:{name}:{fingerprint(folder)}:{str(self.dtype).removeprefix('torch.')}"
         self._tokenizer, self._model = _load(folder, name, self.device, self.dtype)
+        self._head = OutputHead(self._model)
         self._limit = int(getattr(self._model.config, "max_position_embeddings", None) or 1 << 30)
-        self._prefix: tuple[str, list[int], list[tuple[torch.Tensor, torch.Tensor]]] | None = None
+        self._prefixes: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = {}
         self._shares_prefix = share_prefix and self._sharing_is_exact()
 
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
     ) -> Iterator[Answer]:
         """See :class:`mlcore.llm.model.LanguageModel`. Stops between two batches."""
-        ordered = sorted(requests, key=lambda request: request.prompt.prefix)
-        for prefix, group in groupby(ordered, key=lambda request: request.prompt.prefix):
-            yield from self._ask_group(prefix, list(group), labels, should_stop)
+        groups: dict[tuple[str, ...], list[Request]] = {}
+        nodes = len(self._tree(labels.names, [request.prompt.query for request in requests[:1]]).tokens)
+        lengths: dict[str, int] = {}
+        for request in requests:
+            for prefix in request.prefixes:
+                if prefix not in lengths:
+                    lengths[prefix] = len(self._encode_prefix(prefix))
+            tokens = len(self._encode(request.prompt.query))
+            rooms = {prefix: self._limit - nodes - lengths[prefix] for prefix in request.prefixes}
+            fitting = tuple(prefix for prefix, room in rooms.items() if tokens <= room)
+            if fitting:
+                groups.setdefault(fitting, []).append(request)
+            else:
+                yield _too_long(request, tokens, max(0, *rooms.values()))
+        for prefixes in sorted(groups):
+            yield from self._ask_group(prefixes, groups[prefixes], labels, should_stop)
 
     def close(self) -> None:
-        self._prefix = None
+        self._prefixes.clear()
         self._model = None
 
     def score(self, prefix: str, queries: Sequence[str], names: Sequence[str]) -> FloatArray:
@@ -80,28 +95,30 @@ class LocalModel:
         return self._forward(self._encode_prefix(prefix), rows, tree).numpy()
 
     def _ask_group(
-        self, prefix: str, requests: list[Request], labels: LabelSet, should_stop: Callable[[], bool]
+        self,
+        prefixes: tuple[str, ...],
+        requests: list[Request],
+        labels: LabelSet,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Answer]:
+        """Ask for rows that have the same prefixes; what a row's prompts say is averaged."""
         queries = [request.prompt.query for request in requests]
         rows = [self._encode(query) for query in queries]
         tree = self._tree(labels.names, queries)
-        prefix_tokens = self._encode_prefix(prefix)
-        room = self._limit - len(prefix_tokens) - len(tree.tokens)
+        shared = [self._encode_prefix(prefix) for prefix in prefixes]
         order = sorted(range(len(requests)), key=lambda index: len(rows[index]))
-        for index in [index for index in order if len(rows[index]) > room]:
-            yield _too_long(requests[index], len(rows[index]), max(room, 0))
-        order = [index for index in order if len(rows[index]) <= room]
-        unpaid = len(prefix_tokens)  # the shared tokens are counted once, with the first batch
+        unpaid = sum(map(len, shared))  # the shared tokens are counted once, with the first batch
         for start in range(0, len(order), self.batch_size):
             if should_stop():
                 return
             began = time.perf_counter()
             batch = order[start : start + self.batch_size]
-            scores = self._forward(prefix_tokens, [rows[index] for index in batch], tree)
+            tokens = [rows[index] for index in batch]
+            scores = torch.stack([self._forward(prefix, tokens, tree) for prefix in shared]).mean(0)
             seconds = (time.perf_counter() - began) / len(batch)
             for index, score in zip(batch, scores, strict=True):
-                tokens = len(rows[index]) + len(tree.tokens) + unpaid
-                yield _answer(requests[index].key, score, labels, tokens, seconds)
+                read = len(shared) * (len(rows[index]) + len(tree.tokens)) + unpaid
+                yield _answer(requests[index].key, score, labels, read, seconds)
                 unpaid = 0
 
     def _encode(self, text: str) -> list[int]:
@@ -130,27 +147,32 @@ class LocalModel:
         inputs = _pack(len(prefix), rows, tree, pad=self._tokenizer.eos_token_id or 0)
         inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         ends = inputs.pop("ends")
-        mask = inputs.pop("mask")
+        # Added to the attention's scores: not every architecture takes a mask of truth values.
+        hidden_from = torch.finfo(self.dtype).min
+        mask = torch.where(inputs.pop("mask"), 0.0, hidden_from).to(self.dtype)
         hidden = self._model.base_model(
             **inputs, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
         ).last_hidden_state  # (B, L + T, D)
         longest = hidden.shape[1] - len(tree.tokens)
         last = hidden[torch.arange(len(rows), device=self.device), ends]
         needed = torch.cat([last[:, None], hidden[:, longest:]], dim=1)  # (B, 1 + T, D)
-        log_totals = self._model.lm_head(needed).float().logsumexp(-1)  # (B, 1 + T)
-        return tree.score(needed, log_totals, self._model.lm_head.weight).cpu()
+        places, names = (each.to(self.device) for each in tree.reads())
+        logits = self._head.logits(needed[:, places], names)  # (B, P)
+        return tree.total(logits - self._head.log_totals(needed)[:, places]).cpu()
 
     def _expanded_prefix(self, tokens: list[int], rows: int) -> Any:
         from transformers import DynamicCache
 
-        key = " ".join(map(str, tokens))
-        if self._prefix is None or self._prefix[0] != key:
+        key = tuple(tokens)
+        if key not in self._prefixes:
+            if len(self._prefixes) == KEPT_PREFIXES:
+                del self._prefixes[next(iter(self._prefixes))]
             computed: Any = DynamicCache()
             ids = torch.tensor([tokens], device=self.device)
             self._model.base_model(input_ids=ids, past_key_values=computed, use_cache=True)
-            self._prefix = (key, tokens, [(layer.keys, layer.values) for layer in computed.layers])
+            self._prefixes[key] = [(layer.keys, layer.values) for layer in computed.layers]
         cache = DynamicCache()
-        for index, (keys, values) in enumerate(self._prefix[2]):
+        for index, (keys, values) in enumerate(self._prefixes[key]):
             cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), index)
         return cache
 

@@ -68,6 +68,7 @@ def measure_corpus(
         "template": task.default_prompt,
         "labels": corpus.labels,
         "should_stop": lambda: False,
+        "sets": options.extra.sets or LlmConfig().sets,
     }
     demonstrations = self_annotate(model, corpus_rows, count=8, seed=seed, **asked)
     annotated = time.perf_counter() - began
@@ -118,6 +119,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=2000, help="rows of each corpus")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds of the self-annotation")
     parser.add_argument("--corpora", nargs="+", default=["mr", "agnews"], choices=names)
+    parser.add_argument(
+        "--sets", type=int, metavar="N", help="sets of demonstrations (default: the program's)"
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the converted weights here")
 
 

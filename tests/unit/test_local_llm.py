@@ -22,6 +22,12 @@ NAMES = ["very good", "very bad", "fine", "好评", "fine and dandy"]
 QUERIES = ["row: a\nlabel:", "row: a much longer row with many words\nlabel:", "row: b b b\nlabel:"]
 
 
+@pytest.fixture(autouse=True)
+def _single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores are compared closely here, so no processor may round them to bf16."""
+    monkeypatch.setattr("mlcore.llm.local._computes_bf16", lambda device: False)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer random Llama with a byte tokenizer."""
@@ -158,3 +164,60 @@ def test_the_embedded_model_tells_praise_from_complaint(tmp_path: Path) -> None:
     odds = [float(np.log(answers[key].probs[1] / answers[key].probs[0])) for key in range(4)]  # type: ignore[index]
     assert min(odds[0], odds[2]) > max(odds[1], odds[3])
     assert len(list((tmp_path / "weights").iterdir())) == 1
+
+
+@pytest.mark.parametrize("architecture", ["Gemma2", "Granite", "GPTNeoX", "Phi", "Qwen3"])
+def test_every_architecture_is_scored_as_its_own_forward_pass_does(
+    folder: Path, tmp_path: Path, architecture: str
+) -> None:
+    import transformers
+
+    for path in folder.glob("token*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{architecture}Config")(
+        vocab_size=257,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=400,
+        initializer_range=0.5,
+        pad_token_id=0,
+        eos_token_id=0,
+        bos_token_id=0,
+        **({"logits_scaling": 3.0} if architecture == "Granite" else {}),
+    )
+    getattr(transformers, f"{architecture}ForCausalLM")(config).save_pretrained(tmp_path)
+    model = LocalModel(tmp_path, name=architecture, batch_size=2)
+    scores = model.score("Some instructions.", QUERIES, NAMES)
+    with torch.inference_mode():
+        wanted = [
+            [_log_probability(model, f"Some instructions.\n\n{query}", name) for name in NAMES]
+            for query in QUERIES
+        ]
+    assert scores == pytest.approx(np.array(wanted), abs=2e-3)
+
+
+def test_further_prefixes_are_averaged(folder: Path) -> None:
+    model = LocalModel(folder, name="tiny", batch_size=2)
+    prompt = Prompt("first", "row\nlabel:")
+    (averaged,) = _ask(model, [Request(0, prompt, ("second", ""))])
+    scores = np.mean(
+        [model.score(prefix, [prompt.query], NAMES)[0] for prefix in ("first", "second", "")], axis=0
+    )
+    wanted = np.exp(scores - scores.max())
+    assert averaged.probs == pytest.approx(wanted / wanted.sum(), abs=1e-5)
+    assert averaged.tokens_in > 3 * len(prompt.query)
+
+
+def test_a_prefix_that_leaves_no_room_is_left_out(folder: Path) -> None:
+    model = LocalModel(folder, name="tiny")
+    row = "row\nlabel:"
+    together, alone = (
+        _ask(model, [Request(0, Prompt("first", row), more)])[0] for more in (("y" * 400,), ())
+    )
+    assert together.error == ""
+    assert together.probs == pytest.approx(alone.probs)
