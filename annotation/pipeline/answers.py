@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 100
 BATCH_SECONDS = 0.5
 LOOKUP_KEYS = 500
-DECIMALS = 6
+DIGITS = 6
 
 
 class RememberingModel:
@@ -189,5 +189,5 @@ def forget_old_answers() -> int:
 
 
 def rounded(probs: Any) -> list[float] | None:
-    """A distribution as it is stored."""
-    return None if probs is None else [round(float(value), DECIMALS) for value in probs]
+    """A distribution as it is stored: by digits, not places, since calibration compares even the smallest shares."""
+    return None if probs is None else [float(f"{value:.{DIGITS}g}") for value in probs]

@@ -54,7 +54,7 @@ def test_the_first_rounds_demonstrations_are_rows_that_the_llm_labelled(
     run_llm_stage(iteration)
 
     iteration.refresh_from_db()
-    assert 2 <= len(iteration.demonstrations) <= project.llm_config.demonstrations
+    assert 2 <= len(iteration.demonstrations) <= project.llm_config.demonstrations * project.llm_config.sets
     assert {item["label"] for item in iteration.demonstrations} == {"positive", "negative"}
     assert {item["key"] for item in iteration.demonstrations} <= set(
         project.samples.values_list("pk", flat=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlcore.demos import select_demonstrations, share_places
+from mlcore.demos import count_demonstrations, deal_sets, select_demonstrations, share_places
 from mlcore.records import Demonstration, LabelSet
 from mlcore.similar import are_near, shingles
 
@@ -113,3 +113,22 @@ def test_near_duplicates_are_found_whatever_their_case_and_punctuation() -> None
     assert are_near(one, shingles("The plot is thin, but the acting carries it all."))
     assert not are_near(one, shingles("A plot so thick that no acting could carry it."))
     assert are_near(shingles("很快，好吃"), shingles("很快好吃"))
+
+
+def test_sets_are_dealt_label_by_label() -> None:
+    demonstrations = [Demonstration(key, f"text {key}", "ab"[key % 2]) for key in range(12)]
+    dealt = deal_sets(demonstrations, sets=3, classes=2)
+    assert [[each.label for each in group].count("a") for group in dealt] == [2, 2, 2]
+    assert sorted(each.key for group in dealt for each in group) == list(range(12))
+
+
+@pytest.mark.parametrize(("count", "sets"), [(0, 1), (3, 1), (4, 2), (100, 3)])
+def test_every_set_can_show_every_label_or_there_is_one_set(count: int, sets: int) -> None:
+    demonstrations = [Demonstration(key, "text", "ab"[key % 2]) for key in range(count)]
+    assert len(deal_sets(demonstrations, sets=3, classes=2)) == sets
+
+
+def test_sets_are_only_asked_for_where_each_can_show_every_label() -> None:
+    assert count_demonstrations(8, sets=3, classes=8) == 24
+    assert count_demonstrations(8, sets=3, classes=9) == 8
+    assert count_demonstrations(0, sets=3, classes=2) == 0

@@ -170,3 +170,73 @@ def test_rows_of_a_table_are_not_near_duplicates_for_their_column_names() -> Non
         )
     )
     assert all("Kit Lake" in request.prompt.prefix for request in model.asked)
+
+
+def _ask_in_sets(demonstrations: list[Demonstration], *, sets: int = 3, rows: int = 6) -> Reader:
+    model = Reader()
+    list(
+        label_rows(
+            model,
+            _rows(rows),
+            task=TASK,
+            template=TASK.default_prompt,
+            labels=LABELS,
+            demonstrations=demonstrations,
+            should_stop=_never,
+            sets=sets,
+        )
+    )
+    return model
+
+
+def test_several_sets_stand_before_the_same_question_without_instructions() -> None:
+    shown = [Demonstration(100 + row.key, row.text, LABELS.names[row.key % 2]) for row in _rows(40)[10:22]]
+    request = _ask_in_sets(shown).asked[0]
+    assert "Classify" in request.prompt.prefix
+    assert not any(each.shown in request.prompt.prefix for each in shown)
+    assert len(request.other_prefixes) == 3
+    for each in shown:
+        assert sum(each.shown in prefix for prefix in request.other_prefixes) == 1
+    for prefix in request.other_prefixes:
+        assert "Classify" not in prefix
+        assert prefix.count("Sentiment: positive") == prefix.count("Sentiment: negative") == 2
+
+
+def test_a_row_is_in_none_of_its_own_sets() -> None:
+    shown = [Demonstration(row.key, row.text, LABELS.names[row.key % 2]) for row in _rows(6)]
+    for request in _ask_in_sets(shown).asked:
+        own = _rows(6)[request.key].text
+        assert all(own not in prefix for prefix in request.prefixes)
+
+
+def test_without_demonstrations_the_question_is_asked_with_and_without_instructions() -> None:
+    request = _ask_in_sets([]).asked[0]
+    assert request.prompt.prefix
+    assert request.other_prefixes == ("",)
+
+
+def test_too_few_demonstrations_for_two_sets_stand_in_one_prompt() -> None:
+    request = _ask_in_sets(
+        [Demonstration(100, "Fine.", "positive"), Demonstration(101, "Bad.", "negative")]
+    ).asked[0]
+    assert "Fine." in request.prompt.prefix
+    assert request.other_prefixes == ()
+
+
+def test_self_annotation_for_several_sets_labels_its_handful_twice() -> None:
+    model = Reader()
+    found = self_annotate(
+        model,
+        _rows(300),
+        task=TASK,
+        template=TASK.default_prompt,
+        labels=LABELS,
+        count=4,
+        seed=0,
+        should_stop=_never,
+        sets=3,
+    )
+    assert len(found) == 12
+    assert sum(each.label == "positive" for each in found) == 6
+    assert len(model.asked) == 2 * 100
+    assert len({request.key for request in model.asked}) == 100
