@@ -62,7 +62,7 @@ class LabelTree:
 
     def total(self, log_probs: torch.Tensor) -> torch.Tensor:
         """Sum each name's token log-probabilities, in the order of :meth:`reads`: ``(B, P)`` to ``(B, K)``."""
-        parts = log_probs.split([len(path) for path in self.paths], dim=1)
+        parts = torch.split(log_probs, [len(path) for path in self.paths], dim=1)
         return torch.stack([part.sum(1) for part in parts], dim=1)
 
 
