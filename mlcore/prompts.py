@@ -20,6 +20,8 @@ CUT_MARK = " […]"
 PARAGRAPH = "\n\n"
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
 _BLANK_LINES = re.compile(r"\n{3,}")
 _WRAPPING = " \t\r\n\"'`*“”‘’「」『』《》【】[]()<>（）.。．!！,，;；"
 
@@ -104,15 +106,24 @@ def read_answer(raw: str, labels: LabelSet) -> int:
     """Read an answer strictly: it is a label's name and nothing else.
 
     Spaces, case, quotes, brackets and a full stop around the name don't matter (Chinese ones neither);
-    ``{"label": "…"}`` is read too. A refusal, prose, two labels or another name are no answer.
+    ``{"label": "…"}`` is read too. A block of thoughts before the answer is passed over, and a code fence around it.
+    A refusal, prose, two labels or another name are no answer.
 
     Returns:
         The label's index, or ``NO_LABEL``.
     """
-    text = raw.strip()
+    text = raw[end_of_thoughts(raw) :].strip()
+    if fenced := _FENCE.fullmatch(text):
+        text = fenced[1].strip()
     if text.startswith("{"):
         text = _label_in_json(text)
     return _names(labels).get(_bare(text), NO_LABEL)
+
+
+def end_of_thoughts(raw: str) -> int:
+    """Where an answer begins: behind the block of thoughts that some models write first. Unfinished ones stay."""
+    found = _THOUGHT.match(raw)
+    return found.end() if found else 0
 
 
 def _label_in_json(text: str) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from mlcore.prompts import end_of_thoughts
 from mlcore.records import FloatArray, LabelSet
 
 _VALUE_START = re.compile(r'"label"\s*:\s*"')
+_FENCE_START = re.compile(r"\s*```\w*\n")
 _OPENING = " \t\r\n\"'`*“‘「『【[(<（"
 
 
@@ -99,8 +101,13 @@ def label_distribution(reply: Reply, labels: LabelSet) -> FloatArray | None:
 
 def _label_start(text: str) -> int:
     """Where the label begins in the generated text: behind ``"label": "``, or behind opening marks."""
-    found = _VALUE_START.search(text)
-    return found.end() if found else len(text) - len(text.lstrip(_OPENING))
+    begin = end_of_thoughts(text)
+    found = _VALUE_START.search(text, begin)
+    if found:
+        return found.end()
+    fence = _FENCE_START.match(text, begin)
+    begin = fence.end() if fence else begin
+    return len(text) - len(text[begin:].lstrip(_OPENING))
 
 
 def _fitting(said: str, names: Sequence[str]) -> list[int]:

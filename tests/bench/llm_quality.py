@@ -7,10 +7,11 @@ MR's file is sorted by label (its first 2,000 train rows are all negative), so r
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mlcore.config import LlmConfig
 from mlcore.label import label_rows, self_annotate
 from mlcore.llm import LanguageModel, open_model
 from mlcore.metrics import accuracy, expected_calibration_error, macro_f1
-from mlcore.records import Answer, IntArray, LabelSet, Row
+from mlcore.records import Demonstration, IntArray, LabelSet, Row
 from mlcore.tasks import task_named
 from tests.bench.harness import Options, Report, run_bench
 
@@ -42,6 +43,30 @@ CORPORA = (
     Corpus("agnews", "topic", LabelSet.of("World", "Sports", "Business", "Sci/Tech"), ">= 0.70"),
     Corpus("zh_waimai", "sentiment", LabelSet.of("差评", "好评"), ""),
 )
+
+
+@dataclass
+class Run:
+    """What a corpus' run has found so far; kept in a file, a run that was stopped goes on."""
+
+    demonstrations: list[Demonstration] = field(default_factory=list)
+    annotation_seconds: float = 0.0
+    probs: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @classmethod
+    def load(cls, path: Path | None) -> Run:
+        if path is None or not path.exists():
+            return cls()
+        stored = json.loads(path.read_text())
+        return cls(
+            **stored | {"demonstrations": [Demonstration(**each) for each in stored["demonstrations"]]}
+        )
+
+    def save(self, path: Path | None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(asdict(self)))
 
 
 def measure(options: Options, report: Report) -> None:
@@ -70,15 +95,24 @@ def measure_corpus(
         "should_stop": lambda: False,
         "sets": options.extra.sets or LlmConfig().sets,
     }
-    demonstrations = self_annotate(model, corpus_rows, count=8, seed=seed, **asked)
-    annotated = time.perf_counter() - began
-    answers: list[Answer] = []
-    for answer in label_rows(model, corpus_rows, demonstrations=demonstrations, **asked):
-        answers.append(answer)
-        if len(answers) % 200 == 0:
-            print(f"  {corpus.name}: {len(answers)} of {len(corpus_rows)} rows", file=sys.stderr, flush=True)
-    seconds = time.perf_counter() - began
-    probs = np.stack([a.probs for a in sorted(answers, key=lambda a: a.key) if a.probs is not None])
+    kept = options.extra.answers and options.extra.answers / f"{corpus.name}-{rows}-{seed}.json"
+    run = Run.load(kept)
+    if not run.demonstrations:
+        run.demonstrations = self_annotate(model, corpus_rows, count=8, seed=seed, **asked)
+        run.annotation_seconds = time.perf_counter() - began
+        run.save(kept)
+    began = time.perf_counter()
+    waiting = [row for row in corpus_rows if str(row.key) not in run.probs]
+    for answer in label_rows(model, waiting, demonstrations=run.demonstrations, **asked):
+        assert answer.probs is not None, answer.error
+        run.probs[str(answer.key)] = answer.probs.tolist()
+        if len(run.probs) % 100 == 0 or len(run.probs) == len(corpus_rows):
+            run.seconds += time.perf_counter() - began
+            began = time.perf_counter()
+            run.save(kept)
+            print(f"  {corpus.name}: {len(run.probs)} of {len(corpus_rows)}", file=sys.stderr, flush=True)
+    demonstrations = run.demonstrations
+    probs = np.array([run.probs[str(row.key)] for row in corpus_rows])
     calibrated = calibrate_batch(probs)
     right = np.mean([corpus.labels.index_of(d.label) == reference[d.key] for d in demonstrations])
     for name, found in (("raw", probs), ("calibrated", calibrated)):
@@ -91,8 +125,8 @@ def measure_corpus(
             macro_f1=macro_f1(found.argmax(axis=1), reference, len(corpus.labels)),
             ece=expected_calibration_error(found, reference),
             demonstrations_right=float(right),
-            annotation_seconds=annotated,
-            rows_per_second=len(found) / (seconds - annotated),
+            annotation_seconds=run.annotation_seconds,
+            rows_per_second=len(found) / run.seconds,
         )
     if seed:
         return
@@ -121,6 +155,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpora", nargs="+", default=["mr", "agnews"], choices=names)
     parser.add_argument(
         "--sets", type=int, metavar="N", help="sets of demonstrations (default: the program's)"
+    )
+    parser.add_argument(
+        "--answers", type=Path, metavar="DIR", help="keep answers here, and go on where they end"
     )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the converted weights here")
 
