@@ -12,6 +12,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from annotation.views.projects import TASK_WORDS
+from mlcore.tasks import TASKS
+
 FOLDER = Path(settings.BASE_DIR) / "locale" / "zh_Hans" / "LC_MESSAGES"
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%%|\{\w*\}|</?\w+>")
 
@@ -46,6 +49,12 @@ def test_every_translation_keeps_its_placeholders() -> None:
         != set(PLACEHOLDER.findall(entry["msgstr"]))
     ]
     assert lost == []
+
+
+def test_the_engines_words_on_each_task_are_translated() -> None:
+    words = {text for task in TASKS.values() for text in (task.title, task.help_text)}
+    assert words == set(TASK_WORDS)
+    assert words <= {entry["msgid"] for entry in entries()}
 
 
 def test_the_compiled_file_says_what_the_source_says() -> None:
