@@ -201,10 +201,9 @@
 
   async function load() {
     let answer;
-    try { answer = await fetch(holder.dataset.plots, { headers: { Accept: "application/json" } }); } catch { return; /* away: the next progress asks again */ }
-    if (!answer.ok) return;
-    data = await answer.json();
-    drawTraining();
+    try { answer = await fetch(holder.dataset.plots, { headers: { Accept: "application/json" } }); } catch { answer = null; }
+    if (answer && answer.ok) { data = await answer.json(); drawTraining(); return; }
+    if (!data) holder.querySelectorAll(".plot-text").forEach((text) => { text.textContent = holder.dataset.failed; });
   }
 
   function drawTraining() {
