@@ -63,3 +63,12 @@ def correct_rows(stage_id: int) -> None:
     with work_on(stage_id) as claim:
         if claim:
             bulk.run_batch(claim)
+
+
+@dramatiq.actor(queue_name="files", max_retries=0)  # type: ignore[untyped-decorator]
+def restore_round(stage_id: int) -> None:
+    from annotation.pipeline import restore
+
+    with work_on(stage_id) as claim:
+        if claim:
+            restore.run_restore(claim)

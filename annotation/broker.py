@@ -26,6 +26,7 @@ QUEUES = {
     Stage.Kind.IMPORT: ("files", "import_file"),
     Stage.Kind.LLM: ("llm", "label_corpus"),
     Stage.Kind.SLM: ("slm", "train_student"),
+    Stage.Kind.RESTORE: ("files", "restore_round"),
     Stage.Kind.EXPORT: ("files", "export_file"),
     Stage.Kind.TRIAL: ("llm", "try_rows"),
     Stage.Kind.BULK: ("files", "correct_rows"),

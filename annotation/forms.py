@@ -285,3 +285,11 @@ class TeamForm(forms.Form):
         max_value=100,
         help_text=_("They answer without seeing anybody's label. How often people agree is measured by it."),
     )
+
+
+class AuditForm(forms.Form):
+    rows = forms.IntegerField(label=_("Random rows"), min_value=10, max_value=5_000)
+
+
+class TargetForm(forms.Form):
+    target = forms.FloatField(min_value=0.5, max_value=0.999)

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
 from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
+from mlcore.forecast import risk_curve
 
 COUNTED_ROWS = 10_000  # of more, a page shows an accuracy that was counted before
 SCRIPT_SAMPLE_ROWS = 200
@@ -32,9 +33,19 @@ def record_metrics(iteration: Iteration) -> dict[str, Any]:
         metrics["flags"] = dict(slm.values_list("flag").annotate(Count("pk")).order_by())
         metrics["flips"] = _flips(iteration)
         metrics["final"] = final_accuracy(iteration.project)
+        by_label = slm.values_list("verdict").annotate(Count("pk")).order_by()
+        metrics["rows"] = {str(label_id): count for label_id, count in by_label}
+        metrics["queue"] = _queue_curve(slm)
     iteration.metrics = metrics
     iteration.save(update_fields=["metrics"])
     return metrics
+
+
+def _queue_curve(slm: Any) -> dict[str, list[float]]:
+    """Errors to expect along the review queue, of the rows that no person has decided."""
+    open_rows = slm.exclude(sample__source=Source.PERSON)
+    risks = open_rows.order_by("queue_rank").values_list("risk", flat=True)
+    return risk_curve(risks.iterator(), open_rows.count())
 
 
 def final_accuracy(project: Project) -> dict[str, Any]:
@@ -94,7 +105,9 @@ def _agreement(slm: Any) -> float:
 def _flips(iteration: Iteration) -> int | None:
     """Rows whose verdict differs from the round before; None in the first round."""
     before = (
-        iteration.project.iterations.filter(number__lt=iteration.number, predictions__verdict__isnull=False)
+        iteration.project.iterations.filter(
+            number__lt=iteration.number, withdrawn_at__isnull=True, predictions__verdict__isnull=False
+        )
         .order_by("-number")
         .first()
     )

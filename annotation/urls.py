@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
 from annotation.views import (
+    audit,
     bulk,
     configure,
     distilling,
@@ -75,6 +76,10 @@ urlpatterns = [
     path(f"{PROJECT}/focus/undo/", focus.focus_undo, name="focus_undo"),
     path(f"{PROJECT}/rounds/", rounds.rounds, name="rounds"),
     path(f"{PROJECT}/rounds/start/", rounds.start_round, name="start_round"),
+    path(f"{PROJECT}/rounds/<id:iteration_id>/restore/", rounds.restore_round, name="restore_round"),
+    path(f"{PROJECT}/rounds/<id:iteration_id>/flips/", rounds.round_flips, name="round_flips"),
+    path(f"{PROJECT}/accuracy/", audit.accuracy, name="accuracy"),
+    path(f"{PROJECT}/accuracy/draw/", audit.draw_audit, name="draw_audit"),
     path(f"{PROJECT}/export/", exports.export, name="export"),
     path(f"{PROJECT}/export/start/", exports.start_export, name="start_export"),
     path(f"{PROJECT}/export/<id:stage_id>/download/", exports.download_export, name="download_export"),

@@ -39,12 +39,15 @@ SHARED_ERROR = 0.08
 @dataclass(frozen=True)
 class Combined:
     """``student (N, K)`` the small models' calibrated opinion, ``probs (N, K)`` of the true label given all evidence,
-    the final ``label (N,)``, its ``risk (N,)``, and what was measured."""
+    the final ``label (N,)``, its ``risk (N,)``, both as they would be had nobody looked (``machine_label (N,)``,
+    ``machine_risk (N,)``), and what was measured."""
 
     student: FloatArray
     probs: FloatArray
     label: IntArray
     risk: FloatArray
+    machine_label: IntArray
+    machine_risk: FloatArray
     measured: dict[str, float]
     found: Contradictions
 
@@ -103,9 +106,11 @@ def combine(
     if (~readable).any():
         filled = shift_prior(first[~readable], class_shares(known[known != NO_LABEL], noisy.count))
         decision[~readable] = honest[~readable] = filled
-    label = np.where(checked, verified, decision.argmax(axis=1))
-    sure = honest[np.arange(len(label)), label]
-    risk = np.where(checked, 0.0, 1.0 - (1.0 - unseen) * sure)
+    machine_label = decision.argmax(axis=1)
+    sure = honest[np.arange(len(given)), machine_label]
+    machine_risk = np.clip(1.0 - (1.0 - unseen) * sure, 0.0, 1.0)
+    label = np.where(checked, verified, machine_label)
+    risk = np.where(checked, 0.0, machine_risk)
     measured = {
         "teacher_wrong_when_contradicted": found.teacher_wrong,
         "contradicted_share": len(rows) / len(given),
@@ -113,7 +118,7 @@ def combine(
         "teacher_weight": weights[0],
         "checked_rows": float(checked.sum()),
     }
-    return Combined(student, honest, label, np.clip(risk, 0.0, 1.0), measured, found)
+    return Combined(student, honest, label, risk, machine_label, machine_risk, measured, found)
 
 
 def teacher_word(noisy: NoisyLabels) -> FloatArray:

@@ -106,7 +106,9 @@ class Distilled:
     ``rank (N,)``: 1 is the most suspicious row. ``features (N, D)`` float16. ``points (N, 2)``: the map, NaN where
     not sampled. ``label (N,)``: the final label, a person's where there is one. ``risk (N,)``: probability that it
     is wrong (0 if verified). ``flag (N,)`` int8: 0 likely right, 1 likely wrong, 2 inconsistent (LLM and small model
-    differ). ``order (N,)``: row numbers, the review queue; verified rows come last.
+    differ). ``order (N,)``: row numbers, the review queue; verified rows come last. ``machine_label``,
+    ``machine_risk`` and ``machine_flag (N,)``: the same as if nobody had looked, so that a round can be measured on the
+    rows that people checked (all opinions are out of fold: no model saw a row's own label).
     """
 
     probs: FloatArray
@@ -121,6 +123,9 @@ class Distilled:
     risk: FloatArray
     flag: IntArray
     order: IntArray
+    machine_label: IntArray
+    machine_risk: FloatArray
+    machine_flag: IntArray
     history: list[EpochReport] = field(default_factory=list)
     mixtures: list[Mixture] = field(default_factory=list)
     stopped: str = ""

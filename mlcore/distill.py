@@ -113,6 +113,7 @@ def judge(
     clean_prob[labelled] = split.prob
     clean_prob[checked] = 1.0
     prediction = verdict.student.argmax(axis=1)
+    nobody = np.full_like(noisy.verified, NO_LABEL)
     return Distilled(
         probs=verdict.student,
         prediction=prediction,
@@ -126,6 +127,9 @@ def judge(
         risk=verdict.risk,
         flag=flag_rows(noisy.given, noisy.verified, prediction, verdict.risk),
         order=review_order(verdict.risk, noisy.verified, features, seed=config.seed),
+        machine_label=verdict.machine_label,
+        machine_risk=verdict.machine_risk,
+        machine_flag=flag_rows(noisy.given, nobody, prediction, verdict.machine_risk),
         history=trained.history,
         mixtures=split.mixtures,
         stopped=trained.stopped,

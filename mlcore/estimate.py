@@ -134,6 +134,7 @@ def estimate_classes(
     *,
     open_rows: IntArray,
     decided: IntArray,
+    wrong_left: float,
     seed: int = 0,
 ) -> tuple[list[ClassQuality], Interval | None]:
     """Precision, recall and F1 of each class, and macro F1 (None until every class has been checked a few times).
@@ -146,6 +147,8 @@ def estimate_classes(
         machine, truth, weight: ``(n,)`` of the checked rows: the machines' label, the person's, rows it stands for.
         open_rows: ``(K,)``, rows of each current label that no person has decided.
         decided: ``(K,)``, rows of each label that people decided.
+        wrong_left: the estimate of wrong rows among the open ones, with which the classes' errors are made to agree:
+            checked rows stand for all rows, but people who followed a queue have mended more errors than chance.
     """
     count = len(open_rows)
     rng = np.random.default_rng(seed)
@@ -160,7 +163,10 @@ def estimate_classes(
         prior[label] = 0.5
         shares[0, label] = seen / seen.sum() if seen.sum() else np.eye(count)[label]
         shares[1:, label] = rng.dirichlet(seen + prior, size=CLASS_DRAWS)
-    table = shares * open_rows[:, None] + np.eye(count) * decided  # (draws, given, true)
+    errors = shares * open_rows[:, None] * (1.0 - np.eye(count))  # (draws, given, true)
+    expected = float(errors[0].sum())
+    errors *= min(wrong_left / expected, 1.0) if expected else 1.0
+    table = errors + np.eye(count) * (open_rows - errors.sum(axis=2) + decided)[:, :, None]
     right = np.einsum("dkk->dk", table)
     given, true = table.sum(axis=2), table.sum(axis=1)
     figures = [right / np.maximum(part, 1e-9) for part in (given, true, (given + true) / 2)]

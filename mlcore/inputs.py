@@ -224,6 +224,9 @@ def restore_order(result: Distilled, order: IntArray) -> Distilled:
             "label",
             "risk",
             "flag",
+            "machine_label",
+            "machine_risk",
+            "machine_flag",
         )
     }
     return replace(result, **per_row, order=order[result.order])

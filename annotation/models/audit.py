@@ -24,6 +24,7 @@ class AuditDraw(models.Model):
         help_text=_("Rows that could have been drawn in this stratum.")
     )
     stratum_drawn = models.PositiveIntegerField(help_text=_("How many of them were."))
+    frame_rows = models.PositiveIntegerField(help_text=_("Rows that could have been drawn in all strata."))
     drawn_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )

@@ -35,6 +35,9 @@ class Iteration(models.Model):
     metrics = models.JSONField(default=dict, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(auto_now_add=True)
+    withdrawn_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("Since when an earlier round's labels are in force instead.")
+    )
 
     class Meta:
         ordering = ["project", "number"]
@@ -71,6 +74,7 @@ class Stage(models.Model):
         EXPORT = "export", _("Export")
         TRIAL = "trial", _("Try-out")
         BULK = "bulk", _("Bulk correction")
+        RESTORE = "restore", _("Going back to a round")
 
     class Status(models.TextChoices):
         QUEUED = "queued", _("waiting for a worker")
@@ -86,7 +90,7 @@ class Stage(models.Model):
         CANCEL = "cancel", _("cancel")
 
     #: What runs beside the rounds.
-    ASIDE = (Kind.EXPORT, Kind.TRIAL, Kind.BULK)
+    ASIDE = (Kind.EXPORT, Kind.TRIAL, Kind.BULK, Kind.RESTORE)
     ACTIVE = (Status.QUEUED, Status.RUNNING, Status.PAUSED)
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="stages")
@@ -140,7 +144,7 @@ class Stage(models.Model):
             models.UniqueConstraint(
                 fields=["project"],
                 condition=Q(status__in=["queued", "running", "paused"])
-                & Q(kind__in=["import", "llm", "slm"]),
+                & Q(kind__in=["import", "llm", "slm", "restore"]),
                 name="one_active_stage_per_project",
             ),
             models.UniqueConstraint(

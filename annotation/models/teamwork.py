@@ -93,6 +93,8 @@ class Activity(models.Model):
         UPLOADED = "uploaded", _("imported")
         CONFIGURED = "configured", _("changed the settings of")
         CORRECTED = "corrected", _("corrected in bulk")
+        RESTORED = "restored", _("went to the labels of")
+        DREW = "drew", _("drew at random, to measure the file,")
         UNDID = "undid", _("undid")
         INVITED = "invited", _("made an invitation as")
         REVOKED = "revoked", _("revoked an invitation as")

@@ -100,6 +100,7 @@ def _choose(
             round=latest.number if latest else 0,
             stratum=strata.names[strata.member[row]],
             stratum_rows=int(sizes[strata.member[row]]),
+            frame_rows=len(found),
             stratum_drawn=int(taken[strata.member[row]]),
             drawn_by=user,
             drawn_at=now,

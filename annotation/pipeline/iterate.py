@@ -16,6 +16,7 @@ from annotation.pipeline import ingest
 
 MIN_ROWS = 10
 TRIAL_ROWS = 20
+BUSY_KINDS = (Stage.Kind.IMPORT, Stage.Kind.LLM, Stage.Kind.SLM, Stage.Kind.RESTORE)  # one at a time
 
 
 def start_round(
@@ -118,7 +119,7 @@ def start_filtering(iteration: Iteration, *, user: User | None) -> Stage:
         NotReadyError: the LLM has labelled nothing yet.
         BusyError: a stage is at work, or this round's filtering was started already.
     """
-    _check_idle(iteration.project)
+    check_idle(iteration.project)
     _check_labelled(iteration.project)
     try:
         with transaction.atomic():
@@ -133,7 +134,7 @@ def check_ready(project: Project, *, started_from: str) -> None:
         raise AnnotationError(
             _("A round starts from “llm” or “slm”, not from “%(start)s”.") % {"start": started_from}
         )
-    _check_idle(project)
+    check_idle(project)
     ingest.check_no_leftovers(project)
     rows = project.samples.count()
     if rows == 0:
@@ -167,10 +168,9 @@ def _check_llm(project: Project) -> None:
         check_address(config.base_url, settings.LLM_ALLOWED_HOSTS)
 
 
-def _check_idle(project: Project) -> None:
-    active = (
-        project.stages.active().filter(kind__in=[Stage.Kind.IMPORT, Stage.Kind.LLM, Stage.Kind.SLM]).first()
-    )
+def check_idle(project: Project) -> None:
+    """Raise BusyError if a stage is at work that changes the rows."""
+    active = project.stages.active().filter(kind__in=BUSY_KINDS).first()
     if active:
         raise BusyError(
             _("%(stage)s of this project is %(status)s. Wait until it is done, or cancel it first.")

@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from annotation.files.excel_writer import Cell
 from annotation.models import Iteration, Project, Source
+from annotation.pipeline.measure import FEW_ROWS, gather
+from mlcore.estimate import Interval
 
 Lines = Iterator[list[Cell]]
 
@@ -32,6 +34,8 @@ def quality_lines(project: Project) -> Lines:
     yield []
     yield from _class_lines(project)
     yield []
+    yield from _measured_lines(project)
+    yield []
     yield from _accuracy_lines(project)
 
 
@@ -45,6 +49,38 @@ def _class_lines(project: Project) -> Lines:
         everything = sum(count for (label, _source), count in found.items() if label == label_id)
         if label_id or everything:
             yield [name, *per_source, everything]
+
+
+def _measured_lines(project: Project) -> Lines:
+    """What the rows drawn at random tell; every figure with its 95 % interval."""
+    evidence = gather(project)
+    yield ["Accuracy measured on rows drawn at random"]
+    accuracy, wrong = evidence.accuracy(), evidence.wrong_left()
+    if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
+        yield [
+            f"Unknown: it takes at least {FEW_ROWS} answered random rows; there are {len(evidence.answered)}."
+        ]
+        return
+    yield ["rows drawn at random and answered", len(evidence.answered)]
+    yield ["figure", "estimate", "from", "to"]
+    yield ["accuracy of this file", *_rounded(accuracy)]
+    yield ["wrong rows left", *_rounded(wrong, digits=0)]
+    classes, macro = evidence.classes()
+    yield ["macro F1", *(_rounded(macro) if macro else ["unknown"])]
+    for label, quality in zip(evidence.labels, classes, strict=True):
+        for name in ("precision", "recall"):
+            interval = getattr(quality, name)
+            yield [f"{name} of {label.name}", *(_rounded(interval) if interval else ["unknown"])]
+    for flag in evidence.flags():
+        if flag.checked:
+            yield [f"flag “{flag.flag.value}”", f"{flag.wrong} of {flag.checked} checked rows were wrong"]
+    yield [
+        "Intervals hold with 95 % confidence. A person's word is taken as right; rows without a label are not counted."
+    ]
+
+
+def _rounded(interval: Interval, *, digits: int = 6) -> list[Cell]:
+    return [round(each, digits) for each in (interval.value, interval.low, interval.high)]
 
 
 def _accuracy_lines(project: Project) -> Lines:

@@ -151,6 +151,7 @@ def _return_to_machines(sample: Sample) -> None:
     sample.corrected_by = sample.corrected_at = None
     verdict = (
         Prediction.objects.filter(sample=sample, source=Prediction.ModelKind.SLM, verdict__isnull=False)
+        .filter(iteration__withdrawn_at__isnull=True)
         .order_by("-iteration__number")
         .first()
     )

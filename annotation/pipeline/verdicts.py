@@ -113,9 +113,9 @@ def _prediction(
         clean_rank=int(result.rank[row]),
         x=_finite(result.points[row, 0]),
         y=_finite(result.points[row, 1]),
-        verdict_id=label_ids[int(result.label[row])],
-        risk=float(result.risk[row]),
-        flag=FLAGS[int(result.flag[row])],
+        verdict_id=label_ids[int(result.machine_label[row])],
+        risk=float(result.machine_risk[row]),
+        flag=FLAGS[int(result.machine_flag[row])],
         queue_rank=queue_rank,
     )
 

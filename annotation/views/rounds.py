@@ -1,37 +1,70 @@
-"""Rounds: compare them, and start the next."""
+"""Rounds: compare them, look at what changed, go back to one, and start the next."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation import stats
 from annotation.errors import AnnotationError
 from annotation.forms import RoundForm, sentence_of
-from annotation.models import Iteration, Project, Role
-from annotation.pipeline import activity, iterate
+from annotation.models import Iteration, Prediction, Project, Role, Stage
+from annotation.pipeline import activity, iterate, measure, restore
+from annotation.progress import stage_context
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 
 SERIES = ("llm_accuracy", "slm_accuracy", "final_accuracy", "agreement", "clean_share")
+FLIPS_SHOWN = 50
 
 
 @require_GET
 @for_members(Role.VIEWER)
 def rounds(request: MemberRequest, project: Project) -> HttpResponse:
-    """All rounds side by side."""
+    """All rounds side by side, each compared with the one before it."""
     summaries = stats.round_summaries(project)
-    plot = {"rounds": [summary.iteration.number for summary in summaries]} | {
+    evidence = measure.gather(project)
+    measured = {each.pk: each for each in evidence.rounds} if evidence.answered else {}
+    accuracy = [
+        evidence.round_accuracy(measured[summary.iteration.pk]) if summary.iteration.pk in measured else None
+        for summary in summaries
+    ]
+    plot: dict[str, Any] = {"rounds": [summary.iteration.number for summary in summaries]} | {
         name: [getattr(summary, name) for summary in summaries] for name in SERIES
     }
-    context = page_context(request, project, step="rounds")
-    has_reference = any(summary.llm_accuracy is not None for summary in summaries)
-    return render(
-        request,
-        "annotation/rounds.html",
-        context | {"summaries": summaries, "plot": plot, "has_reference": has_reference},
-    )
+    plot["measured"] = [each and [each.low, each.value, each.high] for each in accuracy]
+    pairs, alpha = evidence.agreement() if evidence.answered else ([], None)
+    restoring = project.stages.filter(kind=Stage.Kind.RESTORE).first()
+    context = page_context(request, project, step="rounds") | {
+        "summaries": list(zip(summaries, accuracy, _comparisons(evidence, summaries), strict=True)),
+        "plot": plot,
+        "has_reference": any(summary.llm_accuracy is not None for summary in summaries),
+        "audited": len(evidence.answered),
+        "pairs": pairs,
+        "alpha": alpha,
+        "current": evidence.current,
+        "judged": {each.pk for each in evidence.rounds},
+    }
+    if restoring and (restoring.is_active or restoring.error):
+        context |= stage_context(restoring)
+    return render(request, "annotation/rounds.html", context)
+
+
+def _comparisons(
+    evidence: measure.Evidence, summaries: list[stats.RoundSummary]
+) -> list[measure.Comparison | None]:
+    """Each judged round against the judged one before it."""
+    before = {after.pk: first for first, after in zip(evidence.rounds, evidence.rounds[1:], strict=False)}
+    return [
+        evidence.compare(before[each.iteration.pk], each.iteration) if each.iteration.pk in before else None
+        for each in summaries
+    ]
 
 
 @require_POST
@@ -46,4 +79,54 @@ def start_round(request: MemberRequest, project: Project) -> HttpResponse:
     activity.record_round(iteration, user=request.user)
     return redirect(
         "annotation:labeling" if start == Iteration.Start.LLM else "annotation:filtering", project.pk
+    )
+
+
+@require_POST
+@for_members(Role.OWNER, back="annotation:rounds")
+def restore_round(request: MemberRequest, project: Project, iteration_id: int) -> HttpResponse:
+    """Put a round's labels in force: back to an earlier one, or forward again."""
+    iteration = get_object_or_404(Iteration, project=project, pk=iteration_id)
+    restore.start_restore(iteration, user=request.user)
+    messages.success(
+        request,
+        _("The rows are being set to what round %(number)d said. What people corrected stays as it is.")
+        % {"number": iteration.number},
+    )
+    return redirect("annotation:rounds", project.pk)
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def round_flips(request: MemberRequest, project: Project, iteration_id: int) -> HttpResponse:
+    """The rows whose label a round changed, against the round before it."""
+    after = get_object_or_404(Iteration, project=project, pk=iteration_id)
+    judged = project.iterations.filter(stages__kind=Stage.Kind.SLM, stages__status=Stage.Status.DONE)
+    before = judged.filter(number__lt=after.number).order_by("-number").first()
+    last = request.GET.get("after", "")
+    found = (
+        list(_flips(before, after, int(last) if last.isdigit() else -1)[: FLIPS_SHOWN + 1]) if before else []
+    )
+    context = page_context(request, project, step="rounds") | {
+        "before": before,
+        "after": after,
+        "flips": found[:FLIPS_SHOWN],
+        "names": {label.pk: label for label in project.label_list()},
+        "next": found[FLIPS_SHOWN - 1].sample.position if len(found) > FLIPS_SHOWN else None,
+    }
+    for flip in context["flips"]:
+        flip.was = context["names"].get(flip.was_id)
+    return render(request, "annotation/round_flips.html", context)
+
+
+def _flips(before: Iteration, after: Iteration, position: int) -> QuerySet[Prediction]:
+    then = Prediction.objects.filter(
+        iteration=before, source=Prediction.ModelKind.SLM, sample=OuterRef("sample")
+    ).values("verdict")[:1]
+    now = after.predictions.filter(source=Prediction.ModelKind.SLM, sample__position__gt=position)
+    changed = now.annotate(was_id=Subquery(then)).filter(was_id__isnull=False).exclude(was_id=F("verdict"))
+    return (
+        changed.select_related("sample__label", "verdict")
+        .defer("sample__fields")
+        .order_by("sample__position")
     )

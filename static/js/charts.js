@@ -45,6 +45,12 @@ const coralCharts = (function () {
     const datasets = Object.keys(colours)
       .filter((name) => data[name].some((value) => value !== null))
       .map((name) => line(canvas.getAttribute("data-" + name), data[name], token(colours[name]), { borderDash: dashed[name] || [], pointRadius: 4 }));
+    if (data.measured.some(Boolean)) {
+      const bound = (place) => data.measured.map((interval) => interval && interval[place]);
+      const edge = { borderWidth: 1, borderDash: [2, 3], pointRadius: 5, pointStyle: "line" };
+      datasets.push(line(canvas.dataset.measured, bound(1), token("--ink"), { borderWidth: 2.5, pointRadius: 4, pointStyle: "rectRot" }));
+      datasets.push(line(canvas.dataset.low, bound(0), token("--ink-3"), edge), line(canvas.dataset.high, bound(2), token("--ink-3"), edge));
+    }
     draw("rounds", canvas, {
       type: "line", data: { labels: data.rounds.map((number) => canvas.dataset.round + " " + number), datasets },
       options: { interaction: { mode: "index", intersect: false }, plugins: { tooltip: { callbacks: { label: (item) => item.dataset.label + ": " + percent(item.parsed.y) } } },

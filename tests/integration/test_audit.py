@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
+import pytest
+from django.db.models import F
+
+from annotation import jobs, stats
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.models import AuditDraw, Correction, Project, Source
-from annotation.pipeline import audit, review
+from annotation.models import Activity, AuditDraw, Correction, Iteration, Prediction, Project, Source, Stage
+from annotation.pipeline import advice, audit, measure, restore, review
 from tests.factories import make_project, make_user
 from tests.pages import judge_rows
 
@@ -87,3 +91,163 @@ def test_a_draw_asks_for_a_possible_number_and_for_labelled_rows(project: Projec
         audit.draw_sample(project, rows=0, user=project.owner)
     with pytest.raises(NotReadyError, match="no row has a label"):
         audit.draw_sample(make_project(owner=make_user("new")), rows=10, user=None)
+
+
+# --- What is measured ----------------------------------------------------------------------------------------------
+
+
+def judged_again(project: Project, verdicts: dict[int, int]) -> Iteration:
+    """A second round whose models say the same as the first but for some positions."""
+    first = project.iterations.get()
+    second = Iteration.objects.create(
+        project=project,
+        number=2,
+        started_from="slm",
+        labels=first.labels,
+        prompt={},
+        llm_settings={},
+        slm_settings={},
+    )
+    for said in first.predictions.filter(source="slm").select_related("sample"):
+        label_id = verdicts.get(said.sample.position, said.verdict_id)
+        said.pk, said.iteration, said.verdict_id, said.label_id = None, second, label_id, label_id
+        said.save()
+    Stage.objects.create(project=project, iteration=second, kind=Stage.Kind.SLM, status=Stage.Status.DONE)
+    for sample in project.samples.all():
+        if sample.source != Source.PERSON:
+            sample.label_id = second.predictions.get(sample=sample).verdict_id
+            sample.source, sample.round = Source.SLM, 2
+            sample.save()
+    stats.record_metrics(second)
+    return second
+
+
+def wrong_label(project: Project, position: int) -> int:
+    return project.label_list()[1 - position % 2].pk
+
+
+@pytest.fixture
+def measured(project: Project) -> Project:
+    """Six of sixty labels are wrong, and thirty random rows are answered."""
+    for position in range(0, 60, 10):
+        rows = Prediction.objects.filter(sample__project=project, sample__position=position, source="slm")
+        rows.update(verdict=wrong_label(project, position))
+        project.samples.filter(position=position).update(label=wrong_label(project, position))
+    stats.record_metrics(project.iterations.get())
+    audit.draw_sample(project, rows=30, user=project.owner)
+    answer_all(project)
+    return project
+
+
+def test_the_interval_holds_the_true_number_of_wrong_rows_left(measured: Project) -> None:
+    evidence = measure.gather(measured)
+    left = measured.samples.exclude(label=F("reference")).count()
+    interval, accuracy = evidence.wrong_left(), evidence.accuracy()
+    assert interval is not None
+    assert accuracy is not None
+    assert evidence.open_rows == 30
+    assert interval.low <= left <= interval.high
+    assert accuracy.value == pytest.approx(1 - interval.value / 60)
+
+
+def test_errors_that_people_mend_afterwards_are_taken_off_exactly(measured: Project) -> None:
+    before = measure.gather(measured).wrong_left()
+    wrong = measured.samples.exclude(label=F("reference")).first()
+    assert wrong is not None
+    review.correct_sample(wrong.pk, label_id=wrong.reference_id, user=measured.owner)
+    after = measure.gather(measured).wrong_left()
+    assert before is not None
+    assert after is not None
+    assert after.value == pytest.approx(max(before.value - 1, 0))
+
+
+def test_the_stored_counts_and_a_count_over_all_rows_agree(measured: Project) -> None:
+    quick = measure.gather(measured).open_by_label
+    measured.iterations.update(metrics={})
+    slow = measure.gather(measured).open_by_label
+    assert {label: count for label, count in quick.items() if count} == slow
+
+
+def test_queries_do_not_grow_with_the_rows(measured: Project, django_assert_max_num_queries: Any) -> None:
+    with django_assert_max_num_queries(12):
+        evidence = measure.gather(measured)
+        evidence.accuracy(), evidence.classes(), evidence.flags(), evidence.agreement()
+        advice.forecast(evidence)
+
+
+def test_a_flag_is_worth_what_people_found_under_it(measured: Project) -> None:
+    for found in measure.gather(measured).flags():
+        rows = measured.samples.filter(
+            source=Source.PERSON, predictions__flag=found.flag, predictions__source="slm"
+        )
+        assert found.checked == rows.count() == found.drawn
+        assert found.wrong == sum(row.position % 10 == 0 for row in rows)
+
+
+def test_a_round_that_is_worse_beyond_chance_is_marked_and_a_better_one_is_not(measured: Project) -> None:
+    first = measured.iterations.get()
+    drawn = [word.sample_id for word in measure.gather(measured).words]
+    spoiled = measured.samples.filter(pk__in=drawn).exclude(position__in=range(0, 60, 10))[:9]
+    second = judged_again(measured, {row.position: wrong_label(measured, row.position) for row in spoiled})
+    comparison = measure.gather(measured).compare(first, second)
+    assert (comparison.better, comparison.worse) == (0, 9)
+    assert comparison.is_worse
+    assert not measure.gather(measured).compare(second, first).is_worse
+
+
+def test_a_label_that_vanishes_is_told_without_any_audited_row(project: Project) -> None:
+    first, names = project.iterations.get(), project.label_list()
+    stats.record_metrics(first)
+    second = judged_again(project, dict.fromkeys(range(60), names[0].pk))
+    comparison = measure.gather(project).compare(Iteration.objects.get(pk=first.pk), second)
+    assert comparison.lost_labels == [names[1].name]
+    assert comparison.is_worse
+    assert comparison.rows == 0
+
+
+def run_restore(iteration: Iteration) -> None:
+    stage = restore.start_restore(iteration, user=iteration.project.owner)
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        restore.run_restore(claim)
+    stage.refresh_from_db()
+    assert stage.status == Stage.Status.DONE, stage.error
+
+
+def test_going_back_restores_the_models_labels_and_no_persons_and_is_undone_by_going_forward(
+    measured: Project,
+) -> None:
+    before = dict(measured.samples.values_list("pk", "label_id"))
+    people = dict(measured.samples.filter(source=Source.PERSON).values_list("pk", "label_id"))
+    first = measured.iterations.get()
+    second = judged_again(
+        measured, {position: wrong_label(measured, position) for position in range(1, 60, 2)}
+    )
+    spoiled = dict(measured.samples.values_list("pk", "label_id"))
+    assert spoiled != before
+
+    run_restore(first)
+    assert dict(measured.samples.values_list("pk", "label_id")) == before
+    assert dict(measured.samples.filter(source=Source.PERSON).values_list("pk", "label_id")) == people
+    assert measure.gather(measured).current == first
+    assert Activity.objects.get(verb="restored").what == "round 1"
+
+    run_restore(Iteration.objects.get(pk=second.pk))
+    assert dict(measured.samples.values_list("pk", "label_id")) == spoiled
+    assert measure.gather(measured).current == second
+    assert Activity.objects.filter(verb="restored").count() == 2
+
+
+def test_a_withdrawn_correction_returns_to_the_round_that_is_in_force(measured: Project) -> None:
+    second = judged_again(measured, {position: wrong_label(measured, position) for position in range(60)})
+    run_restore(measured.iterations.get(number=1))
+    row = measured.samples.exclude(source=Source.PERSON).first()
+    assert row is not None
+    review.correct_sample(row.pk, label_id=second.predictions.get(sample=row).verdict_id, user=measured.owner)
+    assert review.correct_sample(row.pk, label_id=None, user=measured.owner).label_id == row.label_id
+
+
+def test_there_is_no_way_to_a_round_that_was_never_judged(project: Project) -> None:
+    project.stages.filter(kind=Stage.Kind.SLM).delete()
+    with pytest.raises(NotReadyError, match="no finished SLM filtering"):
+        restore.start_restore(project.iterations.get(), user=project.owner)

@@ -85,6 +85,10 @@ TABLE: dict[str, Access] = {
     "annotation:focus_undo": Access("post", "reviewer"),
     "annotation:rounds": VIEW,
     "annotation:start_round": CHANGE,
+    "annotation:restore_round": Access("post", "owner", {"iteration_id": "round"}),
+    "annotation:round_flips": Access("get", "viewer", {"iteration_id": "round"}),
+    "annotation:accuracy": VIEW,
+    "annotation:draw_audit": Access("post", "reviewer"),
     "annotation:export": VIEW,
     "annotation:start_export": Access("post", "viewer", {}, {"format": "csv"}),
     "annotation:download_export": Access("get", "viewer", {"stage_id": "export"}),
@@ -168,6 +172,7 @@ def ids_of(cast: Cast) -> dict[str, int]:
         "batch": CorrectionBatch.objects.create(project=cast.project, user=cast.project.owner).pk,
         "invitation": invitation.pk,
         "membership": cast.project.memberships.get(role="viewer").pk,
+        "round": cast.project.iterations.get().pk,
     }
 
 

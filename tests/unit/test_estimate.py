@@ -20,10 +20,9 @@ from mlcore.estimate import (
     estimate_wrong,
     rows_for_margin,
 )
-from mlcore.sampling import allocate, make_strata
+from tests.audits import coverage, leave_errors
 
 MR = Path("../shared/data/mr.csv")
-AUDITS = 1_000
 
 
 @cache
@@ -47,41 +46,15 @@ def chatgpt_on_mr() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (frame["label"] != frame["llm_label"]).to_numpy(), differ, np.where(given, 1 - probs, probs)
 
 
-def leave(wrong: np.ndarray, share: float) -> np.ndarray:
-    """The same file with only so many of its errors left."""
-    errors = np.random.default_rng(1).permutation(np.flatnonzero(wrong))
-    kept = np.zeros(len(wrong), dtype=bool)
-    kept[errors[: round(share * len(wrong))]] = True
-    return kept
-
-
-def coverage(wrong: np.ndarray, differ: np.ndarray, risk: np.ndarray, rows: int) -> tuple[float, float]:
-    """The share of simulated audits whose interval holds the truth, and their mean estimate of the error rate."""
-    strata = make_strata(differ, risk, draws=rows)
-    sizes = strata.sizes
-    taken = allocate(sizes, np.bincount(strata.member, weights=risk) / sizes, rows)
-    errors = np.bincount(strata.member, weights=wrong).astype(int)
-    rng = np.random.default_rng(rows)
-    found = rng.hypergeometric(errors, sizes - errors, taken, size=(AUDITS, len(sizes)))
-    seen: dict[tuple[int, ...], Interval] = {}
-    for each in {tuple(int(count) for count in audit) for audit in found}:
-        interval = estimate_wrong([Batch(sizes, taken, np.array(each))], least=0, most=len(wrong))
-        assert interval is not None
-        seen[each] = interval
-    results = [seen[tuple(int(count) for count in audit)] for audit in found]
-    covered = np.mean([result.low <= wrong.sum() <= result.high for result in results])
-    return float(covered), float(np.mean([result.value for result in results])) / len(wrong)
-
-
 @pytest.mark.parametrize("rows", [10, 50, 100, 400])
 @pytest.mark.parametrize("file", ["as labelled", "99.5 % right", "a stratum without errors"])
 def test_the_interval_covers_the_truth(file: str, rows: int) -> None:
     wrong, differ, risk = chatgpt_on_mr()
     if file == "99.5 % right":
-        wrong = leave(wrong, 0.005)
+        wrong = leave_errors(wrong, 0.005)
     elif file == "a stratum without errors":
         wrong = wrong & differ
-    covered, mean = coverage(wrong, differ, risk, rows)
+    covered, mean, _width = coverage(wrong, differ, risk, rows)
     assert covered >= 0.93
     assert mean == pytest.approx(wrong.mean(), abs=0.15 * np.sqrt(wrong.mean() / rows)), (
         "the estimate has no bias"
@@ -185,6 +158,7 @@ def test_precision_recall_and_macro_f1_cover_the_truth() -> None:
             np.ones(200),
             open_rows=np.bincount(current[~decided], minlength=3),
             decided=np.bincount(truth[decided], minlength=3),
+            wrong_left=2_800 * float((machine[drawn] != truth[drawn]).mean()),
             seed=seed,
         )
         scores = []
@@ -207,7 +181,21 @@ def test_a_class_that_was_hardly_checked_is_said_to_be_unknown() -> None:
         np.ones(32),
         open_rows=np.array([300, 20]),
         decided=np.array([0, 0]),
+        wrong_left=10.0,
     )
     assert classes[0].precision is not None
     assert classes[1].precision is None
     assert macro is None
+
+
+def test_errors_that_the_queue_has_mended_are_not_counted_again_in_the_classes() -> None:
+    """Thirty of two hundred audited labels were wrong, but people have mended nearly all other errors since."""
+    machine = np.repeat([0, 1], 100)
+    truth = machine.copy()
+    truth[:15], truth[100:115] = 1, 0
+    common = {"open_rows": np.array([400, 400]), "decided": np.array([100, 100])}
+    classes, macro = estimate_classes(machine, truth, np.ones(200), wrong_left=8.0, **common)  # type: ignore[arg-type]
+    assert macro is not None
+    assert macro.value == pytest.approx(1 - 8 / 1_000, abs=1e-6)
+    assert classes[0].precision is not None
+    assert classes[0].precision.value == pytest.approx(1 - 4 / 500)
