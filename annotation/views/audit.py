@@ -15,7 +15,7 @@ from annotation import stats
 from annotation.errors import AnnotationError
 from annotation.forms import AuditForm, TargetForm, sentence_of
 from annotation.models import Activity, Project, Role
-from annotation.pipeline import advice, audit, measure
+from annotation.pipeline import activity, advice, audit, measure
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 
@@ -85,12 +85,8 @@ def draw_audit(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         raise AnnotationError(sentence_of(form))
     drawn = audit.draw_sample(project, rows=form.cleaned_data["rows"], user=request.user)
-    Activity.objects.create(
-        project=project,
-        user=request.user,
-        verb=Activity.Verb.DREW,
-        what=ngettext("%(count)d row", "%(count)d rows", drawn) % {"count": drawn},
-    )
+    what = ngettext("%(count)d row", "%(count)d rows", drawn) % {"count": drawn}
+    activity.record(project, user=request.user, verb=Activity.Verb.DREW, what=what)
     messages.success(
         request,
         _("%(count)d random rows are mixed into the queue. They are shown without the models' labels.")
