@@ -11,6 +11,7 @@ from annotation import jobs, stats
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.models import Activity, AuditDraw, Correction, Iteration, Prediction, Project, Source, Stage
 from annotation.pipeline import advice, audit, measure, restore, review
+from annotation.pipeline.provenance import quality_lines
 from tests.factories import make_project, make_user
 from tests.pages import judge_rows
 
@@ -251,3 +252,18 @@ def test_there_is_no_way_to_a_round_that_was_never_judged(project: Project) -> N
     project.stages.filter(kind=Stage.Kind.SLM).delete()
     with pytest.raises(NotReadyError, match="no finished SLM filtering"):
         restore.start_restore(project.iterations.get(), user=project.owner)
+
+
+def test_the_workbook_tells_the_measured_accuracy_or_that_it_is_unknown(measured: Project) -> None:
+    told = {line[0]: line[1:] for line in quality_lines(measured) if line}
+    accuracy = measure.gather(measured).accuracy()
+    assert accuracy is not None
+    assert told["accuracy of this file"] == pytest.approx(
+        [accuracy.value, accuracy.low, accuracy.high], abs=1e-6
+    )
+    assert told["rows drawn at random and answered"] == [30]
+    assert len(told["precision of positive"]) == 3
+
+    AuditDraw.objects.all().delete()
+    words = " ".join(str(line[0]) for line in quality_lines(measured) if line)
+    assert "Unknown: it takes at least 10 answered random rows; there are 0." in words
