@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
 
-from annotation.models import Flag, Iteration, Prediction, Project, Stage
+from annotation.models import Flag, Iteration, Prediction, Project, Source, Stage
 from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
 from mlcore.forecast import risk_curve
 

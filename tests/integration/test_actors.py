@@ -22,6 +22,7 @@ STEPS = {
     Stage.Kind.IMPORT: "annotation.pipeline.ingest.run_import",
     Stage.Kind.EXPORT: "annotation.pipeline.export.run_export",
     Stage.Kind.TRIAL: "annotation.pipeline.trial.run_trial",
+    Stage.Kind.BULK: "annotation.pipeline.bulk.run_batch",
     Stage.Kind.RESTORE: "annotation.pipeline.restore.run_restore",
 }
 
