@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.conf import settings
+from django.db import connection
 from django.utils import timezone
 
 from annotation.models import CachedAnswer
+from annotation.models.bulk import insert_rows
 from mlcore.errors import EngineError
 from mlcore.records import Answer, LabelSet, Request
 
@@ -77,21 +79,25 @@ class RememberingModel:
 
     def keep(self, answers: Iterable[Answer]) -> None:
         """Write the fresh ones among these answers into the cache."""
-        CachedAnswer.objects.bulk_create(
+        now = connection.ops.adapt_datetimefield_value(timezone.now())
+        insert_rows(
+            CachedAnswer,
+            ("owner_id", "key", "label", "probs", "raw", "tokens_in", "tokens_out", "created_at"),
             [
-                CachedAnswer(
-                    owner_id=self._owner_id,
-                    key=self._fresh.pop(answer.key),
-                    label=answer.label,
-                    probs=rounded(answer.probs),
-                    raw=answer.raw,
-                    tokens_in=answer.tokens_in,
-                    tokens_out=answer.tokens_out,
+                (
+                    self._owner_id,
+                    self._fresh.pop(answer.key),
+                    answer.label,
+                    probs_text(answer.probs),
+                    answer.raw,
+                    answer.tokens_in,
+                    answer.tokens_out,
+                    now,
                 )
                 for answer in answers
                 if answer.key in self._fresh and not answer.cached
             ],
-            ignore_conflicts=True,
+            unique=("owner_id", "key"),
         )
 
     def close(self) -> None:
@@ -191,3 +197,8 @@ def forget_old_answers() -> int:
 def rounded(probs: Any) -> list[float] | None:
     """A distribution as it is stored: by digits, not places, since calibration compares even the smallest shares."""
     return None if probs is None else [float(f"{value:.{DIGITS}g}") for value in probs]
+
+
+def probs_text(probs: Any) -> str | None:
+    """The same as the text of a JSON column."""
+    return None if probs is None else json.dumps(rounded(probs))

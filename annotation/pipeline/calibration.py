@@ -8,8 +8,9 @@ import numpy as np
 from django.db import transaction
 
 from annotation.models import Prediction, Sample
+from annotation.models.bulk import update_rows
 from annotation.models.sample import LlmLabel
-from annotation.pipeline.answers import rounded
+from annotation.pipeline.answers import probs_text
 from annotation.pipeline.carry import target_shares
 from annotation.pipeline.rows import round_labels
 from mlcore.calibrate import calibrate_batch
@@ -83,9 +84,9 @@ def calibrate_corpus(run: LabelingRun) -> None:
         predictions, written = [], []
         for (pk, sample_id, _probs), row in zip(stored[part], calibrated[part], strict=True):
             label_id = label_ids[int(row.argmax())]
-            predictions.append(Prediction(pk=pk, label_id=label_id, calibrated=rounded(row)))
+            predictions.append((label_id, probs_text(row), pk))
             written.append(LlmLabel(sample_id, label_id, float(row.max())))
         with transaction.atomic():
             claim.fence()
-            Prediction.objects.bulk_update(predictions, ["label", "calibrated"], batch_size=200)
+            update_rows(Prediction, ("label_id", "calibrated"), predictions)
             Sample.objects.write_llm_labels(written, round_number=iteration.number)

@@ -11,8 +11,9 @@ from django.utils.translation import gettext as _
 from annotation import jobs, stats
 from annotation.errors import NotReadyError
 from annotation.models import Iteration, Prediction, Sample
+from annotation.models.bulk import insert_rows
 from annotation.models.sample import LlmLabel
-from annotation.pipeline.answers import gather, rounded
+from annotation.pipeline.answers import gather, probs_text
 from annotation.pipeline.calibration import RunningCalibration, calibrate_corpus, label_id_of
 from annotation.pipeline.carry import keep_earlier_answers, target_shares
 from annotation.pipeline.demonstrations import choose_demonstrations
@@ -25,6 +26,7 @@ from mlcore.llm import open_model
 from mlcore.records import Answer, Demonstration, Row
 
 READ_ROWS = 2_000
+ANSWER_COLUMNS = ("origin", "label_id", "probs", "calibrated", "raw", "error")
 
 
 def run_labeling(claim: jobs.Claim) -> None:
@@ -109,17 +111,19 @@ def _store_answers(
     for answer in batch:
         calibrated = calibration.calibrate(answer.probs)
         label_id = label_id_of(answer, calibrated, label_ids)
+        origin = Prediction.Origin.CACHE if answer.cached else Prediction.Origin.ASKED
+        probs, even = probs_text(answer.probs), probs_text(calibrated)
         predictions.append(
-            Prediction(
-                sample_id=answer.key,
-                iteration=run.iteration,
-                source=Prediction.ModelKind.LLM,
-                origin=Prediction.Origin.CACHE if answer.cached else Prediction.Origin.ASKED,
-                label_id=label_id,
-                probs=rounded(answer.probs),
-                calibrated=rounded(calibrated),
-                raw=answer.raw,
-                error=answer.error,
+            (
+                run.iteration.pk,
+                "llm",
+                answer.key,
+                origin.value,
+                label_id,
+                probs,
+                even,
+                answer.raw,
+                answer.error,
             )
         )
         written.append(
@@ -128,11 +132,12 @@ def _store_answers(
     with transaction.atomic():
         run.claim.fence()
         run.model.keep(batch)
-        Prediction.objects.bulk_create(
+        insert_rows(
+            Prediction,
+            ("iteration_id", "source", "sample_id", *ANSWER_COLUMNS),
             predictions,
-            update_conflicts=True,
-            unique_fields=["iteration", "source", "sample"],
-            update_fields=["origin", "label", "probs", "calibrated", "raw", "error"],
+            unique=("iteration_id", "source", "sample_id"),
+            update=ANSWER_COLUMNS,
         )
         Sample.objects.write_llm_labels(written, round_number=run.iteration.number)
         run.claim.report(done=done)

@@ -1,4 +1,4 @@
-"""What a chat server is asked for beyond the text, and the hub's client with our own HTTP client inside."""
+"""What a chat server is asked for beyond the text, and the hub's client on top of our own transport."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import httpx2
 from huggingface_hub import AsyncInferenceClient
+from huggingface_hub.inference._common import RequestParameters
+from huggingface_hub.utils._http import hf_raise_for_status
 
 from mlcore.records import LabelSet
 
@@ -41,28 +44,71 @@ class Asks:
 
 
 class ChatClient(AsyncInferenceClient):
-    """The hub's client with our HTTP client inside."""
+    """Forms requests as the hub's client does, and sends them itself.
 
-    def __init__(self, *, http: Any, **settings: Any) -> None:
+    The hub's client knows each provider's address, headers and dialect. What it prepares differs between rows in the
+    message alone, so it is prepared once; preparing every call anew and turning every answer into objects takes it as
+    long as sending it.
+    """
+
+    def __init__(self, *, transport: httpx2.AsyncBaseTransport, **settings: Any) -> None:
         super().__init__(**settings)
-        self._http = http
+        self._transport = transport
+        self._prepared: dict[tuple[Asks, LabelSet], RequestParameters] = {}
 
-    async def _get_async_client(self) -> Any:
-        return self._http
+    async def complete(self, text: str, *, model: str | None, labels: LabelSet, asks: Asks) -> Any:
+        """Ask, and return the completion as it was parsed from JSON.
 
-    async def _inner_post(self, request_parameters: Any, *, stream: bool = False) -> Any:
+        Raises:
+            HfHubHTTPError: the server answered with an error's status.
+            ValueError: the answer is not JSON.
+        """
+        prepared = self._prepared.get((asks, labels))
+        if prepared is None:
+            prepared = self._prepared[asks, labels] = await self._prepare(model, labels, asks)
+        assert isinstance(prepared.json, dict)  # every provider's chat is JSON
+        body = {**prepared.json, "messages": [{"role": "user", "content": text}]}
+        request = httpx2.Request(
+            "POST", prepared.url, headers=prepared.headers, content=json.dumps(body).encode()
+        )
+        response = await self._transport.handle_async_request(request)
+        if response.is_error:
+            hf_raise_for_status(response)
+        return json.loads(response.content)
+
+    async def close(self) -> None:
+        await self._transport.aclose()
+
+    async def _prepare(self, model: str | None, labels: LabelSet, asks: Asks) -> RequestParameters:
+        try:
+            await self.chat_completion(
+                [{"role": "user", "content": "?"}],
+                model=model,
+                temperature=0.0,
+                max_tokens=answer_tokens(labels),
+                **asks.parameters(labels),
+            )
+        except _Prepared as prepared:
+            return prepared.request
+        raise AssertionError("the hub's client did not come to send its request")
+
+    async def _inner_post(self, request_parameters: RequestParameters, *, stream: bool = False) -> Any:
         # For an address, the hub's client rewrites a JSON schema into an old form that only TGI knows; vLLM,
         # llama.cpp and Ollama would take it for "any JSON". So the standard form is put back.
-        form = (request_parameters.json or {}).get("response_format")
-        if isinstance(form, dict) and "value" in form:
-            request_parameters.json["response_format"] = {
+        body = request_parameters.json
+        form = body.get("response_format") if isinstance(body, dict) else None
+        if isinstance(body, dict) and isinstance(form, dict) and "value" in form:
+            body["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "strict": True, "schema": form["value"]},
             }
-        return await super()._inner_post(request_parameters, stream=stream)
+        raise _Prepared(request_parameters)
 
-    async def close(self) -> None:
-        await self._http.aclose()
+
+class _Prepared(Exception):
+    def __init__(self, request: RequestParameters) -> None:
+        super().__init__()
+        self.request = request
 
 
 @lru_cache(maxsize=8)

@@ -20,7 +20,7 @@ from mlcore.errors import BudgetSpentError, EngineError, ModelCallError, ModelUn
 from mlcore.llm import failures
 from mlcore.llm.asks import Asks, ChatClient, answer_tokens, schema_text
 from mlcore.llm.budget import Bill, Budget, most_of
-from mlcore.llm.guard import check_address, hub_destination, make_client
+from mlcore.llm.guard import GuardedTransport, check_address, hub_destination
 from mlcore.llm.pace import TRIES, TRIES_UNREADABLE, Pace, backoff
 from mlcore.llm.reading import Reply, label_distribution, read_reply, read_usage
 from mlcore.prompts import read_answer
@@ -111,14 +111,16 @@ class EndpointModel:
 
     def _hub_client(self) -> ChatClient:
         if self._client is None:
-            http = make_client(self._destination, connections=self.pace.most, token=self._token)
+            transport = GuardedTransport(
+                self._destination, connections=self.pace.most, send_token=bool(self._token)
+            )
             address = self._config.base_url.strip() if self._config.kind == "endpoint" else None
             self._client = ChatClient(
                 base_url=address,
                 model=None if address else self._config.model,
                 provider=None if address else (self._config.provider or "auto"),
                 api_key=self._token or "none",  # without one, the client would send the machine's own
-                http=http,
+                transport=transport,
             )
         return self._client
 
@@ -219,19 +221,16 @@ class EndpointModel:
         self, prompt: Prompt, labels: LabelSet, asks: Asks, stopping: threading.Event, bill: Bill
     ) -> Reply | None:
         """One call. None if it was answered without any text."""
-        text, longest = prompt.text, answer_tokens(labels)
-        most = most_of(text, beyond=schema_text(labels) if asks.schema else "", tokens_out=longest)
+        text = prompt.text
+        beyond = schema_text(labels) if asks.schema else ""
+        most = most_of(text, beyond=beyond, tokens_out=answer_tokens(labels))
         async with self._budget.hold(most) as paid:
             if stopping.is_set():
                 raise StoppedError("The run was stopped.")
             try:
                 async with asyncio.timeout(self._config.deadline_seconds):
-                    completion = await self._hub_client().chat_completion(
-                        [{"role": "user", "content": text}],
-                        model=self._config.model or None,
-                        temperature=0.0,
-                        max_tokens=longest,
-                        **asks.parameters(labels),
+                    completion = await self._hub_client().complete(
+                        text, model=self._config.model or None, labels=labels, asks=asks
                     )
                 paid.add(self._charged(completion, most))
             except BaseException as error:  # a call that is given up too

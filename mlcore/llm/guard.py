@@ -90,31 +90,30 @@ def hub_destination() -> Destination:
     return Destination("https", HUB_HOST, 443, listed=False)
 
 
-def make_client(destination: Destination, *, connections: int, token: str) -> httpx2.AsyncClient:
-    """An HTTP client that can reach one destination, without redirects, retries, proxies or the machine's own token."""
-    return httpx2.AsyncClient(
-        transport=GuardedTransport(destination, connections=connections, send_token=bool(token)),
-        follow_redirects=False,
-        trust_env=False,
-        timeout=None,
-    )
-
-
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Sends to one destination only, and reads at most ``ANSWER_BYTES``, packed or unpacked."""
+    """Sends to one destination only, without redirects, retries or proxies, and reads at most ``ANSWER_BYTES``, packed or
+    unpacked. ``send_token``: without a token of the user's, none is sent, least of all the machine's own."""
 
     def __init__(self, destination: Destination, *, connections: int, send_token: bool) -> None:
         self._destination = destination
         self._send_token = send_token
-        context = ssl.create_default_context(cafile=certifi.where())
-        self._inner = httpx2.AsyncHTTPTransport(verify=context, trust_env=False)
-        self._inner._pool = AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=connections,
-            max_keepalive_connections=connections,
+        self._context = ssl.create_default_context(cafile=certifi.where())
+        self._turns = asyncio.Semaphore(connections)
+        self._lanes: list[httpx2.AsyncHTTPTransport] = []
+        self._free: list[httpx2.AsyncHTTPTransport] = []
+
+    def _new_lane(self) -> httpx2.AsyncHTTPTransport:
+        """A pool of one connection: a pool of many looks through all of them twice for every call."""
+        lane = httpx2.AsyncHTTPTransport(verify=self._context, trust_env=False)
+        lane._pool = AsyncConnectionPool(
+            ssl_context=self._context,
+            max_connections=1,
+            max_keepalive_connections=1,
             keepalive_expiry=30.0,
-            network_backend=GuardedBackend(destination),
+            network_backend=GuardedBackend(self._destination),
         )
+        self._lanes.append(lane)
+        return lane
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url, wanted = request.url, self._destination
@@ -124,7 +123,15 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         request.headers["Accept-Encoding"] = "identity"
         if not self._send_token:
             request.headers.pop("Authorization", None)
-        response = await self._inner.handle_async_request(request)
+        async with self._turns:
+            lane = self._free.pop() if self._free else self._new_lane()
+            try:
+                return await self._send(lane, request)
+            finally:
+                self._free.append(lane)
+
+    async def _send(self, lane: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
+        response = await lane.handle_async_request(request)
         try:
             if 300 <= response.status_code < 400:
                 raise RedirectRefusedError(f"The server answered with a redirect ({response.status_code}).")
@@ -139,7 +146,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        for lane in self._lanes:
+            await lane.aclose()
 
 
 class GuardedBackend(AsyncNetworkBackend):

@@ -145,21 +145,30 @@ def _watch(began: float, first: list[float]) -> None:
 
 
 def bare_rate(url: str, rows: int) -> float:
-    """The same client and the same questions in the plainest loop: no pace, no repetition, no reading, no database."""
-    from mlcore.llm.asks import Asks, ChatClient, answer_tokens
-    from mlcore.llm.guard import check_address, make_client
+    """The hub's client on our transport in the plainest loop: no pace, no repetition, no reading, no database."""
+    import httpx2
+    from huggingface_hub import AsyncInferenceClient
+
+    from mlcore.llm.asks import Asks, answer_tokens
+    from mlcore.llm.guard import GuardedTransport, check_address
     from mlcore.records import LabelSet
 
     labels, texts = LabelSet.of(*LABELS), _questions(rows)
 
+    class BareClient(AsyncInferenceClient):
+        http: Any
+
+        async def _get_async_client(self) -> Any:
+            return self.http
+
     async def loop() -> float:
-        http = make_client(check_address(url, ALLOWED), connections=SLOTS, token="")
-        client = ChatClient(base_url=url, api_key="none", http=http)
+        transport = GuardedTransport(check_address(url, ALLOWED), connections=SLOTS, send_token=False)
+        client = BareClient(base_url=url, api_key="none")
+        client.http = httpx2.AsyncClient(transport=transport, trust_env=False, timeout=None)
 
         async def one(key: int) -> None:
-            message = {"role": "user", "content": texts[key]}
             await client.chat_completion(
-                [message],
+                [{"role": "user", "content": texts[key]}],
                 model="fake",
                 temperature=0.0,
                 max_tokens=answer_tokens(labels),
@@ -169,7 +178,7 @@ def bare_rate(url: str, rows: int) -> float:
         try:
             return await _timed(one, rows)
         finally:
-            await client.close()
+            await client.http.aclose()
 
     return asyncio.run(loop())
 

@@ -1,0 +1,63 @@
+"""Write many rows by one prepared statement: several times as fast as ``bulk_create`` and ``bulk_update``, which build
+every value anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import connection, models
+
+
+def insert_rows(
+    model: type[models.Model],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    unique: Sequence[str],
+    update: Sequence[str] = (),
+) -> None:
+    """Insert rows; those that are there already get their ``update`` columns written anew, or are left as they are.
+
+    Args:
+        columns: names of database columns; others get their field's default, or null.
+        rows: values as the database driver takes them (JSON as text).
+        unique: the columns of the constraint by which rows are known.
+        update: columns that are written where the row is there.
+    """
+    if not rows:
+        return
+    quote: Callable[[str], str] = connection.ops.quote_name
+    rest = {
+        field.column: field.get_default()
+        for field in model._meta.concrete_fields
+        if field.column and field.column not in columns and not field.primary_key and not field.null
+    }
+    names = [*columns, *rest]
+    does = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in update)
+    statement = (
+        f"INSERT INTO {quote(model._meta.db_table)} ({_listed(names)}) "  # noqa: S608 - our own names
+        f"VALUES ({', '.join(['%s'] * len(names))}) "
+        f"ON CONFLICT ({_listed(unique)}) DO {f'UPDATE SET {does}' if does else 'NOTHING'}"
+    )
+    defaults = tuple(rest.values())
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, [(*row, *defaults) for row in rows])
+
+
+def update_rows(model: type[models.Model], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write columns of rows that are there.
+
+    Args:
+        columns: names of database columns.
+        rows: their values as the database driver takes them (JSON as text), and the row's id last.
+    """
+    quote: Callable[[str], str] = connection.ops.quote_name
+    sets = ", ".join(f"{quote(name)} = %s" for name in columns)
+    statement = f"UPDATE {quote(model._meta.db_table)} SET {sets} WHERE id = %s"  # noqa: S608 - our own names
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, rows)
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(connection.ops.quote_name(column) for column in columns)
