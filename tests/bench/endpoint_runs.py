@@ -57,12 +57,12 @@ def our_rate(folder: Path, url: str, rows: int) -> tuple[float, float]:
     Returns:
         Rows stored per second, from taking up the stage to its end; seconds until the first answer is in the database.
     """
-    _open_program(folder)
+    open_program(folder)
     from annotation import jobs
     from annotation.models import Prediction, Stage
     from annotation.pipeline import iterate, label
 
-    project = _make_project(url, rows)
+    project = make_project(url, rows)
     stage = iterate.start_round(project, started_from="llm", user=None).stages.get()
     first: list[float] = []
     began = time.perf_counter()
@@ -81,7 +81,7 @@ def our_rate(folder: Path, url: str, rows: int) -> tuple[float, float]:
     return rows / seconds, first[0]
 
 
-def _open_program(folder: Path) -> None:
+def open_program(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     os.environ |= {
         "CORAL_DATA_DIR": str(folder),
@@ -98,7 +98,7 @@ def _open_program(folder: Path) -> None:
     call_command("migrate", verbosity=0)
 
 
-def _make_project(url: str, rows: int) -> Any:
+def make_project(url: str, rows: int) -> Any:
     from django.contrib.auth.models import User
 
     from annotation.models import Sample

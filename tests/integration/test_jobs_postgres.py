@@ -1,5 +1,5 @@
-"""The tests of jobs and of the review queue once more, on PostgreSQL: locks, conditional updates, leases and claims
-behave the same there."""
+"""The tests of jobs, of the review queue and of stored answers once more, on PostgreSQL: locks, conditional updates,
+leases, claims and statements of our own behave the same there."""
 
 from __future__ import annotations
 
@@ -14,9 +14,19 @@ from tests.services import PostgresServer
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("tests", ["tests/integration/test_jobs.py", "tests/integration/test_queue.py"])
+@pytest.mark.parametrize("tests", ["jobs", "queue", "label_stage", "answer_cache", "later_rounds"])
 def test_the_same_tests_hold_on_postgresql(postgres: PostgresServer, tests: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        f"tests/integration/test_{tests}.py",
+    ]
     done = subprocess.run(
         command,
         env={**os.environ, "DATABASE_URL": postgres.url},

@@ -1,0 +1,63 @@
+"""kill -9 at every point of a run: 200 labels, none twice, at most one batch asked again."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_llm import Call, Step, fake_llm, says
+from tests.killed_run import BATCH_ROWS, CALLS_AT_ONCE, ROWS
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def row_of(call: Call) -> int:
+    return int(
+        re.findall(
+            r"(\d+) (?:amber|birch|cedar|delta|ember|fjord|grove|heath|islet|jetty|knoll|larch)", call.prompt
+        )[-1]
+    )
+
+
+def run(folder: Path, url: str, point: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.killed_run", str(folder), url, point]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "point", ["before the call", "after the answer", "before the commit", "after the commit"]
+)
+def test_a_run_that_is_killed_anywhere_ends_with_every_row_labelled_once(tmp_path: Path, point: str) -> None:
+    def script(_number: int, call: Call) -> Step:
+        step: dict[str, Any] = {name: getattr(says(_name(row_of(call))), name) for name in Step.__slots__}
+        return Step(**step | {"delay": 0.005})
+
+    with fake_llm(script) as server:
+        killed = run(tmp_path, server.url, point)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        before = len(server.calls)
+        done = run(tmp_path, server.url, "never")
+        assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert 0 < before < ROWS
+    assert (result["status"], result["rows"]) == ("done", ROWS)
+    assert result["labels"] == {str(row): _name(row) for row in range(ROWS)}
+    asked = Counter(row_of(call) for call in server.calls)
+    assert asked.keys() == set(range(ROWS))
+    assert asked.total() <= ROWS + BATCH_ROWS + CALLS_AT_ONCE
+    if point == "after the commit":
+        assert asked.total() <= ROWS + BATCH_ROWS
+
+
+def _name(row: int) -> str:
+    return "positive" if row % 2 else "negative"
