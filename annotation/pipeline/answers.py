@@ -196,7 +196,7 @@ def forget_old_answers() -> int:
 
 def rounded(probs: Any) -> list[float] | None:
     """A distribution as it is stored: by digits, not places, since calibration compares even the smallest shares."""
-    return None if probs is None else [float(f"{value:.{DIGITS}g}") for value in probs]
+    return None if probs is None else [float(f"{value:.{DIGITS}g}") for value in probs.tolist()]
 
 
 def probs_text(probs: Any) -> str | None:
