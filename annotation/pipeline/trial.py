@@ -65,6 +65,7 @@ def run_trial(claim: jobs.Claim) -> None:
                 labels=project.label_set(),
                 demonstrations=demonstrations,
                 should_stop=run.should_stop,
+                sets=run.config.sets,
             )
             list(answers)
     finally:
@@ -148,15 +149,17 @@ def _estimate(
         return len(prompt.text.encode())
 
     is_local = run.model.pace is None
+    passes = 1.0
     if were_shown or is_local:  # on this machine, what rows share is read once
-        longer = np.ones(len(answers))
+        passes = 1.0 if were_shown else _more_passes(config.sets)
+        longer = np.full(len(answers), passes)
     else:
         longer = np.array([size(each.key, demonstrations) / size(each.key, []) for each in answers])
     later = project.iterations.exists()
     return forecast(
         [answer.tokens_in for answer in answers],
         [answer.tokens_out for answer in answers],
-        [answer.seconds for answer in answers if not answer.cached],
+        [answer.seconds * passes for answer in answers if not answer.cached],
         longer=longer.tolist(),
         rows=project.samples.at_risk().count() if later else project.samples.count(),
         handful=0 if later else handful_size(project.samples.count(), config.demonstrations),
@@ -164,3 +167,8 @@ def _estimate(
         price_in=run.budget.price_in,
         price_out=run.budget.price_out,
     )
+
+
+def _more_passes(sets: int) -> float:
+    """How many times as often a row is asked once there are demonstrations; see :func:`mlcore.label.label_rows`."""
+    return (1 + sets) / 2 if sets > 1 else 1.0

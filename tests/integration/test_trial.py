@@ -40,6 +40,8 @@ def test_twenty_rows_are_answered_and_the_run_does_not_ask_them_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cast = make_cast(rows=60)
+    cast.project.llm_settings = {**cast.project.llm_settings, "demonstration_sets": 1}
+    cast.project.save()
     tried = use(monkeypatch)
     stage = run_trial(cast.project)
     assert stage.status == Stage.Status.DONE, stage.error
