@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db import transaction
 
-from annotation.models import Prediction, Sample
+from annotation.models import AuditDraw, Prediction, Sample, Source
 from annotation.models.bulk import update_rows
 from annotation.models.sample import LlmLabel
 from annotation.pipeline.answers import probs_text
 from annotation.pipeline.carry import target_shares
 from annotation.pipeline.rows import round_labels
-from mlcore.calibrate import calibrate_batch
+from mlcore.calibrate import apply_temperature, calibrate_batch, choose_strength, fit_temperature
 from mlcore.records import NO_LABEL, Answer, FloatArray
 
 if TYPE_CHECKING:
     from annotation.pipeline.run import LabelingRun
 
 WRITE_ROWS = 2_000
+CHECKED_ROWS = 50  # fewer tell too little of how sure the model ought to be
 
 
 class RunningCalibration:
@@ -74,11 +76,7 @@ def calibrate_corpus(run: LabelingRun) -> None:
     if not stored:
         return
     claim.report(phase="calibration", force=True)
-    calibrated = calibrate_batch(
-        np.array([probs for _pk, _sample, probs in stored]),
-        strength=run.config.calibration_strength,
-        target=target_shares(iteration, len(label_ids)),
-    )
+    calibrated = _calibrate(run, np.array([row[2] for row in stored]), [row[1] for row in stored], label_ids)
     for start in range(0, len(stored), WRITE_ROWS):
         part = slice(start, start + WRITE_ROWS)
         predictions, written = [], []
@@ -90,3 +88,70 @@ def calibrate_corpus(run: LabelingRun) -> None:
             claim.fence()
             update_rows(Prediction, ("label_id", "calibrated"), predictions)
             Sample.objects.write_llm_labels(written, round_number=iteration.number)
+
+
+def _calibrate(
+    run: LabelingRun, probs: FloatArray, sample_ids: list[int], label_ids: list[int]
+) -> FloatArray:
+    """The distributions ``(N, K)`` without their bias, and as sure as rows that people checked show them to be.
+
+    Only rows that were drawn at random count as checked, each for as many as it stands for: those that people chose
+    because they look wrong would make every answer look so.
+    """
+    checked = _checked_rows(run, label_ids)
+    place = {sample_id: index for index, sample_id in enumerate(sample_ids)}
+    target = target_shares(run.iteration, len(label_ids))
+    strength = run.config.calibration_strength
+    asked = [row for row in checked if row.sample_id in place]
+    if len(asked) >= CHECKED_ROWS:
+        strength = choose_strength(
+            probs,
+            np.array([place[row.sample_id] for row in asked]),
+            np.array([row.label for row in asked]),
+            np.array([row.weight for row in asked]),
+            most=strength,
+            target=target,
+        )
+    calibrated = calibrate_batch(probs, strength=strength, target=target)
+    temperature = 1.0
+    if len(checked) >= CHECKED_ROWS:
+        temperature = fit_temperature(
+            np.array(
+                [
+                    calibrated[place[row.sample_id]] if row.sample_id in place else row.calibrated
+                    for row in checked
+                ]
+            ),
+            np.array([row.label for row in checked]),
+            np.array([row.weight for row in checked]),
+        )
+        calibrated = apply_temperature(calibrated, temperature)
+    found = {"checked": len(checked), "strength": strength, "temperature": round(temperature, 3)}
+    run.claim.report(detail={"calibration": found}, force=True)
+    return calibrated
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A row that was drawn at random and decided by a person, with what the LLM said of it in this round."""
+
+    sample_id: int
+    label: int
+    weight: float
+    calibrated: Any
+
+
+def _checked_rows(run: LabelingRun, label_ids: list[int]) -> list[_Checked]:
+    draws = AuditDraw.objects.filter(
+        project=run.project, sample__source=Source.PERSON, sample__label__in=label_ids
+    ).select_related("sample")
+    said = dict(
+        Prediction.objects.filter(
+            iteration=run.iteration, source="llm", calibrated__isnull=False, sample__audit_draws__in=draws
+        ).values_list("sample", "calibrated")
+    )
+    return [
+        _Checked(draw.sample_id, label_ids.index(draw.sample.label_id), draw.weight, said[draw.sample_id])
+        for draw in draws
+        if draw.sample.label_id is not None and draw.sample_id in said
+    ]
