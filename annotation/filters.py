@@ -205,6 +205,15 @@ def filter_rows(project: Project, query: str) -> QuerySet[Sample]:
     """The project's rows that a filter's address (``llm=3&slm=4``) asks for, unsorted, for work in the background.
 
     Raises:
+        AnnotationError: see :func:`stored_conditions`.
+    """
+    return stored_conditions(project, query).apply(project.samples.order_by())
+
+
+def stored_conditions(project: Project, query: str) -> Conditions:
+    """What a filter's address asks for.
+
+    Raises:
         AnnotationError: the filter asks for something that the project doesn't have, such as a label that was removed.
     """
     form = FilterForm(QueryDict(query.lstrip("?")), project=project)
@@ -213,7 +222,7 @@ def filter_rows(project: Project, query: str) -> QuerySet[Sample]:
             _("This filter no longer fits the project: %(what)s. Set it anew in the table.")
             % {"what": ", ".join(str(form.fields[name].label) for name in form.errors)}
         )
-    return form.conditions.apply(project.samples.order_by())
+    return form.conditions
 
 
 def plain_query(project: Project, query: str) -> str:

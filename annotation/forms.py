@@ -8,10 +8,12 @@ from typing import Any
 from django import forms
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import User
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from annotation.files.delimiters import DELIMITERS
 from annotation.files.encodings import ENCODINGS
+from annotation.files.records import TEXT_FORMATS
 from annotation.models import Correction, Iteration, Label, Project, Role
 from annotation.pipeline.configure import LabelDraft
 
@@ -32,12 +34,54 @@ class TaskForm(forms.Form):
     )
 
 
+class FilesInput(forms.FileInput):
+    allow_multiple_selected = True
+
+
+class FilesField(forms.FileField):
+    """Any number of files; its clean value is a list."""
+
+    def clean(self, data: Any, initial: Any = None) -> Any:
+        return [super(FilesField, self).clean(each) for each in data or []]
+
+
 class UploadForm(forms.Form):
-    file = forms.FileField(
-        label=_("CSV, Excel (.xlsx) or JSON lines"),
-        help_text=_("The first row holds the column names. One row is one thing to label."),
-        widget=forms.FileInput(attrs={"accept": ".csv,.tsv,.txt,.xlsx,.jsonl,.json,.gz"}),
+    """Files, or a text that was pasted."""
+
+    file = FilesField(
+        label=_("CSV, Excel (.xlsx), JSON lines or Parquet"),
+        required=False,
+        help_text=_(
+            "The first row holds the column names. One row is one thing to label. You may choose several."
+        ),
+        widget=FilesInput(attrs={"accept": ".csv,.tsv,.txt,.xlsx,.jsonl,.json,.parquet,.gz"}),
     )
+    text = forms.CharField(
+        label=_("Or paste it here"),
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
+    )
+    pasted = forms.ChoiceField(
+        label=_("What was pasted"),
+        required=False,
+        choices=[("lines", _("one text a line")), ("table", _("a table with column names, such as CSV"))],
+        initial="lines",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if not data.get("file") and not data.get("text", "").strip() and not self.errors:
+            raise forms.ValidationError(_("Choose a file, or paste a text."))
+        return data
+
+
+#: Where the column names stand: the filled row, counted from 1, or nowhere.
+HEADER_ROWS: list[tuple[Any, Any]] = [
+    (1, _("in the first row")),
+    *((row, format_lazy(_("in row {row}"), row=row)) for row in range(2, 11)),
+    (0, _("nowhere")),
+]
 
 
 class ReadingForm(forms.Form):
@@ -47,11 +91,18 @@ class ReadingForm(forms.Form):
     delimiter = forms.ChoiceField(label=_("Separator"), required=False)
     sheet = forms.ChoiceField(label=_("Sheet"), required=False)
 
+    header = forms.TypedChoiceField(label=_("Column names"), required=False, coerce=int, empty_value=None)
+    replace_bad = forms.BooleanField(label=_("Replace bytes that do not fit"), required=False)
+    fill_merged = forms.BooleanField(label=_("Fill merged cells"), required=False)
+
     def __init__(self, *args: Any, reading: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         kind = reading["format"]
+        self._keep_flag("replace_bad", kind in TEXT_FORMATS, reading)
+        self._keep_flag("fill_merged", kind == "xlsx", reading)
         choices = {
-            "encoding": list(ENCODINGS.items()) if kind != "xlsx" else [],
+            "encoding": list(ENCODINGS.items()) if kind in TEXT_FORMATS else [],
+            "header": HEADER_ROWS if kind in ("csv", "xlsx") else [],
             "delimiter": list(DELIMITERS.items()) if kind == "csv" else [],
             "sheet": [(sheet["name"], sheet["name"]) for sheet in reading["sheets"]]
             if kind == "xlsx"
@@ -59,11 +110,17 @@ class ReadingForm(forms.Form):
         }
         for name, offered in choices.items():
             if offered:
-                self._offer(name, offered, reading[name])
+                self._offer(name, offered, reading.get(name, 1))
             else:
                 del self.fields[name]
 
-    def _offer(self, name: str, choices: list[tuple[str, str]], value: str) -> None:
+    def _keep_flag(self, name: str, is_offered: bool, reading: Mapping[str, Any]) -> None:
+        if is_offered:
+            self.fields[name].initial = reading.get(name, False)
+        else:
+            del self.fields[name]
+
+    def _offer(self, name: str, choices: list[tuple[Any, Any]], value: Any) -> None:
         field = self.fields[name]
         assert isinstance(field, forms.ChoiceField)
         field.choices, field.initial = choices, value
@@ -91,8 +148,30 @@ class MappingForm(forms.Form):
         ),
     )
 
-    def __init__(self, *args: Any, columns: Sequence[str], **kwargs: Any) -> None:
+    then = forms.MultipleChoiceField(
+        label=_("Import these in the same way, one after the other"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    on_bad_row = forms.ChoiceField(
+        label=_("If a row can’t be read"),
+        required=False,
+        choices=[("skip", _("import the others and list it")), ("reject", _("import nothing"))],
+    )
+    keep_duplicates = forms.BooleanField(
+        label=_("Import texts again that are in the project already"), required=False
+    )
+    keep_empty = forms.BooleanField(label=_("Import rows without a text, too"), required=False)
+
+    def __init__(
+        self, *args: Any, columns: Sequence[str], alike: Sequence[tuple[int, str]] = (), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if alike:
+            self.fields["then"].choices = alike  # type: ignore[attr-defined]
+            self.fields["then"].initial = [number for number, _name in alike]
+        else:
+            del self.fields["then"]
         choices = [(name, name) for name in columns]
         optional = [("", _("none")), *choices]
         for name, offered in (
@@ -191,8 +270,40 @@ class RoundForm(forms.Form):
 
 
 class ExportForm(forms.Form):
-    FORMATS = [("xlsx", _("Excel (.xlsx)")), ("csv", _("CSV")), ("jsonl", _("JSON lines"))]
+    FORMATS = [
+        ("xlsx", _("Excel (.xlsx)")),
+        ("csv", _("CSV")),
+        ("jsonl", _("JSON lines")),
+        ("parquet", _("Parquet")),
+    ]
+    ROWS = [("", _("All rows")), ("sure", _("Only rows whose label is surely enough right"))]
+
     format = forms.ChoiceField(label=_("Format"), choices=FORMATS, widget=forms.RadioSelect, initial="xlsx")
+    rows = forms.ChoiceField(label=_("Rows"), required=False, choices=ROWS, widget=forms.RadioSelect)
+    certainty = forms.FloatField(
+        label=_("Right with a probability of at least, %"),
+        required=False,
+        min_value=0,
+        max_value=100,
+        initial=95,
+        help_text=_("Rows that people decided are always in; rows that no small model has judged never."),
+        widget=forms.NumberInput(attrs={"min": 0, "max": 100, "step": "any", "inputmode": "decimal"}),
+    )
+    query = forms.CharField(required=False, max_length=2000, widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if data.get("rows") != "sure":
+            data["certainty"] = None
+        elif data.get("certainty") is None and "certainty" not in self.errors:
+            self.add_error("certainty", _("Say how probable it must be that a row's label is right."))
+        return data
+
+    @property
+    def share(self) -> float | None:
+        """The certainty as a share."""
+        certainty = self.cleaned_data["certainty"]
+        return None if certainty is None else certainty / 100
 
 
 class MemberForm(forms.Form):

@@ -44,6 +44,10 @@ urlpatterns = [
     path(f"{PROJECT}/configure/data/", uploads.configure_data, name="configure_data"),
     path(f"{PROJECT}/configure/data/upload/", uploads.upload_file, name="upload_file"),
     path(f"{PROJECT}/configure/data/<id:upload_id>/", uploads.configure_columns, name="configure_columns"),
+    path(f"{PROJECT}/configure/data/<id:upload_id>/remove/", uploads.remove_upload, name="remove_upload"),
+    path(
+        f"{PROJECT}/configure/data/<id:upload_id>/left-out.csv", uploads.left_out_rows, name="left_out_rows"
+    ),
     path(f"{PROJECT}/configure/labels/", configure.configure_labels, name="configure_labels"),
     path(f"{PROJECT}/configure/prompt/", configure.configure_prompt, name="configure_prompt"),
     path(f"{PROJECT}/configure/prompt/preview/", configure.preview_prompt, name="preview_prompt"),

@@ -203,7 +203,10 @@ else:
             "OPTIONS": {
                 "timeout": 20,
                 "transaction_mode": "IMMEDIATE",
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536;",
+                # Rows are indexed all over the file: the later the log (here of up to 32 MB) is moved into it, the
+                # more changes of a page are written at once.
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; "
+                "PRAGMA wal_autocheckpoint=8000;",
             },
         }
     }

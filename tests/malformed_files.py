@@ -362,7 +362,7 @@ FOREIGN = [
     refused("M49 a PDF", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "PDF"),
     refused("M49 a PNG", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "PNG"),
     refused("M49 a pickle", b"\x80\x04\x95\x1a\0\0\0\0\0\0\0", "pickle"),
-    refused("M49 a Parquet file", b"PAR1\x15\x04", "Parquet"),
+    refused("M49 an encrypted Parquet file", b"PARE\x15\x04", "encrypted Parquet"),
     refused("M49 a plain ZIP", lambda: zip_of({"a.csv": b"id,text\n"}), "ZIP archive"),
     refused("M49 binary rubbish", bytes(range(256)) * 40, "not a text file"),
     refused(

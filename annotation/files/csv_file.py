@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.utils.translation import gettext as _
+
 from annotation.errors import InvalidFileError
 from annotation.files.encodings import ENCODINGS
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow
@@ -20,6 +22,7 @@ from annotation.files.streams import open_text
 
 # NUL never reaches the splitter (it is replaced), so as the delimiter it makes a line one cell.
 _NO_DELIMITER = "\0"
+_BAD = re.compile("[\ud800-\udfff]")
 
 
 class _RecordTooLong(Exception):
@@ -29,8 +32,9 @@ class _RecordTooLong(Exception):
 class _Lines(Iterator[str]):
     """A file's lines for ``csv.reader``; remembers the lines of the record at hand."""
 
-    def __init__(self, stream: io.TextIOBase, limits: Limits, notes: Notes) -> None:
+    def __init__(self, stream: io.TextIOBase, reading: Reading, limits: Limits, notes: Notes) -> None:
         self._readline, self._limit, self._notes = stream.readline, limits.row_characters, notes
+        self._replace_bad = reading.replace_bad
         self.number = 0
         self.start_record()
 
@@ -50,6 +54,8 @@ class _Lines(Iterator[str]):
             line = line.replace("\0", "\ufffd")
         if not line.isascii() and not self.bad:
             self.bad = first_bad_byte(line)
+            if self.bad and self._replace_bad:
+                line, self.bad = replace_bad(line, self._notes), ""
         self.record.append(line)
         if self.size >= self._limit:
             raise _RecordTooLong
@@ -62,6 +68,13 @@ class _Lines(Iterator[str]):
             piece += more
         self.number += piece.endswith(("\n", "\r"))
         return piece
+
+
+def replace_bad(text: str, notes: Notes) -> str:
+    """The text with U+FFFD for each byte that didn't fit, and each half of a surrogate pair."""
+    replaced, times = _BAD.subn("\ufffd", text)
+    notes.count(_("bytes that do not fit the encoding, replaced"), times)
+    return replaced
 
 
 def first_bad_byte(text: str) -> str:
@@ -83,7 +96,7 @@ def read_csv(path: Path, reading: Reading, limits: Limits, notes: Notes) -> Iter
 
 class _Records:
     def __init__(self, stream: io.TextIOBase, reading: Reading, limits: Limits, notes: Notes) -> None:
-        self._lines = _Lines(stream, limits, notes)
+        self._lines = _Lines(stream, reading, limits, notes)
         self._lines.number = int(reading.separator_line)
         self._reading, self._limits = reading, limits
         delimiter = reading.delimiter or _NO_DELIMITER

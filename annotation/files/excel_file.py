@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.utils.translation import gettext as _
+
 from annotation.errors import InvalidFileError
+from annotation.files.excel_merged import MergedAreas, read_merged_areas
 from annotation.files.excel_package import (
     Package,
     SharedStrings,
@@ -28,14 +31,22 @@ def read_excel(
     path: Path, reading: Reading, limits: Limits, notes: Notes
 ) -> Iterator[SourceRow | RejectedRow]:
     """The rows that stand in the chosen sheet, whatever size it states; empty cells at a row's end are left out."""
+    merged = _merged_areas(path, reading, limits)
     with Package(path, limits, notes) as package:
         workbook = read_workbook(package)
         chosen = _sheet_named(workbook, reading.sheet)
         strings = read_strings(package, workbook.strings, limits)
         try:
-            yield from _sheet_rows(package, workbook, chosen, strings, limits, notes)
+            yield from _sheet_rows(package, workbook, chosen, strings, limits, notes, merged)
         finally:
             strings.close()
+
+
+def _merged_areas(path: Path, reading: Reading, limits: Limits) -> MergedAreas:
+    if not reading.fill_merged:
+        return MergedAreas()
+    with Package(path, limits) as package:
+        return read_merged_areas(package, _sheet_named(read_workbook(package), reading.sheet).part, limits)
 
 
 def list_sheets(path: Path, limits: Limits) -> tuple[tuple[Sheet, ...], str]:
@@ -52,11 +63,11 @@ def list_sheets(path: Path, limits: Limits) -> tuple[tuple[Sheet, ...], str]:
 def _is_filled(package: Package, part: str) -> bool:
     seen: list[str] = []
 
-    def start(tag: str, _: dict[str, str]) -> None:
+    def start(tag: str, _attributes: dict[str, str]) -> None:
         if local(tag) in ("v", "t"):
             seen.append(tag)
 
-    return package.has(part) and any(seen for _ in package.parse(part, start=start))
+    return package.has(part) and any(seen for _block in package.parse(part, start=start))
 
 
 def _sheet_named(workbook: Workbook, name: str) -> SheetPart:
@@ -74,13 +85,14 @@ def _sheet_rows(
     strings: SharedStrings,
     limits: Limits,
     notes: Notes,
+    merged: MergedAreas,
 ) -> Iterator[SourceRow | RejectedRow]:
     formats = read_formats(package, workbook.styles)
-    sheet = _SheetReader(strings, formats, workbook.epoch_1904, limits, notes)
     if not package.has(chosen.part):
         raise InvalidFileError(f"The Excel file is damaged: the sheet {chosen.sheet.name!r} is missing.")
+    sheet = _SheetReader(strings, formats, workbook.epoch_1904, limits, notes, merged)
     package.follow(chosen.part)
-    for _ in package.parse(chosen.part, start=sheet.start, end=sheet.end, text=sheet.text):
+    for _block in package.parse(chosen.part, start=sheet.start, end=sheet.end, text=sheet.text):
         while sheet.rows:
             yield sheet.rows.popleft()
 
@@ -95,10 +107,11 @@ class _SheetReader:
         epoch_1904: bool,
         limits: Limits,
         notes: Notes,
+        merged: MergedAreas,
     ) -> None:
         self.rows: deque[SourceRow | RejectedRow] = deque()
         self._strings, self._formats, self._epoch_1904 = strings, formats, epoch_1904
-        self._limits, self._notes = limits, notes
+        self._limits, self._notes, self._merged = limits, notes, merged
         self._places: dict[str, int] = {}
         self._phonetic = False
         self._line = 0
@@ -117,7 +130,7 @@ class _SheetReader:
             self._phonetic = True
         elif name == "row":
             self._start_row(attributes)
-        elif name == "mergeCell":
+        elif name == "mergeCell" and not self._merged:
             self._notes.count("merged areas, of which only the first cell has the value")
 
     def text(self, data: str) -> None:
@@ -183,9 +196,7 @@ class _SheetReader:
                 "(CORAL_MAX_CELL_CHARACTERS)"
             )
         elif self._row_size > self._limits.row_characters:
-            self._fault = (
-                f"the row has more than {self._limits.row_characters:,} characters, which is the most allowed"
-            )
+            self._fault = _row_too_long(self._limits)
         else:
             self._cells.extend([""] * (self._column + 1 - len(self._cells)))
             self._cells[self._column] = text
@@ -221,10 +232,20 @@ class _SheetReader:
         return plain.replace("\0", "\ufffd")
 
     def _end_row(self) -> None:
+        if self._merged and not self._fault:
+            self._merged.fill(self._line, self._cells)
+            if sum(map(len, self._cells)) > self._limits.row_characters:
+                self._fault = _row_too_long(self._limits)
         if self._fault:
             self.rows.append(RejectedRow(self._line, self._fault))
         elif self._cells:
             self.rows.append(SourceRow(self._line, self._cells))
+
+
+def _row_too_long(limits: Limits) -> str:
+    return _("the row has more than %(most)s characters, which is the most allowed") % {
+        "most": f"{limits.row_characters:,}"
+    }
 
 
 def _unescape(match: re.Match[str]) -> str:

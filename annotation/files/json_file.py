@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from annotation.errors import InvalidFileError
-from annotation.files.csv_file import first_bad_byte
+from annotation.files.csv_file import first_bad_byte, replace_bad
 from annotation.files.header import name_columns
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, Table
 from annotation.files.streams import open_text
@@ -76,13 +76,18 @@ def _rows(
         elif not isinstance(item.value, dict):
             yield RejectedRow(item.line, f"the row is {_kind(item.value)}, not an object with columns")
         else:
-            yield _row_of(item, limits, notes, keys, plain)
+            yield _row_of(item, limits, notes, keys, plain, reading.replace_bad)
 
 
 def _row_of(
-    item: _Item, limits: Limits, notes: Notes, keys: Sequence[str], plain: Collection[str]
+    item: _Item,
+    limits: Limits,
+    notes: Notes,
+    keys: Sequence[str],
+    plain: Collection[str],
+    replace: bool,
 ) -> SourceRow | RejectedRow:
-    cells = []
+    cells: list[str] = []
     for key in keys:
         value = item.value.get(key)
         if isinstance(value, dict | list):
@@ -98,6 +103,9 @@ def _row_of(
         if len(cell) > limits.cell_characters:
             return RejectedRow(item.line, too_long(len(cell), limits))
         if not cell.isascii() and first_bad_byte(cell):
+            if replace:
+                cells.append(replace_bad(cell, notes))
+                continue
             return RejectedRow(
                 item.line, f"the cell {key!r} holds half of a surrogate pair or a byte that does not fit"
             )

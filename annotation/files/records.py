@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-FileFormat = Literal["csv", "xlsx", "jsonl", "json"]
+#: Formats that are text and so have an encoding.
+TEXT_FORMATS = ("csv", "jsonl", "json")
+FileFormat = Literal["csv", "xlsx", "jsonl", "json", "parquet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class Reading:
     ``delimiter`` and ``quote`` are empty where the file has none (one text a line; quotes are plain characters).
     ``sure`` is false where the encoding is a guess. ``guarded`` says that the file is CORAL's own CSV export, whose
     leading apostrophes guard formulas and are taken off again.
+
+    ``header`` is the filled row that names the columns, counted from 1, or 0 if none does. ``replace_bad`` puts the
+    character U+FFFD for what does not fit the encoding instead of rejecting the row; ``fill_merged`` gives every cell
+    of a merged area in Excel its value instead of the first alone.
     """
 
     format: FileFormat
@@ -53,6 +59,9 @@ class Reading:
     sheet: str = ""
     sheets: tuple[Sheet, ...] = ()
     guarded: bool = False
+    header: int = 1
+    replace_bad: bool = False
+    fill_merged: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
+from django.utils.translation import gettext as _
+
 from annotation.errors import InvalidFileError
 from annotation.files.csv_file import read_csv
 from annotation.files.excel_file import read_excel
 from annotation.files.header import name_columns
 from annotation.files.json_file import open_json
+from annotation.files.parquet_file import open_parquet
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, Table
 from annotation.files.writers import unguard
 
@@ -34,7 +37,7 @@ def open_table(
     a sheet the missing ones are empty). Blank rows are counted and left out.
 
     Args:
-        text_columns: Columns whose cells must be plain text; matters for JSON, where a cell may be a list or an object.
+        text_columns: Columns whose cells must be plain text; matters for JSON and Parquet, where a cell may be a list or an object.
         scan_rows: So many rows of a JSON file are searched for columns; None for all.
 
     Raises:
@@ -43,11 +46,11 @@ def open_table(
     notes = Notes()
     if reading.format in ("jsonl", "json"):
         return open_json(path, reading, limits, notes, text_columns=text_columns, scan_rows=scan_rows)
+    if reading.format == "parquet":
+        return open_parquet(path, limits, notes, text_columns=text_columns)
     is_sheet = reading.format == "xlsx"
     records = read_excel(path, reading, limits, notes) if is_sheet else read_csv(path, reading, limits, notes)
-    header = _first_filled(records)
-    cells = list(map(unguard, header.cells)) if reading.guarded else header.cells
-    columns = name_columns(cells, limits, notes)
+    columns, records = _named(records, reading, limits, notes)
     records = _believed(records, len(columns), fill_up=is_sheet)
     rows = _fitting(records, len(columns), notes, fill_up=is_sheet)
     return Table(columns, _unguarded(rows) if reading.guarded else rows, notes)
@@ -58,6 +61,23 @@ def read_rows(
 ) -> Iterator[SourceRow | RejectedRow]:
     """The rows of a file, one at a time, in its order. See :func:`open_table`."""
     yield from open_table(path, reading, limits, text_columns=text_columns).rows
+
+
+def _named(
+    records: Iterator[SourceRow | RejectedRow], reading: Reading, limits: Limits, notes: Notes
+) -> tuple[tuple[str, ...], Iterator[SourceRow | RejectedRow]]:
+    """The columns' names and the rows below; where no row names them, they are numbered."""
+    first = _first_filled(records)
+    if not reading.header:
+        if not reading.delimiter and reading.format == "csv":
+            return ("text",), chain([first], records)
+        names = [f"column {place}" for place in range(1, len(first.cells) + 1)]
+        return name_columns(names, limits, notes), chain([first], records)
+    for _skipped in range(reading.header - 1):
+        notes.count(_("rows above the column names left out"))
+        first = _first_filled(records)
+    cells = list(map(unguard, first.cells)) if reading.guarded else first.cells
+    return name_columns(cells, limits, notes), records
 
 
 def _first_filled(records: Iterator[SourceRow | RejectedRow]) -> SourceRow:

@@ -13,6 +13,7 @@ from annotation.errors import InvalidFileError
 from annotation.files.delimiters import sniff_delimiter
 from annotation.files.encodings import detect_encoding
 from annotation.files.excel_file import list_sheets
+from annotation.files.parquet_file import check_parquet
 from annotation.files.records import FileFormat, Limits, Notes, Reading
 from annotation.files.streams import open_bytes, open_text
 from annotation.files.writers import is_guarded
@@ -27,7 +28,7 @@ _FOREIGN = [
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
-    (b"PAR1", "a Parquet file"),
+    (b"PARE", "an encrypted Parquet file"),
     (b"SQLite format 3\0", "an SQLite database"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
@@ -67,6 +68,9 @@ def recognise(path: Path, limits: Limits) -> Reading:
         raise InvalidFileError(_ole_sentence(path))
     if head.startswith(b"\x1f\x8b"):
         return _recognise_text(path, limits, packed=True)
+    if head.startswith(b"PAR1"):
+        check_parquet(path, limits)
+        return Reading("parquet")
     _refuse_foreign(head)
     return _recognise_text(path, limits, packed=False)
 
@@ -120,9 +124,9 @@ def _recognise_text(path: Path, limits: Limits, *, packed: bool) -> Reading:
     if not head.strip(b"\r\n\t \0\xef\xbb\xbf\xff\xfe"):
         raise InvalidFileError("The file is empty.")
     if packed:
-        if head.startswith(b"PK\x03\x04"):
+        if head.startswith((b"PK\x03\x04", b"PAR1")):
             raise InvalidFileError(
-                "The file is a packed ZIP or Excel file. Unpack it and upload the file in it."
+                "The file is a packed ZIP, Excel or Parquet file. Unpack it and upload the file in it."
             )
         _refuse_foreign(head)
     encoding = detect_encoding(sample, valid_utf8=valid_utf8)

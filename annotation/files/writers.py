@@ -25,6 +25,13 @@ RESULT_COLUMNS = (
     "corrected_at",
     "round",
 )
+#: Those of them that are numbers, where a file knows types.
+NUMBERS: Mapping[str, type[int] | type[float]] = {
+    "confidence": float,
+    "clean_probability": float,
+    "risk": float,
+    "round": int,
+}
 PREFIX = "coral_"
 
 # What a spreadsheet takes for a formula when it opens a CSV file; the wide forms count in some Asian versions.

@@ -7,6 +7,7 @@ from annotation.models.answer import CachedAnswer
 from annotation.models.audit import AuditDraw
 from annotation.models.batch import CorrectionBatch
 from annotation.models.iteration import Iteration, Stage
+from annotation.models.left_out import LeftOutRow
 from annotation.models.project import Label, Membership, Project, Role, Upload
 from annotation.models.sample import Correction, Flag, Prediction, Sample, Source
 from annotation.models.saved_filter import SavedFilter
@@ -23,6 +24,7 @@ __all__ = [
     "Invitation",
     "Iteration",
     "Label",
+    "LeftOutRow",
     "Membership",
     "Prediction",
     "Project",

@@ -1,13 +1,14 @@
-"""Export: every row with its labels and where they come from, as Excel, CSV or JSON Lines, made in the background."""
+"""Export: rows with their labels and where they come from, as Excel, CSV, JSON Lines or Parquet, made in the background."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -18,51 +19,63 @@ from django.utils.translation import gettext as _
 
 from annotation import jobs
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.files.excel_writer import MAX_ROWS, Cell, ExcelRow, ExcelWriter
-from annotation.files.writers import result_columns, write_csv_rows, write_json_rows
-from annotation.models import Flag, Project, Sample, Source, Stage
+from annotation.files.excel_writer import MAX_ROWS, ExcelRow, ExcelWriter
+from annotation.files.parquet_file import write_parquet_rows
+from annotation.files.writers import write_csv_rows, write_json_rows
+from annotation.models import Flag, Project, Source, Stage
+from annotation.pipeline.export_rows import (
+    ALL_ROWS,
+    FLAG_WORDS,
+    SOURCE_WORDS,
+    OnProgress,
+    Selection,
+    export_header,
+    export_rows,
+    number_columns,
+)
 from annotation.pipeline.provenance import provenance_lines, quality_lines
 from mlcore.errors import StoppedError
 
-Format = Literal["xlsx", "csv", "jsonl"]
-OnProgress = Callable[[int], None]
-
-READ_ROWS = 2_000
-TELL_ROWS = 500
-# Words in the file, the same in every language of the pages, so that a file can be read by a program.
-SOURCE_WORDS = {Source.NONE: "", Source.LLM: "LLM", Source.SLM: "SLM", Source.PERSON: "person"}
-FLAG_WORDS = {
-    Flag.NONE: "",
-    Flag.RIGHT: "likely right",
-    Flag.WRONG: "likely wrong",
-    Flag.INCONSISTENT: "inconsistent",
-}
-
+Format = Literal["xlsx", "csv", "jsonl", "parquet"]
 
 # --- As a job -----------------------------------------------------------------------------------------------------
 
 
-def start_export(project: Project, *, user: User | None, format: Format) -> Stage:
-    """Queue an export; one that waits or runs already in this format is returned instead of a second.
+def start_export(
+    project: Project,
+    *,
+    user: User | None,
+    format: Format,
+    query: str = "",
+    certainty: float | None = None,
+) -> Stage:
+    """Queue an export; one of the same rows that waits or runs already in this format is returned instead of a second.
+
+    Args:
+        query: a filter of the table, as its address has it; empty for all rows.
+        certainty: how probable it must be that a row's label is right, 0 to 1; None for any.
 
     Raises:
-        NotReadyError: the project has no rows.
-        AnnotationError: there is no such format.
+        NotReadyError: there are no such rows.
+        AnnotationError: there is no such format, or the filter does not fit the project.
     """
     if format not in WRITERS:
         raise AnnotationError(
             _("There is no export format “%(name)s”. Choose one of: %(all)s.")
             % {"name": format, "all": ", ".join(WRITERS)}
         )
-    rows = project.samples.count()
-    if not rows:
-        raise NotReadyError(_("The project has no rows to export yet. Upload a file first."))
+    selection = Selection.of(project, query=query, certainty=certainty)
+    detail = {"format": format} | asdict(selection)
     with transaction.atomic():
-        running = project.stages.active().filter(kind=Stage.Kind.EXPORT, detail__format=format).first()
-        if running is not None:
-            return running
+        for running in project.stages.active().filter(kind=Stage.Kind.EXPORT):
+            if detail.items() <= running.detail.items():
+                return running
         stage = Stage.objects.create(
-            project=project, kind=Stage.Kind.EXPORT, total=rows, requested_by=user, detail={"format": format}
+            project=project,
+            kind=Stage.Kind.EXPORT,
+            total=selection.rows(project).count(),
+            requested_by=user,
+            detail=detail,
         )
         jobs.submit(stage)
     return stage
@@ -90,7 +103,8 @@ def run_export(claim: jobs.Claim) -> None:
             raise StoppedError(_("Stopped on request."))
 
     try:
-        rows = WRITERS[stage.detail["format"]](stage.project, part, on_progress=tell)
+        write = WRITERS[stage.detail["format"]]
+        rows = write(stage.project, part, selection=Selection.stored(stage.detail), on_progress=tell)
         _sync(part)
         with transaction.atomic():
             claim.fence()
@@ -149,7 +163,8 @@ def _export_folder() -> Path:
 
 def _shown_name(stage: Stage) -> str:
     name = slugify(stage.project.name, allow_unicode=True)[:60] or "corpus"
-    return f"{name}-{timezone.localtime():%Y-%m-%d-%H%M}.{stage.detail['format']}"
+    moment = f"{timezone.localtime():%Y-%m-%d-%H%M}"
+    return "-".join([name, *Selection.stored(stage.detail).words, moment]) + f".{stage.detail['format']}"
 
 
 def _sync(path: Path) -> None:
@@ -160,7 +175,9 @@ def _sync(path: Path) -> None:
 # --- The files ----------------------------------------------------------------------------------------------------
 
 
-def write_excel(project: Project, path: Path, *, on_progress: OnProgress | None = None) -> int:
+def write_excel(
+    project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
+) -> int:
     """Write the rows, a sheet with counts and measured accuracy, and one that says how all of it was made.
 
     Likely wrong rows are coloured as on the pages. No cell is a formula; a text that Excel can't hold is cut with a mark.
@@ -176,94 +193,48 @@ def write_excel(project: Project, path: Path, *, on_progress: OnProgress | None 
                 cells,
                 cells[flag] == FLAG_WORDS[Flag.WRONG] and cells[uploaded + 1] != SOURCE_WORDS[Source.PERSON],
             )
-            for cells in export_rows(project, on_progress)
+            for cells in export_rows(project, selection, on_progress)
         )
         count = book.write_rows("Rows", export_header(project), rows)
         book.write_lines("Quality", quality_lines(project))
-        book.write_lines("How it was made", provenance_lines(project, cut=book.cut))
+        book.write_lines("How it was made", provenance_lines(project, cut=book.cut, selection=selection))
     return count
 
 
-def write_csv(project: Project, path: Path, *, on_progress: OnProgress | None = None) -> int:
-    """Write all rows as CSV (UTF-8 with a mark, so that Excel knows). Returns the number of rows.
+def write_csv(
+    project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
+) -> int:
+    """Write rows as CSV (UTF-8 with a mark, so that Excel knows). Returns the number of rows.
 
     A text that a spreadsheet would run as a formula gets an apostrophe before it; importing the file takes it off again.
     """
     with _new_file(path, "utf-8-sig") as file:
-        return write_csv_rows(file, export_header(project), export_rows(project, on_progress))
+        return write_csv_rows(file, export_header(project), export_rows(project, selection, on_progress))
 
 
-def write_jsonl(project: Project, path: Path, *, on_progress: OnProgress | None = None) -> int:
-    """Write all rows as JSON Lines, one object a row, texts exactly as they are. Returns the number of rows."""
+def write_jsonl(
+    project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
+) -> int:
+    """Write rows as JSON Lines, one object a row, texts exactly as they are. Returns the number of rows."""
     with _new_file(path, "utf-8") as file:
-        return write_json_rows(file, export_header(project), export_rows(project, on_progress))
+        return write_json_rows(file, export_header(project), export_rows(project, selection, on_progress))
 
 
-WRITERS: dict[str, Callable[..., int]] = {"xlsx": write_excel, "csv": write_csv, "jsonl": write_jsonl}
+def write_parquet(
+    project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
+) -> int:
+    """Write rows as Parquet: texts as they are, confidences and rounds as numbers. Returns the number of rows."""
+    rows = export_rows(project, selection, on_progress)
+    return write_parquet_rows(path, export_header(project), number_columns(project), rows)
+
+
+WRITERS: dict[str, Callable[..., int]] = {
+    "xlsx": write_excel,
+    "csv": write_csv,
+    "jsonl": write_jsonl,
+    "parquet": write_parquet,
+}
 
 
 def _new_file(path: Path, encoding: str) -> IO[str]:
     return path.open("w", encoding=encoding, newline="")
-
-
-def export_header(project: Project) -> list[str]:
-    """The uploaded columns, then CORAL's."""
-    return [*project.columns, *result_columns(project.columns)]
-
-
-def export_rows(project: Project, on_progress: OnProgress | None = None) -> Iterator[list[Cell]]:
-    """All rows in their order, read in pages so that neither memory nor a lock grows with the corpus."""
-    names = dict(project.labels.values_list("pk", "name"))
-    last, done = -1, 0
-    while page := _page_after(project, last):
-        for _position, *values in page:
-            yield _cells(values, names)
-            done += 1
-            if on_progress and done % TELL_ROWS == 0:
-                on_progress(done)
-        last = page[-1][0]
-    if on_progress:
-        on_progress(done)
-
-
-def _page_after(project: Project, position: int) -> Sequence[tuple[Any, ...]]:
-    rows = Sample.objects.filter(project=project, position__gt=position).order_by("position")
-    return list(
-        rows.values_list(
-            "position",
-            "fields",
-            "label_id",
-            "source",
-            "llm_label_id",
-            "slm_label_id",
-            "confidence",
-            "clean_prob",
-            "risk",
-            "flag",
-            "corrected_by__username",
-            "corrected_at",
-            "round",
-        )[:READ_ROWS]
-    )
-
-
-def _cells(values: Sequence[Any], names: dict[int, str]) -> list[Cell]:
-    fields, label, source, llm, slm, confidence, clean, risk, flag, person, when, number = values
-    return [
-        *fields,
-        names.get(label, ""),
-        SOURCE_WORDS[source],
-        names.get(llm, ""),
-        names.get(slm, ""),
-        _rounded(confidence),
-        _rounded(clean),
-        _rounded(risk),
-        FLAG_WORDS[flag],
-        person or "",
-        when.isoformat(timespec="seconds") if when else "",
-        number,
-    ]
-
-
-def _rounded(number: float | None) -> float | None:
-    return None if number is None else round(number, 6)

@@ -7,33 +7,36 @@ takes back what it had stored. Read = imported + duplicates + rejected, always.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
-from django.db.models import Max
+from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotation import jobs
 from annotation.errors import BusyError, InvalidFileError
-from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Table
-from annotation.files.rows import open_table
-from annotation.models import Project, Sample, Stage, Upload
-from annotation.pipeline.import_report import ImportReport
-from annotation.pipeline.mapping import check_mapping, check_same_mapping
+from annotation.models import Project, Stage, Upload
+from annotation.pipeline.import_attempt import ImportAttempt
+from annotation.pipeline.import_report import ImportReport, clear_report
+from annotation.pipeline.leftovers import cancel_import, check_no_leftovers, discard_import, leftovers
+from annotation.pipeline.mapping import (
+    ImportChoices,
+    OnBadRow,
+    check_mapping,
+    check_same_columns,
+    check_same_mapping,
+)
 from annotation.pipeline.references import match_references, suggest_labels
-from annotation.pipeline.sample_rows import SampleMaker, insert_samples
 from annotation.pipeline.upload import (
     Preview,
     delete_upload,
     file_limits,
-    path_of,
     read_preview,
     shown_name,
     store_upload,
+    waiting_uploads,
 )
 from mlcore.errors import StoppedError
 
@@ -52,15 +55,8 @@ __all__ = [
     "start_import",
     "store_upload",
     "suggest_labels",
+    "waiting_uploads",
 ]
-
-BATCH_ROWS = 1_000
-BATCH_CHARACTERS = 4_000_000
-REMOVE_ROWS = 5_000
-CACHE_KB = 12_000
-LOG_PAGES = 8_000  # of 4 KB
-
-OnBadRow = Literal["skip", "reject"]
 
 
 # --- Start --------------------------------------------------------------------------------------------------------
@@ -75,6 +71,9 @@ def start_import(
     reference_column: str = "",
     user: User | None,
     on_bad_row: OnBadRow = "skip",
+    keep_duplicates: bool = False,
+    keep_empty: bool = False,
+    then: Sequence[Upload] = (),
 ) -> Stage:
     """Check how the columns are mapped, and queue the import.
 
@@ -85,18 +84,22 @@ def start_import(
         content_columns: what the models see.
         id_column: values that name a row; the same one twice is one row. Empty for none.
         reference_column: known labels, for measuring only. Empty for none.
-        on_bad_row: import the good rows and list the others, or import nothing if one row is bad.
+        on_bad_row, keep_duplicates, keep_empty: see :class:`ImportChoices`.
+        then: further uploads with the same columns, to be imported one after the other in the same way.
 
     Raises:
         InvalidFileError: the mapping does not fit the file or the project; the sentence says where.
         BusyError: another stage of the project is at work.
     """
     check_mapping(upload, content_columns, id_column, reference_column)
+    for each in then:
+        check_mapping(each, content_columns, id_column, reference_column)
+        check_same_columns(upload, each)
     if project.stages.active().exclude(kind=Stage.Kind.EXPORT).exists():
         raise BusyError(
             _("Another stage of this project is at work. Wait until it is done, or cancel it first.")
         )
-    for leftover in _leftovers(project):
+    for leftover in leftovers(project):
         discard_import(leftover)
     mapping = {
         "columns": list(upload.columns),
@@ -110,13 +113,18 @@ def start_import(
                 project=project,
                 kind=Stage.Kind.IMPORT,
                 requested_by=user,
-                detail={"upload": upload.pk, "file": upload.name, "on_bad_row": on_bad_row},
+                detail={
+                    "upload": upload.pk,
+                    "file": upload.name,
+                    "then": [each.pk for each in then],
+                    **asdict(ImportChoices(on_bad_row, keep_duplicates, keep_empty)),
+                },
             )
             if project.samples.exists():
                 check_same_mapping(project, mapping)
             else:
                 Project.objects.filter(pk=project.pk).update(**mapping)
-            Upload.objects.filter(pk=upload.pk).update(report={})
+            clear_report(upload)
             jobs.submit(stage)
     except IntegrityError as error:
         raise BusyError(
@@ -142,7 +150,8 @@ def run_import(claim: jobs.Claim) -> None:
     upload = Upload.objects.select_related("project").get(pk=claim.stage.detail["upload"])
     claim.report(phase="reading", force=True)
     try:
-        _Import(claim, upload).run()
+        ImportAttempt(claim, upload).run()
+        claim.on_done = partial(_start_next, claim.stage)
     except InvalidFileError:
         discard_import(claim.stage, claim)
         raise
@@ -152,220 +161,23 @@ def run_import(claim: jobs.Claim) -> None:
         raise
 
 
-class _Import:
-    """One attempt at an import."""
-
-    def __init__(self, claim: jobs.Claim, upload: Upload) -> None:
-        self._claim, self._upload, self._project = claim, upload, upload.project
-        self._limits: Limits = file_limits()
-        self._report = ImportReport.of(upload)
-        self._strict = claim.stage.detail.get("on_bad_row") == "reject"
-
-    def run(self) -> None:
-        self._table = self._open()
-        self._maker = SampleMaker(self._project, self._table.columns)
-        if self._report.start_position is None:
-            last = self._project.samples.aggregate(last=Max("position"))["last"]
-            self._report.start_position = 0 if last is None else last + 1
-        with _bulk_writing():
-            for batch in _batches(islice(self._table.rows, self._report.read, None)):
-                if self._claim.should_stop():
-                    raise StoppedError(_("Stopped on request."))
-                self._store(batch)
-                self._tell()
-            self._finish()
-
-    def _open(self) -> Table:
-        reading = Reading.from_dict(self._upload.reading)
-        table = open_table(
-            path_of(self._upload), reading, self._limits, text_columns=self._project.content_columns
-        )
-        late = [name for name in table.columns if name not in self._project.columns]
-        if late and not self._report.read and not self._project.samples.exists():
-            # A JSON file may name a column for the first time far below the rows that the preview saw.
-            with transaction.atomic():
-                self._claim.fence()
-                self._project.columns = list(table.columns)
-                self._project.save(update_fields=["columns"])
-        elif late:
-            check_same_mapping(
-                self._project,
-                {"columns": table.columns, **{name: getattr(self._project, name) for name in _MAPPED}},
-            )
-        return table
-
-    def _store(self, batch: list[SourceRow | RejectedRow]) -> None:
-        report = self._report
-        with transaction.atomic():
-            self._claim.fence()
-            report.read += len(batch)
-            samples = self._maker.samples_of(batch, report)
-            if self._strict and report.rejected:
-                raise self._refusal()
-            assert report.start_position is not None
-            position = report.start_position + report.imported
-            if position + len(samples) > self._limits.rows:
-                raise InvalidFileError(
-                    _(
-                        "With this file the project would have more than %(most)s rows, which is the most allowed (CORAL_MAX_ROWS)."
-                    )
-                    % {"most": f"{self._limits.rows:,}"}
-                )
-            insert_samples(self._project, samples, first_position=position)
-            report.imported += len(samples)
-            self._save_report()
-
-    def _refusal(self) -> InvalidFileError:
-        line, _outcome, reason = next(row for row in self._report.rows if row[1] == "rejected")
-        return InvalidFileError(
-            _("Line %(line)d: %(reason)s. Nothing was imported, since every row was to be good.")
-            % {"line": line, "reason": reason}
-        )
-
-    def _save_report(self) -> None:
-        Upload.objects.filter(pk=self._upload.pk).update(report=self._report.as_dict())
-
-    def _tell(self) -> None:
-        notes, read = self._table.notes, self._report.read
-        share = notes.bytes_read / notes.bytes_total if notes.bytes_total else 0.0
-        # How many rows there are is known at the end only; until then, by the share of the file that is read.
-        self._claim.report(done=read, total=max(read, round(read / share)) if share else read)
-
-    def _finish(self) -> None:
-        report = self._report
-        if not report.read:
-            raise InvalidFileError(_("The file has column names but no rows."))
-        if not report.imported and not report.duplicates:
-            line, _outcome, reason = report.rows[0]
-            raise InvalidFileError(
-                _("None of the %(count)d rows could be imported. The first, line %(line)d: %(reason)s.")
-                % {"count": report.rejected, "line": line, "reason": reason}
-            )
-        repeated = self._repeated_texts()
-        report.warnings = dict(self._table.notes.counts) | (
-            {"rows whose text is on another row too": repeated} if repeated else {}
-        )
-        report.finished = True
-        with transaction.atomic():
-            self._claim.fence()
-            self._save_report()
-        self._claim.report(
-            done=report.read,
-            total=report.read,
-            phase="",
-            force=True,
-            detail={
-                "imported": report.imported,
-                "duplicates": report.duplicates,
-                "rejected": report.rejected,
-            },
-        )
-
-    def _repeated_texts(self) -> int:
-        rows = self._project.samples.order_by()
-        if self._report.start_position:  # without this condition, the index of contents alone answers
-            rows = rows.filter(position__gte=self._report.start_position)
-        return self._report.imported - rows.values("content_hash").distinct().count()
-
-
-_MAPPED = ("content_columns", "id_column", "reference_column")
-
-
-@contextmanager
-def _bulk_writing() -> Iterator[None]:
-    """Sets SQLite, where it is the database, for writing much that nobody reads soon.
-
-    Its page cache would fill with rows for nothing: an import needs the pages of one batch. And since the index of
-    contents is written all over, moving the log into the database less often writes each page less often; what is in
-    the log at the end is moved by whoever writes next, so that setting is not taken back.
-    """
-    if connection.vendor != "sqlite":
-        yield
+def _start_next(stage: Stage) -> None:
+    """Queue the import of the next file that was uploaded together with this one."""
+    project = Project.objects.get(pk=stage.project_id)
+    waiting = {
+        each.pk: each for each in project.uploads.filter(pk__in=stage.detail.get("then", ()), report={})
+    }
+    queue = [waiting[pk] for pk in stage.detail.get("then", ()) if pk in waiting]
+    if not queue:
         return
-    with connection.cursor() as cursor:
-        before = cursor.execute("PRAGMA cache_size").fetchone()[0]
-        cursor.execute(f"PRAGMA cache_size = {-CACHE_KB}")
-        cursor.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-        try:
-            yield
-        finally:
-            cursor.execute(f"PRAGMA cache_size = {before}")
-
-
-def _batches(rows: Iterator[SourceRow | RejectedRow]) -> Iterator[list[SourceRow | RejectedRow]]:
-    """Rows in batches that are small in number and in memory."""
-    batch: list[SourceRow | RejectedRow] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        if isinstance(row, SourceRow):
-            size += sum(map(len, row.cells))
-        if len(batch) == BATCH_ROWS or size > BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-# --- Take back ----------------------------------------------------------------------------------------------------
-
-
-def cancel_import(stage: Stage) -> None:
-    """Cancel an import wherever it stands, and take back the rows that it stored (a running one does so itself)."""
-    jobs.request_cancel(stage)
-    if stage.status == Stage.Status.CANCELLED:
-        discard_import(stage)
-
-
-def discard_import(stage: Stage, claim: jobs.Claim | None = None) -> None:
-    """Remove the rows that an unfinished import stored. Resuming it then begins with the first row.
-
-    Args:
-        claim: the worker's hold on the stage; None where nobody is at work on it.
-    """
-    upload = Upload.objects.filter(pk=stage.detail.get("upload")).first()
-    if upload is None:
-        return
-    report = ImportReport.of(upload)
-    if report.finished:
-        return
-    if report.start_position is not None:
-        rows = Sample.objects.filter(project=stage.project_id, position__gte=report.start_position)
-        while (last := rows.aggregate(last=Max("position"))["last"]) is not None:
-            _remove(rows.filter(position__gt=last - REMOVE_ROWS), claim)
-    with transaction.atomic():
-        if claim:
-            claim.fence()
-        Upload.objects.filter(pk=upload.pk).update(report={})
-
-
-def check_no_leftovers(project: Project) -> None:
-    """Refuse to go on while an import is only half done.
-
-    Raises:
-        BusyError: an import was broken off and left rows behind.
-    """
-    for stage in _leftovers(project):
-        raise BusyError(
-            _("The import of “%(file)s” was broken off. Resume it, or cancel it, before you go on.")
-            % {"file": stage.detail.get("file", "")}
-        )
-
-
-def _leftovers(project: Project) -> list[Stage]:
-    ended = project.stages.filter(
-        kind=Stage.Kind.IMPORT, status__in=[Stage.Status.FAILED, Stage.Status.CANCELLED]
+    choices = ImportChoices.stored(stage.detail)
+    start_import(
+        project,
+        queue[0],
+        content_columns=project.content_columns,
+        id_column=project.id_column,
+        reference_column=project.reference_column,
+        user=stage.requested_by,
+        then=queue[1:],
+        **asdict(choices),
     )
-    reports = dict(Upload.objects.filter(project=project).values_list("pk", "report"))
-    return [stage for stage in ended if _is_half(reports.get(stage.detail.get("upload"), {}))]
-
-
-def _is_half(report: dict[str, Any]) -> bool:
-    return bool(report.get("imported")) and not report.get("finished")
-
-
-def _remove(rows: Any, claim: jobs.Claim | None) -> None:
-    with transaction.atomic():
-        if claim:
-            claim.fence()
-        rows.delete()

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
 from django.utils.translation import gettext as _
 
 from annotation.errors import InvalidFileError
 from annotation.models import Project, Upload
+
+OnBadRow = Literal["skip", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportChoices:
+    """What is to become of rows that are not as they should be.
+
+    Attributes:
+        on_bad_row: import the good rows and list the others, or import nothing if one row is bad.
+        keep_duplicates: import rows, too, whose text an earlier file brought (without an id column only).
+        keep_empty: import rows, too, without a text.
+    """
+
+    on_bad_row: OnBadRow = "skip"
+    keep_duplicates: bool = False
+    keep_empty: bool = False
+
+    @classmethod
+    def stored(cls, detail: Mapping[str, Any]) -> Self:
+        """The choices that a stage was started with."""
+        return cls(**{each.name: detail[each.name] for each in fields(cls) if each.name in detail})
 
 
 def check_mapping(
@@ -31,6 +54,14 @@ def check_mapping(
                 "“%(name)s” holds the reference labels, so the models must not see it. Take it off the content columns."
             )
             % {"name": reference_column}
+        )
+
+
+def check_same_columns(first: Upload, other: Upload) -> None:
+    if set(first.columns) != set(other.columns):
+        raise InvalidFileError(
+            _("“%(other)s” has other columns than “%(first)s”: %(columns)s. Import it on its own.")
+            % {"other": other.name, "first": first.name, "columns": _quoted(other.columns)}
         )
 
 

@@ -13,9 +13,15 @@ from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from annotation.files.excel_writer import Cell
+<<<<<<< HEAD
 from annotation.models import Iteration, Project, Source
 from annotation.pipeline.measure import FEW_ROWS, gather
 from mlcore.estimate import Interval
+=======
+from annotation.models import Iteration, LeftOutRow, Project, Source
+from annotation.pipeline.export_rows import ALL_ROWS, Selection
+from annotation.pipeline.import_report import KEPT_ROWS, rejected_uploads, stored_summary
+>>>>>>> 9f866fb (Read and write Parquet, export some rows, list every row that was left out, and let people choose how odd files and rows are read)
 
 Lines = Iterator[list[Cell]]
 
@@ -101,20 +107,19 @@ def _accuracy_lines(project: Project) -> Lines:
     yield ["A row without a label counts as wrong; rows that people corrected count like any other."]
 
 
-def provenance_lines(project: Project, *, cut: int = 0) -> Lines:
+def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = ALL_ROWS) -> Lines:
     """Task, labels, prompt, models, settings, rounds, demonstrations, versions and dates; never a token."""
     yield ["This file"]
     yield ["project", project.name]
     yield ["task", project.task.title]
     yield ["exported at", timezone.now().isoformat(timespec="seconds")]
-    yield [
-        "files imported",
-        ", ".join(upload.name for upload in project.uploads.order_by("pk") if upload.report.get("finished")),
-    ]
+    yield from _selection_lines(project, selection)
     yield ["columns that the models see", ", ".join(project.content_columns)]
     yield ["id column", project.id_column or "(none)"]
     yield ["reference column", project.reference_column or "(none)"]
     yield ["texts cut at 32,767 characters", cut]
+    yield []
+    yield from _import_lines(project)
     yield []
     yield ["Labels"]
     for name, description in project.labels.values_list("name", "description"):
@@ -128,6 +133,38 @@ def provenance_lines(project: Project, *, cut: int = 0) -> Lines:
     yield ["Python", platform.python_version()]
     for package in _PACKAGES:
         yield [package, _version_of(package)]
+
+
+def _selection_lines(project: Project, selection: Selection) -> Lines:
+    rows = selection.rows(project).count()
+    everything = project.samples.count()
+    yield ["rows in this file", f"{rows:,} of the project's {everything:,}"]
+    if selection.query:
+        yield ["only rows of the filter", selection.query]
+    if selection.certainty is not None:
+        yield ["only labels that are right with a probability of at least", f"{selection.certainty:.2%}"]
+    if not selection.is_all:
+        yield ["the sheet Quality", "tells of all rows of the project, not of those of this file alone"]
+
+
+def _import_lines(project: Project) -> Lines:
+    """The files that the rows are from; each row that was rejected by line and reason, as far as a sheet is for that."""
+    yield ["Imported files"]
+    for upload in project.uploads.order_by("pk"):
+        if upload.report.get("finished"):
+            yield [upload.name, stored_summary(upload.report)]
+    for upload in rejected_uploads(project):
+        yield []
+        rejected, read = upload.report["rejected"], upload.report["read"]
+        yield [f"Rejected at import: {rejected:,} of {read:,} rows of {upload.name}"]
+        named = upload.left_out.filter(outcome=LeftOutRow.Outcome.REJECTED)
+        for line, reason in named.values_list("line", "reason")[:KEPT_ROWS]:
+            yield [f"line {line:,}", reason]
+        if rejected > KEPT_ROWS:
+            yield [
+                f"and {rejected - KEPT_ROWS:,} more",
+                "the import report on the project's page has them all",
+            ]
 
 
 def _round_lines(iteration: Iteration) -> Lines:

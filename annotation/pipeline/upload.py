@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -18,15 +19,17 @@ from django.utils.translation import gettext as _
 from annotation.errors import AnnotationError, InvalidFileError
 from annotation.files.delimiters import DELIMITERS
 from annotation.files.encodings import ENCODINGS
-from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Table
+from annotation.files.records import TEXT_FORMATS, Limits, Reading, RejectedRow, SourceRow, Table
 from annotation.files.rows import open_table
 from annotation.files.sniff import detect_structure, recognise
-from annotation.models import Project, Upload
+from annotation.models import Project, Stage, Upload
 
 PREVIEW_ROWS = 20
 # For the preview so many rows are looked at; a JSON file's later columns are found by the import itself.
 LOOK_ROWS = 200
 MAX_NAME = 255
+MAX_HEADER = 20
+LINES = Reading("csv", delimiter="", quote="", header=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,26 @@ def file_limits() -> Limits:
     )
 
 
-def store_upload(project: Project, file: File[bytes], user: User | None) -> Upload:
+class ReadingChoice(TypedDict, total=False):
+    """How a file is to be read, where the person knows better; what is missing or None stays as detected."""
+
+    encoding: str | None
+    delimiter: str | None
+    sheet: str | None
+    header: int | None
+    replace_bad: bool | None
+    fill_merged: bool | None
+
+
+def store_upload(
+    project: Project, file: File[bytes], user: User | None, *, one_text_a_line: bool = False
+) -> Upload:
     """Store an uploaded file and find out how it is to be read.
 
     The size is checked while the file streams in; what is refused leaves nothing behind. The name is for show only.
+
+    Args:
+        one_text_a_line: each line is a text, without column names above.
 
     Raises:
         InvalidFileError: the file is too large, empty, or nothing that can be read, with a sentence that says what it is.
@@ -66,7 +85,7 @@ def store_upload(project: Project, file: File[bytes], user: User | None) -> Uplo
     path: Path = settings.UPLOAD_DIR / stored_name
     try:
         size, digest = _write(file, path, limits)
-        reading = recognise(path, limits)
+        reading = LINES if one_text_a_line else recognise(path, limits)
         preview = _look(path, reading, limits)
         return Upload.objects.create(
             project=project,
@@ -84,9 +103,7 @@ def store_upload(project: Project, file: File[bytes], user: User | None) -> Uplo
         raise
 
 
-def read_preview(
-    upload: Upload, *, encoding: str | None = None, delimiter: str | None = None, sheet: str | None = None
-) -> Preview:
+def read_preview(upload: Upload, **chosen: Unpack[ReadingChoice]) -> Preview:
     """What the file looks like, read as detected or as the person chooses here; a choice is kept for the import.
 
     Raises:
@@ -94,7 +111,7 @@ def read_preview(
     """
     path, limits = path_of(upload), file_limits()
     before = Reading.from_dict(upload.reading)
-    reading = _chosen(path, before, limits, encoding=encoding, delimiter=delimiter, sheet=sheet)
+    reading = _chosen(path, before, limits, chosen)
     preview = _look(path, reading, limits)
     if reading != before:
         upload.reading, upload.columns, upload.preview = (
@@ -104,6 +121,16 @@ def read_preview(
         )
         upload.save(update_fields=["reading", "columns", "preview"])
     return replace(preview, warnings=[*_known_before(upload), *preview.warnings])
+
+
+def waiting_uploads(project: Project) -> list[Upload]:
+    """Files that nobody has begun to import, in the order in which they were uploaded."""
+    taken: set[int] = set()
+    for detail in project.stages.filter(kind=Stage.Kind.IMPORT).values_list("detail", flat=True):
+        taken.add(detail.get("upload", 0))
+    for stage in project.stages.active().filter(kind=Stage.Kind.IMPORT):
+        taken.update(stage.detail.get("then", ()))
+    return list(project.uploads.filter(report={}).exclude(pk__in=taken).order_by("pk"))
 
 
 def delete_upload(upload: Upload) -> None:
@@ -157,25 +184,41 @@ def _write(file: File[bytes], path: Path, limits: Limits) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _chosen(
-    path: Path,
-    reading: Reading,
-    limits: Limits,
-    *,
-    encoding: str | None,
-    delimiter: str | None,
-    sheet: str | None,
-) -> Reading:
-    if sheet is not None and reading.format == "xlsx":
-        _check_choice(sheet, [each.name for each in reading.sheets], _("sheet"))
-        return replace(reading, sheet=sheet)
-    if encoding is not None and reading.format != "xlsx":
+def _chosen(path: Path, reading: Reading, limits: Limits, chosen: ReadingChoice) -> Reading:
+    sheet, encoding, delimiter = chosen.get("sheet"), chosen.get("encoding"), chosen.get("delimiter")
+    reading = _with_header(reading, chosen)
+    if reading.format == "xlsx":
+        if sheet is not None:
+            _check_choice(sheet, [each.name for each in reading.sheets], _("sheet"))
+            reading = replace(reading, sheet=sheet)
+        return replace(reading, fill_merged=_or(chosen.get("fill_merged"), reading.fill_merged))
+    if encoding is not None and reading.format in TEXT_FORMATS:
         _check_choice(encoding, list(ENCODINGS), _("encoding"))
         reading = detect_structure(path, replace(reading, encoding=encoding, sure=True), limits)
     if delimiter is not None and reading.format == "csv":
         _check_choice(delimiter, list(DELIMITERS), _("delimiter"))
         reading = replace(reading, delimiter=delimiter, quote='"')
     return reading
+
+
+def _with_header(reading: Reading, chosen: ReadingChoice) -> Reading:
+    header = chosen.get("header")
+    if header is not None and reading.format in ("csv", "xlsx"):
+        if not 0 <= header <= MAX_HEADER:
+            raise InvalidFileError(
+                _(
+                    "The column names are in one of the first %(most)d rows, or nowhere (0); not in row %(row)d."
+                )
+                % {"most": MAX_HEADER, "row": header}
+            )
+        reading = replace(reading, header=header)
+    if reading.format in TEXT_FORMATS:
+        return replace(reading, replace_bad=_or(chosen.get("replace_bad"), reading.replace_bad))
+    return reading
+
+
+def _or(chosen: bool | None, before: bool) -> bool:
+    return before if chosen is None else chosen
 
 
 def _check_choice(chosen: str, allowed: list[str], what: str) -> None:

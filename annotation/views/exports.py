@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from django.http import FileResponse, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation import progress
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.writers import result_columns
+from annotation.filters import filter_rows, plain_query
 from annotation.forms import ExportForm, sentence_of
 from annotation.models import Activity, Project, Role, Stage
 from annotation.pipeline import activity
 from annotation.pipeline import export as exporting
+from annotation.pipeline.export_rows import Selection
+from annotation.pipeline.import_report import rejected_uploads
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 
@@ -30,9 +32,13 @@ def export(request: MemberRequest, project: Project) -> HttpResponse:
         .order_by("-id")[:SHOWN_EXPORTS]
     )
     finished = [(stage, _is_there(stage)) for stage in exports if stage.status == Stage.Status.DONE]
+    query = plain_query(project, request.GET.urlencode())
     columns = zip(result_columns(project.columns), column_meanings(), strict=True)
     context = page_context(request, project, step="export") | {
-        "form": ExportForm(),
+        "form": ExportForm(initial={"query": query, "rows": "", "format": "xlsx"}),
+        "query": query,
+        "query_rows": filter_rows(project, query).count() if query else 0,
+        "rejected_uploads": rejected_uploads(project),
         "finished": finished,
         "export_columns": [{"name": name, "meaning": meaning} for name, meaning in columns],
     }
@@ -62,7 +68,7 @@ def column_meanings() -> list[str]:
         _("likely right, likely wrong, or inconsistent (the models differ)"),
         _("who corrected the row"),
         _("when, in UTC"),
-        _("the round that the result is from"),
+        _("the round that the label is from; empty where there is no label"),
     ]
 
 
@@ -72,8 +78,14 @@ def start_export(request: MemberRequest, project: Project) -> HttpResponse:
     form = ExportForm(request.POST)
     if not form.is_valid():
         raise AnnotationError(sentence_of(form))
-    exporting.start_export(project, user=request.user, format=form.cleaned_data["format"])
-    what = form.cleaned_data["format"]
+    stage = exporting.start_export(
+        project,
+        user=request.user,
+        format=form.cleaned_data["format"],
+        query=form.cleaned_data["query"],
+        certainty=form.share,
+    )
+    what = "-".join([stage.detail["format"], *Selection.stored(stage.detail).words])
     activity.record(project, user=request.user, verb=Activity.Verb.EXPORTED, what=what)
     return redirect("annotation:export", project.pk)
 
@@ -86,5 +98,4 @@ def download_export(request: MemberRequest, project: Project, stage_id: int) -> 
     path = exporting.export_path(stage)
     what = path.suffix.removeprefix(".")
     activity.record(project, user=request.user, verb=Activity.Verb.DOWNLOADED, what=what)
-    name = slugify(project.name, allow_unicode=True) or "corpus"
-    return FileResponse(path.open("rb"), as_attachment=True, filename=f"{name}-{stage.pk}{path.suffix}")
+    return FileResponse(path.open("rb"), as_attachment=True, filename=stage.detail_value("file") or path.name)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+from pathlib import Path
+
 from django.contrib import messages
-from django.http import HttpResponse
+from django.core.files.base import ContentFile
+from django.http import FileResponse, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation import progress
 from annotation.errors import AnnotationError
+from annotation.files.writers import write_csv_rows
 from annotation.forms import MappingForm, ReadingForm, UploadForm, sentence_of
 from annotation.models import Activity, Project, Role, Stage, Upload
-from annotation.pipeline import activity, ingest
+from annotation.pipeline import activity, import_report, ingest
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.wizard import wizard_context
 
 PREVIEW_ROWS = 8
+SHOWN_LEFT_OUT = 100
 
 
 @require_GET
@@ -24,10 +31,17 @@ PREVIEW_ROWS = 8
 def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
     stage = project.stages.filter(kind=Stage.Kind.IMPORT).first()
     context = wizard_context(
-        request, project, step="configure_data", form=UploadForm(), rows=project.samples.count()
+        request,
+        project,
+        step="configure_data",
+        form=UploadForm(),
+        rows=project.samples.count(),
+        waiting=ingest.waiting_uploads(project),
     )
     if stage:
-        context |= progress.stage_context(stage) | {"upload": _upload_of(project, stage)}
+        upload = _upload_of(project, stage)
+        left_out = import_report.ImportReport.of(upload).rows[:SHOWN_LEFT_OUT] if upload else []
+        context |= progress.stage_context(stage) | {"upload": upload, "left_out": left_out}
     return render(request, "annotation/configure_data.html", context)
 
 
@@ -42,8 +56,23 @@ def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, sentence_of(form))
         return redirect("annotation:configure_data", project.pk)
-    upload = ingest.store_upload(project, form.cleaned_data["file"], request.user)
-    return redirect("annotation:configure_columns", project.pk, upload.pk)
+    data = form.cleaned_data
+    stored = [ingest.store_upload(project, file, request.user) for file in data["file"]]
+    if data["text"].strip():
+        pasted = ContentFile(data["text"].encode("utf-8", "replace"), name=_("pasted text"))
+        is_lines = data["pasted"] != "table"
+        stored.append(ingest.store_upload(project, pasted, request.user, one_text_a_line=is_lines))
+    return redirect("annotation:configure_columns", project.pk, stored[0].pk)
+
+
+@require_POST
+@for_members(Role.OWNER, back="annotation:configure_data")
+def remove_upload(request: MemberRequest, project: Project, upload_id: int) -> HttpResponse:
+    """Forget a file that nobody has begun to import."""
+    upload = get_object_or_404(Upload, pk=upload_id, project=project)
+    if upload in ingest.waiting_uploads(project):
+        ingest.delete_upload(upload)
+    return redirect("annotation:configure_data", project.pk)
 
 
 @require_http_methods(["GET", "POST"])
@@ -54,12 +83,16 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
     if "read" in request.POST:
         return _read_again(request, project, upload)
     preview = ingest.read_preview(upload)
+    others = [each for each in ingest.waiting_uploads(project) if each.pk != upload.pk]
+    alike = [each for each in others if set(each.columns) == set(upload.columns)]
     form = MappingForm(
         request.POST if request.method == "POST" else None,
         columns=preview.columns,
+        alike=[(each.pk, each.name) for each in alike],
         initial=_guess(project, list(preview.columns)),
     )
     if request.method == "POST" and form.is_valid():
+        then = [each for each in alike if str(each.pk) in form.cleaned_data.get("then", ())]
         try:
             ingest.start_import(
                 project,
@@ -68,11 +101,20 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
                 id_column=form.cleaned_data["id_column"],
                 reference_column=form.cleaned_data["reference_column"],
                 user=request.user,
+                on_bad_row=form.cleaned_data["on_bad_row"] or "skip",
+                keep_duplicates=form.cleaned_data["keep_duplicates"],
+                keep_empty=form.cleaned_data["keep_empty"],
+                then=then,
             )
         except AnnotationError as error:
             form.add_error(None, str(error))
         else:
-            activity.record(project, user=request.user, verb=Activity.Verb.UPLOADED, what=upload.name)
+            activity.record(
+                project,
+                user=request.user,
+                verb=Activity.Verb.UPLOADED,
+                what=", ".join([upload.name, *(each.name for each in then)]),
+            )
             return redirect("annotation:configure_data", project.pk)
     context = wizard_context(
         request,
@@ -83,8 +125,22 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
         preview=preview,
         preview_rows=preview.rows[:PREVIEW_ROWS],
         reading_form=ReadingForm(reading=upload.reading),
+        unlike=[each for each in others if each not in alike],
     )
     return render(request, "annotation/configure_columns.html", context, status=400 if form.errors else 200)
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def left_out_rows(request: MemberRequest, project: Project, upload_id: int) -> FileResponse:
+    """Every row of a file that was not imported, and why, as CSV."""
+    upload = get_object_or_404(Upload, pk=upload_id, project=project)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="", write_through=True)
+    write_csv_rows(text, ["line", "outcome", "reason"], import_report.left_out_rows(upload))
+    text.detach()
+    file.seek(0)
+    return FileResponse(file, as_attachment=True, filename=f"left-out-of-{Path(upload.name).stem}.csv")
 
 
 def _read_again(request: MemberRequest, project: Project, upload: Upload) -> HttpResponse:
@@ -93,7 +149,9 @@ def _read_again(request: MemberRequest, project: Project, upload: Upload) -> Htt
         messages.error(request, _("That way of reading is not one of those offered; choose from the lists."))
     else:
         chosen = {
-            name: value for name, value in form.cleaned_data.items() if value != upload.reading.get(name)
+            name: value
+            for name, value in form.cleaned_data.items()
+            if value is not None and value != upload.reading.get(name)
         }
         try:
             ingest.read_preview(upload, **chosen)

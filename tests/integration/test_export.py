@@ -5,6 +5,7 @@ import json
 import os
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from annotation.errors import AnnotationError, NotReadyError
 from annotation.files import excel_writer
 from annotation.files.writers import RESULT_COLUMNS
 from annotation.models import Correction, Flag, Label, Project, Sample, Source, Stage
-from annotation.pipeline import configure, export, ingest, review
+from annotation.pipeline import configure, export, export_rows, ingest, review
 from mlcore.config import LlmConfig
 from tests.factories import make_project, make_user, start_llm_round
 
 pytestmark = pytest.mark.django_db
+
+# Parquet too, wherever the locked packages are installed.
+FORMATS = [*("xlsx", "csv", "jsonl"), *(["parquet"] if find_spec("pyarrow") else [])]
 
 NASTY = [
     "=1+1", "=cmd|'/C calc'!A0", "+1", "-1", "-1.5e3", "+cmd", "-cmd", "@SUM(1)", "\t=1", "\r=1", "'=1", "''=1", "'plain", "'-1",
@@ -229,7 +233,7 @@ def test_the_workbook_tells_how_it_was_made_and_never_the_token(project: Project
         assert all(b"hf_canary" not in package.read(name) for name in package.namelist())
 
 
-@pytest.mark.parametrize("format", ["xlsx", "csv", "jsonl"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_an_export_asks_the_database_as_often_for_many_rows_as_for_few(
     project: Project, format: str, tmp_path: Path
 ) -> None:
@@ -250,10 +254,107 @@ def test_an_export_asks_the_database_as_often_for_many_rows_as_for_few(
     assert queries() == few
 
 
+# --- Which rows ---------------------------------------------------------------------------------------------------
+
+
+def ids_of(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in path.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture
+def judged(project: Project) -> Project:
+    positive, _negative = project.label_list()
+    rows = project.samples.all()
+    rows.filter(position__lt=6).update(label=positive, risk=0.02, flag=Flag.RIGHT, source=Source.SLM)
+    rows.filter(position__in=[6, 7]).update(label=positive, risk=0.4, flag=Flag.WRONG, source=Source.LLM)
+    rows.filter(position=8).update(label=positive, risk=0.0, source=Source.PERSON)
+    return project
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected", "name"),
+    [
+        ({}, range(12), "film-notes-2"),
+        ({"query": "show=wrong"}, [6, 7], "film-notes-filtered-2"),
+        ({"certainty": 0.95}, [0, 1, 2, 3, 4, 5, 8], "film-notes-from-95-percent-2"),
+        (
+            {"query": "source=slm&sort=risk", "certainty": 0.98},
+            range(6),
+            "film-notes-filtered-from-98-percent-2",
+        ),
+    ],
+)
+def test_only_the_chosen_rows_are_exported_and_the_files_name_says_so(
+    judged: Project, chosen: dict[str, Any], expected: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_rows, "READ_ROWS", 2)
+    stage = run(export.start_export(judged, user=judged.owner, format="jsonl", **chosen))
+    assert stage.status == Stage.Status.DONE, stage.error
+    assert ids_of(export.export_path(stage)) == [f"r{number}" for number in expected]
+    assert stage.total == stage.done == len(expected)
+    assert stage.detail["file"].startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ({"query": "show=inconsistent"}, "No row is like that"),
+        ({"query": "label=999"}, "no longer fits the project"),
+        ({"certainty": 1.5}, "between 0 and 100 %"),
+    ],
+)
+def test_a_choice_without_rows_is_refused(judged: Project, chosen: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(AnnotationError, match=sentence):
+        export.start_export(judged, user=judged.owner, format="csv", **chosen)
+
+
+def test_other_rows_make_another_export(judged: Project) -> None:
+    first = export.start_export(judged, user=judged.owner, format="csv")
+    other = export.start_export(judged, user=judged.owner, format="csv", query="show=wrong")
+    assert other.pk != first.pk
+    assert export.start_export(judged, user=judged.owner, format="csv", query="?show=wrong").pk == other.pk
+
+
+def test_a_workbook_of_some_rows_says_which(judged: Project, tmp_path: Path) -> None:
+    selection = export_rows.Selection.of(judged, query="show=right", certainty=0.9)
+    assert export.write_excel(judged, tmp_path / "a.xlsx", selection=selection) == 6
+    told = {line[0]: line[1] for line in rows_of(tmp_path / "a.xlsx", "How it was made")}
+    assert told["rows in this file"] == "6 of the project's 12"
+    assert told["only rows of the filter"] == "show=right"
+    assert told["only labels that are right with a probability of at least"] == "90.00%"
+    assert "all rows of the project" in told["the sheet Quality"]
+
+
+def test_a_workbook_names_the_rows_that_were_rejected_at_import(project: Project, tmp_path: Path) -> None:
+    upload = project.uploads.create(
+        name="notes.csv", stored_name="s", size=1, sha256="0",
+        report={"finished": True, "read": 14, "imported": 12, "duplicates": 0, "rejected": 2},
+    )  # fmt: skip
+    upload.left_out.create(line=3, outcome="rejected", reason="the text is empty")
+    upload.left_out.create(line=9, outcome="duplicate", reason="is there")
+    upload.left_out.create(line=11, outcome="rejected", reason="the row has 3 fields, the header has 2 names")
+    export.write_excel(project, tmp_path / "a.xlsx")
+    lines = [line[:2] for line in rows_of(tmp_path / "a.xlsx", "How it was made")]
+    assert ["notes.csv", "14 rows read = 12 imported + 0 duplicates + 2 rejected"] in lines
+    at = lines.index(["Rejected at import: 2 of 14 rows of notes.csv", None])
+    assert lines[at + 1 : at + 4] == [
+        ["line 3", "the text is empty"],
+        ["line 11", "the row has 3 fields, the header has 2 names"],
+        [None, None],
+    ]
+
+
+def test_a_row_without_a_label_has_no_round(project: Project, tmp_path: Path) -> None:
+    project.samples.filter(position__gt=0).update(label=project.label_list()[0], round=2)
+    export.write_jsonl(project, tmp_path / "a.jsonl")
+    rounds = [json.loads(line)["round"] for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()]
+    assert rounds == [None] + [2] * 11
+
+
 # --- There and back -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["xlsx", "csv", "jsonl"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_importing_an_export_gives_back_the_same_rows(format: str, tmp_path: Path) -> None:
     project = nasty_project(NASTY)
     path = tmp_path / f"a.{format}"
@@ -273,7 +374,7 @@ TEXT = st.one_of(
 
 @given(
     rows=st.lists(st.tuples(CELL, TEXT), min_size=1, max_size=6),
-    format=st.sampled_from(["xlsx", "csv", "jsonl"]),
+    format=st.sampled_from(FORMATS),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_table_survives_import_export_and_import(
@@ -300,7 +401,7 @@ def test_any_table_survives_import_export_and_import(
 # --- As a job -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["xlsx", "csv", "jsonl"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_finished_export_lies_whole_under_its_own_name(project: Project, format: Any) -> None:
     stage = run(export.start_export(project, user=project.owner, format=format))
     assert (stage.status, stage.done, stage.total) == (Stage.Status.DONE, 12, 12)
@@ -335,7 +436,7 @@ def test_a_cancelled_export_leaves_no_file(
     project: Project, format: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     stage = export.start_export(project, user=project.owner, format=format)
-    monkeypatch.setattr(export, "TELL_ROWS", 5)
+    monkeypatch.setattr(export_rows, "TELL_ROWS", 5)
     original = Claim.report
 
     def report(claim: Claim, **told: Any) -> None:
@@ -394,6 +495,14 @@ def test_the_command_writes_the_file_that_its_name_asks_for(project: Project, tm
     with pytest.raises(CommandError, match="can't be written"):
         call_command("export", project.pk, str(tmp_path / "no" / "folder" / "out.csv"))
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.xlsx"]
+
+
+def test_the_command_writes_only_the_rows_that_are_asked_for(judged: Project, tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    call_command("export", judged.pk, str(path), filter="show=right", certainty=90.0)
+    assert ids_of(path) == [f"r{number}" for number in range(6)]
+    with pytest.raises(CommandError, match="No row is like that"):
+        call_command("export", judged.pk, str(path), filter="show=inconsistent")
 
 
 def test_a_correction_that_was_withdrawn_is_exported_as_the_machines_label(

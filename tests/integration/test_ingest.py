@@ -114,7 +114,9 @@ def test_a_text_with_nothing_to_see_is_rejected(project: Project, text: str) -> 
 
 def test_equal_texts_in_one_file_are_kept_and_counted(project: Project) -> None:
     stage = load(project, table("a,same,bad", "b,same,good", "c,other,bad"))
-    assert report_of(stage).warnings == {"rows whose text is on another row too": 1}
+    assert report_of(stage).warnings == {
+        "rows whose text is on another row too, so that labeling them costs nothing more": 1
+    }
     assert texts(project) == ["same", "same", "other"]
 
 
@@ -520,13 +522,13 @@ connections["default"].settings_dict["NAME"] = sys.argv[1]
 settings.UPLOAD_DIR = Path(sys.argv[2])
 from annotation import jobs
 from annotation.pipeline import ingest
-save, left = ingest._Import._save_report, [3]
-def die_in_the_third_batch(self):
+save, left = ingest.ImportReport.save, [3]
+def die_in_the_third_batch(self, upload):
     left[0] -= 1
-    save(self)
+    save(self, upload)
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
-ingest._Import._save_report = die_in_the_third_batch
+ingest.ImportReport.save = die_in_the_third_batch
 with jobs.work_on(int(sys.argv[3])) as claim:
     ingest.run_import(claim)
 """

@@ -55,6 +55,8 @@ TABLE: dict[str, Access] = {
     "annotation:configure_data": OWN,
     "annotation:upload_file": CHANGE,
     "annotation:configure_columns": Access("get", "owner", {"upload_id": "upload"}),
+    "annotation:remove_upload": Access("post", "owner", {"upload_id": "upload"}),
+    "annotation:left_out_rows": Access("get", "viewer", {"upload_id": "upload"}),
     "annotation:configure_labels": OWN,
     "annotation:configure_prompt": OWN,
     "annotation:preview_prompt": CHANGE,

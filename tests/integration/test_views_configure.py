@@ -169,7 +169,7 @@ def test_a_file_that_cant_be_read_gets_a_sentence(owner: Client, content: bytes 
 def test_no_file_at_all_gets_a_sentence(owner: Client) -> None:
     project = make_empty(owner)
     answer = owner.post(f"/projects/{project.pk}/configure/data/upload/", {}, follow=True)
-    assert "This field is required" in answer.content.decode()
+    assert "Choose a file, or paste a text" in answer.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -420,3 +420,41 @@ def test_a_corpus_in_another_script_gets_a_warning() -> None:
     cast = make_cast()
     cast.project.samples.update(text="这个产品很好，价格也合适，下次还会再买")
     assert "knows English only" in cast.client("owner").get(cast.url("configure/start/")).content.decode()
+
+
+def test_a_pasted_text_is_looked_at_before_it_is_imported(owner: Client) -> None:
+    project = make_empty(owner)
+    page = f"/projects/{project.pk}/configure/data/upload/"
+    answer = owner.post(page, {"text": "one\r\ntwo, and more", "pasted": "lines"}, follow=True)
+    assert "two, and more" in answer.content.decode()
+    assert project.uploads.get().columns == ["text"]
+
+
+def test_several_files_are_shown_as_one_import(owner: Client) -> None:
+    project = make_empty(owner)
+    files = [
+        SimpleUploadedFile("a.csv", b"id,text\n1,a\n"),
+        SimpleUploadedFile("b.csv", b"text,id\nb,2\n"),
+        SimpleUploadedFile("c.csv", b"text\nx\ny\n"),
+    ]
+    answer = owner.post(f"/projects/{project.pk}/configure/data/upload/", {"file": files}, follow=True)
+    html = answer.content.decode()
+    assert "c.csv has other columns" in html
+    second = project.uploads.get(name="b.csv")
+    assert f'name="then" value="{second.pk}"' in html
+    address = answer.redirect_chain[-1][0]
+    owner.post(address, {"content_columns": "text", "then": second.pk, "on_bad_row": "reject"})
+    stage = project.stages.get()
+    assert stage.detail["then"] == [second.pk]
+    assert stage.detail["on_bad_row"] == "reject"
+
+
+def test_a_file_that_waits_can_be_removed(owner: Client) -> None:
+    project = make_empty(owner)
+    page = f"/projects/{project.pk}/configure/data/"
+    owner.post(f"{page}upload/", {"file": SimpleUploadedFile("a.csv", b"id,text\n1,a\n")})
+    stored = project.uploads.get()
+    assert "Uploaded, not imported yet" in owner.get(page).content.decode()
+    owner.post(f"{page}{stored.pk}/remove/")
+    assert not project.uploads.exists()
+    assert not stored.path.exists()

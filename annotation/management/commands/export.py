@@ -8,17 +8,32 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from annotation.errors import AnnotationError
 from annotation.models import Project
 from annotation.pipeline import export
+from annotation.pipeline.export_rows import Selection
 
 
 class Command(BaseCommand):
-    help = "Write all rows of a project, with their labels, to an Excel, CSV or JSON Lines file."
+    help = "Write a project's rows, with their labels, to an Excel, CSV, JSON Lines or Parquet file."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("project", type=int, help="the project's number")
         parser.add_argument(
             "file", type=Path, help=f"the file to write; its ending decides: {', '.join(export.WRITERS)}"
+        )
+
+        parser.add_argument(
+            "--filter",
+            default="",
+            metavar="QUERY",
+            help="only these rows: what stands after the question mark in the table's address, such as show=wrong",
+        )
+        parser.add_argument(
+            "--certainty",
+            type=float,
+            metavar="PERCENT",
+            help="only rows whose label is right with a probability of at least this",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,10 +48,19 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{path.name} must end in one of: {', '.join('.' + name for name in export.WRITERS)}."
             )
+        percent = options["certainty"]
+        try:
+            selection = Selection.of(
+                project, query=options["filter"], certainty=None if percent is None else percent / 100
+            )
+        except AnnotationError as error:
+            raise CommandError(str(error)) from error
         part = path.with_name(f"{path.name}.part")
         try:
-            with tqdm(total=project.samples.count(), unit=" rows", disable=None) as bar:
-                rows = write(project, part, on_progress=lambda done: bar.update(done - bar.n))
+            with tqdm(total=selection.rows(project).count(), unit=" rows", disable=None) as bar:
+                rows = write(
+                    project, part, selection=selection, on_progress=lambda done: bar.update(done - bar.n)
+                )
             part.replace(path)
         except OSError as error:
             raise CommandError(f"{path} can't be written: {error.strerror}.") from error

@@ -16,7 +16,7 @@ from annotation.pipeline import ingest
 
 
 class Command(BaseCommand):
-    help = "Import a CSV, Excel or JSON file into a project, and tell what became of every row."
+    help = "Import a CSV, Excel, JSON or Parquet file into a project, and tell what became of every row."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="the file")
@@ -35,6 +35,20 @@ class Command(BaseCommand):
         parser.add_argument("--encoding", help="such as utf-8 or gb18030, if the detected one is wrong")
         parser.add_argument("--delimiter", help="if the detected one is wrong; tab is written as \\t")
         parser.add_argument("--sheet", help="the name of an Excel sheet, if it is not the first")
+        parser.add_argument(
+            "--header",
+            type=int,
+            metavar="ROW",
+            help="which filled row names the columns, counted from 1; 0 if none does",
+        )
+        parser.add_argument(
+            "--replace-bad", action="store_true", help="put U+FFFD for bytes that do not fit the encoding"
+        )
+        parser.add_argument("--fill-merged", action="store_true", help="fill merged cells of an Excel sheet")
+        parser.add_argument(
+            "--keep-duplicates", action="store_true", help="import texts again that are there"
+        )
+        parser.add_argument("--keep-empty", action="store_true", help="import rows without a text, too")
         parser.add_argument("--reject", action="store_true", help="import nothing if one row is bad")
         parser.add_argument("--user", help="the name of the user who imports")
 
@@ -67,6 +81,9 @@ class Command(BaseCommand):
             encoding=options["encoding"],
             delimiter="\t" if delimiter == "\\t" else delimiter,
             sheet=options["sheet"],
+            header=options["header"],
+            replace_bad=options["replace_bad"] or None,
+            fill_merged=options["fill_merged"] or None,
         )
         for warning in preview.warnings:
             self.stderr.write(f"note: {warning}")
@@ -78,6 +95,8 @@ class Command(BaseCommand):
             reference_column=options["reference"],
             user=user,
             on_bad_row="reject" if options["reject"] else "skip",
+            keep_duplicates=options["keep_duplicates"],
+            keep_empty=options["keep_empty"],
         )
         return upload, stage
 
@@ -89,3 +108,5 @@ class Command(BaseCommand):
             self.stdout.write(f"  {what}: {times:,}")
         for line, outcome, reason in report.rows:
             self.stdout.write(f"  line {line:,} {outcome}: {reason}")
+        if more := report.duplicates + report.rejected - len(report.rows):
+            self.stdout.write(f"  and {more:,} more; the project's page has the whole list")

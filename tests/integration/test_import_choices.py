@@ -1,0 +1,153 @@
+"""What a person may choose before an import: how the file is read, which odd rows are kept, which files follow."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import openpyxl
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from annotation import jobs
+from annotation.errors import InvalidFileError
+from annotation.models import Project, Stage, Upload
+from annotation.pipeline import configure, ingest
+from annotation.pipeline.import_report import left_out_rows
+from tests.factories import make_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def project() -> Project:
+    return configure.create_project(name="Letters", task_type="sentiment", owner=make_user())
+
+
+def upload(project: Project, data: bytes, name: str = "letters.csv") -> Upload:
+    return ingest.store_upload(project, SimpleUploadedFile(name, data), project.owner)
+
+
+def start(project: Project, stored: Upload, **choices: Any) -> Stage:
+    return ingest.start_import(project, stored, content_columns=["text"], user=project.owner, **choices)
+
+
+def run(stage: Stage) -> Stage:
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        ingest.run_import(claim)
+    stage.refresh_from_db()
+    return stage
+
+
+def imported(project: Project, stored: Upload, **choices: Any) -> ingest.ImportReport:
+    stage = run(start(project, stored, **choices))
+    assert stage.status == Stage.Status.DONE, stage.error
+    return ingest.ImportReport.of(Upload.objects.get(pk=stored.pk))
+
+
+# --- How a file is read, and what becomes of odd rows --------------------------------------------------------------
+
+
+def stored_rows(project: Project) -> list[list[str]]:
+    return list(project.samples.order_by("position").values_list("fields", flat=True))
+
+
+def test_the_column_names_may_stand_below_a_title(project: Project) -> None:
+    stored = upload(project, b"A title,\n\nid,text\n1,a\n")
+    preview = ingest.read_preview(stored, header=2)
+    assert (preview.columns, preview.rows) == (("id", "text"), [["1", "a"]])
+    assert Upload.objects.get(pk=stored.pk).reading["header"] == 2
+    assert "rows above the column names left out: 1" in preview.warnings
+
+
+def test_a_file_without_column_names_gets_numbered_ones(project: Project) -> None:
+    preview = ingest.read_preview(upload(project, b"1,a\n2,b\n"), header=0)
+    assert (preview.columns, preview.rows) == (("column 1", "column 2"), [["1", "a"], ["2", "b"]])
+
+
+def test_a_pasted_text_is_one_row_a_line(project: Project) -> None:
+    pasted = SimpleUploadedFile("pasted", b'a, b\n"c" and\n\n=d')
+    stored = ingest.store_upload(project, pasted, project.owner, one_text_a_line=True)
+    assert stored.columns == ["text"]
+    imported(project, stored)
+    assert stored_rows(project) == [["a, b"], ['"c" and'], ["=d"]]
+
+
+def test_bytes_that_do_not_fit_are_replaced_where_that_was_chosen(project: Project) -> None:
+    stored = upload(project, b"id,text\n" + "1,\u00e9t\u00e9\n".encode() * 9 + b"2,caf\xe9\n3,x\xff\xfe\n")
+    ingest.read_preview(stored, encoding="utf-8", replace_bad=True)
+    report = imported(project, stored)
+    assert report.rejected == 0
+    assert stored_rows(project)[-2:] == [["2", "caf\ufffd"], ["3", "x\ufffd\ufffd"]]
+    assert report.warnings["bytes that do not fit the encoding, replaced"] == 3
+
+
+def merged_sheet() -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    for row in (
+        ["group", "text", "more"],
+        ["A", "one", "x"],
+        [None, "two", "y"],
+        [None, "three", None],
+        ["B", "four", "z"],
+    ):
+        sheet.append(row)
+    sheet.merge_cells("A2:A4")
+    sheet.merge_cells("B4:C4")
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
+
+
+def test_merged_cells_are_filled_where_that_was_chosen(project: Project) -> None:
+    stored = upload(project, merged_sheet(), "a.xlsx")
+    assert [row[0] for row in ingest.read_preview(stored).rows] == ["A", "", "", "B"]
+    preview = ingest.read_preview(stored, fill_merged=True)
+    assert preview.rows == [["A", "one", "x"], ["A", "two", "y"], ["A", "three", "three"], ["B", "four", "z"]]
+
+
+def test_empty_texts_and_known_ones_are_kept_where_that_was_chosen(project: Project) -> None:
+    imported(project, upload(project, b"id,text\n1,a\n"))
+    report = imported(
+        project, upload(project, b"id,text\n1,a\n2,\n", "more.csv"), keep_duplicates=True, keep_empty=True
+    )
+    assert (report.imported, report.duplicates, report.rejected) == (2, 0, 0)
+    assert stored_rows(project) == [["1", "a"], ["1", "a"], ["2", ""]]
+
+
+def test_all_rows_that_were_left_out_can_be_listed(project: Project) -> None:
+    stored = upload(project, b"id,text\n" + b"x,\n" * 2_500 + b"1,a\n")
+    report = imported(project, stored)
+    assert len(report.rows) == 1_000
+    assert [line for line, _outcome, _why in left_out_rows(stored)] == list(range(2, 2_502))
+
+
+# --- Several files ------------------------------------------------------------------------------------------------
+
+
+def test_files_with_the_same_columns_are_imported_one_after_the_other(project: Project) -> None:
+    first, second, third = (
+        upload(project, f"id,text\n{name},{name}\n".encode(), f"{name}.csv") for name in "abc"
+    )
+    start(project, first, then=[second, third])
+    assert ingest.waiting_uploads(project) == []
+    for _file in range(3):
+        run(project.stages.active().get())
+    assert [row[1] for row in stored_rows(project)] == ["a", "b", "c"]
+    assert not project.stages.active().exists()
+
+
+def test_a_file_behind_one_that_failed_waits_for_a_person(project: Project) -> None:
+    first = upload(project, b"id,text\n1,\n", "a.csv")
+    second = upload(project, b"id,text\n1,b\n", "b.csv")
+    assert run(start(project, first, then=[second])).status == Stage.Status.FAILED
+    assert not project.stages.active().exists()
+    assert ingest.waiting_uploads(project) == [second]
+
+
+def test_files_with_other_columns_are_not_imported_in_the_same_way(project: Project) -> None:
+    first, other = upload(project, b"id,text\n1,a\n"), upload(project, b"text\na\nb\n", "other.csv")
+    with pytest.raises(InvalidFileError, match=r"“other\.csv” has other columns"):
+        start(project, first, then=[other])
