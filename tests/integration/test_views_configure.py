@@ -449,12 +449,13 @@ def test_several_files_are_shown_as_one_import(owner: Client) -> None:
     assert stage.detail["on_bad_row"] == "reject"
 
 
-def test_a_file_that_waits_can_be_removed(owner: Client) -> None:
+def test_a_file_that_waits_can_be_removed(owner: Client, django_capture_on_commit_callbacks: Any) -> None:
     project = make_empty(owner)
     page = f"/projects/{project.pk}/configure/data/"
     owner.post(f"{page}upload/", {"file": SimpleUploadedFile("a.csv", b"id,text\n1,a\n")})
     stored = project.uploads.get()
     assert "Uploaded, not imported yet" in owner.get(page).content.decode()
-    owner.post(f"{page}{stored.pk}/remove/")
+    with django_capture_on_commit_callbacks(execute=True):
+        owner.post(f"{page}{stored.pk}/remove/")
     assert not project.uploads.exists()
     assert not stored.path.exists()
