@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0007_table_and_bulk'),
+        ('annotation', '0008_measured_rounds'),
     ]
 
     operations = [
