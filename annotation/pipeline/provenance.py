@@ -13,15 +13,11 @@ from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from annotation.files.excel_writer import Cell
-<<<<<<< HEAD
-from annotation.models import Iteration, Project, Source
-from annotation.pipeline.measure import FEW_ROWS, gather
-from mlcore.estimate import Interval
-=======
 from annotation.models import Iteration, LeftOutRow, Project, Source
 from annotation.pipeline.export_rows import ALL_ROWS, Selection
 from annotation.pipeline.import_report import KEPT_ROWS, rejected_uploads, stored_summary
->>>>>>> 9f866fb (Read and write Parquet, export some rows, list every row that was left out, and let people choose how odd files and rows are read)
+from annotation.pipeline.measure import FEW_ROWS, gather
+from mlcore.estimate import Interval
 
 Lines = Iterator[list[Cell]]
 
