@@ -289,10 +289,10 @@ def test_the_tables_filter_and_a_certainty_go_with_the_export(cast: Cast) -> Non
     html = html_of(cast, "export/?show=inconsistent&sort=risk", "viewer")
     assert "Only the 4 rows of the table’s filter." in html
     assert 'name="query" value="show=inconsistent"' in html
-    wanted = {"format": "csv", "query": "show=inconsistent", "rows": "sure", "certainty": "40"}
+    wanted = {"format": "csv", "query": "show=inconsistent", "rows": "sure", "certainty": "5"}
     cast.client("viewer").post(cast.url("export/start/"), wanted)
     stage = Stage.objects.get(kind="export")
-    assert (stage.detail["query"], stage.detail["certainty"]) == ("show=inconsistent", 0.4)
+    assert (stage.detail["query"], stage.detail["certainty"]) == ("show=inconsistent", 0.05)
 
 
 def test_the_table_offers_to_export_the_rows_that_it_shows(cast: Cast) -> None:
