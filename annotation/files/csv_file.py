@@ -50,7 +50,7 @@ class _Lines(Iterator[str]):
         self.number += 1
         self.size += len(line)
         if "\0" in line:
-            self._notes.count("NUL characters replaced", line.count("\0"))
+            self._notes.count(_("NUL characters replaced"), line.count("\0"))
             line = line.replace("\0", "\ufffd")
         if not line.isascii() and not self.bad:
             self.bad = first_bad_byte(line)
@@ -114,7 +114,11 @@ class _Records:
             try:
                 for cells in reader:
                     if lines.bad:
-                        yield RejectedRow(start, f"byte {lines.bad} does not fit the encoding {encoding}")
+                        yield RejectedRow(
+                            start,
+                            _("byte %(bad)s does not fit the encoding %(encoding)s")
+                            % {"bad": lines.bad, "encoding": encoding},
+                        )
                     else:
                         yield SourceRow(start, cells)
                     start = lines.number + 1
@@ -123,7 +127,11 @@ class _Records:
             except _RecordTooLong:
                 size = self._skip_record(start)
                 allowed = self._limits.row_characters
-                yield RejectedRow(start, f"the row has {size:,} characters; at most {allowed:,} are allowed")
+                yield RejectedRow(
+                    start,
+                    _("the row has %(size)s characters; at most %(allowed)s are allowed")
+                    % {"size": f"{size:,}", "allowed": f"{allowed:,}"},
+                )
             except csv.Error as error:
                 yield self._explain(error, start)
 
@@ -132,13 +140,16 @@ class _Records:
             size, allowed = self._skip_record(start), self._limits.cell_characters
             return RejectedRow(
                 start,
-                f"a cell has more than {allowed:,} characters, which is the most allowed (CORAL_MAX_CELL_CHARACTERS); "
-                f"the row has {size:,}",
+                _(
+                    "a cell has more than %(allowed)s characters, which is the most allowed "
+                    "(CORAL_MAX_CELL_CHARACTERS); the row has %(size)s"
+                )
+                % {"allowed": f"{allowed:,}", "size": f"{size:,}"},
             )
         if "unexpected end" in str(error) or len(self._lines.record) > 1:
             raise self._unclosed(start)
         return RejectedRow(
-            start, "a quoted cell goes on after its closing quote; quotes inside must be doubled"
+            start, _("a quoted cell goes on after its closing quote; quotes inside must be doubled")
         )
 
     def _skip_record(self, start: int) -> int:
@@ -181,8 +192,11 @@ class _Records:
 
     def _unclosed(self, start: int) -> InvalidFileError:
         return InvalidFileError(
-            f"A quote opened at line {start:,} is never closed properly, so the rows after it can't be told apart. "
-            "Close it, or double the quotes that belong to the text."
+            _(
+                "A quote opened at line %(start)s is never closed properly, so the rows after it can't be told "
+                "apart. Close it, or double the quotes that belong to the text."
+            )
+            % {"start": f"{start:,}"}
         )
 
 

@@ -54,7 +54,7 @@ def list_sheets(path: Path, limits: Limits) -> tuple[tuple[Sheet, ...], str]:
     with Package(path, limits) as package:
         parts = read_workbook(package).sheets
         if not parts:
-            raise InvalidFileError("The Excel file has no worksheet.")
+            raise InvalidFileError(_("The Excel file has no worksheet."))
         visible_first = sorted(parts, key=lambda each: each.sheet.hidden)
         chosen = next((each for each in visible_first if _is_filled(package, each.part)), parts[0])
     return tuple(each.sheet for each in parts), chosen.sheet.name
@@ -75,7 +75,9 @@ def _sheet_named(workbook: Workbook, name: str) -> SheetPart:
         if each.sheet.name == name or not name:
             return each
     names = ", ".join(repr(each.sheet.name) for each in workbook.sheets)
-    raise InvalidFileError(f"The Excel file has no sheet {name!r}; it has {names}.")
+    raise InvalidFileError(
+        _("The Excel file has no sheet %(name)s; it has %(names)s.") % {"name": f"{name!r}", "names": names}
+    )
 
 
 def _sheet_rows(
@@ -89,7 +91,10 @@ def _sheet_rows(
 ) -> Iterator[SourceRow | RejectedRow]:
     formats = read_formats(package, workbook.styles)
     if not package.has(chosen.part):
-        raise InvalidFileError(f"The Excel file is damaged: the sheet {chosen.sheet.name!r} is missing.")
+        raise InvalidFileError(
+            _("The Excel file is damaged: the sheet %(name)s is missing.")
+            % {"name": f"{chosen.sheet.name!r}"}
+        )
     sheet = _SheetReader(strings, formats, workbook.epoch_1904, limits, notes, merged)
     package.follow(chosen.part)
     for _block in package.parse(chosen.part, start=sheet.start, end=sheet.end, text=sheet.text):
@@ -131,7 +136,7 @@ class _SheetReader:
         elif name == "row":
             self._start_row(attributes)
         elif name == "mergeCell" and not self._merged:
-            self._notes.count("merged areas, of which only the first cell has the value")
+            self._notes.count(_("merged areas, of which only the first cell has the value"))
 
     def text(self, data: str) -> None:
         if self._reading and self._size <= self._limits.cell_characters:
@@ -181,7 +186,7 @@ class _SheetReader:
     def _end_cell(self) -> None:
         if not self._parts:
             if self._formula:
-                self._notes.count("formulas without a stored value, left empty")
+                self._notes.count(_("formulas without a stored value, left empty"))
             return
         text = self._text_of("".join(self._parts))
         if not text or self._fault:
@@ -189,12 +194,14 @@ class _SheetReader:
         self._row_size += len(text)
         if not 0 <= self._column < self._limits.columns:
             allowed = self._limits.columns
-            self._fault = f"a cell stands in column {self._column + 1:,}; at most {allowed:,} are allowed (CORAL_MAX_COLUMNS)"
+            self._fault = _(
+                "a cell stands in column %(column)s; at most %(allowed)s are allowed (CORAL_MAX_COLUMNS)"
+            ) % {"column": f"{self._column + 1:,}", "allowed": f"{allowed:,}"}
         elif len(text) > self._limits.cell_characters:
-            self._fault = (
-                f"a cell has more than {self._limits.cell_characters:,} characters, which is the most allowed "
+            self._fault = _(
+                "a cell has more than %(cell_characters)s characters, which is the most allowed "
                 "(CORAL_MAX_CELL_CHARACTERS)"
-            )
+            ) % {"cell_characters": f"{self._limits.cell_characters:,}"}
         elif self._row_size > self._limits.row_characters:
             self._fault = _row_too_long(self._limits)
         else:
@@ -210,7 +217,7 @@ class _SheetReader:
         if kind == "b":
             return "TRUE" if raw.strip() == "1" else "FALSE"
         if kind == "e":
-            self._notes.count("cells with an Excel error, left empty")
+            self._notes.count(_("cells with an Excel error, left empty"))
             return ""
         return self._plain(raw)
 
@@ -218,7 +225,8 @@ class _SheetReader:
         index = whole(raw.strip(), default=len(self._strings))
         if index >= len(self._strings):
             raise InvalidFileError(
-                f"The Excel file is damaged: row {self._line:,} refers to a text that is missing. Save it anew."
+                _("The Excel file is damaged: row %(line)s refers to a text that is missing. Save it anew.")
+                % {"line": f"{self._line:,}"}
             )
         return self._strings[index]
 
@@ -228,7 +236,7 @@ class _SheetReader:
             return text
         plain = _ESCAPED.sub(_unescape, text)
         if "\0" in plain:
-            self._notes.count("NUL characters replaced", plain.count("\0"))
+            self._notes.count(_("NUL characters replaced"), plain.count("\0"))
         return plain.replace("\0", "\ufffd")
 
     def _end_row(self) -> None:

@@ -19,6 +19,8 @@ from types import TracebackType
 from typing import NamedTuple
 from xml.parsers import expat
 
+from django.utils.translation import gettext as _
+
 from annotation.errors import InvalidFileError
 from annotation.files.records import Limits, Notes, Sheet
 from annotation.files.streams import check_unpacked
@@ -48,13 +50,15 @@ class Package:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise InvalidFileError(
-                f"The Excel file is damaged ({error}). Open it in Excel and save it anew."
+                _("The Excel file is damaged (%(error)s). Open it in Excel and save it anew.")
+                % {"error": error}
             ) from None
         entries = self._zip.infolist()
         if len(entries) > _MAX_ENTRIES:
             self._zip.close()
             raise InvalidFileError(
-                f"The Excel file has {len(entries):,} parts; at most {_MAX_ENTRIES:,} are read."
+                _("The Excel file has %(entries)s parts; at most %(max_entries)s are read.")
+                % {"entries": f"{len(entries):,}", "max_entries": f"{_MAX_ENTRIES:,}"}
             )
         self._parts = {entry.filename.replace("\\", "/").lstrip("/").lower(): entry for entry in entries}
 
@@ -96,24 +100,28 @@ class Package:
                 parser.Parse(block, False)
                 if fed - max(parser.CurrentByteIndex, 0) > _MAX_TOKEN:
                     raise InvalidFileError(
-                        f"The Excel file was rejected for safety: a single tag of {part} is endless."
+                        _("The Excel file was rejected for safety: a single tag of %(part)s is endless.")
+                        % {"part": part}
                     )
                 yield
             parser.Parse(b"", True)
             yield
         except expat.ExpatError as error:
             raise InvalidFileError(
-                f"The Excel file is damaged ({part}: {error}). Open it in Excel and save it anew."
+                _("The Excel file is damaged (%(part)s: %(error)s). Open it in Excel and save it anew.")
+                % {"part": part, "error": error}
             ) from None
 
     def parse_all(self, part: str, *, start: StartHandler, end: EndHandler | None = None) -> None:
-        for _ in self.parse(part, start=start, end=end):
+        for _block in self.parse(part, start=start, end=end):
             pass
 
     def _blocks(self, part: str) -> Iterator[bytes]:
         entry = self._parts.get(part.lower())
         if entry is None:
-            raise InvalidFileError(f"The Excel file is damaged: its part {part} is missing. Save it anew.")
+            raise InvalidFileError(
+                _("The Excel file is damaged: its part %(part)s is missing. Save it anew.") % {"part": part}
+            )
         try:
             with self._zip.open(entry) as stream:
                 while block := stream.read(_CHUNK):
@@ -123,11 +131,12 @@ class Package:
                     yield block
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise InvalidFileError(
-                f"The Excel file is damaged ({error}). Open it in Excel and save it anew."
+                _("The Excel file is damaged (%(error)s). Open it in Excel and save it anew.")
+                % {"error": error}
             ) from None
         except RuntimeError:
             raise InvalidFileError(
-                "The Excel file is protected with a password. Save it without one."
+                _("The Excel file is protected with a password. Save it without one.")
             ) from None
 
 
@@ -141,9 +150,9 @@ def whole(text: str, *, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else default
 
 
-def _refuse_doctype(*_: object) -> None:
+def _refuse_doctype(*_arguments: object) -> None:
     raise InvalidFileError(
-        "The Excel file was rejected for safety: it declares a document type, as Excel never does."
+        _("The Excel file was rejected for safety: it declares a document type, as Excel never does.")
     )
 
 
@@ -233,7 +242,7 @@ def read_strings(package: Package, part: str, limits: Limits) -> SharedStrings:
     pieces: list[str] = []
     state = {"reading": False, "phonetic": False, "size": 0}
 
-    def start(tag: str, _: dict[str, str]) -> None:
+    def start(tag: str, _attributes: dict[str, str]) -> None:
         name = local(tag)
         if name == "si":
             pieces.clear()
@@ -258,7 +267,7 @@ def read_strings(package: Package, part: str, limits: Limits) -> SharedStrings:
             strings.append("".join(pieces))
 
     if part and package.has(part):
-        for _ in package.parse(part, start=start, end=end, text=text):
+        for _block in package.parse(part, start=start, end=end, text=text):
             pass
         strings._file.flush()
     return strings

@@ -13,6 +13,8 @@ from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.errors import InvalidFileError
 from annotation.files.csv_file import first_bad_byte, replace_bad
 from annotation.files.header import name_columns
@@ -74,7 +76,9 @@ def _rows(
         if isinstance(item, RejectedRow):
             yield item
         elif not isinstance(item.value, dict):
-            yield RejectedRow(item.line, f"the row is {_kind(item.value)}, not an object with columns")
+            yield RejectedRow(
+                item.line, _("the row is %(kind)s, not an object with columns") % {"kind": _kind(item.value)}
+            )
         else:
             yield _row_of(item, limits, notes, keys, plain, reading.replace_bad)
 
@@ -92,13 +96,16 @@ def _row_of(
         value = item.value.get(key)
         if isinstance(value, dict | list):
             if key in plain:
-                return RejectedRow(item.line, f"the cell {key!r} is {_kind(value)}, not a text")
-            notes.count("lists and objects kept as JSON text")
+                return RejectedRow(
+                    item.line,
+                    _("the cell %(key)s is %(kind)s, not a text") % {"key": f"{key!r}", "kind": _kind(value)},
+                )
+            notes.count(_("lists and objects kept as JSON text"))
             # Read again, for numbers stand as text in ``value``.
             value = json.dumps(json.loads(item.text)[key], ensure_ascii=False)
         cell = "" if value is None else value if isinstance(value, str) else str(value).lower()
         if "\0" in cell:
-            notes.count("NUL characters replaced", cell.count("\0"))
+            notes.count(_("NUL characters replaced"), cell.count("\0"))
             cell = cell.replace("\0", "\ufffd")
         if len(cell) > limits.cell_characters:
             return RejectedRow(item.line, too_long(len(cell), limits))
@@ -107,22 +114,27 @@ def _row_of(
                 cells.append(replace_bad(cell, notes))
                 continue
             return RejectedRow(
-                item.line, f"the cell {key!r} holds half of a surrogate pair or a byte that does not fit"
+                item.line,
+                _("the cell %(key)s holds half of a surrogate pair or a byte that does not fit")
+                % {"key": f"{key!r}"},
             )
         cells.append(cell)
     return SourceRow(item.line, cells)
 
 
 def too_long(characters: int, limits: Limits) -> str:
-    return (
-        f"a cell has {characters:,} characters; at most {limits.cell_characters:,} are allowed "
-        "(CORAL_MAX_CELL_CHARACTERS)"
-    )
+    return _(
+        "a cell has %(characters)s characters; at most %(cell_characters)s are allowed (CORAL_MAX_CELL_CHARACTERS)"
+    ) % {"characters": f"{characters:,}", "cell_characters": f"{limits.cell_characters:,}"}
 
 
 def _kind(value: Any) -> str:
     return (
-        "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else "a single value"
+        _("an object")
+        if isinstance(value, dict)
+        else _("a list")
+        if isinstance(value, list)
+        else _("a single value")
     )
 
 
@@ -136,7 +148,7 @@ def _decoder(notes: Notes) -> JSONDecoder:
     def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            notes.count("keys given twice in a row; the last counts", len(pairs) - len(found))
+            notes.count(_("keys given twice in a row; the last counts"), len(pairs) - len(found))
         return found
 
     def refuse(constant: str) -> Any:
@@ -153,11 +165,15 @@ def _lines(
         number += 1
         if len(line) >= allowed:
             size = len(line) + _skip_line(stream, allowed)
-            yield RejectedRow(number, f"the row has {size:,} characters; at most {allowed:,} are allowed")
+            yield RejectedRow(
+                number,
+                _("the row has %(size)s characters; at most %(allowed)s are allowed")
+                % {"size": f"{size:,}", "allowed": f"{allowed:,}"},
+            )
         elif text := line.strip():
             yield _read(decoder.decode, text, number)
         else:
-            notes.count("blank rows left out")
+            notes.count(_("blank rows left out"))
 
 
 def _skip_line(stream: io.TextIOBase, allowed: int) -> int:
@@ -173,11 +189,13 @@ def _read(decode: Callable[[str], Any], text: str, line: int) -> _Item | Rejecte
     try:
         return _Item(line, decode(text), text)
     except JSONDecodeError as error:
-        return RejectedRow(line, f"not valid JSON: {error.msg} at character {error.pos + 1}")
+        return RejectedRow(
+            line, _("not valid JSON: %(msg)s at character %(pos)s") % {"msg": error.msg, "pos": error.pos + 1}
+        )
     except _Constant as error:
         return RejectedRow(line, str(error))
     except RecursionError:
-        return RejectedRow(line, "lists or objects are nested too deeply")
+        return RejectedRow(line, _("lists or objects are nested too deeply"))
 
 
 class _Buffer:
@@ -214,11 +232,14 @@ def _array(
 ) -> Iterator[_Item | RejectedRow]:
     buffer = _Buffer(stream)
     if buffer.skip(_SPACE) != "[":
-        raise InvalidFileError("The file does not begin with a JSON array.")
+        raise InvalidFileError(_("The file does not begin with a JSON array."))
     buffer.advance(buffer.place + 1)
     while (char := buffer.skip(_SPACE + ",")) != "]":
         if not char:
-            raise InvalidFileError(f"The JSON array is cut off at line {buffer.line:,}: its ']' is missing.")
+            raise InvalidFileError(
+                _("The JSON array is cut off at line %(line)s: its ']' is missing.")
+                % {"line": f"{buffer.line:,}"}
+            )
         yield _next_item(buffer, decoder, limits)
 
 
@@ -231,11 +252,15 @@ def _next_item(buffer: _Buffer, decoder: JSONDecoder, limits: Limits) -> _Item:
         except JSONDecodeError as error:
             if len(buffer.text) - buffer.place > limits.row_characters or not buffer.more():
                 raise InvalidFileError(
-                    f"The JSON array is damaged in the row that begins at line {buffer.line:,}: {error.msg}."
+                    _("The JSON array is damaged in the row that begins at line %(line)s: %(msg)s.")
+                    % {"line": f"{buffer.line:,}", "msg": error.msg}
                 ) from None
         except (_Constant, RecursionError) as error:
             why = str(error) if isinstance(error, _Constant) else "lists or objects are nested too deeply"
-            raise InvalidFileError(f"The row at line {buffer.line:,} can't be read: {why}.") from None
+            raise InvalidFileError(
+                _("The row at line %(line)s can't be read: %(why)s.")
+                % {"line": f"{buffer.line:,}", "why": why}
+            ) from None
     item = _Item(buffer.line, value, buffer.text[buffer.place : end])
     buffer.advance(end)
     return item

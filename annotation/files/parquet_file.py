@@ -232,12 +232,12 @@ def _row_of(
                     line,
                     _("cell %(place)d is %(kind)s, not a text") % {"place": place + 1, "kind": cell.kind},
                 )
-            notes.count("lists, objects and bytes kept as JSON text")
+            notes.count(_("lists, objects and bytes kept as JSON text"))
         text = cell.text if isinstance(cell, _Value) else cell or ""
         if len(text) > limits.cell_characters:
             return RejectedRow(line, too_long(len(text), limits))
         if "\0" in text:
-            notes.count("NUL characters replaced", text.count("\0"))
+            notes.count(_("NUL characters replaced"), text.count("\0"))
             text = text.replace("\0", "\ufffd")
         texts.append(text)
     if sum(map(len, texts)) > limits.row_characters:

@@ -7,6 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from annotation.errors import InvalidFileError
 from annotation.files.csv_file import read_csv
@@ -83,10 +84,13 @@ def _named(
 def _first_filled(records: Iterator[SourceRow | RejectedRow]) -> SourceRow:
     for record in records:
         if isinstance(record, RejectedRow):
-            raise InvalidFileError(f"The header (line {record.line:,}) can't be read: {record.reason}.")
+            raise InvalidFileError(
+                _("The header (line %(line)s) can't be read: %(reason)s.")
+                % {"line": f"{record.line:,}", "reason": record.reason}
+            )
         if any(map(str.strip, record.cells)):
             return record
-    raise InvalidFileError("The file is empty.")
+    raise InvalidFileError(_("The file is empty."))
 
 
 def _fitting(
@@ -99,7 +103,7 @@ def _fitting(
             continue
         cells = record.cells
         if not any(map(str.strip, cells)):
-            notes.count("blank rows left out")
+            notes.count(_("blank rows left out"))
         elif len(cells) == width:
             yield record
         elif len(cells) > width:
@@ -114,12 +118,15 @@ def _fitting(
 def _cut_empty_surplus(record: SourceRow, width: int, notes: Notes) -> SourceRow | RejectedRow:
     if _filled_width(record.cells, width) > width:
         return RejectedRow(record.line, _wrong_width(len(record.cells), width))
-    notes.count("rows with empty cells beyond the header")
+    notes.count(_("rows with empty cells beyond the header"))
     return SourceRow(record.line, record.cells[:width])
 
 
 def _wrong_width(fields: int, width: int) -> str:
-    return f"the row has {fields:,} {_plural(fields, 'field')}, the header has {width:,} {_plural(width, 'name')}"
+    return _("the row has %(fields)s, the header has %(names)s") % {
+        "fields": _fields(fields),
+        "names": _names(width),
+    }
 
 
 def _believed(
@@ -132,10 +139,14 @@ def _believed(
     }
     if widths and width not in widths and not (fill_up and min(widths) < width):
         low, high = min(widths), max(widths)
-        fields = f"{low:,} {_plural(low, 'field')}" if low == high else f"{low:,} to {high:,} fields"
+        between = _("%(low)s to %(high)s fields") % {"low": f"{low:,}", "high": f"{high:,}"}
+        fields = _fields(low) if low == high else between
         raise InvalidFileError(
-            f"The header has {width:,} {_plural(width, 'name')}, but the rows have {fields}. Nothing was shifted to "
-            "make them fit: mend the header, or choose another delimiter."
+            _(
+                "The header has %(names)s, but the rows have %(fields)s. Nothing was shifted to make "
+                "them fit: mend the header, or choose another delimiter."
+            )
+            % {"names": _names(width), "fields": fields}
         )
     yield from chain(first, records)
 
@@ -162,5 +173,9 @@ def _unguarded(rows: Iterator[SourceRow | RejectedRow]) -> Iterator[SourceRow | 
         yield row if isinstance(row, RejectedRow) else SourceRow(row.line, list(map(unguard, row.cells)))
 
 
-def _plural(number: int, word: str) -> str:
-    return word if number == 1 else f"{word}s"
+def _fields(number: int) -> str:
+    return ngettext("%(number)s field", "%(number)s fields", number) % {"number": f"{number:,}"}
+
+
+def _names(number: int) -> str:
+    return ngettext("%(number)s name", "%(number)s names", number) % {"number": f"{number:,}"}

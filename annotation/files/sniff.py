@@ -9,6 +9,9 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from annotation.errors import InvalidFileError
 from annotation.files.delimiters import sniff_delimiter
 from annotation.files.encodings import detect_encoding
@@ -20,25 +23,25 @@ from annotation.files.writers import is_guarded
 
 _HEAD = 1 << 18
 _CHUNK = 1 << 20
-_SAVE_AS = "Save it as .xlsx or .csv."
+_SAVE_AS = gettext_lazy("Save it as .xlsx or .csv.")
 
 # First bytes -> what it is, for files that can't be read.
 _FOREIGN = [
-    (b"%PDF", "a PDF document"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"PARE", "an encrypted Parquet file"),
-    (b"SQLite format 3\0", "an SQLite database"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (b"\x7fELF", "a program"),
-    (b"MZ\x90", "a program"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"{\\rtf", "a Word document (RTF)"),
+    (b"%PDF", gettext_lazy("a PDF document")),
+    (b"\x89PNG", gettext_lazy("a PNG image")),
+    (b"\xff\xd8\xff", gettext_lazy("a JPEG image")),
+    (b"GIF8", gettext_lazy("a GIF image")),
+    (b"PARE", gettext_lazy("an encrypted Parquet file")),
+    (b"SQLite format 3\0", gettext_lazy("an SQLite database")),
+    (b"7z\xbc\xaf\x27\x1c", gettext_lazy("a 7-Zip archive")),
+    (b"Rar!", gettext_lazy("a RAR archive")),
+    (b"BZh", gettext_lazy("a bzip2 archive")),
+    (b"\xfd7zXZ", gettext_lazy("an xz archive")),
+    (b"\x28\xb5\x2f\xfd", gettext_lazy("a zstd archive")),
+    (b"\x7fELF", gettext_lazy("a program")),
+    (b"MZ\x90", gettext_lazy("a program")),
+    (b"\x93NUMPY", gettext_lazy("a NumPy array")),
+    (b"{\\rtf", gettext_lazy("a Word document (RTF)")),
 ]
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HTML = re.compile(
@@ -46,9 +49,9 @@ _HTML = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ZIP_KINDS = [
-    ("xl/workbook.bin", "a binary Excel workbook (.xlsb)"),
-    ("word/document.xml", "a Word document"),
-    ("ppt/presentation.xml", "a PowerPoint presentation"),
+    ("xl/workbook.bin", gettext_lazy("a binary Excel workbook (.xlsb)")),
+    ("word/document.xml", gettext_lazy("a Word document")),
+    ("ppt/presentation.xml", gettext_lazy("a PowerPoint presentation")),
 ]
 
 
@@ -61,7 +64,7 @@ def recognise(path: Path, limits: Limits) -> Reading:
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        raise InvalidFileError("The file is empty.")
+        raise InvalidFileError(_("The file is empty."))
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
         return _recognise_zip(path, limits)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
@@ -78,10 +81,14 @@ def recognise(path: Path, limits: Limits) -> Reading:
 def _refuse_foreign(head: bytes) -> None:
     for first, what in _FOREIGN:
         if head.startswith(first):
-            raise InvalidFileError(f"The file is {what}, not a table of text. {_SAVE_AS}")
+            raise InvalidFileError(
+                _("The file is %(what)s, not a table of text. %(save_as)s")
+                % {"what": what, "save_as": _SAVE_AS}
+            )
     if _PICKLE.match(head):
         raise InvalidFileError(
-            f"The file is a Python pickle, not a text file; pickles are never opened. {_SAVE_AS}"
+            _("The file is a Python pickle, not a text file; pickles are never opened. %(save_as)s")
+            % {"save_as": _SAVE_AS}
         )
 
 
@@ -92,16 +99,26 @@ def _recognise_zip(path: Path, limits: Limits) -> Reading:
             is_ods = "mimetype" in names and "content.xml" in names
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise InvalidFileError(
-            f"The file begins as an Excel file or a ZIP archive, but is damaged or cut off ({error}). Upload it anew."
+            _(
+                "The file begins as an Excel file or a ZIP archive, but is damaged or cut off (%(error)s). "
+                "Upload it anew."
+            )
+            % {"error": error}
         ) from None
     for part, what in _ZIP_KINDS:
         if part in names:
-            raise InvalidFileError(f"The file is {what}, which is not supported. {_SAVE_AS}")
+            raise InvalidFileError(
+                _("The file is %(what)s, which is not supported. %(save_as)s")
+                % {"what": what, "save_as": _SAVE_AS}
+            )
     if is_ods:
-        raise InvalidFileError(f"The file is an OpenDocument file (.ods), which is not supported. {_SAVE_AS}")
+        raise InvalidFileError(
+            _("The file is an OpenDocument file (.ods), which is not supported. %(save_as)s")
+            % {"save_as": _SAVE_AS}
+        )
     if not any(name.startswith("xl/") for name in names):
         raise InvalidFileError(
-            "The file is a ZIP archive, not an Excel workbook. Unpack it and upload the file in it."
+            _("The file is a ZIP archive, not an Excel workbook. Unpack it and upload the file in it.")
         )
     sheets, first = list_sheets(path, limits)
     return Reading("xlsx", sheet=first, sheets=sheets)
@@ -114,19 +131,19 @@ def _ole_sentence(path: Path) -> str:
     with path.open("rb") as file:
         while block := file.read(_CHUNK):
             if mark in tail + block:
-                return "The Excel file is protected with a password. Save it without one."
+                return _("The Excel file is protected with a password. Save it without one.")
             tail = block[-len(mark) :]
-    return "The file is an old Excel workbook (.xls) or another old Office document. Save it as .xlsx."
+    return _("The file is an old Excel workbook (.xls) or another old Office document. Save it as .xlsx.")
 
 
 def _recognise_text(path: Path, limits: Limits, *, packed: bool) -> Reading:
     head, sample, valid_utf8 = _survey(path, limits, packed=packed)
     if not head.strip(b"\r\n\t \0\xef\xbb\xbf\xff\xfe"):
-        raise InvalidFileError("The file is empty.")
+        raise InvalidFileError(_("The file is empty."))
     if packed:
         if head.startswith((b"PK\x03\x04", b"PAR1")):
             raise InvalidFileError(
-                "The file is a packed ZIP, Excel or Parquet file. Unpack it and upload the file in it."
+                _("The file is a packed ZIP, Excel or Parquet file. Unpack it and upload the file in it.")
             )
         _refuse_foreign(head)
     encoding = detect_encoding(sample, valid_utf8=valid_utf8)
@@ -177,15 +194,18 @@ def _refuse_untextual(text: str) -> None:
     start = text.lstrip("\ufeff \t\r\n")
     if _HTML.match(start):
         raise InvalidFileError(
-            f"The file is HTML (a web page), not a table. Open it in Excel or a browser. {_SAVE_AS}"
+            _("The file is HTML (a web page), not a table. Open it in Excel or a browser. %(save_as)s")
+            % {"save_as": _SAVE_AS}
         )
     if start.startswith("<?xml"):
-        raise InvalidFileError(f"The file is XML, not a table. {_SAVE_AS}")
+        raise InvalidFileError(_("The file is XML, not a table. %(save_as)s") % {"save_as": _SAVE_AS})
     controls = sum(
         (char < " " and char not in "\t\r\n") or "\udc00" <= char <= "\udcff" for char in text[:4096]
     )
     if controls > max(10, 0.1 * len(text[:4096])):
-        raise InvalidFileError(f"The file is not a text file (it holds binary data). {_SAVE_AS}")
+        raise InvalidFileError(
+            _("The file is not a text file (it holds binary data). %(save_as)s") % {"save_as": _SAVE_AS}
+        )
 
 
 def _json_format(start: str) -> FileFormat | None:
@@ -198,7 +218,9 @@ def _json_format(start: str) -> FileFormat | None:
         return "json"
     if re.match(r'\{\s*("|\})', start) and not re.match(r'\{[^"\n]*\}', start):
         raise InvalidFileError(
-            "The file is one JSON object, not rows. Write one object a line (JSON Lines), or an array of objects."
+            _(
+                "The file is one JSON object, not rows. Write one object a line (JSON Lines), or an array of objects."
+            )
         )
     return None
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol, cast
 
+from django.utils.translation import gettext as _
+
 from annotation.errors import InvalidFileError
 from annotation.files.encodings import MARK_BAD_BYTES, mark_of
 from annotation.files.records import Limits, Notes, Reading
@@ -40,7 +42,8 @@ class CountedReader(io.RawIOBase):
             block = self._source.read(min(len(buffer), _CHUNK))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InvalidFileError(
-                f"The packed {self._what} is damaged or cut off ({error}). Pack it anew."
+                _("The packed %(what)s is damaged or cut off (%(error)s). Pack it anew.")
+                % {"what": self._what, "error": error}
             ) from None
         buffer[: len(block)] = block
         self.count += len(block)
@@ -52,10 +55,16 @@ def check_unpacked(unpacked: int, *, packed: int, limits: Limits, what: str) -> 
     """Refuses what unpacks to more than allowed; called while unpacking, since headers may lie."""
     if unpacked > limits.unpacked_bytes:
         allowed = limits.unpacked_bytes // 2**20
-        raise InvalidFileError(f"The {what} unpacks to more than {allowed} MB, which is the most allowed.")
+        raise InvalidFileError(
+            _("The %(what)s unpacks to more than %(allowed)s MB, which is the most allowed.")
+            % {"what": what, "allowed": allowed}
+        )
     if unpacked > _RATIO_GRACE and unpacked > _MAX_RATIO * max(packed, 1):
         raise InvalidFileError(
-            f"The {what} unpacks to more than {_MAX_RATIO} times its size, as a zip bomb does. It was not read."
+            _(
+                "The %(what)s unpacks to more than %(max_ratio)s times its size, as a zip bomb does. It was not read."
+            )
+            % {"what": what, "max_ratio": _MAX_RATIO}
         )
 
 

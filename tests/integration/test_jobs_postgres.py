@@ -1,5 +1,5 @@
-"""The tests of jobs, of the review queue and of stored answers once more, on PostgreSQL: locks, conditional updates,
-leases, claims and statements of our own behave the same there."""
+"""The tests of jobs, of the review queue, of stored answers and of files once more, on PostgreSQL: locks, conditional
+updates, leases, claims and statements of our own behave the same there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from tests.services import PostgresServer
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("tests", ["jobs", "queue", "label_stage", "answer_cache", "later_rounds"])
+@pytest.mark.parametrize(
+    "tests",
+    [
+        *("jobs", "queue", "label_stage", "answer_cache", "later_rounds"),
+        *("ingest", "import_choices", "export", "export_kill"),  # every malformed file among them
+    ],
+)
 def test_the_same_tests_hold_on_postgresql(postgres: PostgresServer, tests: str) -> None:
     command = [
         sys.executable,
