@@ -54,21 +54,21 @@ def select_demonstrations(
     )
     supply = [np.flatnonzero(usable & (label_index == label)) for label in range(len(labels))]
     marks = distinct_shingles(shown)
-    chosen: list[int] = []
+    rankings: list[IntArray] = []  # of each cluster, the rows in the order in which they may stand for it
     for label, places in enumerate(share_places(count, [len(rows) for rows in supply])):
         if not places:
             continue
         pool = _pool(supply[label], clean_prob, verified, places)
-        clusters = _clusters(features[pool], places, seed)
-        for ranking in clusters:
-            candidates = pool[ranking]
-            order = np.argsort(~np.asarray(verified)[candidates], kind="stable")
-            fresh = (
-                int(row)
-                for row in candidates[order]
-                if not any(are_near(marks[row], marks[other]) for other in chosen)
-            )
-            chosen.extend(row for _, row in zip(range(1), fresh, strict=False))
+        for members in _clusters(features[pool], places, seed):
+            rows = pool[members]
+            rankings.append(rows[np.argsort(~np.asarray(verified)[rows], kind="stable")])
+    chosen: list[int] = []
+    # A verified row goes before a near-duplicate that nobody has checked.
+    for ranking in sorted(rankings, key=lambda rows: not verified[rows[0]]):
+        fresh = (
+            int(row) for row in ranking if not any(are_near(marks[row], marks[other]) for other in chosen)
+        )
+        chosen.extend(row for _, row in zip(range(1), fresh, strict=False))
     return [
         Demonstration(keys[row], shown[row], labels.names[int(label_index[row])])
         for row in rng.permutation(np.array(chosen, dtype=np.int64)).tolist()
