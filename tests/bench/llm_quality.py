@@ -28,6 +28,9 @@ from mlcore.tasks import task_named
 from tests.bench.harness import Options, Report, run_bench
 
 
+SLICE = 100  # rows; short rows are asked first within a slice, and a run that is stopped has whole slices
+
+
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """A corpus to label, and the bar for its calibrated accuracy."""
@@ -101,16 +104,16 @@ def measure_corpus(
         run.demonstrations = self_annotate(model, corpus_rows, count=8, seed=seed, **asked)
         run.annotation_seconds = time.perf_counter() - began
         run.save(kept)
-    began = time.perf_counter()
     waiting = [row for row in corpus_rows if str(row.key) not in run.probs]
-    for answer in label_rows(model, waiting, demonstrations=run.demonstrations, **asked):
-        assert answer.probs is not None, answer.error
-        run.probs[str(answer.key)] = answer.probs.tolist()
-        if len(run.probs) % 100 == 0 or len(run.probs) == len(corpus_rows):
-            run.seconds += time.perf_counter() - began
-            began = time.perf_counter()
-            run.save(kept)
-            print(f"  {corpus.name}: {len(run.probs)} of {len(corpus_rows)}", file=sys.stderr, flush=True)
+    for start in range(0, len(waiting), SLICE):
+        began = time.perf_counter()
+        part = waiting[start : start + SLICE]
+        for answer in label_rows(model, part, demonstrations=run.demonstrations, **asked):
+            assert answer.probs is not None, answer.error
+            run.probs[str(answer.key)] = answer.probs.tolist()
+        run.seconds += time.perf_counter() - began
+        run.save(kept)
+        print(f"  {corpus.name}: {len(run.probs)} of {len(corpus_rows)}", file=sys.stderr, flush=True)
     demonstrations = run.demonstrations
     probs = np.array([run.probs[str(row.key)] for row in corpus_rows])
     calibrated = calibrate_batch(probs)
