@@ -27,7 +27,6 @@ from mlcore.records import Demonstration, IntArray, LabelSet, Row
 from mlcore.tasks import task_named
 from tests.bench.harness import Options, Report, run_bench
 
-
 SLICE = 100  # rows; short rows are asked first within a slice, and a run that is stopped has whole slices
 
 
