@@ -98,11 +98,12 @@ def combine(
     right = 1.0 / (1.0 + np.exp(np.array([DECISIVENESS, 1.0]) * odds))  # for the decision, for the risk
     weights = [teacher_weight(opinion[rows], word[rows], given[rows], float(share)) for share in right]
     decision, honest = (np.exp(log_softmax(opinion + weight * word)) for weight in weights)
-    unseen = SHARED_ERROR
+    unseen, weight = SHARED_ERROR, weights[0]
     if int(checked.sum()) >= FEWEST_CHECKED:
         unseen = 0.0
         scales = fit_scales(opinion[checked], word[checked], verified[checked], np.array([1.0, weights[0]]))
         decision = honest = np.exp(log_softmax(scales[0] * opinion + scales[1] * word))
+        weight = float(scales[1] / scales[0])
     if (~readable).any():
         filled = shift_prior(first[~readable], class_shares(known[known != NO_LABEL], noisy.count))
         decision[~readable] = honest[~readable] = filled
@@ -115,7 +116,7 @@ def combine(
         "teacher_wrong_when_contradicted": found.teacher_wrong,
         "contradicted_share": len(rows) / len(given),
         "student_right": found.student_right,
-        "teacher_weight": weights[0],
+        "teacher_weight": weight,
         "checked_rows": float(checked.sum()),
     }
     return Combined(student, honest, label, risk, machine_label, machine_risk, measured, found)

@@ -11,9 +11,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from annotation.engine_words import engine_words
 from annotation.models import Stage
 
 register = template.Library()
+register.filter(engine_words)
 
 TONES = {
     Stage.Status.QUEUED: "",

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
+from annotation.engine_words import engine_words
 from annotation.models import Iteration, Project, Stage
 from annotation.templatetags.coral import share
 
@@ -217,7 +218,7 @@ def loss_parts(stage: Stage, labels: list[RoundLabel]) -> list[LossPart]:
             rows=part["rows"],
             expected_wrong=sum(part["noisy"]) if part["noisy"] else None,
             boundary=part["boundary"],
-            fallback=part["fallback"],
+            fallback=engine_words(part["fallback"]),
         )
         for part in stage.detail_value("loss_histogram", {}).get("parts", [])
     ]
@@ -233,5 +234,6 @@ def loss_plot(stage: Stage, labels: list[RoundLabel]) -> dict[str, Any]:
     parts = []
     for part in stored.get("parts", []):
         label = _label_at(labels, part["label"])
-        parts.append({**part, "label": label.name if label else ""})
+        named = {"label": label.name if label else "", "fallback": engine_words(part["fallback"])}
+        parts.append({**part, **named})
     return {"edges": stored.get("edges", []), "parts": parts}

@@ -133,3 +133,15 @@ def test_an_opinion_is_brought_to_the_shares_that_are_known() -> None:
     moved = match_shares(probs, np.array([0.3, 0.7]))
     np.testing.assert_allclose(moved.mean(axis=0), [0.3, 0.7], atol=1e-3)
     np.testing.assert_allclose(moved.sum(axis=1), 1)
+
+
+def test_the_weight_of_the_llms_word_is_the_one_that_was_used() -> None:
+    truth = np.arange(400) % 2
+    given = np.where(np.arange(400) % 5 == 0, 1 - truth, truth)
+    views = [opinion(truth, np.random.default_rng(seed), 0.75) for seed in (0, 1)]
+    weights = []
+    for people in (given, 1 - given):
+        verified = np.full(400, NO_LABEL)
+        verified[:100] = people[:100]
+        weights.append(combine(*views, labels(given, verified)).measured["teacher_weight"])
+    assert weights[0] > weights[1] + 0.5
