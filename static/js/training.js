@@ -90,8 +90,8 @@
       backgroundColor: suspicious.map((wrong) => token(wrong ? "--bad" : "--l8") + "66"),
     }];
     if (part.clean.length) {
-      datasets.push(line(canvas.dataset.clean, part.clean, token("--ok"), { order: 1, pointRadius: 0, tension: 0.3, pointStyle: "line" }));
-      datasets.push(line(canvas.dataset.noisy, part.noisy, token("--bad"), { order: 1, pointRadius: 0, tension: 0.3, pointStyle: "line", borderDash: [5, 3] }));
+      datasets.push(line(canvas.dataset.clean, part.clean, token("--ok"), { type: "line", order: 1, pointRadius: 0, tension: 0.3, pointStyle: "line" }));
+      datasets.push(line(canvas.dataset.noisy, part.noisy, token("--bad"), { type: "line", order: 1, pointRadius: 0, tension: 0.3, pointStyle: "line", borderDash: [5, 3] }));
     }
     draw("losses", canvas, {
       type: "bar", data: { labels: bins.map((low) => low.toFixed(1)), datasets },

@@ -80,6 +80,10 @@ def follow_the_training(page: Page, program: Program, stage: str) -> None:
 def look_at_one_label(page: Page) -> None:
     page.locator("[data-loss-choice]").select_option("negative")
     expect(page.locator("[data-losses-text]")).to_contain_text("Up to a loss of 0.90")
+    kinds = page.locator("[data-plot=losses]").evaluate(
+        "canvas => Chart.getChart(canvas).data.datasets.map((set) => set.type)"
+    )
+    assert kinds == ["bar", "line", "line"], "bars of rows under two curves"
 
 
 def open_a_row_from_the_map(page: Page) -> None:
