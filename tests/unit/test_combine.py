@@ -138,10 +138,10 @@ def test_an_opinion_is_brought_to_the_shares_that_are_known() -> None:
 def test_the_weight_of_the_llms_word_is_the_one_that_was_used() -> None:
     truth = np.arange(400) % 2
     given = np.where(np.arange(400) % 5 == 0, 1 - truth, truth)
-    views = [opinion(truth, np.random.default_rng(seed), 0.75) for seed in (0, 1)]
+    first, second = (opinion(truth, np.random.default_rng(seed), 0.75) for seed in (0, 1))
     weights = []
     for people in (given, 1 - given):
         verified = np.full(400, NO_LABEL)
         verified[:100] = people[:100]
-        weights.append(combine(*views, labels(given, verified)).measured["teacher_weight"])
+        weights.append(combine(first, second, labels(given, verified)).measured["teacher_weight"])
     assert weights[0] > weights[1] + 0.5
