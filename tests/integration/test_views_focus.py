@@ -221,7 +221,8 @@ def test_a_row_of_another_project_is_not_found(cast: Cast) -> None:
 def draw(cast: Cast, position: int) -> Sample:
     sample = cast.project.samples.get(position=position)
     AuditDraw.objects.create(
-        project=cast.project, sample=sample, batch=1, round=1, stratum="x", stratum_rows=24, stratum_drawn=1,
+        project=cast.project, sample=sample, batch=1, round=1, stratum="x", stratum_rows=24,
+        stratum_drawn=1, frame_rows=24,
         drawn_at=sample.project.created_at,
     )  # fmt: skip
     return sample
