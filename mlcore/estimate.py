@@ -134,7 +134,7 @@ def estimate_classes(
     *,
     open_rows: IntArray,
     decided: IntArray,
-    wrong_left: float,
+    wrong_left: Interval,
     seed: int = 0,
 ) -> tuple[list[ClassQuality], Interval | None]:
     """Precision, recall and F1 of each class, and macro F1 (None until every class has been checked a few times).
@@ -164,8 +164,12 @@ def estimate_classes(
         shares[0, label] = seen / seen.sum() if seen.sum() else np.eye(count)[label]
         shares[1:, label] = rng.dirichlet(seen + prior, size=CLASS_DRAWS)
     errors = shares * open_rows[:, None] * (1.0 - np.eye(count))  # (draws, given, true)
-    expected = float(errors[0].sum())
-    errors *= min(wrong_left / expected, 1.0) if expected else 1.0
+    spread = (wrong_left.high - wrong_left.low) / 3.92
+    total = rng.normal(wrong_left.value, spread, CLASS_DRAWS + 1).clip(wrong_left.low, wrong_left.high)
+    total[0] = wrong_left.value
+    expected = errors.sum(axis=(1, 2))
+    errors *= np.minimum(total / np.maximum(expected, 1e-9), 1e9)[:, None, None]
+    errors *= np.minimum(1.0, open_rows / np.maximum(errors.sum(axis=2), 1e-9))[:, :, None]
     table = errors + np.eye(count) * (open_rows - errors.sum(axis=2) + decided)[:, :, None]
     right = np.einsum("dkk->dk", table)
     given, true = table.sum(axis=2), table.sum(axis=1)

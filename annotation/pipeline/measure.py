@@ -228,7 +228,7 @@ class Evidence:
             weight,
             open_rows=np.array([self.open_by_label.get(label.pk, 0) for label in self.labels]),
             decided=np.array([decided[label.pk] for label in self.labels]),
-            wrong_left=wrong.value,
+            wrong_left=wrong,
         )
 
     def flags(self) -> list[FlagPrecision]:

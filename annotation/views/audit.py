@@ -41,7 +41,7 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
         "flags": [flag for flag in evidence.flags() if flag.checked],
         "pairs": pairs,
         "alpha": alpha,
-        "reference": stats.final_accuracy(project),
+        "reference": stats.shown_accuracy(project, rows=evidence.open_rows + len(evidence.words)),
         "plot": _plot(curve, context["forecast"]),
         "curve_end": curve[-1],
         "targets": [(each, f"{each * 100:g} %") for each in advice.TARGETS],

@@ -152,13 +152,18 @@ def test_precision_recall_and_macro_f1_cover_the_truth() -> None:
         decided = np.zeros(3_000, dtype=bool)
         decided[drawn] = True
         current = np.where(decided, truth, machine)
+        wrong = (machine[drawn] != truth[drawn]).sum(keepdims=True)
+        left = estimate_wrong(
+            [Batch(np.array([3_000]), np.array([200]), wrong, -wrong.sum())], least=0, most=2_800
+        )
+        assert left is not None
         classes, macro = estimate_classes(
             machine[drawn],
             truth[drawn],
             np.ones(200),
             open_rows=np.bincount(current[~decided], minlength=3),
             decided=np.bincount(truth[decided], minlength=3),
-            wrong_left=2_800 * float((machine[drawn] != truth[drawn]).mean()),
+            wrong_left=left,
             seed=seed,
         )
         scores = []
@@ -181,7 +186,7 @@ def test_a_class_that_was_hardly_checked_is_said_to_be_unknown() -> None:
         np.ones(32),
         open_rows=np.array([300, 20]),
         decided=np.array([0, 0]),
-        wrong_left=10.0,
+        wrong_left=Interval(10.0, 2.0, 40.0),
     )
     assert classes[0].precision is not None
     assert classes[1].precision is None
@@ -194,7 +199,9 @@ def test_errors_that_the_queue_has_mended_are_not_counted_again_in_the_classes()
     truth = machine.copy()
     truth[:15], truth[100:115] = 1, 0
     common = {"open_rows": np.array([400, 400]), "decided": np.array([100, 100])}
-    classes, macro = estimate_classes(machine, truth, np.ones(200), wrong_left=8.0, **common)  # type: ignore[arg-type]
+    classes, macro = estimate_classes(
+        machine, truth, np.ones(200), wrong_left=Interval(8.0, 3.0, 20.0), **common
+    )  # type: ignore[arg-type]
     assert macro is not None
     assert macro.value == pytest.approx(1 - 8 / 1_000, abs=1e-6)
     assert classes[0].precision is not None
