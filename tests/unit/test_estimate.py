@@ -198,10 +198,14 @@ def test_errors_that_the_queue_has_mended_are_not_counted_again_in_the_classes()
     machine = np.repeat([0, 1], 100)
     truth = machine.copy()
     truth[:15], truth[100:115] = 1, 0
-    common = {"open_rows": np.array([400, 400]), "decided": np.array([100, 100])}
     classes, macro = estimate_classes(
-        machine, truth, np.ones(200), wrong_left=Interval(8.0, 3.0, 20.0), **common
-    )  # type: ignore[arg-type]
+        machine,
+        truth,
+        np.ones(200),
+        open_rows=np.array([400, 400]),
+        decided=np.array([100, 100]),
+        wrong_left=Interval(8.0, 3.0, 20.0),
+    )
     assert macro is not None
     assert macro.value == pytest.approx(1 - 8 / 1_000, abs=1e-6)
     assert classes[0].precision is not None
