@@ -6,6 +6,7 @@ import gzip
 import json
 import socket
 import time
+import tracemalloc
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -169,6 +170,7 @@ def test_a_hanging_server_is_left_at_the_deadline() -> None:
         began = time.monotonic()
         answers = ask(server, deadline_seconds=0.5)
     assert answers[0].label == 0
+    assert len(server.calls) == 2
     assert time.monotonic() - began < 5
 
 
@@ -177,6 +179,7 @@ def test_a_dripping_server_is_left_at_the_total_deadline() -> None:
         began = time.monotonic()
         answers = ask(server, deadline_seconds=1.0)
     assert answers[0].label == 1
+    assert len(server.calls) == 2
     assert time.monotonic() - began < 5
 
 
@@ -265,10 +268,17 @@ def test_an_unreadable_answer_is_asked_again_once_and_kept_raw(text: str) -> Non
     ids=["endless", "gzip bomb", "other packing", "damaged packing"],
 )
 def test_a_huge_or_oddly_packed_answer_fails_its_row(step: Step) -> None:
-    with fake_llm(play(step, step, then=says("positive"))) as server:
-        answers = ask(server, rows=2)
+    tracemalloc.start()
+    try:
+        with fake_llm(play(step, step, then=says("positive"))) as server:
+            answers = ask(server, rows=2)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert answers[0].error
     assert answers[1].label == 0
+    assert len(server.calls) == 3, "two tries, then the next row"
+    assert peak < 50 * 2**20
 
 
 def test_an_answer_that_is_packed_although_not_asked_for_is_read() -> None:
@@ -356,6 +366,61 @@ def test_stopping_ends_soon_and_keeps_what_was_paid_for() -> None:
         model.close()
     assert time.monotonic() - began < 5
     assert len(answers) == len(server.calls) < 30
+
+
+def test_stopping_does_not_wait_for_a_hanging_server() -> None:
+    with fake_llm(Step(delay=30)) as server:
+        model = model_of(server, concurrency=4, deadline_seconds=60.0)
+        began = time.monotonic()
+        answers = list(
+            model.ask(
+                [Request(1, Prompt("", "x"))], LABELS, should_stop=lambda: time.monotonic() > began + 0.3
+            )
+        )
+        model.close()
+    assert answers == []
+    assert time.monotonic() - began < 6
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Positive",
+        " positive. ",
+        '"positive"',
+        "**positive**",
+        '{"label": "positive"}',
+        '{"label": "POSITIVE", "sure": 1}',
+    ],
+)
+def test_a_name_in_other_clothes_is_read_from_the_first_call(text: str) -> None:
+    with fake_llm(says(text)) as server:
+        assert ask(server)[0].label == 0
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize("text", ["正面", "neutral", "positive, negative", "pos"])
+def test_an_answer_outside_the_labels_is_asked_for_twice_and_no_more(text: str) -> None:
+    with fake_llm(says(text, finish_reason="length")) as server:
+        assert ask(server, rows=3)[2].label == NO_LABEL
+    assert len(server.calls) == 6
+
+
+def test_a_second_answer_that_is_a_name_counts() -> None:
+    with fake_llm(play(says("It is hard to say."), then=says("negative"))) as server:
+        answer = ask(server)[0]
+    assert (answer.label, answer.raw, len(server.calls)) == (1, "negative", 2)
+    assert answer.tokens_in == 80
+
+
+def test_a_request_is_the_same_for_every_row_but_for_the_message() -> None:
+    with fake_llm(says("positive")) as server:
+        ask(server, rows=3)
+    bodies = [{**call.json, "messages": None} for call in server.calls]
+    assert bodies == [bodies[0]] * 3
+    assert len({call.prompt for call in server.calls}) == 3
+    assert all(call.headers["authorization"] == "Bearer user-token" for call in server.calls)
 
 
 def test_the_distribution_is_read_from_logprobs() -> None:
