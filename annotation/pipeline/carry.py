@@ -27,7 +27,10 @@ def earlier_round(iteration: Iteration) -> Iteration | None:
         return None
     before = (
         iteration.project.iterations.filter(
-            number__lt=iteration.number, started_from=Iteration.Start.LLM, predictions__source="llm"
+            number__lt=iteration.number,
+            started_from=Iteration.Start.LLM,
+            predictions__source="llm",
+            withdrawn_at__isnull=True,
         )
         .order_by("-number")
         .first()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from django.utils import timezone
 
 from annotation.models import Flag, Prediction, Project, Sample, Source, Stage
 from annotation.pipeline import configure, iterate, label, review
@@ -73,6 +74,13 @@ def test_all_rows_are_asked_on_request(cast: Cast, monkeypatch: pytest.MonkeyPat
     iteration = cast.project.latest_iteration()
     assert iteration is not None
     run_llm_stage(iteration)
+    assert len(model.asked) == 40
+
+
+def test_answers_of_a_withdrawn_round_are_not_kept(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    cast.project.iterations.update(withdrawn_at=timezone.now())
+    model = use(monkeypatch, cast.project)
+    run_llm_stage(start_llm_round(cast.project))
     assert len(model.asked) == 40
 
 
