@@ -20,40 +20,42 @@ from annotation.models import AuditDraw, Correction, Project, RowClaim, RowSkip,
 from annotation.pipeline.audit import pending_draws
 
 HOLD = timedelta(minutes=10)
-HELD_ROWS = (
-    8  # so many answers can wait for a lost connection, and so many rows are there before they are asked for
-)
+# So many answers can wait for a lost connection, and so many rows are there before they are asked for.
+HELD_ROWS = 8
 MOST_HELD = 40
-AUDIT_HELD, SECOND_HELD = (
-    2,
-    1,
-)  # of the held rows: about a quarter measures the file while it is being measured
+AUDIT_HELD = 2  # among them: about a quarter of the answers measures the file while it is being measured
+SECOND_HELD = 1
 TRIES = 4
 
 Wanted = tuple[int, str]  # a row's id and why it is shown
+Placed = tuple[int, str, int]  # and its place among the rows that the person holds
 
 
 def take_rows(project: Project, *, user: User, count: int = HELD_ROWS) -> list[RowClaim]:
     """The rows that the person is to look at next, first one first; from now on they hold them.
 
     Args:
-        count: how many to hold, at most 40. Fewer come back where fewer are left.
+        count: how many to hold, at most 40. Fewer come back where fewer are left, and up to three more where blind
+            rows are due that the person does not hold yet.
     """
     count = min(count, MOST_HELD)
     held = _renew(project, user)
     for _attempt in range(TRIES):
-        missing = count - len(held)
-        wanted = _choose(project, user, held, missing) if missing > 0 else []
-        if not wanted:
+        blind, risky = _choose(project, user, held, max(0, count - len(held)))
+        if not (blind or risky):
             break
-        _claim(project, user, wanted, first_place=held[-1].place + 1 if held else 1)
+        if held:  # blind rows are answered soon, the others in their turn
+            soon = held[min(1, len(held) - 1)].place
+            _claim(project, user, [(*row, soon) for row in blind] + _in_turn(risky, held[-1].place + 1))
+        else:
+            _claim(project, user, _in_turn(_spread(risky, blind), 1))
         held = _held(project, user)  # somebody may have been quicker with a row; then choose again
     return held
 
 
 def hold_row(sample: Sample, *, user: User, because: str) -> None:
     """Give the person a row to look at again, before the others that they hold. Does nothing if somebody else holds it."""
-    _claim(sample.project, user, [(sample.pk, because)], first_place=0)
+    _claim(sample.project, user, [(sample.pk, because, 0)])
 
 
 def skip_row(sample: Sample, *, user: User) -> None:
@@ -78,40 +80,37 @@ def _held(project: Project, user: User) -> list[RowClaim]:
     return list(RowClaim.objects.live().filter(project=project, user=user).order_by("place", "pk"))
 
 
-def _claim(project: Project, user: User, wanted: Sequence[Wanted], *, first_place: int) -> None:
+def _in_turn(rows: Sequence[Wanted], first_place: int) -> list[Placed]:
+    return [(sample_id, because, first_place + number) for number, (sample_id, because) in enumerate(rows)]
+
+
+def _claim(project: Project, user: User, wanted: Sequence[Placed]) -> None:
     """Claim rows; the database's unique constraint decides where two people want the same one."""
     now = timezone.now()
+    ordered = sorted(wanted)  # one order for all: nobody waits for each other in a circle
     claims = [
-        RowClaim(
-            sample_id=sample_id,
-            project=project,
-            user=user,
-            because=because,
-            place=first_place + number,
-            until=now + HOLD,
-        )
-        for number, (sample_id, because) in enumerate(wanted)
+        RowClaim(sample_id=pk, project=project, user=user, because=because, place=place, until=now + HOLD)
+        for pk, because, place in ordered
     ]
-    claims.sort(
-        key=lambda claim: claim.sample_id
-    )  # one order for all: nobody waits for each other in a circle
     with transaction.atomic():
-        RowClaim.objects.filter(sample__in=[sample_id for sample_id, _ in wanted], until__lte=now).delete()
+        RowClaim.objects.filter(sample__in=[claim.sample_id for claim in claims], until__lte=now).delete()
         RowClaim.objects.bulk_create(claims, ignore_conflicts=True)
 
 
 # --- Choosing -----------------------------------------------------------------------------------------------------
 
 
-def _choose(project: Project, user: User, held: Sequence[RowClaim], count: int) -> list[Wanted]:
-    """Rows for the free places: blind ones where some are due, the riskiest for the rest."""
+def _choose(
+    project: Project, user: User, held: Sequence[RowClaim], count: int
+) -> tuple[list[Wanted], list[Wanted]]:
+    """The blind rows that are due, and the riskiest for the rest of the free places."""
     held_for = [claim.because for claim in held]
-    audit = min(count, AUDIT_HELD - held_for.count(Correction.Because.AUDIT))
-    blind: list[Wanted] = [(pk, Correction.Because.AUDIT) for pk in _drawn(project, user, audit)]
-    second = min(count - len(blind), SECOND_HELD - held_for.count(Correction.Because.SECOND))
-    blind += [(pk, Correction.Because.SECOND) for pk in _second_answers(project, user, second)]
-    risky = [(pk, Correction.Because.QUEUE) for pk in _riskiest(project, user, count - len(blind))]
-    return _spread(risky, blind)
+    audit = _drawn(project, user, AUDIT_HELD - held_for.count(Correction.Because.AUDIT))
+    second = _second_answers(project, user, SECOND_HELD - held_for.count(Correction.Because.SECOND))
+    blind: list[Wanted] = [(pk, Correction.Because.AUDIT) for pk in audit]
+    blind += [(pk, Correction.Because.SECOND) for pk in second]
+    risky = _riskiest(project, user, count - len(blind))
+    return blind, [(pk, Correction.Because.QUEUE) for pk in risky]
 
 
 def _spread(risky: Sequence[Wanted], blind: Sequence[Wanted]) -> list[Wanted]:

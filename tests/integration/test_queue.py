@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from annotation.errors import ConflictError
 from annotation.models import Correction, Project, RowClaim, RowSkip, Sample, Source
-from annotation.pipeline import queue, review
+from annotation.pipeline import audit, queue, review
 from tests.factories import make_project, make_user
 from tests.pages import judge_rows
 
@@ -145,6 +145,31 @@ def test_taking_rows_costs_the_same_few_queries_in_a_large_project(
 ) -> None:
     with django_assert_max_num_queries(12):  # type: ignore[operator]
         rows_of(project, anna)
+
+
+# --- Audits -------------------------------------------------------------------------------------------------------
+
+
+def test_rows_drawn_at_random_come_soon_also_to_who_holds_rows_already(project: Project, anna: User) -> None:
+    before = rows_of(project, anna)
+    audit.draw_sample(project, rows=10, user=anna)
+    claims = queue.take_rows(project, user=anna)
+    assert [claim.because for claim in claims[:4]] == ["queue", "queue", "audit", "audit"]
+    assert [claim.sample_id for claim in claims if claim.because == "queue"] == before
+    drawn = claims[2].sample_id
+    review.correct_sample(drawn, label_id=project.label_list()[0].pk, user=anna, because="audit")
+    assert [claim.because for claim in queue.take_rows(project, user=anna)].count("audit") == 2
+
+
+def test_who_answers_on_and_on_answers_every_drawn_row(project: Project, anna: User) -> None:
+    audit.draw_sample(project, rows=6, user=anna)
+    shown: list[str] = []
+    while claims := queue.take_rows(project, user=anna):
+        answer(claims[0].sample_id, anna)
+        shown.append(claims[0].because)
+    assert len(shown) == 24
+    assert shown.count("audit") == 6
+    assert "audit" in shown[:4]
 
 
 # --- Second answers -----------------------------------------------------------------------------------------------
