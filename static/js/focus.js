@@ -10,7 +10,7 @@ document.addEventListener("DOMContentLoaded", function () {
   const sign = document.getElementById("focus-sign");
   const help = document.getElementById("focus-help");
   const STORE = `coral-answers-${words.user}-${words.project}`;
-  const FEW_AHEAD = 4, RETRY_MS = 3000, STRETCH = 50;
+  const FEW_AHEAD = 4, RETRY_MS = 3000, ARRIVING_MS = 600, STRETCH = 50;
   let at = 0, shownAt = performance.now(), sending = null, fetching = false, retry = null;
   let stretches = Math.floor(Number(words.answered) / STRETCH);
   const given = []; // ids of this visit's answers, for undo
@@ -50,6 +50,8 @@ document.addEventListener("DOMContentLoaded", function () {
     if (place >= 0 && place < at) at -= 1;
     list.insertBefore(row, current() || null);
     show(rows().indexOf(row));
+    row.classList.add("arriving"); // a key that was meant for the row before must not answer this one
+    setTimeout(() => row.classList.remove("arriving"), ARRIVING_MS);
   }
 
   async function fetchRows() {
@@ -68,8 +70,9 @@ document.addEventListener("DOMContentLoaded", function () {
         if (old) { if (rows().indexOf(old) < at) at -= 1; old.remove(); }
         list.append(fromHtml(made.html));
       }
+      const today = document.querySelector("[data-today]").textContent; // it counts what is on its way too
       document.getElementById("focus-figures").outerHTML = answer.figures;
-      count(kept().filter((each) => each.label).length);
+      document.querySelector("[data-today]").textContent = today;
       tellStretch(answer.answered);
       if (wasEmpty && current()) show(at);
     } catch (error) { pause(error); }
@@ -90,7 +93,7 @@ document.addEventListener("DOMContentLoaded", function () {
   function answer(label) {
     const row = current();
     const button = row && row.querySelector(`.answer[value="${label}"]`);
-    if (!button) return;
+    if (!button || row.classList.contains("arriving")) return;
     const one = {
       id: newId(), sample: row.dataset.row, version: row.dataset.version,
       because: row.dataset.because, label: String(label), seconds: ((performance.now() - shownAt) / 1000).toFixed(2),
@@ -162,7 +165,7 @@ document.addEventListener("DOMContentLoaded", function () {
 
   function skip() {
     const row = current();
-    if (!row) return;
+    if (!row || row.classList.contains("arriving")) return;
     change((waiting) => waiting.push({ skip: true, sample: row.dataset.row }));
     show(at + 1);
     send();

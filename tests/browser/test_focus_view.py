@@ -114,6 +114,7 @@ def test_undo_goes_on_after_a_reload(focus: Page, program: Program, project: str
         expect(focus.locator(".focus-row.current")).to_have_attribute("data-number", expected)
     is_saved(focus)
     assert [row[:2] for row in answers(program, project)] == [(1, "positive")]
+    expect(focus.locator(".arriving")).to_have_count(0)
     focus.keyboard.press("2")
     is_saved(focus)
     assert [row[:2] for row in answers(program, project)] == [(1, "positive"), (2, "negative")]

@@ -56,6 +56,8 @@ def test_if_both_answer_the_same_row_the_second_sees_the_first_and_decides(
         expect(ben.locator(".focus-row.current .note")).to_contain_text(
             "both-anna set this row to “negative” meanwhile"
         )
+        ben.keyboard.press("2")  # meant for the row that was shown a moment ago
+        expect(ben.locator(".arriving")).to_have_count(0)
         answer(ben, "1")
         expect(ben.locator(".focus-row.current")).not_to_have_attribute("data-row", row or "")
     assert answers(program, project) == [(1, "negative", "both-anna"), (1, "positive", "both-ben")]
