@@ -197,3 +197,14 @@ def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
     jobs.resume(stage)
     assert run_slm_stage(stage).status == Stage.Status.DONE
     assert Prediction.objects.filter(iteration=stage.iteration, source="slm").count() == 60
+
+
+def test_the_token_of_another_server_never_goes_to_the_hub(project: Project) -> None:
+    project.llm_token = "hf_mine"
+    project.save()
+    iteration = newest(project)
+    seen: dict[str, str] = {}
+    for kind in ("hub", "local", "endpoint"):
+        iteration.llm_settings = {**iteration.llm_settings, "kind": kind}
+        seen[kind] = distill._hub_token(iteration)
+    assert seen == {"hub": "hf_mine", "local": "hf_mine", "endpoint": ""}
