@@ -36,9 +36,8 @@ def test_trees_of_one_half_learn_nothing_from_the_other() -> None:
     before = grow_halves(judges, labels, np.ones(240))
     after = grow_halves(judges, np.where(half == 1, 1 - labels, labels), np.ones(240))
     assert (before[0].argmax(axis=1) == labels).mean() > 0.9
-    # Calibration sees all labels; what a row's likeliest label is does not depend on it.
-    order = [np.argsort(np.argsort(view[0][:, 1], kind="stable")) for view in (before, after)]
-    assert np.corrcoef(*order)[0, 1] > 0.999
+    # Calibration sees all labels, but never changes which one is the likeliest.
+    np.testing.assert_array_equal(before[0].argmax(axis=1), after[0].argmax(axis=1))
     assert (after[1].argmax(axis=1) == labels).mean() < 0.1
 
 
