@@ -89,6 +89,11 @@ class TableForm(FilterForm):
         return super().query(**(dict.fromkeys(PLACE, "") | changed))
 
     @property
+    def address(self) -> str:
+        """This page of the table as an address."""
+        return self.query(**{name: self.data.get(name, "") for name in PLACE})
+
+    @property
     def active(self) -> list[ActiveFilter]:
         """The filters that are set, each with the address without it."""
         names = [name for name in FilterForm.base_fields if self.data.get(name)]

@@ -56,7 +56,10 @@ def review(request: MemberRequest, project: Project) -> HttpResponse:
         "here": request.get_full_path(),
     }
     if request.htmx.target == "rows":
-        return render(request, "annotation/_rows.html", context)
+        answer = render(request, "annotation/_rows.html", context)
+        if not table.form.cleaned_data["far"]:
+            answer["HX-Push-Url"] = request.path + table.form.address  # without the empty fields of the form
+        return answer
     return render(request, "annotation/review.html", context | _numbers(request, project, table))
 
 

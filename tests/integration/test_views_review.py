@@ -239,6 +239,14 @@ def test_htmx_gets_the_table_alone(cast: Cast) -> None:
     assert "<html" not in html
 
 
+def test_the_address_of_a_filtered_table_has_no_empty_fields(cast: Cast) -> None:
+    answer = cast.client("viewer").get(
+        cast.url("review/?show=right&label=&sort=queue&q="),
+        headers={"hx-request": "true", "hx-target": "rows"},
+    )
+    assert answer["HX-Push-Url"] == cast.url("review/?show=right")
+
+
 def test_a_long_table_takes_no_more_queries_than_a_short_one() -> None:
     counts = []
     for name, rows in (("a", 12), ("b", 170)):
