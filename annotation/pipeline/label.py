@@ -25,7 +25,11 @@ from mlcore.label import label_rows
 from mlcore.llm import open_model
 from mlcore.records import Answer, Demonstration, Row
 
-READ_ROWS = 2_000
+# The calls of one part end before the next part's begin, so parts are large; only the first is small, so that answers
+# are on the page at once.
+FIRST_ROWS, PART_ROWS = 500, 10_000
+PART_CHARACTERS = 20_000_000
+READ_ROWS = 500
 ANSWER_COLUMNS = ("origin", "label_id", "probs", "calibrated", "raw", "error")
 
 
@@ -94,12 +98,24 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
 
 
 def _unlabelled_rows(iteration: Iteration) -> Iterator[list[Row]]:
-    """Rows without an answer in this round, in the corpus' order, some thousand at a time; each row once."""
+    """Rows without an answer in this round, in the corpus' order, in parts; each row once."""
+    most, part, characters = FIRST_ROWS, list[Row](), 0
+    for row in _read_unlabelled(iteration):
+        part.append(row)
+        characters += len(row.text) + sum(map(len, row.fields.values()))
+        if len(part) >= most or characters >= PART_CHARACTERS:
+            yield part
+            most, part, characters = PART_ROWS, [], 0
+    if part:
+        yield part
+
+
+def _read_unlabelled(iteration: Iteration) -> Iterator[Row]:
     after = -1
     waiting = iteration.project.samples.unlabelled_by(iteration, "llm").order_by("position")
     while samples := list(waiting.filter(position__gt=after)[:READ_ROWS]):
         after = samples[-1].position
-        yield [as_row(sample, iteration.project) for sample in samples]
+        yield from (as_row(sample, iteration.project) for sample in samples)
 
 
 def _store_answers(
