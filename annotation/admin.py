@@ -89,6 +89,7 @@ class LabelInline(TabularInline):  # type: ignore[misc]
 PROJECT_JSON = {
     "columns": _("columns"),
     "content_columns": _("content columns"),
+    "column_kinds": _("column kinds"),
     "llm_settings": _("LLM settings"),
     "slm_settings": _("SLM settings"),
 }

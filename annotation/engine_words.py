@@ -16,6 +16,7 @@ SENTENCES = (
     gettext_noop("All readable labels are the same, so nothing can be told about which are wrong."),
     gettext_noop("%(count)s label(s) have fewer than 10 rows; verdicts on them are unreliable."),
     gettext_noop("%(count)s row(s) have no text."),
+    gettext_noop("%(count)s value(s) of the column “%(column)s” are not numbers and count as missing there."),
     gettext_noop("all losses are equal"),
     gettext_noop("%(rows)s rows are too few for a mixture, it takes %(least)s"),
     gettext_noop("the losses have one mode only"),
@@ -24,7 +25,8 @@ SENTENCES = (
 
 def _pattern(sentence: str) -> re.Pattern[str]:
     plain = re.escape(sentence.replace("%%", "%"))
-    return re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>\\d+)", plain))
+    named = plain.replace(r"%\(column\)s", "(?P<column>.+)")
+    return re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>\\d+)", named), re.DOTALL)
 
 
 PATTERNS = tuple((sentence, _pattern(sentence)) for sentence in SENTENCES)

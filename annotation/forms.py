@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -124,81 +124,6 @@ class ReadingForm(forms.Form):
         field = self.fields[name]
         assert isinstance(field, forms.ChoiceField)
         field.choices, field.initial = choices, value
-
-
-class MappingForm(forms.Form):
-    """Which columns mean what."""
-
-    content_columns = forms.MultipleChoiceField(
-        label=_("Content"),
-        widget=forms.CheckboxSelectMultiple,
-        help_text=_("What the models read and people see. One text column, or several."),
-        error_messages={"required": _("Choose at least one column that the models shall read.")},
-    )
-    id_column = forms.ChoiceField(
-        label=_("Id (optional)"),
-        required=False,
-        help_text=_("Your own name for each row. It is kept and exported, and no model sees it."),
-    )
-    reference_column = forms.ChoiceField(
-        label=_("Reference label (optional)"),
-        required=False,
-        help_text=_(
-            "Labels you know already. They are used to measure accuracy and for nothing else; no model sees them."
-        ),
-    )
-
-    then = forms.MultipleChoiceField(
-        label=_("Import these in the same way, one after the other"),
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-    )
-    on_bad_row = forms.ChoiceField(
-        label=_("If a row can’t be read"),
-        required=False,
-        choices=[("skip", _("import the others and list it")), ("reject", _("import nothing"))],
-    )
-    keep_duplicates = forms.BooleanField(
-        label=_("Import texts again that are in the project already"), required=False
-    )
-    keep_empty = forms.BooleanField(label=_("Import rows without a text, too"), required=False)
-
-    def __init__(
-        self, *args: Any, columns: Sequence[str], alike: Sequence[tuple[int, str]] = (), **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        if alike:
-            self.fields["then"].choices = alike  # type: ignore[attr-defined]
-            self.fields["then"].initial = [number for number, _name in alike]
-        else:
-            del self.fields["then"]
-        choices = [(name, name) for name in columns]
-        optional = [("", _("none")), *choices]
-        for name, offered in (
-            ("content_columns", choices),
-            ("id_column", optional),
-            ("reference_column", optional),
-        ):
-            field = self.fields[name]
-            assert isinstance(field, forms.ChoiceField)
-            field.choices = offered
-
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        content, row_id, reference = (
-            data.get("content_columns", []),
-            data.get("id_column"),
-            data.get("reference_column"),
-        )
-        if reference and reference in content:
-            sentence = _(
-                "“%(name)s” is a content column too; the models would see the answer. Choose another."
-            )
-            self.add_error("reference_column", sentence % {"name": reference})
-        if row_id and row_id == reference:
-            sentence = _("“%(name)s” can't be the id and the reference label at once.")
-            self.add_error("id_column", sentence % {"name": row_id})
-        return data
 
 
 class LabelForm(forms.Form):

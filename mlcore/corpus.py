@@ -5,12 +5,13 @@ Notation: ``N`` rows, ``K`` labels, ``D`` dimensions. All arrays are in the orde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
 
+from mlcore.column_kinds import Kind
 from mlcore.records import FloatArray, IntArray
 
 LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT = 0, 1, 2
@@ -20,10 +21,14 @@ Phase = Literal["features", "warm-up", "robust", "combine"]
 
 @dataclass(frozen=True)
 class Corpus:
-    """``texts``: N rows as the models are shown them. ``table``: the columns (all strings) of a tabular task, else None."""
+    """``texts``: N rows as the models are shown them. ``table``: the columns (all strings) of a tabular task, else None.
+
+    ``column_kinds``: what a person said that columns of the table hold; the others are guessed.
+    """
 
     texts: Sequence[str]
     table: pd.DataFrame | None = None
+    column_kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -83,6 +83,7 @@ def distill(
         monitor=monitor,
         order=order,
     )
+    warnings += inputs.warnings
     folds = assign_folds(
         corpus.texts, known, min(config.folds or inputs.defaults.folds, len(corpus)), seed=config.seed
     )

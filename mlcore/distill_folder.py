@@ -63,6 +63,7 @@ def write_inputs(
         {
             "texts": list(corpus.texts),
             "table": table,
+            "column_kinds": dict(corpus.column_kinds),
             "label_names": list(label_names),
             "config": config.as_dict(),
             "cache_dir": str(cache_dir),
@@ -92,7 +93,9 @@ def read_inputs(folder: Path) -> Inputs:
         )
     weights_dir = stored["weights_dir"] and Path(stored["weights_dir"])
     config = DistillConfig(**stored["config"])
-    return Inputs(Corpus(stored["texts"], table), noisy, config, Path(stored["cache_dir"]), weights_dir)
+    # A folder that an earlier version wrote has no kinds, and is finished with guessed ones.
+    corpus = Corpus(stored["texts"], table, stored.get("column_kinds", {}))
+    return Inputs(corpus, noisy, config, Path(stored["cache_dir"]), weights_dir)
 
 
 def read_label_arrays(folder: Path) -> tuple[IntArray, IntArray]:

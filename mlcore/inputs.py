@@ -76,7 +76,7 @@ def reorder(corpus: Corpus, noisy: NoisyLabels, order: IntArray) -> tuple[Corpus
     labels = NoisyLabels(noisy.given[order], probs, noisy.verified[order], noisy.count)
     # A lone surrogate can be neither encoded nor tokenised.
     texts = [corpus.texts[row].encode("utf-8", "replace").decode("utf-8") for row in order]
-    return Corpus(texts, table), labels
+    return Corpus(texts, table, corpus.column_kinds), labels
 
 
 class Monitor:
@@ -115,7 +115,7 @@ class Inputs:
 
     ``features (N, D)`` float16 serve the map, the neighbours and the choice of demonstrations; ``matrix (N, D')`` float32
     is what a network or another classifier learns from; ``build`` makes a network on it, ``rebuild`` a cheap one, for
-    fitting again.
+    fitting again. ``warnings`` are about values that were not taken as they stand.
     """
 
     features: FloatArray
@@ -123,6 +123,7 @@ class Inputs:
     build: Callable[[], Network]
     defaults: Defaults
     rebuild: Callable[[], Network]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,10 +160,11 @@ def prepare(
     upload, so that a corpus to which rows were added finds its beginning in the cache.
     """
     if corpus.table is not None:
-        encoded = encode_table(corpus.table)
+        encoded = encode_table(corpus.table, corpus.column_kinds)
         values, columns = torch.from_numpy(encoded.values), column_tensor(encoded.columns)
         build_mlp = partial(TableMlp, values, columns, count, TABLE_HIDDEN)
-        return Inputs(encoded.values.astype(np.float16), encoded.values, build_mlp, TABLE, build_mlp)
+        half = encoded.values.astype(np.float16)
+        return Inputs(half, encoded.values, build_mlp, TABLE, build_mlp, encoded.warnings)
     folder = resolve_weights(config.encoder, weights_dir=weights_dir, cache_dir=cache_dir, token=hub_token)
     encoder = load_encoder(folder)
     total = len(corpus)

@@ -1,75 +1,78 @@
-"""Columns of a table as numbers: what is numeric, what is a category, what is text, and what is missing.
+"""Columns of a table as numbers, by their kind; missing values are marked.
 
 All columns come as strings. Each becomes one or more dimensions; ``Encoded.columns`` says which.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from mlcore.column_kinds import MISSING, MOST_CATEGORIES, Kind, guess_kind
 from mlcore.records import FloatArray, IntArray
 
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
-MOST_CATEGORIES = 50
-NUMERIC_SHARE = 0.95
 MOST_WORDS = 64
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """``values (N, D)`` float32, and for each dimension the number of its table column ``columns (D,)``."""
+    """``values (N, D)`` float32, and for each dimension the number of its table column ``columns (D,)``.
+
+    ``warnings``: sentences on values that were not taken as they stand.
+    """
 
     values: FloatArray
     columns: IntArray
-    kinds: dict[str, str]
+    kinds: dict[str, Kind]
+    warnings: tuple[str, ...] = ()
 
 
-def encode_table(table: pd.DataFrame) -> Encoded:
-    """Encode every column: numbers by rank, few-valued columns by indicators, other text by its commonest words.
+def encode_table(table: pd.DataFrame, kinds: Mapping[str, Kind] | None = None) -> Encoded:
+    """Encode every column: numbers by rank, categories by indicators, text by its commonest words.
 
     Args:
         table: N rows of strings; an empty string, ``NA``, ``?`` and the like are missing.
+        kinds: what a person said that columns hold, by name; the kind of the others is guessed from all their values.
 
     Returns:
-        Numbers without gaps; a numeric column with missing values has an indicator beside it.
+        Numbers without gaps; a numeric column with missing values has an indicator beside it. What is no number counts as missing
+        there, and a warning says how often.
     """
     blocks: list[FloatArray] = []
     columns: list[int] = []
-    kinds: dict[str, str] = {}
+    used: dict[str, Kind] = {}
+    warnings: list[str] = []
     for number, name in enumerate(table.columns):
         texts = table[name].astype(str).str.strip()
-        kind = column_kind(texts)
-        kinds[str(name)] = kind
+        kind = (kinds or {}).get(str(name)) or guess_kind(texts.tolist())
+        used[str(name)] = kind
+        if kind == "number" and (strange := int((_numbers(texts).isna() & ~_is_missing(texts)).sum())):
+            warnings.append(
+                f"{strange} value(s) of the column “{name}” are not numbers and count as missing there."
+            )
         block = _ENCODE[kind](texts)
         blocks.append(block)
         columns += [number] * block.shape[1]
     values = np.concatenate(blocks, axis=1) if blocks else np.zeros((len(table), 0), dtype=np.float32)
     if values.shape[1] == 0:
         values, columns = np.zeros((len(table), 1), dtype=np.float32), [0]
-    return Encoded(values.astype(np.float32), np.array(columns, dtype=np.int64), kinds)
-
-
-def column_kind(texts: pd.Series) -> str:
-    """``numeric``, ``category``, ``text`` or ``empty``."""
-    present = texts[~_is_missing(texts)]
-    if len(present) == 0 or (present.nunique() < 2 and len(present) == len(texts)):
-        return "empty"
-    if pd.to_numeric(present, errors="coerce").notna().mean() >= NUMERIC_SHARE:
-        return "numeric"
-    return "category" if present.nunique() <= MOST_CATEGORIES else "text"
+    return Encoded(values.astype(np.float32), np.array(columns, dtype=np.int64), used, tuple(warnings))
 
 
 def _is_missing(texts: pd.Series) -> pd.Series:
     return texts.str.lower().isin(MISSING)
 
 
-def _encode_numeric(texts: pd.Series) -> FloatArray:
-    numbers = pd.to_numeric(texts.mask(_is_missing(texts)), errors="coerce").replace(
-        [np.inf, -np.inf], np.nan
-    )
+def _numbers(texts: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(texts.mask(_is_missing(texts)), errors="coerce")
+    return numbers.replace([np.inf, -np.inf], np.nan)
+
+
+def _encode_number(texts: pd.Series) -> FloatArray:
+    numbers = _numbers(texts)
     missing = numbers.isna().to_numpy()
     ranks = (numbers.rank(pct=True).to_numpy(dtype=np.float64) - 0.5) * np.sqrt(12.0)
     spread = float(numbers.std()) if (~missing).sum() > 1 else 0.0
@@ -85,10 +88,11 @@ def _encode_numeric(texts: pd.Series) -> FloatArray:
 
 
 def _encode_category(texts: pd.Series) -> FloatArray:
+    """An indicator for each value, missing being one; of more than the most categories, for the commonest only."""
     lowered = texts.str.lower().mask(_is_missing(texts), "")
-    return np.stack(
-        [(lowered == value).to_numpy(dtype=np.float64) for value in sorted(lowered.unique())], axis=1
-    )
+    counts = lowered.value_counts()
+    chosen = sorted(counts.index, key=lambda value: (-int(counts[value]), value))[: MOST_CATEGORIES + 1]
+    return np.stack([(lowered == value).to_numpy(dtype=np.float64) for value in sorted(chosen)], axis=1)
 
 
 def _encode_text(texts: pd.Series) -> FloatArray:
@@ -96,7 +100,7 @@ def _encode_text(texts: pd.Series) -> FloatArray:
     counts = words.explode().value_counts()
     frequent = counts[(counts >= max(5, 0.01 * len(texts))) & (counts < len(texts))]
     chosen = sorted(frequent.index, key=lambda word: (-int(frequent[word]), str(word)))[:MOST_WORDS]
-    length = _encode_numeric(texts.str.len().astype(str))
+    length = _encode_number(texts.str.len().astype(str))
     missing = _is_missing(texts).to_numpy(dtype=np.float64)[:, None]
     indicators = [np.array([word in row for row in words], dtype=np.float64)[:, None] for word in chosen]
     return np.concatenate([length, missing, *indicators], axis=1)
@@ -107,7 +111,7 @@ def _encode_empty(texts: pd.Series) -> FloatArray:
 
 
 _ENCODE = {
-    "numeric": _encode_numeric,
+    "number": _encode_number,
     "category": _encode_category,
     "text": _encode_text,
     "empty": _encode_empty,

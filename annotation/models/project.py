@@ -54,6 +54,11 @@ class Project(models.Model):
     content_columns = models.JSONField(
         default=list, blank=True, help_text=_("The columns that the models see.")
     )
+    column_kinds = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text=_("What columns of a table hold, where somebody said so: number, category or text."),
+    )
     id_column = models.CharField(max_length=200, blank=True)
     reference_column = models.CharField(max_length=200, blank=True)
 

@@ -63,6 +63,7 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
     corpus = Corpus(
         texts=[project.task.show(as_row(sample, project)) for sample in samples],
         table=as_table(samples, project) if project.task.student == "table" else None,
+        column_kinds=project.column_kinds,
     )
     noisy = NoisyLabels(
         given=label_array([place.get(sample.llm_label_id or 0, NO_LABEL) for sample in samples]),

@@ -7,7 +7,7 @@ takes back what it had stored. Read = imported + duplicates + rejected, always.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -24,6 +24,7 @@ from annotation.pipeline.leftovers import cancel_import, check_no_leftovers, dis
 from annotation.pipeline.mapping import (
     ImportChoices,
     OnBadRow,
+    check_column_kinds,
     check_mapping,
     check_same_columns,
     check_same_mapping,
@@ -69,6 +70,7 @@ def start_import(
     content_columns: Sequence[str],
     id_column: str = "",
     reference_column: str = "",
+    column_kinds: Mapping[str, str] | None = None,
     user: User | None,
     on_bad_row: OnBadRow = "skip",
     keep_duplicates: bool = False,
@@ -84,6 +86,8 @@ def start_import(
         content_columns: what the models see.
         id_column: values that name a row; the same one twice is one row. Empty for none.
         reference_column: known labels, for measuring only. Empty for none.
+        column_kinds: what content columns of a table hold (number, category, text), where the guess is not to count; also
+            changes what an earlier import said. None leaves that as it is.
         on_bad_row, keep_duplicates, keep_empty: see :class:`ImportChoices`.
         then: further uploads with the same columns, to be imported one after the other in the same way.
 
@@ -92,6 +96,7 @@ def start_import(
         BusyError: another stage of the project is at work.
     """
     check_mapping(upload, content_columns, id_column, reference_column)
+    check_column_kinds(column_kinds or {}, content_columns)
     for each in then:
         check_mapping(each, content_columns, id_column, reference_column)
         check_same_columns(upload, each)
@@ -124,6 +129,8 @@ def start_import(
                 check_same_mapping(project, mapping)
             else:
                 Project.objects.filter(pk=project.pk).update(**mapping)
+            if column_kinds is not None:
+                Project.objects.filter(pk=project.pk).update(column_kinds=dict(column_kinds))
             clear_report(upload)
             jobs.submit(stage)
     except IntegrityError as error:

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import InvalidFileError
 from annotation.models import Project, Upload
+from mlcore.column_kinds import CHOICES
 
 OnBadRow = Literal["skip", "reject"]
 
@@ -55,6 +56,20 @@ def check_mapping(
             )
             % {"name": reference_column}
         )
+
+
+def check_column_kinds(kinds: Mapping[str, str], content_columns: Sequence[str]) -> None:
+    for name, kind in kinds.items():
+        if name not in content_columns:
+            raise InvalidFileError(
+                _("“%(name)s” is none of the columns that the models see, so it needs no kind.")
+                % {"name": name}
+            )
+        if kind not in CHOICES:
+            raise InvalidFileError(
+                _("“%(name)s” can't hold “%(kind)s”. Choose one of: %(allowed)s.")
+                % {"name": name, "kind": kind, "allowed": ", ".join(CHOICES)}
+            )
 
 
 def check_same_columns(first: Upload, other: Upload) -> None:

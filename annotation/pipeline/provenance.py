@@ -111,6 +111,11 @@ def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = A
     yield ["exported at", timezone.now().isoformat(timespec="seconds")]
     yield from _selection_lines(project, selection)
     yield ["columns that the models see", ", ".join(project.content_columns)]
+    if project.column_kinds:
+        yield [
+            "kinds that columns were said to hold",
+            ", ".join(map(": ".join, project.column_kinds.items())),
+        ]
     yield ["id column", project.id_column or "(none)"]
     yield ["reference column", project.reference_column or "(none)"]
     yield ["texts cut at 32,767 characters", cut]

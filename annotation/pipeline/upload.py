@@ -23,10 +23,12 @@ from annotation.files.records import TEXT_FORMATS, Limits, Reading, RejectedRow,
 from annotation.files.rows import open_table
 from annotation.files.sniff import detect_structure, recognise
 from annotation.models import Project, Stage, Upload
+from mlcore.column_kinds import Kind, guess_kind
 
 PREVIEW_ROWS = 20
 # For the preview so many rows are looked at; a JSON file's later columns are found by the import itself.
 LOOK_ROWS = 200
+EXAMPLES = 4
 MAX_NAME = 255
 MAX_HEADER = 20
 LINES = Reading("csv", delimiter="", quote="", header=0)
@@ -34,12 +36,21 @@ LINES = Reading("csv", delimiter="", quote="", header=0)
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would be imported: the columns, the first rows, how the file is read, and what a person should know."""
+    """What would be imported: the columns, the first rows, how the file is read, and what a person should know.
+
+    ``kinds``: what each column holds, guessed from the first rows.
+    """
 
     columns: tuple[str, ...]
     rows: list[list[str]]
     reading: Reading
     warnings: list[str]
+    kinds: dict[str, Kind]
+
+    def examples(self, column: str) -> list[str]:
+        """Some different values of a column."""
+        place = self.columns.index(column)
+        return list(dict.fromkeys(row[place] for row in self.rows))[:EXAMPLES]
 
 
 def file_limits() -> Limits:
@@ -232,12 +243,14 @@ def _check_choice(chosen: str, allowed: list[str], what: str) -> None:
 def _look(path: Path, reading: Reading, limits: Limits) -> Preview:
     table = open_table(path, reading, limits, scan_rows=LOOK_ROWS)
     seen = list(islice(table.rows, LOOK_ROWS))
-    rows = [row.cells for row in seen if isinstance(row, SourceRow)][:PREVIEW_ROWS]
+    rows = [row.cells for row in seen if isinstance(row, SourceRow)]
     if not seen:
         raise InvalidFileError(
             _("The file has column names (%(names)s) but no rows.") % {"names": ", ".join(table.columns[:10])}
         )
-    return Preview(table.columns, rows, reading, list(_warnings(table, reading, seen)))
+    kinds = {name: guess_kind([row[place] for row in rows]) for place, name in enumerate(table.columns)}
+    warnings = list(_warnings(table, reading, seen))
+    return Preview(table.columns, rows[:PREVIEW_ROWS], reading, warnings, kinds)
 
 
 def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow]) -> Iterator[str]:

@@ -16,7 +16,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotation import progress
 from annotation.errors import AnnotationError
 from annotation.files.writers import write_csv_rows
-from annotation.forms import MappingForm, ReadingForm, UploadForm, sentence_of
+from annotation.forms import ReadingForm, UploadForm, sentence_of
+from annotation.mapping_form import MappingForm
 from annotation.models import Activity, Project, Role, Stage, Upload
 from annotation.pipeline import activity, import_report, ingest
 from annotation.views.access import MemberRequest, for_members
@@ -87,7 +88,8 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
     alike = [each for each in others if set(each.columns) == set(upload.columns)]
     form = MappingForm(
         request.POST if request.method == "POST" else None,
-        columns=preview.columns,
+        preview=preview,
+        is_table=project.task.student == "table",
         alike=[(each.pk, each.name) for each in alike],
         initial=_guess(project, list(preview.columns)),
     )
@@ -100,6 +102,7 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
                 content_columns=form.cleaned_data["content_columns"],
                 id_column=form.cleaned_data["id_column"],
                 reference_column=form.cleaned_data["reference_column"],
+                column_kinds=form.cleaned_data.get("column_kinds"),
                 user=request.user,
                 on_bad_row=form.cleaned_data["on_bad_row"] or "skip",
                 keep_duplicates=form.cleaned_data["keep_duplicates"],
@@ -167,6 +170,7 @@ def _guess(project: Project, columns: list[str]) -> dict[str, object]:
             "content_columns": project.content_columns,
             "id_column": project.id_column,
             "reference_column": project.reference_column,
+            "column_kinds": project.column_kinds,
         }
     folded = {name.strip().casefold(): name for name in columns}
 

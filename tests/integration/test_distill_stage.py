@@ -10,7 +10,7 @@ from django.conf import settings
 from annotation import jobs
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
 from annotation.pipeline import distill, iterate, label, review, training_process
-from annotation.pipeline.training_folder import newest_features
+from annotation.pipeline.training_folder import newest_features, training_folder
 from mlcore.distill_folder import read_inputs, read_result
 from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
 
@@ -208,3 +208,16 @@ def test_the_token_of_another_server_never_goes_to_the_hub(project: Project) -> 
         iteration.llm_settings = {**iteration.llm_settings, "kind": kind}
         seen[kind] = distill._hub_token(iteration)
     assert seen == {"hub": "hf_mine", "local": "hf_mine", "endpoint": ""}
+
+
+def test_the_training_is_told_what_a_person_said_that_columns_hold(project: Project) -> None:
+    project.task_type, project.content_columns = "tabular", ["id", "text"]
+    project.column_kinds = {"id": "number"}
+    project.save()
+    stage = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+
+    assert stage.status == Stage.Status.DONE, stage.error
+    assert read_inputs(training_folder(stage)).corpus.column_kinds == {"id": "number"}
+    assert stage.detail["warnings"] == [
+        "60 value(s) of the column “id” are not numbers and count as missing there."
+    ]

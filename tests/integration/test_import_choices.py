@@ -46,6 +46,30 @@ def imported(project: Project, stored: Upload, **choices: Any) -> ingest.ImportR
     return ingest.ImportReport.of(Upload.objects.get(pk=stored.pk))
 
 
+# --- What columns hold ----------------------------------------------------------------------------------------------
+
+
+def test_what_columns_hold_is_kept_changed_or_left_alone(project: Project) -> None:
+    imported(project, upload(project, b"id,text\n1,a\n"), column_kinds={"text": "category"})
+    imported(project, upload(project, b"id,text\n2,b\n"))
+    project.refresh_from_db()
+    assert project.column_kinds == {"text": "category"}
+    imported(project, upload(project, b"id,text\n3,c\n"), column_kinds={})
+    project.refresh_from_db()
+    assert project.column_kinds == {}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "sentence"),
+    [({"id": "text"}, "needs no kind"), ({"text": "poem"}, "Choose one of: number, category, text")],
+)
+def test_a_kind_that_does_not_fit_gets_a_sentence(
+    project: Project, kinds: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(InvalidFileError, match=sentence):
+        start(project, upload(project, b"id,text\n1,a\n"), column_kinds=kinds)
+
+
 # --- How a file is read, and what becomes of odd rows --------------------------------------------------------------
 
 

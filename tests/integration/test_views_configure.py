@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -207,6 +208,32 @@ def test_a_good_mapping_starts_the_import_once(owner: Client) -> None:
         f'data-stage="{Stage.objects.get().pk}"'
         in owner.get(f"/projects/{project.pk}/configure/data/").content.decode()
     )
+
+
+TABLE = "name,age,zip,outcome\n" + "".join(
+    f"{name} the {number}th of her name,{number},0{number},{number % 2}\n"
+    for number, name in enumerate(["Ada", "Bea", "Cleo"], start=20)
+)
+
+
+def test_what_the_columns_of_a_table_hold_is_guessed_shown_and_changeable(owner: Client) -> None:
+    project = make_empty(owner)
+    Project.objects.update(task_type="tabular")
+    html = upload(owner, project, TABLE).content.decode()
+    guesses = re.findall(r'<option value="" selected>(.*?)</option>', html)
+    assert guesses[:4] == ["guessed: text", "guessed: number", "guessed: category", "guessed: number"]
+    assert "020 · 021 · 022" in html
+    url = f"/projects/{project.pk}/configure/data/{Upload.objects.get().pk}/"
+    mapping = {"content_columns": ["name", "age"], "reference_column": "outcome", "kind_2": "text"}
+    assert owner.post(url, mapping | {"kind_1": "poem"}).status_code == 400
+    assert owner.post(url, mapping | {"kind_1": "category"}).status_code == 302
+    project.refresh_from_db()
+    assert project.column_kinds == {"age": "category"}, "what the models do not see needs no kind"
+
+
+def test_the_columns_of_a_text_have_no_kinds(owner: Client) -> None:
+    project = make_empty(owner)
+    assert "guessed:" not in upload(owner, project, CSV).content.decode()
 
 
 # --- Labels -------------------------------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ def prepare(folder: Path, *, rows: int = 120, given: np.ndarray | None = None, e
         {"amount": (truth + rng.normal(0, 0.2, rows)).round(3).astype(str), "空": ["é"] * rows}
     )
     labels = NoisyLabels(truth if given is None else given, None, np.full(rows, NO_LABEL), 2)
-    corpus = Corpus([f"amount: {value}" for value in table["amount"]], table)
+    table.loc[3, "amount"] = "a lot"
+    corpus = Corpus([f"amount: {value}" for value in table["amount"]], table, {"amount": "number"})
     names = ["low", "high"]
     write_inputs(
         folder, corpus, labels, DistillConfig(epochs=epochs), label_names=names, cache_dir=folder / "cache"
@@ -58,6 +59,7 @@ def test_a_child_process_distils_and_reports(tmp_path: Path) -> None:
     assert {"epoch", "epochs", "batch", "batches", "clean_share", "seconds_left"} <= set(events[0])
     result = read_result(tmp_path)
     assert result.label.shape == (120,)
+    assert "1 value(s) of the column “amount” are not numbers and count as missing there." in result.warnings
     assert len(result.history) == 3
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -117,6 +119,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     inputs = read_inputs(tmp_path)
     assert inputs.corpus.table is not None
     assert list(inputs.corpus.table.columns) == ["amount", "空"]
+    assert inputs.corpus.column_kinds == {"amount": "number"}
     assert inputs.noisy.count == 2
     assert inputs.config == DistillConfig(epochs=3)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from django.utils import translation
 
@@ -15,6 +16,7 @@ from mlcore.corpus import Corpus, EpochReport, NoisyLabels
 from mlcore.inputs import check_inputs
 from mlcore.noise import split_clean
 from mlcore.records import NO_LABEL
+from mlcore.tables import encode_table
 from mlcore.training import why_stop
 
 EPOCH = EpochReport(1, "robust", 0.1, 0.0, 1.0, 0.0, 0.0, [], [], 1.0)
@@ -29,6 +31,9 @@ def said_by_the_engine() -> Iterator[str]:
     yield why_stop([replace(EPOCH, epoch=number) for number in range(1, 9)], DistillConfig())
     yield from warnings_of([0] * 20, ["text"] * 20)
     yield from warnings_of([0] * 12 + [1] * 3, ["", *["text"] * 14])
+    yield from encode_table(
+        pd.DataFrame({"age (in 3 years)": ["old", "3"]}), {"age (in 3 years)": "number"}
+    ).warnings
     for losses in (np.ones(60), np.array([0.1, 0.9]), np.random.default_rng(0).normal(5, 1, 900)):
         yield split_clean(losses, np.zeros(len(losses), dtype=np.int64), 1).mixtures[0].fallback
 
