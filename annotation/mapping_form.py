@@ -16,7 +16,7 @@ KINDS = {
     "number": _("number"),
     "category": _("category"),
     "text": _("text"),
-    "empty": _("nothing that tells rows apart"),
+    "empty": _("no information"),
 }
 
 
@@ -88,7 +88,7 @@ class MappingForm(forms.Form):
     def _offer_kinds(self) -> None:
         said: dict[str, str] = self.initial.get("column_kinds", {})
         for place, name in enumerate(self.preview.columns):
-            guess = _("guessed: %(kind)s") % {"kind": KINDS[self.preview.kinds[name]]}
+            guess = _("%(kind)s (guessed)") % {"kind": KINDS[self.preview.kinds[name]]}
             self.fields[f"kind_{place}"] = forms.ChoiceField(
                 label=_("What “%(name)s” holds") % {"name": name},
                 required=False,

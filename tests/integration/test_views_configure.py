@@ -221,7 +221,7 @@ def test_what_the_columns_of_a_table_hold_is_guessed_shown_and_changeable(owner:
     Project.objects.update(task_type="tabular")
     html = upload(owner, project, TABLE).content.decode()
     guesses = re.findall(r'<option value="" selected>(.*?)</option>', html)
-    assert guesses[:4] == ["guessed: text", "guessed: number", "guessed: category", "guessed: number"]
+    assert guesses[:4] == ["text (guessed)", "number (guessed)", "category (guessed)", "number (guessed)"]
     assert "020 · 021 · 022" in html
     url = f"/projects/{project.pk}/configure/data/{Upload.objects.get().pk}/"
     mapping = {"content_columns": ["name", "age"], "reference_column": "outcome", "kind_2": "text"}
@@ -233,7 +233,7 @@ def test_what_the_columns_of_a_table_hold_is_guessed_shown_and_changeable(owner:
 
 def test_the_columns_of_a_text_have_no_kinds(owner: Client) -> None:
     project = make_empty(owner)
-    assert "guessed:" not in upload(owner, project, CSV).content.decode()
+    assert "(guessed)" not in upload(owner, project, CSV).content.decode()
 
 
 # --- Labels -------------------------------------------------------------------------------------------------------
