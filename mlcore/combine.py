@@ -30,6 +30,7 @@ POOLED_ERROR = 1.8
 FEWEST_CHECKED = 40  # checked rows from which on the weights are fitted
 SCALE_RIDGE = np.array([4.0, 0.5])
 LEAST_PROBABILITY = 1e-3
+TINY = 1e-300
 PRIOR_HOLES = 40.0
 # Mistakes that the LLM makes and the small models learn from it show in no contradiction. Between 1 and 25 % of the rows
 # on which all agree were wrong on the corpora measured, 4 % with ChatGPT's labels; this is assumed until people checked.
@@ -40,7 +41,8 @@ SHARED_ERROR = 0.08
 class Combined:
     """``student (N, K)`` the small models' calibrated opinion, ``probs (N, K)`` of the true label given all evidence,
     the final ``label (N,)``, its ``risk (N,)``, both as they would be had nobody looked (``machine_label (N,)``,
-    ``machine_risk (N,)``), and what was measured."""
+    ``machine_risk (N,)``), ``doubt (N,)``, the log-odds of the machine's label being wrong as it was decided, and what was
+    measured. The risk keeps more of the LLM's word than the decision does, which is honest on average and blurs the order."""
 
     student: FloatArray
     probs: FloatArray
@@ -48,6 +50,7 @@ class Combined:
     risk: FloatArray
     machine_label: IntArray
     machine_risk: FloatArray
+    doubt: FloatArray
     measured: dict[str, float]
     found: Contradictions
 
@@ -110,6 +113,7 @@ def combine(
     machine_label = decision.argmax(axis=1)
     sure = honest[np.arange(len(given)), machine_label]
     machine_risk = np.clip(1.0 - (1.0 - unseen) * sure, 0.0, 1.0)
+    doubt = log_odds_wrong(np.log(np.maximum(decision, TINY)), machine_label)
     label = np.where(checked, verified, machine_label)
     risk = np.where(checked, 0.0, machine_risk)
     measured = {
@@ -119,7 +123,15 @@ def combine(
         "teacher_weight": weight,
         "checked_rows": float(checked.sum()),
     }
-    return Combined(student, honest, label, risk, machine_label, machine_risk, measured, found)
+    return Combined(student, honest, label, risk, machine_label, machine_risk, doubt, measured, found)
+
+
+def log_odds_wrong(logs: FloatArray, label: IntArray) -> FloatArray:
+    """Log-odds ``(N,)`` that the label is not the true one, from log-probabilities ``(N, K)``; exact near certainty."""
+    rows = np.arange(len(label))
+    others = logs.copy()
+    others[rows, label] = -np.inf
+    return np.asarray(np.logaddexp.reduce(others, axis=1) - logs[rows, label])
 
 
 def teacher_word(noisy: NoisyLabels) -> FloatArray:

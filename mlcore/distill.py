@@ -27,7 +27,7 @@ from mlcore.inputs import (
 )
 from mlcore.noise import cross_entropy, split_clean, suspicion_rank
 from mlcore.opinions import Judges, decide
-from mlcore.ranking import flag_rows, map_points, review_order
+from mlcore.ranking import flag_rows, map_points, review_order, worth_a_look
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.training import Trained, train
 
@@ -114,6 +114,7 @@ def judge(
     clean_prob[labelled] = split.prob
     clean_prob[checked] = 1.0
     prediction = verdict.student.argmax(axis=1)
+    worth = worth_a_look(verdict.doubt, verdict.label)
     nobody = np.full_like(noisy.verified, NO_LABEL)
     return Distilled(
         probs=verdict.student,
@@ -127,7 +128,7 @@ def judge(
         label=verdict.label,
         risk=verdict.risk,
         flag=flag_rows(noisy.given, noisy.verified, prediction, verdict.risk),
-        order=review_order(verdict.risk, noisy.verified, features, seed=config.seed),
+        order=review_order(worth, noisy.verified, features, seed=config.seed),
         machine_label=verdict.machine_label,
         machine_risk=verdict.machine_risk,
         machine_flag=flag_rows(noisy.given, nobody, prediction, verdict.machine_risk),

@@ -8,6 +8,7 @@ from mlcore.combine import (
     combine,
     count_contradictions,
     fit_scales,
+    log_odds_wrong,
     sharpen,
     shift_prior,
     teacher_word,
@@ -145,3 +146,12 @@ def test_the_weight_of_the_llms_word_is_the_one_that_was_used() -> None:
         verified[:100] = people[:100]
         weights.append(combine(first, second, labels(given, verified)).measured["teacher_weight"])
     assert weights[0] > weights[1] + 0.5
+
+
+def test_doubt_is_exact_near_certainty() -> None:
+    logs = np.log(np.array([[0.9, 0.06, 0.04], [0.5, 0.5, 1e-12]]))
+    doubt = log_odds_wrong(logs, np.array([0, 1]))
+    assert doubt == pytest.approx([np.log(0.1 / 0.9), 0.0], abs=1e-9)
+    sure = np.array([[-1e-200, -460.0], [-1e-200, -470.0]])
+    first, second = log_odds_wrong(sure, np.array([0, 0]))
+    assert first - second == pytest.approx(10.0)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlcore.corpus import INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG
-from mlcore.ranking import flag_rows, map_points, review_order, spread
+from mlcore.ranking import flag_rows, map_points, review_order, spread, worth_a_look
 from mlcore.records import NO_LABEL
 
 
@@ -36,6 +36,21 @@ def test_the_riskiest_row_comes_first_and_checked_rows_last() -> None:
     order = review_order(risk, verified, rng.normal(size=(100, 4)), seed=0)
     assert order[0] == 10 + risk[10:].argmax()
     assert set(order[-10:].tolist()) == set(range(10))
+
+
+def test_a_label_that_the_models_never_doubt_gets_its_share_of_the_queue() -> None:
+    label = np.repeat([0, 1], 100)
+    doubt = np.concatenate([np.linspace(0.5, 1.0, 100), np.linspace(0.0, 0.4, 100)])
+    first = np.argsort(-worth_a_look(doubt, label))[:40]
+    assert 5 <= int(label[first].sum()) <= 20
+    for each in (0, 1):
+        rows = np.flatnonzero(label == each)
+        assert (np.diff(worth_a_look(doubt, label)[rows]) > 0).all()
+
+
+def test_equal_doubt_is_worth_equal_looks() -> None:
+    worth = worth_a_look(np.array([0.2, 0.2, 0.7]), np.array([1, 1, 1]))
+    assert worth[0] == worth[1] < worth[2]
 
 
 def test_the_map_has_at_most_five_thousand_points() -> None:
