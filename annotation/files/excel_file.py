@@ -24,6 +24,7 @@ from annotation.files.excel_package import (
 from annotation.files.excel_values import GENERAL, CellFormat, number_text, read_formats
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, Sheet, SourceRow
 
+TABLE_ROWS = 2  # a sheet with fewer is a title or a note, not a table
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 
 
@@ -50,24 +51,42 @@ def _merged_areas(path: Path, reading: Reading, limits: Limits) -> MergedAreas:
 
 
 def list_sheets(path: Path, limits: Limits) -> tuple[tuple[Sheet, ...], str]:
-    """All worksheets, and the name of the first visible one with something in it (or the first of all)."""
+    """All worksheets, and the name of the one to read unless another is chosen: the first visible one with at least two
+    rows, else the first with something in it, else the first of all. A title page has one row."""
     with Package(path, limits) as package:
         parts = read_workbook(package).sheets
         if not parts:
             raise InvalidFileError(_("The Excel file has no worksheet."))
         visible_first = sorted(parts, key=lambda each: each.sheet.hidden)
-        chosen = next((each for each in visible_first if _is_filled(package, each.part)), parts[0])
+        sizes = ((_filled_rows(package, each.part), each) for each in visible_first)
+        chosen, most = parts[0], 0
+        for rows, each in sizes:
+            if rows > most:
+                chosen, most = each, rows
+            if most == TABLE_ROWS:
+                break
     return tuple(each.sheet for each in parts), chosen.sheet.name
 
 
-def _is_filled(package: Package, part: str) -> bool:
-    seen: list[str] = []
+def _filled_rows(package: Package, part: str) -> int:
+    """How many rows of a sheet hold something; not counted beyond ``TABLE_ROWS``."""
+    if not package.has(part):
+        return 0
+    rows: set[int] = set()
+    begun = 0
 
     def start(tag: str, _attributes: dict[str, str]) -> None:
-        if local(tag) in ("v", "t"):
-            seen.append(tag)
+        nonlocal begun
+        name = local(tag)
+        if name == "row":
+            begun += 1
+        elif name in ("v", "t"):
+            rows.add(begun)
 
-    return package.has(part) and any(seen for _block in package.parse(part, start=start))
+    for _block in package.parse(part, start=start):
+        if len(rows) >= TABLE_ROWS:
+            break
+    return min(len(rows), TABLE_ROWS)
 
 
 def _sheet_named(workbook: Workbook, name: str) -> SheetPart:

@@ -148,13 +148,18 @@ def _is_used(label: Label) -> bool:
     )
 
 
+def _plain_block(text: str) -> str:
+    """A block as the model gets it: browsers send every line end as two characters."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
 def set_prompt(project: Project, *, description: str, demonstration: str, output: str) -> None:
     """Store the prompt's three blocks.
 
     Raises:
         AnnotationError: a placeholder that must be there is missing, or a block is too long; all problems at once.
     """
-    template = PromptTemplate(description.strip(), demonstration.strip(), output.strip())
+    template = PromptTemplate(*(_plain_block(text) for text in (description, demonstration, output)))
     problems = check_template(template)
     if problems:
         raise AnnotationError(" ".join(problems))

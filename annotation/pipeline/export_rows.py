@@ -142,6 +142,8 @@ def _page_after(project: Project, selection: Selection, position: int) -> Sequen
 
 def _cells(values: Sequence[Any], names: dict[int, str]) -> list[Cell]:
     fields, label, source, llm, slm, confidence, clean, risk, flag, person, when, number = values
+    if source == Source.PERSON:  # the models' opinion of a label that is not theirs any more
+        clean, flag = None, Flag.NONE
     return [
         *fields,
         names.get(label, ""),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import re
 import statistics
@@ -68,6 +69,7 @@ print(json.dumps({{"project": project.pk, "labels": [label.pk for label in label
 
 
 def measure(options: Options, report: Report) -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coral_site.settings")
     seconds = QUICK_SECONDS if options.quick else RUN_SECONDS
     lost = locked = 0
     for name, people in PEOPLE.items():
@@ -188,6 +190,7 @@ class _Person:
         time.sleep(self._random.uniform(0, PACE_SECONDS))
         while time.monotonic() < until:
             began = time.monotonic()
+            self._http.close()  # the server has, after five idle seconds; a browser opens a new connection then, too
             try:
                 self._correct_a_row()
             except (OSError, http.client.HTTPException, AssertionError) as error:

@@ -175,3 +175,16 @@ def test_files_with_other_columns_are_not_imported_in_the_same_way(project: Proj
     first, other = upload(project, b"id,text\n1,a\n"), upload(project, b"text\na\nb\n", "other.csv")
     with pytest.raises(InvalidFileError, match=r"“other\.csv” has other columns"):
         start(project, first, then=[other])
+
+
+def test_a_title_page_before_the_table_is_passed_over(project: Project) -> None:
+    book = openpyxl.Workbook()
+    book.worksheets[0].append(["ignore me"])
+    table = book.create_sheet("数据")
+    for row in (["text", "label"], ["good", "a"], ["bad", "b"]):
+        table.append(row)
+    file = io.BytesIO()
+    book.save(file)
+    stored = upload(project, file.getvalue(), "notes.xlsx")
+    assert stored.columns == ["text", "label"]
+    assert stored.reading["sheet"] == "数据"

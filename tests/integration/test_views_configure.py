@@ -486,3 +486,13 @@ def test_a_file_that_waits_can_be_removed(owner: Client, django_capture_on_commi
         owner.post(f"{page}{stored.pk}/remove/")
     assert not project.uploads.exists()
     assert not stored.path.exists()
+
+
+def test_saving_the_untouched_prompt_as_a_browser_sends_it_changes_nothing() -> None:
+    project = make_project(owner=make_user())
+    before = project.prompt
+    as_sent = {name: text.replace("\n", "\r\n") for name, text in asdict(before).items()}
+    configure.set_prompt(project, **as_sent)
+    project.refresh_from_db()
+    assert project.prompt == before
+    assert "\n" in before.output
