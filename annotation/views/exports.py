@@ -63,7 +63,9 @@ def column_meanings() -> list[str]:
         _("what the language model said"),
         _("what the small model says"),
         _("how sure the small model is of its own label, 0 to 1"),
-        _("how probable it is that the language model's label is right, 0 to 1; empty where a person decided"),
+        _(
+            "how probable it is that the language model's label is right, 0 to 1; empty where a person decided"
+        ),
         _("how probable it is that the final label is wrong, 0 to 1; 0 where a person decided"),
         _("likely right, likely wrong, or inconsistent (the models differ); empty where a person decided"),
         _("who corrected the row"),
