@@ -64,7 +64,7 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             logger.exception(
                 "Progress of stage %d can't be pushed; the page will connect again.", self._stage_id
             )
-            await self.close(INTERNAL_ERROR)
+            await self._shut(INTERNAL_ERROR)
 
     async def _follow(self) -> None:
         """Push the state now, after nudges, and when a look at the row finds it changed."""
@@ -73,14 +73,28 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._changed.clear()  # before reading, so that a nudge in the meantime counts
             html = await self._read()
             if html is None:
-                await self.close(FORBIDDEN)
+                await self._shut(FORBIDDEN)
                 return
-            if html != sent:
-                await self.send(text_data=html)
-                sent = html
+            if html != sent and not await self._push(html):
+                return
+            sent = html
             await asyncio.sleep(SEND_SECONDS)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+
+    async def _push(self, html: str) -> bool:
+        """Whether the page was there to take it. Servers raise an OSError (ASGI) when the browser has gone, which is no
+        failure: pages are left all the time."""
+        try:
+            await self.send(text_data=html)
+        except OSError:
+            logger.debug("The page that followed stage %d is gone.", self._stage_id)
+            return False
+        return True
+
+    async def _shut(self, code: int) -> None:
+        with suppress(OSError):  # gone already
+            await self.close(code)
 
     @database_sync_to_async  # type: ignore[untyped-decorator]
     def _read(self) -> str | None:

@@ -121,10 +121,12 @@ def _flips(iteration: Iteration) -> int | None:
 
 
 def stage_rate(stage: Stage) -> float:
-    """Rows per second in this stage; 0 until enough is known. While it runs, what came before its rows (loading a model,
-    choosing demonstrations) and what earlier attempts did are left out."""
+    """Rows per second in this stage; 0 until enough is known. Rows that kept an earlier round's answer don't count. While
+    it runs, what came before its rows (loading a model, choosing demonstrations) and what earlier attempts did are left
+    out."""
     if stage.status != Stage.Status.RUNNING:
-        return stage.done / stage.seconds if stage.seconds else 0.0
+        asked = max(0, stage.done - stage.detail_value("kept", 0))
+        return asked / stage.seconds if stage.seconds else 0.0
     done = stage.done - stage.detail_value("done_before", 0)
     seconds = _running_seconds(stage) - stage.detail_value("began_after", 0.0)
     return done / seconds if done >= MIN_RATE_ROWS and seconds > 0 else 0.0

@@ -144,7 +144,8 @@ def _phase_words(stage: Stage) -> str:
 
 def _done_words(stage: Stage) -> str:
     if stage.kind == Stage.Kind.LLM:
-        return _("Every row has been asked about.")
+        has_all = stage.done >= stage.total
+        return _("Every row has an answer.") if has_all else _("Every row has been asked about.")
     if stage.kind == Stage.Kind.SLM:
         return _("Every row has a prediction, a confidence and a clean probability.")
     if stage.kind == Stage.Kind.EXPORT:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from django.contrib import messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
@@ -19,6 +20,7 @@ from annotation.errors import AnnotationError, ConflictError
 from annotation.forms import AnswerForm, HeldRowsForm, UndoForm, sentence_of
 from annotation.models import Correction, Project, Role, Sample
 from annotation.pipeline import queue, review
+from annotation.templatetags.coral import duration
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.focus_rows import FocusRow, focus_rows
 from annotation.views.frame import page_context
@@ -47,16 +49,20 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _figures(request: MemberRequest, project: Project) -> dict[str, Any]:
-    today = pace.work_of(pace.answers_of(project, request.user, since=pace.midnight()).order_by())
-    left = pace.rows_left(project)
-    minutes = left / today.rows_per_minute if today.rows_per_minute else None
-    return {
-        "today": today,
-        "left": left,
-        "most_counted": pace.MOST_COUNTED,
-        "seconds_left": minutes * 60 if minutes and left <= pace.MOST_COUNTED else None,
-        "stretch": pace.last_stretch(project, request.user),
-    }
+    today = _today(request, project)
+    stretch = pace.last_stretch(project, request.user)
+    return {"today": today, "left": _left_words(project, today), "stretch": stretch}
+
+
+def _today(request: MemberRequest, project: Project) -> pace.Work:
+    return pace.work_of(pace.answers_of(project, request.user, since=pace.midnight()).order_by())
+
+
+def _left_words(project: Project, today: pace.Work) -> dict[str, str]:
+    """How many flagged rows are left, and the time for them at today's pace."""
+    rows = pace.rows_left(project)
+    seconds = rows * 60 / today.rows_per_minute if today.rows_per_minute else None
+    return {"rows": str(intcomma(rows)), "time": duration(seconds)}
 
 
 @require_POST
@@ -106,7 +112,8 @@ def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
     if differs:
         return _show_again(request, project, sample.pk, differs, version=sample.version)
     if _wants_json(request):
-        return JsonResponse({"version": sample.version})
+        left = _left_words(project, _today(request, project))
+        return JsonResponse({"version": sample.version, "left": left})
     return redirect("annotation:focus", project.pk)
 
 
@@ -186,7 +193,9 @@ def _show_again(
             messages.warning(request, sentence)
         return redirect(f"{reverse('annotation:focus', args=[project.pk])}?row={sample_id}")
     row = focus_rows(project, [(sample_id, because)], sentence=sentence)[0]
-    return JsonResponse({"version": version, "row": _as_json(request, project, row)}, status=status)
+    left = _left_words(project, _today(request, project))
+    shown = {"version": version, "left": left, "row": _as_json(request, project, row)}
+    return JsonResponse(shown, status=status)
 
 
 def _as_json(request: MemberRequest, project: Project, row: FocusRow) -> dict[str, Any]:

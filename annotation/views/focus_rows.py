@@ -203,7 +203,7 @@ def _reasons(sample: Sample) -> Iterable[str]:
         }
     if sample.clean_prob is not None and sample.clean_prob < 0.5:
         yield _("The LLM's label was hard to learn from rows like it (clean probability %(value)s).") % {
-            "value": share(sample.clean_prob, 0)
+            "value": share(sample.clean_prob)
         }
     if sample.queue_rank:
         yield _("Place %(place)d of the queue.") % {"place": sample.queue_rank}

@@ -179,7 +179,7 @@ def evidence_facts(stage: Stage) -> list[Fact]:
             Fact(
                 _("Weight of the LLM's word"),
                 f"{measured['teacher_weight']:.1f}",
-                _weight_words(measured["teacher_weight"]),
+                weight_words(round(measured["teacher_weight"], 1)),
             )
         )
     facts.append(
@@ -194,12 +194,15 @@ def evidence_facts(stage: Stage) -> list[Fact]:
     return facts
 
 
-def _weight_words(weight: float) -> str:
-    if weight < 0.5:
+def weight_words(weight: float) -> str:
+    """What the weight of the LLM's word means, where the small models' is 1."""
+    if weight < 0.1:
         return _("It hardly counts: where the small models differ from the LLM, their label is taken.")
-    if weight < 3:
-        return _("Both sides count: the surer one decides.")
-    return _("It counts a lot: the LLM's label is kept unless the small models are very sure of another.")
+    if weight < 1:
+        return _("It counts less than the small models: the LLM's label is kept where they are unsure.")
+    return _(
+        "It counts more than the small models: the LLM's label is kept unless they are very sure of another."
+    )
 
 
 def class_shares(stage: Stage, labels: list[RoundLabel]) -> list[ClassShare]:

@@ -33,6 +33,7 @@ const coralCharts = (function () {
 
   const line = (label, data, colour, more) => Object.assign({
     label, data, borderColor: colour, backgroundColor: colour, borderWidth: 2, pointRadius: data.length > 30 ? 0 : 2.5, tension: 0, spanGaps: true,
+    clip: 6, // a point at 100 % lies on the edge and is shown whole
   }, more);
 
   function drawRounds() {

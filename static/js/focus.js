@@ -127,6 +127,11 @@ document.addEventListener("DOMContentLoaded", function () {
     today.textContent = Math.max(0, number + step);
   }
 
+  /* What is left, as the server counted it after an answer or an undo. */
+  function tellLeft(left) {
+    for (const [name, text] of Object.entries(left || {})) document.querySelector(`[data-left=${name}]`).textContent = text;
+  }
+
   async function undo() {
     if (sending) await sending;
     const last = given.pop();
@@ -151,6 +156,7 @@ document.addEventListener("DOMContentLoaded", function () {
     try {
       const answer = await post(words.undo, { undo_id: newId() });
       count(-1);
+      tellLeft(answer.left);
       bring(answer.row);
     } catch (error) { notify(error.sentence || words.wordsNoUndo); }
   }
@@ -199,6 +205,7 @@ document.addEventListener("DOMContentLoaded", function () {
   function settle(one, answer) {
     drop(one);
     if (answer.version === undefined) return;
+    tellLeft(answer.left);
     const row = rowOf(one.sample);
     if (row) row.dataset.version = answer.version;
     change((waiting) => waiting.forEach((each) => { if (each.sample === one.sample && each.version !== undefined) each.version = answer.version; }));
@@ -210,6 +217,7 @@ document.addEventListener("DOMContentLoaded", function () {
     const place = given.findIndex((each) => each.id === one.id);
     if (place >= 0) given.splice(place, 1);
     count(-1);
+    tellLeft(answer.left);
     bring(answer.row);
   }
 

@@ -56,6 +56,8 @@ def test_rows_are_reviewed_by_keyboard_alone(focus: Page, program: Program, proj
     focus.on("pageerror", lambda error: problems.append(str(error)))
     take_screenshots(focus, "focus")
     assert row_number(focus) == "1"
+    left = focus.locator("[data-left=rows]")
+    left_before = left.inner_text()
     focus.keyboard.press("2")
     assert row_number(focus) == "2"
     focus.keyboard.press("Enter")
@@ -69,6 +71,7 @@ def test_rows_are_reviewed_by_keyboard_alone(focus: Page, program: Program, proj
         (2, "negative"),
         (4, "positive"),
     ]
+    expect(left).to_have_text(str(int(left_before) - 2))
 
     focus.keyboard.press("ArrowLeft")
     assert row_number(focus) == "4"
@@ -81,6 +84,7 @@ def test_rows_are_reviewed_by_keyboard_alone(focus: Page, program: Program, proj
         expect(focus.locator(".focus-row.current")).to_have_attribute("data-number", expected)
     is_saved(focus)
     assert answers(program, project) == []
+    expect(left).to_have_text(left_before)
 
     focus.keyboard.press("?")
     expect(focus.locator("#focus-help")).to_be_visible()

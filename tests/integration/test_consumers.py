@@ -7,6 +7,7 @@ import pytest
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import User
 from django.test import Client
+from uvicorn.protocols.utils import ClientDisconnected
 
 from annotation import consumers
 from annotation.models import Membership, Project, Role, Stage
@@ -174,6 +175,27 @@ async def test_an_error_closes_the_socket_so_that_the_page_connects_again(
     monkeypatch.setattr(consumers, "render_to_string", fail)
     await tell(stage)
     assert await socket.close_code() == 1011
+
+
+async def test_a_page_that_has_gone_is_no_error(
+    visitor: Client, stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="annotation.consumers")
+    socket = socket_of(visitor, stage.pk)
+    await socket.connect()
+    await socket.pushed()
+
+    async def fail_as_uvicorn(*_: object, **__: object) -> None:
+        raise ClientDisconnected
+
+    monkeypatch.setattr(consumers.StageConsumer, "send", fail_as_uvicorn)
+    await set_done(stage, 33)
+    await tell(stage)
+    assert await socket.is_silent(1.0)
+    await socket.close()
+    assert [
+        (line.levelname, line.message) for line in caplog.records if line.name == "annotation.consumers"
+    ] == [("DEBUG", f"The page that followed stage {stage.pk} is gone.")]
 
 
 async def test_many_open_pages_all_see_the_change(visitor: Client, stage: Stage) -> None:

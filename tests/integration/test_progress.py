@@ -10,10 +10,12 @@ import pytest
 from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.template.loader import render_to_string
 from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
 
 from annotation import progress
 from annotation.models import Project, Stage
+from annotation.templatetags.coral import stage_words
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -105,3 +107,32 @@ def test_the_context_has_rate_and_time_left(stage: Stage) -> None:
     assert context["project"] == stage.project
     assert context["rate"] == 2.0
     assert context["seconds_left"] == 0.0
+
+
+def test_the_rate_leaves_out_rows_that_kept_their_answer(stage: Stage) -> None:
+    stage.status, stage.done, stage.seconds, stage.detail = Stage.Status.DONE, 10, 4.0, {"kept": 8}
+    assert progress.stage_context(stage)["rate"] == 0.5
+
+
+@pytest.mark.parametrize(("done", "words"), [(10, "has an answer"), (9, "has been asked about")])
+def test_a_finished_run_says_that_rows_have_answers_only_if_all_have(
+    stage: Stage, done: int, words: str
+) -> None:
+    stage.status, stage.done = Stage.Status.DONE, done
+    assert stage_words(stage) == f"Every row {words}."
+
+
+@pytest.mark.parametrize(("epoch", "words"), [(11, "11 epochs"), (1, "1 epoch"), (12, "epoch 12 of 12")])
+def test_a_training_that_ended_early_says_how_many_epochs_it_took(
+    stage: Stage, epoch: int, words: str
+) -> None:
+    stage.kind, stage.status, stage.epoch, stage.epochs = Stage.Kind.SLM, Stage.Status.DONE, epoch, 12
+    html = render_to_string("annotation/_stage_progress.html", progress.stage_context(stage))
+    assert f">{words}<" in html
+
+
+def test_what_is_asked_before_the_rows_is_counted_in_questions(stage: Stage) -> None:
+    stage.status, stage.phase = Stage.Status.RUNNING, "self-annotation"
+    stage.detail = {"phase_done": 178, "phase_total": 200}
+    html = render_to_string("annotation/_stage_progress.html", progress.stage_context(stage))
+    assert "178 of 200 questions so far." in html

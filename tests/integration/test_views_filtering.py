@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from annotation.models import Iteration, Stage
+from annotation.views.training_report import weight_words
 from tests.pages import Cast, judge_rows, make_cast
 
 pytestmark = pytest.mark.django_db
@@ -102,11 +103,19 @@ def test_what_was_trusted_is_said_in_words(cast: Cast) -> None:
         "Converged after epoch 1.",
         "verdicts on them are unreliable",
         "90.0",
-        "their label is taken",
+        "It counts less than the small models",
         "-5.0",
         "+5.0",
     ):
         assert words in html
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [(0.0, "hardly counts"), (0.3, "counts less"), (1.0, "counts more"), (8.0, "counts more")],
+)
+def test_the_weight_of_the_llms_word_is_said_by_its_size(weight: float, words: str) -> None:
+    assert weight_words(weight).startswith(f"It {words}")
 
 
 def test_the_table_opens_at_a_row(cast: Cast) -> None:

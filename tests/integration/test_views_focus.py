@@ -140,7 +140,7 @@ def test_a_repeated_answer_is_saved_once(cast: Cast) -> None:
     data = answer_data(cast, first_id(html_of(cast)))
     client = cast.client("reviewer")
     answers = [client.post(cast.url("focus/answer/"), data, headers=JSON) for _ in range(2)]
-    assert [answer.json() for answer in answers] == [{"version": 1}, {"version": 1}]
+    assert [answer.json()["version"] for answer in answers] == [1, 1]
     assert Correction.objects.count() == 1
 
 
@@ -150,7 +150,7 @@ def test_an_answer_is_one_short_transaction(cast: Cast) -> None:
     with CaptureQueriesContext(connection) as queries:
         client.post(cast.url("focus/answer/"), data, headers=JSON)
     statements = [query["sql"].split()[0] for query in queries]
-    assert len(statements) <= 16
+    assert len(statements) <= 18, "four of them read the figures, after the transaction"
     assert [word for word in statements if word in ("INSERT", "UPDATE", "DELETE")] == [
         "INSERT",
         "UPDATE",
@@ -271,7 +271,8 @@ def test_a_second_answer_that_agrees_needs_no_decision(cast: Cast) -> None:
     cast.client("owner").post(cast.url("focus/answer/"), answer_data(cast, first, 0), headers=JSON)
     data = answer_data(cast, first, 0, because="second", version=1)
     answer = cast.client("reviewer").post(cast.url("focus/answer/"), data, headers=JSON)
-    assert answer.json() == {"version": 2}
+    assert answer.json()["version"] == 2
+    assert "row" not in answer.json()
 
 
 # --- More rows, skipping, undoing, figures ------------------------------------------------------------------------
@@ -287,6 +288,22 @@ def test_more_rows_come_beyond_those_that_the_page_has(cast: Cast) -> None:
     assert "Flagged rows left" in answer.json()["figures"]
     wrong = cast.client("reviewer").post(cast.url("focus/next/"), {"have": "1,x"}, headers=JSON)
     assert wrong.status_code == 400
+
+
+def test_every_answer_and_undo_tells_how_many_rows_are_left_and_for_how_long(cast: Cast) -> None:
+    html, client = html_of(cast), cast.client("reviewer")
+    assert '<dd data-left="rows">8</dd>' in html
+    assert '<dd data-left="time">–</dd>' in html, "no pace is known yet"
+    data = answer_data(cast, first_id(html), seconds="6")
+    answer = client.post(cast.url("focus/answer/"), data, headers=JSON).json()
+    assert answer["left"] == {"rows": "7", "time": "42 s"}
+    undone = client.post(cast.url("focus/undo/"), {"undo_id": uuid4()}, headers=JSON).json()
+    assert undone["left"] == {"rows": "8", "time": "–"}
+
+
+def test_a_row_shows_the_same_clean_probability_as_the_table(cast: Cast) -> None:
+    Sample.objects.update(clean_prob=0.001)
+    assert "(clean probability 0.1\N{NO-BREAK SPACE}%)" in html_of(cast)
 
 
 def test_a_skipped_row_is_not_shown_again(cast: Cast) -> None:
