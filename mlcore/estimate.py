@@ -174,7 +174,7 @@ def estimate_classes(
     right = np.einsum("dkk->dk", table)
     given, true = table.sum(axis=2), table.sum(axis=1)
     figures = [right / np.maximum(part, 1e-9) for part in (given, true, (given + true) / 2)]
-    known = (found >= FEWEST_OF_A_CLASS) | (open_rows == 0)
+    known = (found >= FEWEST_OF_A_CLASS) | ((open_rows == 0) & (found > 0))
     classes = [
         ClassQuality(
             int(found[label]), *[_of_draws(each[:, label]) if known[label] else None for each in figures]

@@ -12,7 +12,7 @@ class AuditDraw(models.Model):
     """A row drawn at random to measure the file, kept apart from the rows that are chosen because they look wrong.
 
     A batch is one draw: a stratified random sample of all rows that had a label and no person's word at ``drawn_at``.
-    A draw counts as answered once a person has decided its row.
+    A draw counts as answered if the first word on its row was given blind; decided otherwise before, it has no answer.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="audit_draws")

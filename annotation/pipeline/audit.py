@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.models import AuditDraw, Correction, Flag, Project, Sample, Source
+from annotation.models import AuditDraw, Correction, Flag, Project, RowClaim, Sample, Source
 from mlcore.sampling import allocate, draw_rows, make_strata
 
 MOST_ROWS = 5_000
@@ -54,13 +54,16 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
         ) + 1
         drawn = _choose(project, found, rows=rows, batch=batch, user=user)
         AuditDraw.objects.bulk_create(drawn, batch_size=500)
+        # Whoever holds a drawn row would be shown it with the models' labels: it goes back, to be answered blind.
+        held = RowClaim.objects.filter(project=project, because=Correction.Because.QUEUE)
+        held.filter(sample__audit_draws__project=project).delete()
     return len(drawn)
 
 
 def pending_draws(project: Project, user: User) -> QuerySet[Sample]:
     """Drawn rows that wait for a blind answer by this person, in the order in which they are to be looked at.
 
-    A row that a person has decided in another way counts with that word and is not asked for again. Who has already
+    A row that a person has decided in another way is not asked for again; it counts as not answered. Who has already
     given a word on a row (and withdrew it) has seen what the models say, and can't answer it blind.
     """
     seen = Correction.objects.filter(user=user, sample__audit_draws__project=project).values("sample")

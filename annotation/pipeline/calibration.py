@@ -12,6 +12,7 @@ from annotation.models import AuditDraw, Prediction, Sample, Source
 from annotation.models.bulk import update_rows
 from annotation.models.sample import LlmLabel
 from annotation.pipeline.answers import probs_text
+from annotation.pipeline.blind import blind_answer, said_of_drawn_rows
 from annotation.pipeline.carry import target_shares
 from annotation.pipeline.rows import round_labels
 from mlcore.calibrate import apply_temperature, calibrate_batch, choose_strength, fit_temperature
@@ -133,7 +134,7 @@ def _calibrate(
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """A row that was drawn at random and decided by a person, with what the LLM said of it in this round."""
+    """A row that was drawn at random and answered blind, with what the LLM said of it in this round."""
 
     sample_id: int
     label: int
@@ -142,16 +143,18 @@ class _Checked:
 
 
 def _checked_rows(run: LabelingRun, label_ids: list[int]) -> list[_Checked]:
-    draws = AuditDraw.objects.filter(
-        project=run.project, sample__source=Source.PERSON, sample__label__in=label_ids
-    ).select_related("sample")
-    said = dict(
+    said = said_of_drawn_rows(run.project)
+    answers = {row: answer for row, words in said.items() if (answer := blind_answer(words))}
+    draws = AuditDraw.objects.filter(project=run.project, sample__source=Source.PERSON)
+    calibrated = dict(
         Prediction.objects.filter(
             iteration=run.iteration, source="llm", calibrated__isnull=False, sample__audit_draws__in=draws
         ).values_list("sample", "calibrated")
     )
     return [
-        _Checked(draw.sample_id, label_ids.index(draw.sample.label_id), draw.weight, said[draw.sample_id])
+        _Checked(draw.sample_id, label_ids.index(answer.label_id), draw.weight, calibrated[draw.sample_id])
         for draw in draws
-        if draw.sample.label_id is not None and draw.sample_id in said
+        if (answer := answers.get(draw.sample_id))
+        and answer.label_id in label_ids
+        and draw.sample_id in calibrated
     ]

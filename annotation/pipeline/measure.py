@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 
 import numpy as np
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 
 from annotation.models import (
     AuditDraw,
@@ -25,6 +25,14 @@ from annotation.models import (
     Project,
     Source,
     Stage,
+)
+from annotation.pipeline.blind import (
+    BLIND,
+    Said,
+    blind_answer,
+    said_of_drawn_rows,
+    share_answered_by,
+    share_left,
 )
 from mlcore.agreement import cohen_kappa, krippendorff_alpha, paired_test
 from mlcore.estimate import (
@@ -45,13 +53,20 @@ MARGIN = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A row that a person decided. ``batch`` is 0 if it was not drawn at random."""
+    """A row that a person decided.
+
+    ``batch`` is the draw that it answers; 0 if it was not drawn, or decided before somebody answered it blind.
+    ``truth`` is the blind answer, also after somebody corrected it; without one, the row's label.
+    ``from_queue``: the review queue showed it, which never shows rows that are drawn.
+    """
 
     sample_id: int
     label_id: int
     first_at: datetime
     llm_label_id: int | None
     batch: int
+    truth: int
+    from_queue: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,7 @@ class Evidence:
     words: list[Word]
     draws: list[AuditDraw]
     rounds: list[Iteration]  # judged by a small model, oldest first
+    history: dict[int, list[Said]] = field(default_factory=dict)  # drawn row -> what people said of it
     machine: dict[int, dict[int, Machine]] = field(default_factory=dict)  # round -> row -> what it said
 
     @cached_property
@@ -118,7 +134,8 @@ class Evidence:
 
     @property
     def pending(self) -> int:
-        return len(self.draws) - len(self.answered)
+        decided = {word.sample_id for word in self.words}
+        return sum(draw.sample_id not in decided for draw in self.draws)
 
     @cached_property
     def open_by_label(self) -> dict[int, int]:
@@ -153,7 +170,7 @@ class Evidence:
         return self.machine[iteration.pk]
 
     def is_wrong(self, iteration: Iteration | None, word: Word) -> bool:
-        return self.said(iteration, word).label_id != word.label_id
+        return self.said(iteration, word).label_id != word.truth
 
     # --- Accuracy -------------------------------------------------------------------------------------------------
 
@@ -177,30 +194,46 @@ class Evidence:
 
     def _batches(self, iteration: Iteration | None, *, left: bool) -> list[Batch]:
         """The draws with what the round said of them. Counted on are the wrong rows left open, or all of the round's."""
+        wrong = [word for word in self.words if self.is_wrong(iteration, word)]
+        numbers = sorted({draw.batch for draw in self.draws})
+        return [self._batch(number, wrong, left=left) for number in numbers]
+
+    def _batch(self, number: int, wrong: list[Word], *, left: bool) -> Batch:
+        """One draw. Its rows that were decided otherwise before they were answered are no answers: what is answered stands
+        for the rest of the stratum, and of the wrong rows mended since, only those are taken off that it counts."""
+        drawn = [draw for draw in self.draws if draw.batch == number]
         words = {word.sample_id: word for word in self.words}
-        wrong = {word.sample_id for word in self.words if self.is_wrong(iteration, word)}
-        batches = []
-        for number in sorted({draw.batch for draw in self.draws}):
-            drawn = [draw for draw in self.draws if draw.batch == number]
-            rows = {draw.stratum: draw.stratum_rows for draw in drawn}
-            checked = Counter(draw.stratum for draw in drawn if draw.sample_id in words)
-            errors = Counter(draw.stratum for draw in drawn if draw.sample_id in wrong)
-            others = max(
-                drawn[0].frame_rows - sum(rows.values()), 0
-            )  # strata whose rows all went back unanswered
-            names = sorted(rows)
-            inside = {draw.sample_id for draw in drawn} | {
-                word.sample_id for word in self.words if word.first_at > drawn[0].drawn_at
-            }
-            batches.append(
-                Batch(
-                    np.array([*(rows[name] for name in names), *([others] if others else [])]),
-                    np.array([*(checked[name] for name in names), *([0] if others else [])]),
-                    np.array([*(errors[name] for name in names), *([0] if others else [])]),
-                    float(-len(wrong & inside) if left else len(wrong - inside)),
-                )
-            )
-        return batches
+        mended = {word.sample_id for word in wrong if word.batch == number}
+        rows, checked, errors = [], [], []
+        for name in sorted({draw.stratum for draw in drawn}):
+            stratum = [draw for draw in drawn if draw.stratum == name]
+            decided = [words[draw.sample_id] for draw in stratum if draw.sample_id in words]
+            answered = [word.first_at for word in decided if word.batch]
+            lost = [word.first_at for word in decided if not word.batch]
+            share = share_left(stratum[0].stratum_drawn, answered, lost)
+            rows.append(max(round(stratum[0].stratum_rows * share), len(answered)))
+            checked.append(len(answered))
+            errors.append(sum(draw.sample_id in mended for draw in stratum))
+        framed = {draw.stratum: draw.stratum_rows for draw in drawn}
+        others = drawn[0].frame_rows - sum(framed.values())  # strata whose rows all went back unanswered
+        if others > 0:
+            rows, checked, errors = [*rows, others], [*checked, 0], [*errors, 0]
+        counted = self._counted(drawn, wrong)
+        known = -counted if left else len(wrong) - counted
+        return Batch(np.array(rows), np.array(checked), np.array(errors), float(known))
+
+    def _counted(self, drawn: list[AuditDraw], wrong: list[Word]) -> float:
+        """How many of the wrong rows that people mended the draw's answers stand for as well."""
+        inside, number = {draw.sample_id for draw in drawn}, drawn[0].batch
+        answered_at = sorted(word.first_at for word in self.answered if word.batch == number)
+        total = 0.0
+        for word in wrong:
+            if word.batch == number:
+                total += 1.0
+            elif word.sample_id in inside or word.first_at > drawn[0].drawn_at:
+                sheltered = word.from_queue and word.sample_id not in inside
+                total += 1.0 if sheltered else share_answered_by(word.first_at, answered_at)
+        return total
 
     def rows_to_measure(self, margin: float = MARGIN) -> int:
         """How many more rows to draw for about this margin."""
@@ -213,7 +246,7 @@ class Evidence:
         place = {label.pk: number for number, label in enumerate(self.labels)}
         weights = {draw.sample_id: draw.weight for draw in self.draws}
         seen = [
-            (place[said], place[word.label_id], weights[word.sample_id])
+            (place[said], place[word.truth], weights[word.sample_id])
             for word in self.answered
             if (said := self.said(self.current, word).label_id) in place
         ]
@@ -256,19 +289,19 @@ class Evidence:
         )
 
     def ratings(self) -> tuple[list[str], IntArray]:
-        """Who said what of the rows drawn at random: people, then the two models ``(R, N)``."""
+        """Who said what, blind, of the rows drawn at random: people, then the two models ``(R, N)``."""
         place = {label.pk: number for number, label in enumerate(self.labels)}
         rows = {word.sample_id: number for number, word in enumerate(self.answered)}
-        said = Correction.objects.filter(sample__in=list(rows), label__isnull=False, user__isnull=False)
         people: dict[str, IntArray] = {}
-        for name, sample_id, label_id in said.order_by("id").values_list(
-            "user__username", "sample_id", "label_id"
-        ):
-            people.setdefault(name, np.full(len(rows), NO_LABEL))[rows[sample_id]] = place[label_id]
+        for sample_id, row in rows.items():
+            for said in self.history[sample_id]:
+                if said.user is not None and said.because in BLIND:
+                    line = people.setdefault(said.user, np.full(len(rows), NO_LABEL))
+                    line[row] = place[said.label_id]
         machine = [self.said(self.current, word) for word in self.answered]
         models = {
             "LLM": [place.get(word.llm_label_id or 0, NO_LABEL) for word in self.answered],
-            "SLM": [place.get(said.slm_label_id or 0, NO_LABEL) for said in machine],
+            "SLM": [place.get(each.slm_label_id or 0, NO_LABEL) for each in machine],
         }
         lines = [*people.values(), *(np.array(line, dtype=np.int64) for line in models.values())]
         return [*people, *models], np.stack(lines)
@@ -290,15 +323,25 @@ def gather(project: Project) -> Evidence:
     """Read what the figures need: a constant number of queries over the rows that people decided, never over all rows."""
     draws = list(AuditDraw.objects.filter(project=project).order_by("id"))
     batch_of = {draw.sample_id: draw.batch for draw in draws}
+    history = said_of_drawn_rows(project)
+    blind = {row: answer for row, said in history.items() if (answer := blind_answer(said))}
+    standing = Q(corrections__label__isnull=False, corrections__undoes__isnull=True)
+    standing &= Q(corrections__undone_by__isnull=True)
+    queued = Q(corrections__because=Correction.Because.QUEUE, corrections__answer_id__isnull=False)
     decided = project.samples.filter(source=Source.PERSON, label__isnull=False).order_by()
-    words = [
-        Word(pk, label_id, first_at, llm_label_id, batch_of.get(pk, 0))
-        for pk, label_id, llm_label_id, first_at in decided.annotate(
-            first=Min("corrections__created_at")
-        ).values_list("pk", "label_id", "llm_label_id", "first")
-    ]
+    words = []
+    for pk, label_id, llm_label_id, first_at, queued_at in decided.annotate(
+        first=Min("corrections__created_at", filter=standing),
+        queued=Min("corrections__created_at", filter=standing & queued),
+    ).values_list("pk", "label_id", "llm_label_id", "first", "queued"):
+        answer = blind.get(pk)
+        said = history.get(pk)
+        at = said[0].at if said else first_at
+        batch = batch_of[pk] if answer else 0
+        truth = answer.label_id if answer else label_id
+        words.append(Word(pk, label_id, at, llm_label_id, batch, truth, queued_at == first_at))
     judged = project.iterations.filter(stages__kind=Stage.Kind.SLM, stages__status=Stage.Status.DONE)
-    return Evidence(project, project.label_list(), words, draws, list(judged.order_by("number")))
+    return Evidence(project, project.label_list(), words, draws, list(judged.order_by("number")), history)
 
 
 def right_share(wrong: Interval, rows: int) -> Interval:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
+from django.db import transaction
 from django.db.models import F
 
 from annotation import jobs, stats
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.models import Activity, AuditDraw, Correction, Iteration, Prediction, Project, Source, Stage
-from annotation.pipeline import advice, audit, measure, restore, review
+from annotation.models import (
+    Activity,
+    AuditDraw,
+    Correction,
+    Iteration,
+    Prediction,
+    Project,
+    Sample,
+    Source,
+    Stage,
+)
+from annotation.pipeline import advice, audit, blind, measure, restore, review
 from annotation.pipeline.provenance import quality_lines
 from tests.factories import make_project, make_user
 from tests.pages import judge_rows
@@ -160,6 +173,111 @@ def test_errors_that_people_mend_afterwards_are_taken_off_exactly(measured: Proj
     assert before is not None
     assert after is not None
     assert after.value == pytest.approx(max(before.value - 1, 0))
+
+
+def correct_table(project: Project, row: Sample) -> None:
+    review.correct_sample(row.pk, label_id=row.reference_id, user=project.owner)
+
+
+def test_a_drawn_row_that_was_decided_otherwise_is_no_answer_and_not_taken_off_twice(
+    project: Project,
+) -> None:
+    """All sixty labels are wrong; somebody mends every other row in the table, then the rest is answered."""
+    for sample in project.samples.all():
+        other = wrong_label(project, sample.position)
+        sample.predictions.filter(source="slm").update(verdict=other)
+        project.samples.filter(pk=sample.pk).update(label=other, reference=sample.label_id)
+    stats.record_metrics(project.iterations.get())
+    audit.draw_sample(project, rows=40, user=project.owner)
+    drawn = list(audit.pending_draws(project, project.owner))
+    for row in project.samples.order_by("position")[::2]:
+        correct_table(project, row)
+    waiting = {row.pk for row in drawn if row.position % 2}
+    assert measure.gather(project).answered == []
+    assert (
+        measure.gather(project).pending == audit.pending_draws(project, project.owner).count() == len(waiting)
+    )
+    answer_all(project)
+    evidence = measure.gather(project)
+    assert {word.sample_id for word in evidence.answered} == waiting
+    assert evidence.pending == 0
+    stand_for = sum(draw.weight for draw in AuditDraw.objects.filter(sample__in=waiting))
+    left, whole = evidence.wrong_left(), evidence.round_accuracy(project.iterations.get())
+    assert left is not None
+    assert whole is not None
+    rounding = 4  # half a row in each stratum
+    assert left.value == pytest.approx(min(stand_for - len(waiting), evidence.open_rows), abs=rounding)
+    assert left.value > 0  # by taking the mended off twice: none
+    assert whole.value == pytest.approx(1 - min(30 + stand_for, 60) / 60, abs=rounding / 60)
+
+
+def test_a_blind_answer_that_is_corrected_later_stays_the_samples_answer(measured: Project) -> None:
+    before = measure.gather(measured)
+    row = measured.samples.filter(
+        source=Source.PERSON, label=F("reference"), predictions__source="slm"
+    ).first()
+    assert row is not None
+    other = wrong_label(measured, row.position)
+    review.correct_sample(row.pk, label_id=other, user=make_user("later"))
+    after = measure.gather(measured)
+    assert len(after.answered) == len(before.answered) == 30
+    assert after.wrong_left() == before.wrong_left()
+    word = next(word for word in after.answered if word.sample_id == row.pk)
+    assert (word.truth, word.label_id) == (row.reference_id, other)
+
+
+def test_a_blind_answer_that_is_undone_is_none(measured: Project) -> None:
+    said = Correction.objects.first()
+    assert said is not None
+    with transaction.atomic():
+        review.take_back(said.sample, said, user=measured.owner)
+    evidence = measure.gather(measured)
+    assert (len(evidence.answered), evidence.pending) == (29, 1)
+
+
+def test_only_standing_blind_answers_agree_or_disagree(measured: Project) -> None:
+    rows = list(measured.samples.filter(source=Source.PERSON))
+    ben, carla, dora = make_user("ben"), make_user("carla"), make_user("dora")
+    for row in rows:
+        wrong = wrong_label(measured, row.position)
+        review.correct_sample(row.pk, label_id=wrong, user=carla)  # in the table
+        review.correct_sample(row.pk, label_id=wrong, user=dora, because="second")
+        with transaction.atomic():
+            row.refresh_from_db()
+            review.take_back(row, Correction.objects.get(sample=row, user=dora), user=dora)
+        review.correct_sample(row.pk, label_id=row.reference_id, user=ben, because="second")
+    names, lines = measure.gather(measured).ratings()
+    assert names == [measured.owner.username, "ben", "LLM", "SLM"]
+    assert (lines[0] == lines[1]).all()
+
+
+def test_the_share_that_answers_stand_for_depends_on_when_rows_were_decided_otherwise() -> None:
+    early, late, later = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
+    assert blind.share_left(10, [late] * 8, [early] * 2) == pytest.approx(0.8)
+    assert blind.share_left(10, [early] * 8, [late] * 2) == 1
+    assert blind.share_left(10, [early] * 5 + [later] * 4, [late]) == pytest.approx((5 + 4 * 0.8) / 9)
+    assert blind.share_answered_by(late, [early, early, later, later]) == 0.5
+
+
+@pytest.mark.parametrize("answered_first", [0, 60, 120])
+def test_mending_drawn_rows_in_the_table_hardly_biases_the_estimate(answered_first: int) -> None:
+    """Simulated: half of the wrong rows are mended after so many of 120 draws were answered."""
+    rng, found, truth = np.random.default_rng(answered_first), [], []
+    start, bulk, end = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
+    for _audit in range(400):
+        wrong = rng.random(1_000) < 0.2
+        drawn = rng.permutation(1_000)[:120]
+        first = drawn[:answered_first]
+        mended = wrong & (rng.random(1_000) < 0.5)
+        mended[first] = False
+        lost = int(mended[drawn].sum())
+        answered = np.array([row for row in drawn if not mended[row]])
+        times = [start] * len(first) + [end] * (len(answered) - len(first))
+        frame = 1_000 * blind.share_left(120, times, [bulk] * lost)
+        counted = mended.sum() * blind.share_answered_by(bulk, times) + wrong[answered].sum()
+        found.append(frame * wrong[answered].mean() - counted)
+        truth.append((wrong & ~mended).sum() - wrong[answered].sum())
+    assert np.mean(found) == pytest.approx(np.mean(truth), abs=6)  # of 1,000 rows
 
 
 def test_the_stored_counts_and_a_count_over_all_rows_agree(measured: Project) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from annotation.models import AuditDraw, Project, Stage
+from annotation.models import AuditDraw, Correction, Project, Stage
 from annotation.pipeline import label, review
 from mlcore.calibrate import calibrate_batch, choose_strength
 from tests.factories import GOOD, ScriptedModel, make_project, run_llm_stage, start_llm_round
@@ -34,7 +34,10 @@ def check(project: Project, rows: int, *, wrong_every: int = 0) -> None:
         right = next(place for place, each in enumerate(labels) if each.pk == sample.reference_id)
         other = wrong_every and sample.position % wrong_every == 0
         review.correct_sample(
-            sample.pk, label_id=labels[1 - right if other else right].pk, user=project.owner
+            sample.pk,
+            label_id=labels[1 - right if other else right].pk,
+            user=project.owner,
+            because=Correction.Because.AUDIT,
         )
 
 

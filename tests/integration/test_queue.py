@@ -12,8 +12,8 @@ from django.db import connection
 from django.utils import timezone
 
 from annotation.errors import ConflictError
-from annotation.models import Correction, Project, RowClaim, RowSkip, Sample, Source
-from annotation.pipeline import audit, queue, review
+from annotation.models import AuditDraw, Correction, Project, RowClaim, RowSkip, Sample, Source
+from annotation.pipeline import audit, measure, queue, review
 from tests.factories import make_project, make_user
 from tests.pages import judge_rows
 
@@ -155,10 +155,23 @@ def test_rows_drawn_at_random_come_soon_also_to_who_holds_rows_already(project: 
     audit.draw_sample(project, rows=10, user=anna)
     claims = queue.take_rows(project, user=anna)
     assert [claim.because for claim in claims[:4]] == ["queue", "queue", "audit", "audit"]
-    assert [claim.sample_id for claim in claims if claim.because == "queue"] == before
+    kept = [row for row in before if not AuditDraw.objects.filter(sample=row).exists()]
+    assert [claim.sample_id for claim in claims if claim.because == "queue"][: len(kept)] == kept
     drawn = claims[2].sample_id
     review.correct_sample(drawn, label_id=project.label_list()[0].pk, user=anna, because="audit")
     assert [claim.because for claim in queue.take_rows(project, user=anna)].count("audit") == 2
+
+
+def test_a_row_held_when_it_is_drawn_goes_back_and_is_shown_blind(
+    project: Project, anna: User, ben: User
+) -> None:
+    held = rows_of(project, anna)
+    audit.draw_sample(project, rows=24, user=ben)
+    assert not RowClaim.objects.exists()
+    assert {claim.because for claim in queue.take_rows(project, user=anna)} == {"audit"}
+    answer(held[-1], anna)  # a page that was open before the draw
+    assert measure.gather(project).answered == []
+    assert not audit.pending_draws(project, ben).filter(pk=held[-1]).exists()
 
 
 def test_who_answers_on_and_on_answers_every_drawn_row(project: Project, anna: User) -> None:

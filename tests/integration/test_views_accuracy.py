@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.template.loader import render_to_string
 
 from annotation.models import Activity, AuditDraw, Correction, Iteration, Sample, Source, Stage
 from annotation.pipeline import audit, restore, review
 from annotation.stats import record_metrics
+from mlcore.estimate import Interval
 from tests.pages import Cast, judge_rows, make_cast
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +60,9 @@ def test_an_impossible_number_of_rows_draws_none(cast: Cast, rows: str) -> None:
 def test_before_ten_answers_no_figure_is_shown(cast: Cast) -> None:
     audit.draw_sample(cast.project, rows=30, user=None)
     sample = audit.pending_draws(cast.project, cast.users["owner"])[0]
-    review.correct_sample(sample.pk, label_id=sample.label_id, user=cast.users["owner"])
+    review.correct_sample(
+        sample.pk, label_id=sample.label_id, user=cast.users["owner"], because=Correction.Because.AUDIT
+    )
     assert "1 random row is answered so far; from 10 on there is an estimate." in card(cast, "owner")
 
 
@@ -77,6 +81,14 @@ def test_the_page_tells_accuracy_wrong_rows_classes_flags_and_agreement(cast: Ca
         "Precision",
     ):
         assert words in page, words
+
+
+def test_a_label_without_audited_rows_is_a_dash_and_bounds_are_rounded_like_the_value() -> None:
+    cell = "annotation/_interval_cell.html"
+    assert ">–</span>" in render_to_string(cell, {"interval": None})
+    html = render_to_string(cell, {"interval": Interval(0.288, 0.288, 0.6512)})
+    assert "28.8\N{NO-BREAK SPACE}%<br>" in html
+    assert "28.8\N{NO-BREAK SPACE}%–65.1\N{NO-BREAK SPACE}%" in html
 
 
 def test_a_target_can_be_chosen_and_nonsense_is_ignored(cast: Cast) -> None:

@@ -193,6 +193,19 @@ def test_a_class_that_was_hardly_checked_is_said_to_be_unknown() -> None:
     assert macro is None
 
 
+def test_nothing_is_said_of_a_class_without_an_audited_row() -> None:
+    classes, macro = estimate_classes(
+        np.zeros(30, dtype=int),
+        np.zeros(30, dtype=int),
+        np.ones(30),
+        open_rows=np.array([300, 0]),
+        decided=np.array([30, 4]),
+        wrong_left=Interval(0.0, 0.0, 20.0),
+    )
+    assert classes[0].precision is not None
+    assert (classes[1].checked, classes[1].precision, classes[1].recall, macro) == (0, None, None, None)
+
+
 def test_errors_that_the_queue_has_mended_are_not_counted_again_in_the_classes() -> None:
     """Thirty of two hundred audited labels were wrong, but people have mended nearly all other errors since."""
     machine = np.repeat([0, 1], 100)

@@ -1,0 +1,70 @@
+"""Which drawn rows were answered blind, and what a draw still stands for when people decided some of its rows otherwise."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from annotation.models import Correction, Project
+
+BLIND = (Correction.Because.AUDIT, Correction.Because.SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One word of a person on a drawn row."""
+
+    user: str | None
+    label_id: int
+    because: str
+    at: datetime
+
+
+def said_of_drawn_rows(project: Project) -> dict[int, list[Said]]:
+    """What people said of each drawn row and nobody took back, oldest first, since it was last given back to the models."""
+    found: dict[int, list[Said]] = {}
+    words = Correction.objects.filter(
+        sample__audit_draws__project=project, undoes__isnull=True, undone_by__isnull=True
+    )
+    for word in words.select_related("user").order_by("id"):
+        if word.label_id is None:
+            found[word.sample_id] = []
+        else:
+            user = word.user.get_username() if word.user else None
+            said = Said(user, word.label_id, word.because, word.created_at)
+            found.setdefault(word.sample_id, []).append(said)
+    return found
+
+
+def blind_answer(said: Sequence[Said]) -> Said | None:
+    """A row's answer as a member of the random sample: the first word on it, if that was given blind.
+
+    A row that was decided in another way first is no answer, whatever was said later; a blind answer stays one.
+    """
+    return said[0] if said and said[0].because == Correction.Because.AUDIT else None
+
+
+def share_left(drawn: int, answered_at: Sequence[datetime], lost_at: Sequence[datetime]) -> float:
+    """The share of a stratum that its answered rows stand for: rows not yet decided otherwise when they were answered.
+
+    The survival curve of the drawn rows (Kaplan and Meier 1958), at the answers' times, averaged over them.
+
+    Args:
+        drawn: rows drawn in the stratum.
+        answered_at, lost_at: when rows were answered blind, and when they were decided otherwise before that.
+    """
+    left, waiting, total = 1.0, drawn, 0.0
+    for _at, is_answer in sorted([(at, True) for at in answered_at] + [(at, False) for at in lost_at]):
+        if is_answer:
+            total += left
+        else:
+            left *= 1.0 - 1.0 / waiting
+        waiting -= 1
+    return total / len(answered_at) if answered_at else left
+
+
+def share_answered_by(at: datetime, answered_at: Sequence[datetime]) -> float:
+    """How much of a batch's answers, sorted by time, had been given by then: they still count rows mended afterwards."""
+    return bisect_right(answered_at, at) / len(answered_at) if answered_at else 0.0
