@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
@@ -76,6 +77,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
+        call_command("migrate", interactive=False, verbosity=0)  # it may be the first command of all
         here = not options["with_workers"]
         path = settings.EXPORT_DIR / "customer_messages.xlsx"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
@@ -77,6 +78,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
+        call_command("migrate", interactive=False, verbosity=0)  # it may be the first command of all
         try:
             with errors_only():
                 project = self._make_project(options)
