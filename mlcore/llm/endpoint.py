@@ -28,6 +28,10 @@ from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 
 FINISH_SECONDS = 3.0  # calls under way may end when the caller stops, since they are paid for
 _POLL_SECONDS = 0.1
+_UNREAD_PER_CALL = (
+    2  # answers that may wait for the caller to store them: what a crash loses is paid for twice
+)
+_ROOM_SECONDS = 0.005
 _SHARPER = "\n\nAnswer with exactly one of these names and nothing else: {names}."
 
 
@@ -82,7 +86,7 @@ class EndpointModel:
         outbox: queue.SimpleQueue[Answer | EngineError | None] = queue.SimpleQueue()
         stopping = threading.Event()
         running = asyncio.run_coroutine_threadsafe(
-            self._ask_all(list(requests), labels, outbox.put, stopping), self._started_loop()
+            self._ask_all(list(requests), labels, outbox, stopping), self._started_loop()
         )
         running.add_done_callback(lambda _future: outbox.put(None))
         try:
@@ -128,19 +132,21 @@ class EndpointModel:
         self,
         requests: list[Request],
         labels: LabelSet,
-        put: Callable[[Answer], None],
+        outbox: queue.SimpleQueue[Answer | EngineError | None],
         stopping: threading.Event,
     ) -> None:
         waiting = iter(requests)
+        workers = min(self.pace.most, len(requests))
 
         async def work() -> None:
             for request in waiting:
+                while outbox.qsize() >= _UNREAD_PER_CALL * workers and not stopping.is_set():
+                    await asyncio.sleep(_ROOM_SECONDS)
                 try:
-                    put(await self._answer(request, labels, stopping))
+                    outbox.put(await self._answer(request, labels, stopping))
                 except StoppedError:
                     return
 
-        workers = min(self.pace.most, len(requests))
         await _all_or_first_error([work() for _ in range(workers)], stopping)
 
     async def _answer(self, request: Request, labels: LabelSet, stopping: threading.Event) -> Answer:

@@ -54,9 +54,10 @@ def test_a_run_that_is_killed_anywhere_ends_with_every_row_labelled_once(tmp_pat
     assert result["labels"] == {str(row): _name(row) for row in range(ROWS)}
     asked = Counter(row_of(call) for call in server.calls)
     assert asked.keys() == set(range(ROWS))
-    assert asked.total() <= ROWS + BATCH_ROWS + CALLS_AT_ONCE
+    # A batch that was being stored, the calls under way, and two answers a call that may wait to be stored.
+    assert asked.total() <= ROWS + BATCH_ROWS + 3 * CALLS_AT_ONCE
     if point == "after the commit":
-        assert asked.total() <= ROWS + BATCH_ROWS
+        assert asked.total() <= ROWS + 3 * CALLS_AT_ONCE
 
 
 def _name(row: int) -> str:

@@ -447,3 +447,17 @@ def test_retry_after_is_read_in_both_forms() -> None:
     assert retry_after("nan") is None
     assert retry_after("soon") is None
     assert retry_after("9e9") == 120
+
+
+def test_calls_wait_while_nobody_takes_the_answers() -> None:
+    requests = [Request(row, Prompt("", f"row {row}")) for row in range(60)]
+    with fake_llm(lambda _number, _call: says("positive")) as server:
+        model = model_of(server, concurrency=4)
+        try:
+            answers = model.ask(requests, LABELS, should_stop=never)
+            next(answers)
+            time.sleep(0.5)
+            assert len(server.calls) <= 1 + 3 * 4
+            assert len(list(answers)) == 59
+        finally:
+            model.close()
