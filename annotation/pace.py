@@ -17,6 +17,9 @@ from mlcore.agreement import cohen_kappa
 
 LONGEST_LOOK = 120.0  # seconds; whoever looked longer at a row did something else meanwhile
 STRETCH = 50  # answers
+LOOKED = Sum(
+    Least("seconds", Value(LONGEST_LOOK), output_field=FloatField()), filter=Q(seconds__isnull=False)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,11 @@ class Work:
 def work_of(corrections: QuerySet[Correction]) -> Work:
     """The sum of some standing corrections, in one query. An answer is an error found where it changed a model's label."""
     queued = Q(because=Correction.Because.QUEUE) & ~Q(replaced_source=Source.PERSON)
-    looked = Least("seconds", Value(LONGEST_LOOK), output_field=FloatField())
     sums = corrections.aggregate(
         answers=Count("pk"),
         shown=Count("pk", filter=queued),
         same=Count("pk", filter=queued & Q(label=F("replaced_label"))),
-        seconds=Sum(looked, filter=Q(seconds__isnull=False)),
+        seconds=LOOKED,
     )
     return Work(sums["answers"], sums["shown"], sums["shown"] - sums["same"], sums["seconds"] or 0.0)
 
@@ -107,13 +109,12 @@ class MemberWork:
 def team_work(project: Project) -> list[MemberWork]:
     """Everybody who has corrected something, most answers first: three queries, whatever the number of people."""
     standing = Correction.objects.standing().filter(sample__project=project).order_by()
-    looked = Least("seconds", Value(LONGEST_LOOK), output_field=FloatField())
     sums = standing.values("user", "user__username").annotate(
         answers=Count("pk"),
         today=Count("pk", filter=Q(created_at__gte=midnight())),
         changed=Count("pk", filter=~Q(label=F("replaced_label"))),
         timed=Count("pk", filter=Q(seconds__isnull=False)),
-        seconds=Sum(looked, filter=Q(seconds__isnull=False)),
+        seconds=LOOKED,
         newest=Max("created_at"),
     )
     found = {

@@ -12,9 +12,8 @@ from mlcore.corpus import Mixture
 from mlcore.records import BoolArray, FloatArray, IntArray
 
 BINS = 30
-SHOWN_SHARE = (
-    0.995  # of the rows; the few highest losses share the last bin, so that they don't squeeze the rest
-)
+# Of the rows; the few highest losses share the last bin, so that they don't squeeze the rest.
+SHOWN_SHARE = 0.995
 
 
 def loss_histogram(

@@ -24,7 +24,7 @@ from mlcore.evidence import (
 from mlcore.inputs import HEAD, Inputs, Monitor
 from mlcore.noise import cross_entropy, split_clean
 from mlcore.records import NO_LABEL, FloatArray, IntArray
-from mlcore.training import LEAST_WEIGHT, train
+from mlcore.training import train, weigh_by_trust
 
 WORD_STRENGTH = 2.0  # inverse ridge of the logistic regression on n-grams
 REFITS = 4
@@ -99,10 +99,7 @@ def weigh_rows(probs: FloatArray, known: IntArray, weights: FloatArray, count: i
     """How much each row's label counts ``(N,)`` for the second opinions: by its clean probability, out of fold."""
     labelled = np.flatnonzero(known != NO_LABEL)
     split = split_clean(cross_entropy(probs[labelled], known[labelled]), known[labelled], count)
-    trust = weights.copy()
-    doubtful = labelled[weights[labelled] <= 1.0]
-    trust[doubtful] *= LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * split.prob[weights[labelled] <= 1.0]
-    return trust
+    return weigh_by_trust(weights, labelled, split.prob)
 
 
 def gather_views(
@@ -111,8 +108,7 @@ def gather_views(
     """Two opinions ``(N, K)`` from different sources.
 
     Of texts: the network's and the neighbours' on the encoder's features, and that of the words and characters. Of a
-    table, whose columns can't be told apart like this: trees that were grown on one half of the rows, with the
-    network, and trees of the other half, with a linear model.
+    table, whose columns can't be told apart like this: see :func:`grow_halves`.
     """
     labelled = known != NO_LABEL
     inputs, folds, count = judges.inputs, judges.folds, judges.count

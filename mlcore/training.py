@@ -221,9 +221,18 @@ def plan_lesson(
     if method in ("paper", "adamatch"):
         labelled = rows[split.clean | checked]
         return Lesson(labelled, np.setdiff1d(allowed, labelled), weights)
+    return Lesson(rows, rows[:0], weigh_by_trust(weights, rows, split.prob))
+
+
+def weigh_by_trust(weights: FloatArray, rows: IntArray, clean_prob: FloatArray) -> FloatArray:
+    """The weights ``(N,)`` with those of ``rows (R,)`` scaled by their clean probability ``(R,)``.
+
+    Rows that a person checked keep theirs, and no row falls below ``LEAST_WEIGHT`` of its own.
+    """
     scaled = weights.copy()
-    scaled[rows] *= np.where(checked, 1.0, LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * split.prob)
-    return Lesson(rows, rows[:0], scaled)
+    trust = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * clean_prob
+    scaled[rows] *= np.where(weights[rows] > 1.0, 1.0, trust)
+    return scaled
 
 
 def fingerprint(

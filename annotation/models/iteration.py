@@ -13,6 +13,12 @@ from django.utils.translation import gettext_lazy as _
 from annotation.models.project import Project
 
 
+class IterationQuerySet(models.QuerySet["Iteration"]):
+    def judged(self) -> IterationQuerySet:
+        """Rounds whose SLM filtering came to its end."""
+        return self.filter(stages__kind=Stage.Kind.SLM, stages__status=Stage.Status.DONE)
+
+
 class Iteration(models.Model):
     """One round: where it started, and frozen copies of everything that decides its outcome."""
 
@@ -38,6 +44,8 @@ class Iteration(models.Model):
     withdrawn_at = models.DateTimeField(
         null=True, blank=True, help_text=_("Since when an earlier round's labels are in force instead.")
     )
+
+    objects = IterationQuerySet.as_manager()
 
     class Meta:
         ordering = ["project", "number"]

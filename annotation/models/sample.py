@@ -268,6 +268,23 @@ class Prediction(models.Model):
     def __str__(self) -> str:
         return f"{self.source} on {self.sample_id} in {self.iteration_id}"
 
+    def as_verdict(self, llm_label_id: int | None) -> Verdict:
+        """What the row gets from this word of the small model, beside the label that the LLM gave it."""
+        assert self.verdict_id
+        assert self.label_id
+        return Verdict(
+            sample_id=self.sample_id,
+            label_id=self.verdict_id,
+            source=Source.LLM if self.verdict_id == llm_label_id else Source.SLM,
+            risk=self.risk or 0.0,
+            slm_label_id=self.label_id,
+            confidence=max(self.probs or [0.0]),
+            clean_prob=self.clean_prob,
+            clean_rank=self.clean_rank or 0,
+            flag=self.flag,
+            queue_rank=self.queue_rank or 0,
+        )
+
 
 class CorrectionQuerySet(models.QuerySet["Correction"]):
     def standing(self) -> CorrectionQuerySet:

@@ -35,17 +35,11 @@ LOOKUP_KEYS = 500
 DIGITS = 6
 
 
-class RememberingModel:
-    """A language model that answers from the cache what its owner has asked before.
+class _ModelAround:
+    """What a model that asks another one has from it."""
 
-    Fresh answers are handed on as they come; whoever stores them calls :meth:`keep` in the same transaction. A row
-    whose question another row of the same call asks too is answered with it.
-    """
-
-    def __init__(self, model: LanguageModel, *, owner_id: int) -> None:
+    def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        self._owner_id = owner_id
-        self._fresh: dict[int, str] = {}  # request key -> question, for answers that are to be kept
 
     @property
     def identity(self) -> str:
@@ -54,6 +48,22 @@ class RememberingModel:
     @property
     def pace(self) -> Pace | None:
         return self._model.pace
+
+    def close(self) -> None:
+        self._model.close()
+
+
+class RememberingModel(_ModelAround):
+    """A language model that answers from the cache what its owner has asked before.
+
+    Fresh answers are handed on as they come; whoever stores them calls :meth:`keep` in the same transaction. A row
+    whose question another row of the same call asks too is answered with it.
+    """
+
+    def __init__(self, model: LanguageModel, *, owner_id: int) -> None:
+        super().__init__(model)
+        self._owner_id = owner_id
+        self._fresh: dict[int, str] = {}  # request key -> question, for answers that are to be kept
 
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
@@ -100,9 +110,6 @@ class RememberingModel:
             unique=("owner_id", "key"),
         )
 
-    def close(self) -> None:
-        self._model.close()
-
     def _look_up(self, questions: Iterable[str]) -> dict[str, Answer]:
         wanted = list(dict.fromkeys(questions))
         found: dict[str, Answer] = {}
@@ -123,31 +130,21 @@ class RememberingModel:
         return found
 
 
-class KeepingModel:
+class KeepingModel(_ModelAround):
     """The same, for work that stores nothing of its own: answers are kept batch by batch before they are handed on."""
 
     def __init__(self, model: RememberingModel, *, told: Callable[[Sequence[Answer]], None]) -> None:
-        self._model = model
+        super().__init__(model)
+        self._remembering = model
         self._told = told
-
-    @property
-    def identity(self) -> str:
-        return self._model.identity
-
-    @property
-    def pace(self) -> Pace | None:
-        return self._model.pace
 
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
     ) -> Iterator[Answer]:
-        for batch in gather(self._model.ask(requests, labels, should_stop=should_stop)):
-            self._model.keep(batch)
+        for batch in gather(self._remembering.ask(requests, labels, should_stop=should_stop)):
+            self._remembering.keep(batch)
             self._told(batch)
             yield from batch
-
-    def close(self) -> None:
-        self._model.close()
 
 
 def question_keys(identity: str, labels: LabelSet, requests: Sequence[Request]) -> Mapping[int, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,6 +44,11 @@ def blind_answer(said: Sequence[Said]) -> Said | None:
     A row that was decided in another way first is no answer, whatever was said later; a blind answer stays one.
     """
     return said[0] if said and said[0].because == Correction.Because.AUDIT else None
+
+
+def blind_answers(said: Mapping[int, Sequence[Said]]) -> dict[int, Said]:
+    """Of the drawn rows, those that were answered blind, with the answer."""
+    return {row: answer for row, words in said.items() if (answer := blind_answer(words))}
 
 
 def share_left(drawn: int, answered_at: Sequence[datetime], lost_at: Sequence[datetime]) -> float:

@@ -12,8 +12,7 @@ from annotation.models import AuditDraw, Prediction, Sample, Source
 from annotation.models.bulk import update_rows
 from annotation.models.sample import LlmLabel
 from annotation.pipeline.answers import probs_text
-from annotation.pipeline.blind import blind_answer, said_of_drawn_rows
-from annotation.pipeline.carry import target_shares
+from annotation.pipeline.blind import blind_answers, said_of_drawn_rows
 from annotation.pipeline.rows import round_labels
 from mlcore.calibrate import apply_temperature, calibrate_batch, choose_strength, fit_temperature
 from mlcore.records import NO_LABEL, Answer, FloatArray
@@ -101,7 +100,7 @@ def _calibrate(
     """
     checked = _checked_rows(run, label_ids)
     place = {sample_id: index for index, sample_id in enumerate(sample_ids)}
-    target = target_shares(run.iteration, len(label_ids))
+    target = run.target_shares
     strength = run.config.calibration_strength
     asked = [row for row in checked if row.sample_id in place]
     if len(asked) >= CHECKED_ROWS:
@@ -143,8 +142,7 @@ class _Checked:
 
 
 def _checked_rows(run: LabelingRun, label_ids: list[int]) -> list[_Checked]:
-    said = said_of_drawn_rows(run.project)
-    answers = {row: answer for row, words in said.items() if (answer := blind_answer(words))}
+    answers = blind_answers(said_of_drawn_rows(run.project))
     draws = AuditDraw.objects.filter(project=run.project, sample__source=Source.PERSON)
     calibrated = dict(
         Prediction.objects.filter(

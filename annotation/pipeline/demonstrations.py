@@ -20,15 +20,18 @@ from annotation.pipeline.rows import (
 from annotation.pipeline.training_folder import newest_features
 from mlcore.demos import count_demonstrations, select_demonstrations
 from mlcore.errors import StoppedError
-from mlcore.label import annotation_passes, self_annotate
+from mlcore.label import (
+    ANNOTATED_AT_LEAST,
+    ANNOTATED_PER_DEMONSTRATION,
+    annotation_passes,
+    self_annotate,
+)
 from mlcore.records import Demonstration
 
 if TYPE_CHECKING:
     from annotation.models import Project
     from annotation.pipeline.run import LabelingRun
 
-HANDFUL_PER_DEMONSTRATION = 25  # rows that the LLM labels first, to choose demonstrations from
-HANDFUL_AT_LEAST = 100
 MAX_CANDIDATES = 3_000  # rows among which the distilled selection looks for demonstrations
 
 
@@ -63,7 +66,7 @@ def draw_rows(project: Project, *, seed: int, size: int) -> list[int]:
 
 def handful_size(rows: int, demonstrations: int) -> int:
     """How many rows the LLM labels first, without examples, to choose the demonstrations from."""
-    return min(rows, HANDFUL_PER_DEMONSTRATION * demonstrations, max(HANDFUL_AT_LEAST, rows // 10))
+    return min(rows, ANNOTATED_PER_DEMONSTRATION * demonstrations, max(ANNOTATED_AT_LEAST, rows // 10))
 
 
 def _self_annotation(run: LabelingRun) -> list[Demonstration]:

@@ -15,7 +15,7 @@ from annotation.models.bulk import insert_rows
 from annotation.models.sample import LlmLabel
 from annotation.pipeline.answers import gather, probs_text
 from annotation.pipeline.calibration import RunningCalibration, calibrate_corpus, label_id_of
-from annotation.pipeline.carry import keep_earlier_answers, target_shares
+from annotation.pipeline.carry import keep_earlier_answers
 from annotation.pipeline.demonstrations import choose_demonstrations
 from annotation.pipeline.iterate import start_filtering
 from annotation.pipeline.rows import as_row, round_labels, round_prompt
@@ -75,7 +75,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
     calibration = RunningCalibration(
         len(labels),
         strength=run.config.calibration_strength,
-        target=target_shares(iteration, len(labels)),
+        target=run.target_shares,
     )
     for rows in _unlabelled_rows(iteration):
         answers = label_rows(

@@ -24,12 +24,11 @@ from annotation.models import (
     Prediction,
     Project,
     Source,
-    Stage,
 )
 from annotation.pipeline.blind import (
     BLIND,
     Said,
-    blind_answer,
+    blind_answers,
     said_of_drawn_rows,
     share_answered_by,
     share_left,
@@ -132,10 +131,13 @@ class Evidence:
     def answered(self) -> list[Word]:
         return [word for word in self.words if word.batch]
 
+    @cached_property
+    def word_of(self) -> dict[int, Word]:
+        return {word.sample_id: word for word in self.words}
+
     @property
     def pending(self) -> int:
-        decided = {word.sample_id for word in self.words}
-        return sum(draw.sample_id not in decided for draw in self.draws)
+        return sum(draw.sample_id not in self.word_of for draw in self.draws)
 
     @cached_property
     def open_by_label(self) -> dict[int, int]:
@@ -202,7 +204,7 @@ class Evidence:
         """One draw. Its rows that were decided otherwise before they were answered are no answers: what is answered stands
         for the rest of the stratum, and of the wrong rows mended since, only those are taken off that it counts."""
         drawn = [draw for draw in self.draws if draw.batch == number]
-        words = {word.sample_id: word for word in self.words}
+        words = self.word_of
         mended = {word.sample_id for word in wrong if word.batch == number}
         rows, checked, errors = [], [], []
         for name in sorted({draw.stratum for draw in drawn}):
@@ -324,7 +326,7 @@ def gather(project: Project) -> Evidence:
     draws = list(AuditDraw.objects.filter(project=project).order_by("id"))
     batch_of = {draw.sample_id: draw.batch for draw in draws}
     history = said_of_drawn_rows(project)
-    blind = {row: answer for row, said in history.items() if (answer := blind_answer(said))}
+    blind = blind_answers(history)
     standing = Q(corrections__label__isnull=False, corrections__undoes__isnull=True)
     standing &= Q(corrections__undone_by__isnull=True)
     queued = Q(corrections__because=Correction.Because.QUEUE, corrections__answer_id__isnull=False)
@@ -340,7 +342,7 @@ def gather(project: Project) -> Evidence:
         batch = batch_of[pk] if answer else 0
         truth = answer.label_id if answer else label_id
         words.append(Word(pk, label_id, at, llm_label_id, batch, truth, queued_at == first_at))
-    judged = project.iterations.filter(stages__kind=Stage.Kind.SLM, stages__status=Stage.Status.DONE)
+    judged = project.iterations.judged()
     return Evidence(project, project.label_list(), words, draws, list(judged.order_by("number")), history)
 
 

@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 
 from annotation import jobs
 from annotation.errors import BusyError, NotReadyError
-from annotation.models import Activity, Iteration, Prediction, Sample, Source, Stage
-from annotation.models.sample import LlmLabel, Verdict
+from annotation.models import Activity, Iteration, Prediction, Sample, Stage
+from annotation.models.sample import LlmLabel
 from annotation.pipeline.iterate import check_idle
 from mlcore.errors import StoppedError
 
@@ -68,7 +68,8 @@ def run_restore(claim: jobs.Claim) -> None:
         with transaction.atomic():
             claim.fence()
             Sample.objects.write_verdicts(
-                [_verdict(each, llm.get(each.sample_id)) for each in found], round_number=iteration.number
+                [each.as_verdict(_label_id(llm.get(each.sample_id))) for each in found],
+                round_number=iteration.number,
             )
             Sample.objects.write_llm_labels(list(llm.values()), round_number=iteration.number)
         last, done = found[-1].pk, done + len(found)
@@ -100,21 +101,8 @@ def _llm_labels(iteration: Iteration, sample_ids: Sequence[int]) -> dict[int, Ll
     }
 
 
-def _verdict(said: Prediction, llm: LlmLabel | None) -> Verdict:
-    assert said.verdict_id
-    assert said.label_id
-    return Verdict(
-        sample_id=said.sample_id,
-        label_id=said.verdict_id,
-        source=Source.LLM if llm and llm.label_id == said.verdict_id else Source.SLM,
-        risk=said.risk or 0.0,
-        slm_label_id=said.label_id,
-        confidence=max(said.probs or [0.0]),
-        clean_prob=said.clean_prob,
-        clean_rank=said.clean_rank or 0,
-        flag=said.flag,
-        queue_rank=said.queue_rank or 0,
-    )
+def _label_id(llm: LlmLabel | None) -> int | None:
+    return llm.label_id if llm else None
 
 
 def _mark(iteration: Iteration, user: User | None) -> None:

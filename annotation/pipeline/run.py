@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -14,16 +15,15 @@ from annotation import jobs
 from annotation.errors import PausedError
 from annotation.models import Iteration, Project, Stage
 from annotation.pipeline.answers import RememberingModel
+from annotation.pipeline.carry import target_shares
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError, ModelCallError
 from mlcore.llm import LanguageModel
 from mlcore.llm.budget import Bill, Budget
-from mlcore.records import Answer
+from mlcore.records import Answer, FloatArray
 
-FIRST_BREAK, LONGEST_BREAK = (
-    60.0,
-    1_800.0,
-)  # seconds; a run that met only failures waits twice as long each time
+# Seconds; a run that met only failures waits twice as long each time.
+FIRST_BREAK, LONGEST_BREAK = 60.0, 1_800.0
 CALLS_SECONDS = 1.0
 
 OpenModel = Callable[..., LanguageModel]  # mlcore.llm.open_model, named by the step that tests give another
@@ -120,6 +120,11 @@ class LabelingRun(ModelRun):
     """A claimed LLM stage of a round."""
 
     iteration: Iteration
+
+    @cached_property
+    def target_shares(self) -> FloatArray | None:
+        """See :func:`annotation.pipeline.carry.target_shares`; asked for once the earlier answers are kept."""
+        return target_shares(self.iteration, len(self.iteration.labels))
 
 
 def open_run(claim: jobs.Claim, iteration: Iteration, open_model: OpenModel) -> LabelingRun:

@@ -155,14 +155,14 @@ def _estimate(
         longer = np.full(len(answers), passes)
     else:
         longer = np.array([size(each.key, demonstrations) / size(each.key, []) for each in answers])
-    later = project.iterations.exists()
+    later, corpus = project.iterations.exists(), project.samples.count()
     return forecast(
         [answer.tokens_in for answer in answers],
         [answer.tokens_out for answer in answers],
         [answer.seconds * passes for answer in answers if not answer.cached],
         longer=longer.tolist(),
-        rows=project.samples.at_risk().count() if later else project.samples.count(),
-        handful=0 if later else handful_size(project.samples.count(), config.demonstrations),
+        rows=project.samples.at_risk().count() if later else corpus,
+        handful=0 if later else handful_size(corpus, config.demonstrations),
         at_once=1 if is_local else config.concurrency,
         price_in=run.budget.price_in,
         price_out=run.budget.price_out,

@@ -10,7 +10,7 @@ import numpy as np
 from django.db import transaction
 
 from annotation import jobs
-from annotation.models import Flag, Iteration, Prediction, Sample, Source
+from annotation.models import Flag, Iteration, Prediction, Sample
 from annotation.models.sample import Verdict
 from annotation.pipeline.rows import round_labels
 from mlcore.config import DistillConfig
@@ -121,24 +121,11 @@ def _prediction(
 
 
 def _verdict(sample: Sample, prediction: Prediction) -> Verdict:
-    assert prediction.verdict_id
-    assert prediction.label_id
     assert prediction.risk is not None
     assert prediction.probs is not None
     assert prediction.clean_rank
     assert prediction.queue_rank
-    return Verdict(
-        sample_id=sample.pk,
-        label_id=prediction.verdict_id,
-        source=Source.LLM if prediction.verdict_id == sample.llm_label_id else Source.SLM,
-        risk=prediction.risk,
-        slm_label_id=prediction.label_id,
-        confidence=max(prediction.probs),
-        clean_prob=prediction.clean_prob,
-        clean_rank=prediction.clean_rank,
-        flag=prediction.flag,
-        queue_rank=prediction.queue_rank,
-    )
+    return prediction.as_verdict(sample.llm_label_id)
 
 
 def _finite(value: Any) -> float | None:

@@ -83,9 +83,10 @@ def correct_many(request: MemberRequest, project: Project) -> HttpResponse:
         reach = bulk_correcting.measure_reach(project, form.choice)
         context |= {"form": form, "choice": form.choice, "reach": reach, "back": back}
         return render(request, "annotation/bulk.html", context)
-    reach = bulk_correcting.measure_reach(project, form.choice)
     batch = bulk_correcting.start_batch(project, form.choice, user=request.user)
-    _write_down(batch, Activity.Verb.CORRECTED, reach.rows)
+    _write_down(
+        batch, Activity.Verb.CORRECTED, batch.stage.total if batch.stage else batch.corrections.count()
+    )
     messages.success(request, _done(batch))
     return redirect(back)
 

@@ -35,7 +35,7 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     claims = queue.take_rows(project, user=request.user)
     wanted = [(claim.sample_id, claim.because) for claim in claims]
     asked = request.GET.get("row", "")
-    if asked.isdecimal() and len(asked) < 19:
+    if _is_id(asked):
         first = get_object_or_404(Sample, pk=int(asked), project=project)
         because = dict(wanted).get(first.pk, Correction.Because.BROWSING.value)
         wanted = [(first.pk, because), *(each for each in wanted if each[0] != first.pk)]
@@ -137,7 +137,7 @@ def _difference(answer_id: Any) -> str:
 @for_members(Role.REVIEWER, back="annotation:focus")
 def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
     sample_id = request.POST.get("sample", "")
-    if not (sample_id.isdecimal() and len(sample_id) < 19):
+    if not _is_id(sample_id):
         return _refuse(request, project, _("Which row to skip is missing. Reload the page."))
     queue.skip_row(get_object_or_404(Sample, pk=int(sample_id), project=project), user=request.user)
     return JsonResponse({}) if _wants_json(request) else redirect("annotation:focus", project.pk)
@@ -164,6 +164,10 @@ def focus_undo(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 # --- Answers to the page ------------------------------------------------------------------------------------------
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19
 
 
 def _wants_json(request: MemberRequest) -> bool:

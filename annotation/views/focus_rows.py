@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 from django.utils.translation import gettext as _
 
 from annotation.models import Correction, Label, Prediction, Project, Sample
+from annotation.pipeline.blind import BLIND
 from annotation.pipeline.neighbours import Neighbour, nearest_samples
 from annotation.templatetags.coral import share
 
 RESERVED_KEYS = {"u", "s", "?"}  # undo, skip, help
-BLIND = {Correction.Because.AUDIT, Correction.Because.SECOND}
 
 
 @dataclass(slots=True)

@@ -101,8 +101,7 @@ def restore_round(request: MemberRequest, project: Project, iteration_id: int) -
 def round_flips(request: MemberRequest, project: Project, iteration_id: int) -> HttpResponse:
     """The rows whose label a round changed, against the round before it."""
     after = get_object_or_404(Iteration, project=project, pk=iteration_id)
-    judged = project.iterations.filter(stages__kind=Stage.Kind.SLM, stages__status=Stage.Status.DONE)
-    before = judged.filter(number__lt=after.number).order_by("-number").first()
+    before = project.iterations.judged().filter(number__lt=after.number).order_by("-number").first()
     last = request.GET.get("after", "")
     found = (
         list(_flips(before, after, int(last) if last.isdigit() else -1)[: FLIPS_SHOWN + 1]) if before else []
