@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench.endpoint_runs import make_project, open_program
+from tests.bench.endpoint_runs import make_project
+from tests.bench.harness import open_program
 
 ROWS = 200
 BATCH_ROWS = 25

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from tests.bench.harness import open_program
 
 SLOTS = 64
 LABELS = ("negative", "positive")
@@ -34,11 +35,6 @@ WORDS = [
     "larch",
 ]
 ALLOWED = ["127.0.0.1"]
-
-
-def in_process(task: Callable[..., Any], *arguments: Any) -> Any:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(task, arguments)
 
 
 def text_of(key: int) -> str:
@@ -79,23 +75,6 @@ def our_rate(folder: Path, url: str, rows: int) -> tuple[float, float]:
         f"{stage.status}, {stored} rows: {stage.error}"
     )
     return rows / seconds, first[0]
-
-
-def open_program(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    os.environ |= {
-        "CORAL_DATA_DIR": str(folder),
-        "DJANGO_SETTINGS_MODULE": "coral_site.settings",
-        "CORAL_LOG_LEVEL": "CRITICAL",
-        "DATABASE_URL": "",
-    }
-    import django
-    from django.conf import settings
-    from django.core.management import call_command
-
-    django.setup()
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    call_command("migrate", verbosity=0)
 
 
 def make_project(url: str, rows: int) -> Any:

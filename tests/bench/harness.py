@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import operator
 import os
 import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,42 @@ def run_bench(
         )
     missed = any(each.holds is False for each in report.measures)
     return 1 if missed and not options.quick else 0
+
+
+@contextmanager
+def own_process() -> Iterator[Callable[..., Any]]:
+    """Something that calls functions in a fresh process, always the same one: neither memory nor caches of another run
+    are in it, and Django is set up there for one database."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        yield lambda task, *arguments: pool.apply(task, arguments)
+
+
+def in_process(task: Callable[..., Any], *arguments: Any) -> Any:
+    """The task's result, from a fresh process."""
+    with own_process() as call:
+        return call(task, *arguments)
+
+
+def open_program(folder: Path, database: str = "") -> None:
+    """Set the program up in this process, with its data in the folder and its tables made; nothing leaves the process.
+
+    Args:
+        database: its address; empty for SQLite in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ |= {
+        "CORAL_DATA_DIR": str(folder),
+        "DJANGO_SETTINGS_MODULE": "coral_site.settings",
+        "CORAL_LOG_LEVEL": "CRITICAL",
+        "DATABASE_URL": database,
+    }
+    import django
+    from django.conf import settings
+    from django.core.management import call_command
+
+    django.setup()
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    call_command("migrate", verbosity=0)
 
 
 def describe_machine() -> str:

@@ -11,8 +11,6 @@ import argparse
 import csv
 import hashlib
 import json
-import multiprocessing
-import os
 import random
 import sqlite3
 import statistics
@@ -23,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.harness import Options, Report, run_bench
+from tests.bench.harness import Options, Report, in_process, open_program, run_bench
 
 if TYPE_CHECKING:
     from annotation.models import Project
@@ -40,8 +38,8 @@ def measure(options: Options, report: Report) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         imports = {rows: _measure_import(folder, rows, report) for rows in sizes}
-        append = _in_process(_append, folder / "append", stored)
-        export = _in_process(_export, folder / "export", exported)
+        append = in_process(_append, folder / "append", stored)
+        export = in_process(_export, folder / "export", exported)
     report.row(
         what=f"1,000 rows into a project of {stored:,}", seconds=append["large"], beside=append["empty"]
     )
@@ -63,8 +61,8 @@ def measure(options: Options, report: Report) -> None:
 def _measure_import(folder: Path, rows: int, report: Report) -> dict[str, float]:
     path = folder / f"{rows}.csv"
     _write_corpus(path, rows)
-    ours = _in_process(_import, folder / f"ours{rows}", path)
-    raw = _in_process(_raw, folder / f"ours{rows}", path)
+    ours = in_process(_import, folder / f"ours{rows}", path)
+    raw = in_process(_raw, folder / f"ours{rows}", path)
     path.unlink()
     found = {
         "rows_per_second": rows / ours["seconds"],
@@ -88,39 +86,14 @@ def _write_corpus(path: Path, rows: int) -> None:
             writer.writerow([number, " ".join(chance.choices(words, k=WORDS)), ("good", "bad")[number % 2]])
 
 
-def _in_process(task: Callable[..., Any], folder: Path, *arguments: Any) -> Any:
-    """The task's result, from a fresh process, so that neither memory nor caches of another run are in it."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_run_child, (task, folder, arguments))
-
-
-def _run_child(task: Callable[..., Any], folder: Path, arguments: tuple[Any, ...]) -> Any:
-    folder.mkdir(exist_ok=True)
-    os.environ |= {
-        "CORAL_DATA_DIR": str(folder),
-        "DJANGO_SETTINGS_MODULE": "coral_site.settings",
-        "CORAL_LOG_LEVEL": "CRITICAL",
-        "DATABASE_URL": "",
-    }
-    import django
-    from django.conf import settings
-
-    django.setup()
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    settings.DRAMATIQ_BROKER = None
-    return task(folder, *arguments)
-
-
 # --- In the children ----------------------------------------------------------------------------------------------
 
 
 def _new_project() -> Project:
     from django.contrib.auth.models import User
-    from django.core.management import call_command
 
     from annotation.pipeline import configure
 
-    call_command("migrate", verbosity=0)
     owner, _ = User.objects.get_or_create(username="bench")
     return configure.create_project(name="bench", task_type="topic", owner=owner)
 
@@ -148,7 +121,8 @@ def _import_file(project: Project, path: Path) -> float:
     return seconds
 
 
-def _import(_folder: Path, path: Path) -> dict[str, float]:
+def _import(folder: Path, path: Path) -> dict[str, float]:
+    open_program(folder)
     warm = path.with_name("warm.csv")
     _write_corpus(warm, 100)
     _import_file(_new_project(), warm)  # what the first rows load counts as base
@@ -201,6 +175,7 @@ def _append(folder: Path, stored: int) -> dict[str, float]:
 
     Now and then an import finds SQLite's log full and moves it into the database: that is in the mean only.
     """
+    open_program(folder)
     corpus = folder / "corpus.csv"
     _write_corpus(corpus, stored)
     large = _new_project()
@@ -220,6 +195,7 @@ def _append(folder: Path, stored: int) -> dict[str, float]:
 
 
 def _export(folder: Path, rows: int) -> dict[str, dict[str, float]]:
+    open_program(folder)
     from annotation.pipeline import export, export_rows
 
     corpus = folder / "corpus.csv"

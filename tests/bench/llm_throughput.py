@@ -25,11 +25,10 @@ from tests.bench.endpoint_runs import (
     WORDS,
     aiohttp_rate,
     bare_rate,
-    in_process,
     loopback_server,
     our_rate,
 )
-from tests.bench.harness import Options, Report, run_bench
+from tests.bench.harness import Options, Report, in_process, run_bench
 
 LABELS = LabelSet.of("negative", "positive")
 
