@@ -18,7 +18,7 @@ from django.db.models import BooleanField, F, FloatField, Func, QuerySet, Value
 from django.utils.translation import gettext_lazy as _
 
 from annotation.filters import Conditions
-from annotation.models import Sample
+from annotation.models import Project, Sample
 
 PAGE_ROWS = 50
 WINDOW_ROWS = 4_000  # looked at for one page
@@ -90,9 +90,10 @@ class Page:
 
 
 def page_of(
-    rows: QuerySet[Sample],
+    project: Project,
     sort: Sort,
     *,
+    rows: QuerySet[Sample] | None = None,
     conditions: Conditions | None = None,
     after: Cursor | None = None,
     before: Cursor | None = None,
@@ -102,13 +103,14 @@ def page_of(
     """The page of a project's rows that starts after a cursor, or ends before one.
 
     Args:
-        rows: all rows of one project.
+        rows: what is read of each row; no filter.
         conditions: what must hold of the page's rows.
         window: how many rows may be looked at to find them.
     """
     backwards = before is not None and after is None
     cursor = before if backwards else after
-    walk = _Walk(rows, sort, conditions or Conditions(), backwards=backwards)
+    read = Sample.objects.all() if rows is None else rows
+    walk = _Walk(project, read, sort, conditions or Conditions(), backwards=backwards)
     found, stop = walk.find(cursor, size + 1, window)
     more, found = len(found) > size, found[:size]
     ends = [Cursor(getattr(row, sort.field), row.pk) for row in found[:1] + found[-1:]]
@@ -124,9 +126,16 @@ class _Walk:
     """Goes along an order, forwards or backwards, and keeps what matches."""
 
     def __init__(
-        self, rows: QuerySet[Sample], sort: Sort, conditions: Conditions, *, backwards: bool
+        self,
+        project: Project,
+        read: QuerySet[Sample],
+        sort: Sort,
+        conditions: Conditions,
+        *,
+        backwards: bool,
     ) -> None:
-        self._rows = rows
+        self._read = read
+        self._rows = read.filter(project=project)
         self._sort = sort
         self._conditions = conditions
         self._backwards = backwards
@@ -159,7 +168,8 @@ class _Walk:
             matching = self._rows.order_by().filter(**{column: equal[column] for column in columns})
             ids = list(matching.values_list("pk", flat=True)[: FEW_ROWS + 1])
             if len(ids) <= FEW_ROWS:
-                return self._conditions.apply_in_order(self._rows.filter(pk__in=ids), indexed={})
+                # Without the project: its index would seem as good, and holds all rows.
+                return self._conditions.apply_in_order(self._read.filter(pk__in=ids), indexed={})
         return None
 
     def _parts(self, rows: QuerySet[Sample], cursor: Cursor | None) -> list[QuerySet[Sample]]:

@@ -58,6 +58,7 @@ class TableForm(FilterForm):
         given = data.copy()
         given.setdefault("sort", default_sort)
         super().__init__(given, project=project)
+        self._project = project
         self.default_sort = default_sort
         self.fields["sort"].choices = [(key, SORTS[key].title) for key in sorts]  # type: ignore[attr-defined]
 
@@ -66,11 +67,12 @@ class TableForm(FilterForm):
         return SORTS[self.cleaned_data["sort"] or self.default_sort]
 
     def page(self, rows: QuerySet[Sample]) -> Page:
-        """The page of chosen rows that the form's cursor points to."""
+        """The page of chosen rows that the form's cursor points to; ``rows`` says what is read of each."""
         wanted = self.cleaned_data
         return page_of(
-            rows,
+            self._project,
             self.order,
+            rows=rows,
             conditions=self.conditions,
             after=wanted["after"] or self._before_row(),
             before=wanted["before"],

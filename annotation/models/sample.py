@@ -317,7 +317,12 @@ class Correction(models.Model):
         "self", null=True, blank=True, on_delete=models.CASCADE, related_name="undone_by"
     )
     batch = models.ForeignKey(
-        CorrectionBatch, null=True, blank=True, on_delete=models.CASCADE, related_name="corrections"
+        CorrectionBatch,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="corrections",
+        db_index=False,
     )
     seconds = models.FloatField(
         null=True, blank=True, help_text=_("How long the person looked at the row, as the page measured it.")
@@ -331,6 +336,10 @@ class Correction(models.Model):
         indexes = [
             models.Index(fields=["sample", "-id"], name="correction_latest"),
             models.Index(fields=["user", "-id"], name="correction_by_person"),
+            # A large batch is taken back in its order; corrections of single rows don't pay for it.
+            models.Index(
+                fields=["batch", "id"], condition=Q(batch__isnull=False), name="correction_of_batch"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -6,24 +6,24 @@ special. What people had said of a row before stays as it is, unless the batch i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from annotation import jobs
 from annotation.errors import AnnotationError, ConflictError
-from annotation.filters import filter_rows
+from annotation.filters import filter_rows, stored_conditions
 from annotation.models import Correction, CorrectionBatch, Label, Project, RowClaim, Sample, Source, Stage
 from annotation.pipeline import review
 from mlcore.errors import StoppedError
 
 LARGE_ROWS = 300  # more are done in the background
 WRITE_ROWS = 500  # in one transaction, so that nobody's correction waits long for it
-UNDO_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def measure_reach(project: Project, choice: Choice) -> Reach:
     """Count before anything is changed."""
     meant = _meant(project, choice)
     everybody = _changeable(meant, label=choice.label, include_corrected=True)
-    decided = everybody.filter(source=Source.PERSON).count()
-    rows = everybody.count()
+    found = everybody.aggregate(rows=Count("pk"), decided=Count("pk", filter=Q(source=Source.PERSON)))
+    rows, decided = found["rows"], found["decided"]
     return Reach(rows, 0) if choice.include_corrected else Reach(rows - decided, decided)
 
 
@@ -95,10 +95,11 @@ def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
     if stage and stage.status in (Stage.Status.QUEUED, Stage.Status.RUNNING):
         raise ConflictError(_("These corrections are still being made. Wait until they are done."))
     undo = CorrectionBatch(project=batch.project, user=user, undoes=batch)
-    ids = list(_standing(batch).values_list("sample_id", flat=True))
+    ids = list(batch.corrections.order_by("pk").values_list("pk", flat=True)[: LARGE_ROWS + 1])
+    few = ids if len(ids) <= LARGE_ROWS else None
     try:
         with transaction.atomic():
-            return _start(undo, ids if len(ids) <= LARGE_ROWS else None, total=len(ids))
+            return _start(undo, few, total=batch.corrections.count())
     except IntegrityError as error:
         raise ConflictError(_("These corrections were taken back already.")) from error
 
@@ -126,35 +127,52 @@ def run_batch(claim: jobs.Claim) -> None:
     """
     batch = CorrectionBatch.objects.select_related("project", "label", "undoes").get(stage=claim.stage)
     done = batch.corrections.count()
-    ids = _open_rows(batch)
-    claim.report(done=done, total=done + len(ids), phase="correcting", force=True)
-    step = UNDO_ROWS if batch.undoes else WRITE_ROWS
-    for begin in range(0, len(ids), step):
+    claim.report(done=done, phase="correcting", force=True)
+    for ids in _pieces(batch):
         if claim.should_stop():
             raise StoppedError(_("Stopped on request."))
         with transaction.atomic():
             claim.fence()
-            done += _carry_out(batch, ids[begin : begin + step])
+            done += _carry_out(batch, ids)
         claim.report(done=done)
     claim.report(done=done, total=done, phase="", force=True)
 
 
-def _open_rows(batch: CorrectionBatch) -> list[int]:
-    """The rows that are still to do, as they match now."""
+def _pieces(batch: CorrectionBatch) -> Iterator[Sequence[int]]:
+    """What is to do, piece by piece, so that memory doesn't grow with it: ids of rows, or of corrections to take back."""
     if batch.undoes:
-        return list(_standing(batch.undoes).values_list("sample_id", flat=True))
-    did = set(batch.corrections.values_list("sample_id", flat=True))
-    return sorted(set(_rows_of(batch).values_list("pk", flat=True)) - did)
+        return _keys_in_order(batch.undoes.corrections.order_by(), "pk")
+    if batch.samples is None:
+        return (list(_ids_at(batch, places)) for places in _keys_in_order(_matching(batch), "position"))
+    return (batch.samples[begin : begin + WRITE_ROWS] for begin in range(0, len(batch.samples), WRITE_ROWS))
+
+
+def _keys_in_order(rows: QuerySet[Any], key: str) -> Iterator[Sequence[int]]:
+    """The keys of rows in their order, as they match when they are reached."""
+    last = -1
+    while found := list(
+        rows.filter(**{f"{key}__gt": last}).order_by(key).values_list(key, flat=True)[:WRITE_ROWS]
+    ):
+        yield found
+        last = found[-1]
+
+
+def _ids_at(batch: CorrectionBatch, positions: Sequence[int]) -> QuerySet[Any]:
+    return batch.project.samples.order_by().filter(position__in=positions).values_list("pk", flat=True)
 
 
 def _carry_out(batch: CorrectionBatch, ids: Sequence[int]) -> int:
-    """Change these rows, as far as they still match; return how many."""
+    """Change these rows, or take these corrections back, as far as they still match; return how many."""
     return _take_back(batch, ids) if batch.undoes else _correct(batch, ids)
 
 
 def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
-    rows = _rows_of(batch).filter(pk__in=ids).order_by("pk").select_for_update(of=("self",))
-    found = list(rows.only("pk", "label_id", "source", "round"))
+    said = Correction.objects.order_by().filter(sample__in=ids).values_list("sample_id", "batch_id")
+    did = {row for row, by in said if by == batch.pk}
+    rows = _still_meant(batch, [row for row in ids if row not in did]).order_by("pk")
+    found = list(rows.select_for_update(of=("self",)).only("pk", "label_id", "source", "round"))
+    if not found:
+        return 0
     made = Correction.objects.bulk_create(
         Correction(
             sample=row,
@@ -167,47 +185,53 @@ def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
         )
         for row in found
     )
-    changed = Sample.objects.filter(pk__in=[row.pk for row in found])
-    if made:
-        changed.update(
-            **({"label": batch.label} if batch.label else {}),
-            source=Source.PERSON,
-            risk=0.0,
-            corrected_by=batch.user,
-            corrected_at=made[0].created_at,
-            version=F("version") + 1,
-        )
-        RowClaim.objects.filter(sample__in=changed).delete()
+    changed = [row.pk for row in found]
+    Sample.objects.filter(pk__in=changed).update(
+        **({"label": batch.label} if batch.label else {}),
+        source=Source.PERSON,
+        risk=0.0,
+        corrected_by=batch.user,
+        corrected_at=made[0].created_at,
+        version=F("version") + 1,
+    )
+    RowClaim.objects.filter(sample__in=changed).delete()
     return len(found)
 
 
 def _take_back(undo: CorrectionBatch, ids: Sequence[int]) -> int:
-    assert undo.undoes
+    """Take corrections back that are still the last word on their rows."""
+    targets = list(Correction.objects.filter(pk__in=ids))
     rows = Sample.objects.select_related("label").order_by("pk").select_for_update(of=("self",))
-    samples = rows.in_bulk(ids)
-    targets = list(_standing(undo.undoes).filter(sample__in=samples))
-    for target in targets:
+    samples = {row.pk: row for row in rows.filter(pk__in=[target.sample_id for target in targets])}
+    said = Correction.objects.order_by().filter(sample__in=samples)
+    newest = dict(said.values_list("sample").annotate(Max("pk")))
+    standing = [target for target in targets if newest[target.sample_id] == target.pk]
+    for target in standing:
         target.sample = samples[target.sample_id]
-        review.take_back(target.sample, target, user=undo.user, batch=undo)
-    return len(targets)
-
-
-def _standing(batch: CorrectionBatch) -> QuerySet[Correction]:
-    """The batch's corrections that are still the last word on their rows."""
-    later = Correction.objects.filter(sample=OuterRef("sample"), pk__gt=OuterRef("pk"))
-    return batch.corrections.filter(~Exists(later)).order_by("sample_id")
+        if target.replaced_source == Source.PERSON:
+            review.take_back(target.sample, target, user=undo.user, batch=undo)
+    of_machines = [target for target in standing if target.replaced_source != Source.PERSON]
+    review.take_back_to_machines(samples, of_machines, user=undo.user, batch=undo)
+    return len(standing)
 
 
 # --- Which rows ---------------------------------------------------------------------------------------------------
 
 
-def _rows_of(batch: CorrectionBatch) -> QuerySet[Sample]:
-    meant = (
-        filter_rows(batch.project, batch.query)
-        if batch.samples is None
-        else batch.project.samples.order_by().filter(pk__in=batch.samples)
+def _matching(batch: CorrectionBatch) -> QuerySet[Sample]:
+    """The rows that the batch's filter matches now, put so that they are gone through in the order of the file."""
+    rows = stored_conditions(batch.project, batch.query).apply_in_order(
+        batch.project.samples.order_by(), indexed={}
     )
-    return _changeable(meant, label=batch.label, include_corrected=batch.include_corrected)
+    return _changeable(rows, label=batch.label, include_corrected=batch.include_corrected)
+
+
+def _still_meant(batch: CorrectionBatch, ids: Sequence[int]) -> QuerySet[Sample]:
+    """Those of the rows that still match; looked up by nothing but their ids, for every other index leads to far more."""
+    rows = Sample.objects.filter(pk__in=ids)
+    if batch.samples is None:
+        rows = stored_conditions(batch.project, batch.query).apply_in_order(rows, indexed={})
+    return _changeable(rows, label=batch.label, include_corrected=batch.include_corrected)
 
 
 def _meant(project: Project, choice: Choice) -> QuerySet[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,17 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, ConflictError
-from annotation.models import Correction, Label, Prediction, Project, RowClaim, Sample, Source
+from annotation.models import (
+    Correction,
+    CorrectionBatch,
+    Label,
+    Prediction,
+    Project,
+    RowClaim,
+    Sample,
+    Source,
+)
+from annotation.models.bulk import update_rows
 
 
 def correct_sample(
@@ -89,6 +100,33 @@ def take_back(sample: Sample, target: Correction, *, user: User | None, **more: 
     _save(sample)
 
 
+def take_back_to_machines(
+    samples: Mapping[int, Sample], targets: Sequence[Correction], *, user: User | None, batch: CorrectionBatch
+) -> None:
+    """:func:`take_back` for many locked rows at once, on each of which a machine's label stood before."""
+    Correction.objects.bulk_create(
+        Correction(
+            sample_id=target.sample_id,
+            user=user,
+            replaced_label_id=samples[target.sample_id].label_id,
+            replaced_source=samples[target.sample_id].source,
+            round=samples[target.sample_id].round,
+            because=target.because,
+            undoes=target,
+            batch=batch,
+        )
+        for target in targets
+    )
+    rows = [samples[target.sample_id] for target in targets]
+    verdicts = _newest_verdicts([row.pk for row in rows])
+    for row in rows:
+        _set_to_machines(row, verdicts.get(row.pk))
+    states = [(row.label_id, row.source, row.risk, None, None, row.version + 1, row.pk) for row in rows]
+    columns = ["label_id", "source", "risk", "corrected_by_id", "corrected_at", "version"]
+    update_rows(Sample, columns, states)
+    RowClaim.objects.filter(sample__in=[row.pk for row in rows]).delete()
+
+
 def _undoable(project: Project, user: User, of: UUID | None) -> QuerySet[Correction]:
     overtaken = Correction.objects.filter(sample=OuterRef("sample"), pk__gt=OuterRef("pk")).filter(
         ~Q(user=user)
@@ -148,18 +186,24 @@ def _label_of(sample: Sample, label_id: int | None) -> Label | None:
 
 def _return_to_machines(sample: Sample) -> None:
     """Undo a correction: take the newest verdict of the models, or nothing where there is none."""
+    _set_to_machines(sample, _newest_verdicts([sample.pk]).get(sample.pk))
+
+
+def _newest_verdicts(sample_ids: Sequence[int]) -> dict[int, Prediction]:
+    """What the small model said last of each row, without rounds that were withdrawn."""
+    said = Prediction.objects.filter(sample__in=sample_ids, source=Prediction.ModelKind.SLM)
+    standing = said.filter(verdict__isnull=False, iteration__withdrawn_at__isnull=True)
+    newest_last = standing.order_by("iteration__number").only("sample_id", "verdict_id", "risk")
+    return {verdict.sample_id: verdict for verdict in newest_last}
+
+
+def _set_to_machines(sample: Sample, verdict: Prediction | None) -> None:
     sample.corrected_by = sample.corrected_at = None
-    verdict = (
-        Prediction.objects.filter(sample=sample, source=Prediction.ModelKind.SLM, verdict__isnull=False)
-        .filter(iteration__withdrawn_at__isnull=True)
-        .order_by("-iteration__number")
-        .first()
-    )
     if verdict is not None:
-        sample.label, sample.risk = verdict.verdict, verdict.risk
+        sample.label_id, sample.risk = verdict.verdict_id, verdict.risk
         sample.source = Source.LLM if verdict.verdict_id == sample.llm_label_id else Source.SLM
     else:
-        sample.label, sample.risk = sample.llm_label, None
+        sample.label_id, sample.risk = sample.llm_label_id, None
         sample.source = Source.LLM if sample.llm_label_id else Source.NONE
 
 

@@ -140,7 +140,7 @@ def correct_sample(request: MemberRequest, project: Project, sample_id: int) -> 
 
 def _row(request: MemberRequest, project: Project, sample_id: int, *, sentence: str) -> HttpResponse:
     columns = columns_of(project, request.membership)
-    row: TableRow = current_row(shown_rows(project, columns).get(pk=sample_id), columns)
+    row: TableRow = current_row(shown_rows(columns).get(pk=sample_id, project=project), columns)
     row.sentence, row.saved = sentence, not sentence
     context = {
         "hidden": columns.hidden,

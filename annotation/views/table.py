@@ -84,20 +84,20 @@ def current_table(request: MemberRequest, project: Project, *, default_sort: str
     """The rows as they stand now, sorted and filtered as the address says: a few queries, however many rows there are."""
     form = _checked(TableForm(request.GET, project=project, default_sort=default_sort))
     columns = columns_of(project, request.membership)
-    page = form.page(shown_rows(project, columns))
+    page = form.page(shown_rows(columns))
     return Table(form, page, [current_row(sample, columns) for sample in page.rows], columns)
 
 
-def shown_rows(project: Project, columns: Columns) -> QuerySet[Sample]:
-    """The project's rows with all that the member's table shows of them."""
-    rows = project.samples.select_related("label", "llm_label", "slm_label", "corrected_by")
+def shown_rows(columns: Columns) -> QuerySet[Sample]:
+    """Rows with all that the member's table shows of them."""
+    rows = Sample.objects.select_related("label", "llm_label", "slm_label", "corrected_by")
     return rows if columns.needs_uploaded else rows.defer("fields")
 
 
 def round_table(request: MemberRequest, project: Project, iteration: Iteration) -> Table:
     """The rows in the file's order with what a round's models said of them."""
     form = _checked(TableForm(request.GET, project=project, default_sort="position", sorts=["position"]))
-    page = form.page(project.samples.select_related("label", "corrected_by").defer("fields"))
+    page = form.page(Sample.objects.select_related("label", "corrected_by").defer("fields"))
     return Table(form, page, rows_of_round(page.rows, iteration))
 
 

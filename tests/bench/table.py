@@ -22,9 +22,11 @@ from tests.bench.harness import Options, Report, open_program, own_process, run_
 
 FEW, MANY, QUICK_MANY = 10_000, 1_000_000, 50_000
 REPEATS = 15
-LABELS = ("sport", "economy", "science", "politics", "culture", "rare")
+LABELS = ("sport", "economy", "science", "politics", "culture", "rare", "seldom")
 BEAT = "the session went on for longer than planned and nobody could say why the matter had come up again"
 
+# Two labels have as many rows in either corpus, so that the pages that are compared show equally many: 100, and about as
+# many as are looked up by an index and sorted (900).
 # Flags go with the queue, as the small model's do: what differs or was hard to learn comes first, what is likely right
 # last. That is the hard case for a filter that meets the wrong order.
 FILL = """
@@ -39,7 +41,8 @@ SELECT {project}, i, 'r' || i, 'number ' || i || ' ' || {beat} || ' in ' || (i *
     place, CASE WHEN i % 1000 = 3 THEN 1 ELSE 2 END, CASE WHEN i % 200 = 7 THEN {user} + i / 200 % 2 END, 0
 FROM (
     SELECT i, place, llm, CASE WHEN place < {rows} * 0.1 THEN (llm + 1 + i % 3) % 5 ELSE llm END AS slm
-    FROM (SELECT i, 1 + i * 7919 % {rows} AS place, CASE WHEN i % 2000 = 5 THEN 5 ELSE i * 17 % 5 END AS llm
+    FROM (SELECT i, 1 + i * 7919 % {rows} AS place, CASE WHEN i % ({rows} / 100) = 5 THEN 5
+              WHEN i % ({rows} / 900) = 6 THEN 6 ELSE i * 17 % 5 END AS llm
           FROM (WITH RECURSIVE c(i) AS (SELECT CAST(0 AS BIGINT) UNION ALL SELECT i + 1 FROM c WHERE i + 1 < {rows})
                 SELECT i FROM c) AS numbers) AS placed
 ) AS judged
@@ -190,7 +193,7 @@ def _pages(project: Any, rows: int) -> dict[str, str]:
     from annotation.keyset import SORTS, Cursor
 
     labels = project.label_list()
-    first, second, rare = labels[0].pk, labels[1].pk, labels[5].pk
+    first, second, rare, seldom = (labels[place].pk for place in (0, 1, 5, 6))
     user = project.owner_id
     middle = project.samples.get(position=rows // 2)
     pages = {"first": ""}
@@ -205,6 +208,7 @@ def _pages(project: Any, rows: int) -> dict[str, str]:
     for name in ("queue", "-clean", "position"):
         pages[f"label, {name}"] = f"label={first}&sort={name}"
         pages[f"rare label, {name}"] = f"label={rare}&sort={name}"
+        pages[f"seldom label, {name}"] = f"label={seldom}&sort={name}"
         pages[f"cell, {name}"] = f"llm={first}&slm={second}&sort={name}"
         pages[f"agreeing cell, {name}"] = f"llm={first}&slm={first}&sort={name}"
         pages[f"corrected by, {name}"] = f"by={user}&sort={name}"

@@ -4,10 +4,12 @@ import re
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from annotation import jobs
 from annotation.errors import AnnotationError, ConflictError
-from annotation.models import Correction, CorrectionBatch, Label, Project, Sample, Source, Stage
+from annotation.models import Correction, CorrectionBatch, Label, Prediction, Project, Sample, Source, Stage
 from annotation.pipeline import bulk, review
 from annotation.pipeline.bulk import Choice
 from mlcore.errors import StoppedError
@@ -55,7 +57,6 @@ def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is large, and is written in small pieces."""
     monkeypatch.setattr(bulk, "LARGE_ROWS", 0)
     monkeypatch.setattr(bulk, "WRITE_ROWS", 3)
-    monkeypatch.setattr(bulk, "UNDO_ROWS", 3)
 
 
 def relabel(cast: Cast, **choice: object) -> CorrectionBatch:
@@ -168,6 +169,44 @@ def test_a_large_batch_that_is_stopped_goes_on_where_it_was(
     monkeypatch.setattr(bulk, "_carry_out", write)
     stage = run(batch)
     assert (stage.status, stage.done, batch.corrections.count()) == (Stage.Status.DONE, 10, 10)
+
+
+def test_no_piece_of_a_large_batch_looks_at_rows_beside_it(cast: Cast, in_background: None) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("reads SQLite's plans")
+    batch = relabel(cast, query=f"show=right&llm={good(cast).pk}", include_corrected=True)
+    with CaptureQueriesContext(connection) as queries:
+        run(batch)
+        run(bulk.undo_batch(batch, user=cast.users["owner"]))
+    for table, places in {
+        "annotation_sample": ("rowid=?", "position>?", "position=?", "sqlite_autoindex_annotation_sample_1"),
+        "annotation_correction": ("rowid=?", "rowid>?", "sample_id=?", "correction_of_batch", "undoes_id=?"),
+        "annotation_prediction": ("sample_id=?", "sample=?"),
+    }.items():
+        asked = [query["sql"] for query in queries.captured_queries if f'FROM "{table}"' in query["sql"]]
+        asked = [sql for sql in asked if "COUNT(" not in sql]  # once, for the progress
+        assert asked
+        for sql in asked:
+            steps = [step for step in explain(sql) if table in step]
+            assert all(any(place in step for place in places) for step in steps), (sql, steps)
+
+
+def explain(sql: str) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+        return [row[3] for row in cursor.fetchall()]
+
+
+def test_rows_that_no_small_model_has_judged_go_back_to_the_llms_label(
+    cast: Cast, in_background: None
+) -> None:
+    Prediction.objects.filter(sample__project=cast.project).delete()
+    batch = relabel(cast)
+    run(batch)
+    run(bulk.undo_batch(batch, user=cast.users["owner"]))
+    for row in cast.project.samples.exclude(source=Source.PERSON):
+        assert (row.label_id, row.source, row.risk) == (row.llm_label_id, Source.LLM, None)
+        assert (row.corrected_by, row.corrected_at, row.version) == (None, None, 2)
 
 
 def run_until_stopped(batch: CorrectionBatch) -> str:

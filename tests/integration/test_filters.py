@@ -73,9 +73,7 @@ def all_pages(
     """The rows of all pages, from the first on."""
     conditions, found, after = form_of(project, query).conditions, [], None
     while True:
-        page = keyset.page_of(
-            project.samples.all(), sort, conditions=conditions, after=after, size=size, window=window
-        )
+        page = keyset.page_of(project, sort, conditions=conditions, after=after, size=size, window=window)
         found += [row.pk for row in page.rows]
         if page.next is None:
             return found
@@ -116,9 +114,7 @@ def test_a_search_goes_backwards_by_windows_as_well(cast: Cast) -> None:
     place: keyset.Cursor | None = keyset.Cursor(None, 10**9)
     backwards: list[int] = []
     while place:
-        page = keyset.page_of(
-            cast.project.samples.all(), sort, conditions=conditions, before=place, size=2, window=4
-        )
+        page = keyset.page_of(cast.project, sort, conditions=conditions, before=place, size=2, window=4)
         backwards = [row.pk for row in page.rows] + backwards
         place = page.previous
     assert backwards == forwards
@@ -126,9 +122,7 @@ def test_a_search_goes_backwards_by_windows_as_well(cast: Cast) -> None:
 
 def test_a_page_looks_at_no_more_rows_than_its_window_and_says_so(cast: Cast) -> None:
     conditions = form_of(cast.project, "q=number 35").conditions
-    page = keyset.page_of(
-        cast.project.samples.all(), keyset.SORTS["position"], conditions=conditions, window=10
-    )
+    page = keyset.page_of(cast.project, keyset.SORTS["position"], conditions=conditions, window=10)
     assert (page.rows, page.searched) == ([], 10)
     assert page.next == keyset.Cursor(9, cast.project.samples.get(position=9).pk)
 
@@ -144,9 +138,17 @@ def test_no_filter_lets_the_database_choose_an_index_that_does_not_give_the_orde
     ):
         conditions = form_of(cast.project, query).conditions
         with CaptureQueriesContext(connection) as queries:
-            keyset.page_of(cast.project.samples.all(), keyset.SORTS["clean"], conditions=conditions)
+            keyset.page_of(cast.project, keyset.SORTS["clean"], conditions=conditions)
         plan = explain(queries[-1]["sql"])
         assert "TEMP B-TREE" not in plan or "id IN" in queries[-1]["sql"] or "rowid=?" in plan, (query, plan)
+
+
+def test_few_rows_that_an_index_tells_are_read_by_their_ids(cast: Cast) -> None:
+    conditions = form_of(cast.project, f"label={cast.project.label_list()[0].pk}").conditions
+    with CaptureQueriesContext(connection) as queries:
+        keyset.page_of(cast.project, keyset.SORTS["queue"], conditions=conditions)
+    for query in queries.captured_queries[1:]:
+        assert "annotation_sample USING INTEGER PRIMARY KEY (rowid=?)" in explain(query["sql"])
 
 
 def explain(sql: str) -> str:

@@ -297,18 +297,18 @@ def test_pages_give_every_row_once_and_in_order_forwards_and_backwards(name: str
     project, sort = make_named_cast("a", 23).project, SORTS[name]
     scatter_values(project)
     expected = in_order(project, sort)
-    pages = [page_of(project.samples.all(), sort, size=4)]
+    pages = [page_of(project, sort, size=4)]
     while pages[-1].next:
-        pages.append(page_of(project.samples.all(), sort, after=Cursor.parse(str(pages[-1].next)), size=4))
+        pages.append(page_of(project, sort, after=Cursor.parse(str(pages[-1].next)), size=4))
     assert [row.pk for each in pages for row in each.rows] == expected
     back = [pages[-1]]
     while back[-1].previous:
-        back.append(page_of(project.samples.all(), sort, before=Cursor.parse(str(back[-1].previous)), size=4))
+        back.append(page_of(project, sort, before=Cursor.parse(str(back[-1].previous)), size=4))
     assert [row.pk for each in reversed(back) for row in each.rows] == expected
 
 
 def test_a_page_at_any_depth_is_found_without_an_offset(cast: Cast) -> None:
     with CaptureQueriesContext(connection) as queries:
-        page_of(cast.project.samples.all(), SORTS["clean"], after=Cursor(0.1, 5))
+        page_of(cast.project, SORTS["clean"], after=Cursor(0.1, 5))
     assert 1 <= len(queries) <= 3
     assert not any("OFFSET" in query["sql"] for query in queries)
