@@ -228,7 +228,7 @@ def _matching(batch: CorrectionBatch) -> QuerySet[Sample]:
 
 def _still_meant(batch: CorrectionBatch, ids: Sequence[int]) -> QuerySet[Sample]:
     """Those of the rows that still match; looked up by nothing but their ids, for every other index leads to far more."""
-    rows = Sample.objects.filter(pk__in=ids)
+    rows: QuerySet[Sample] = Sample.objects.filter(pk__in=ids)
     if batch.samples is None:
         rows = stored_conditions(batch.project, batch.query).apply_in_order(rows, indexed={})
     return _changeable(rows, label=batch.label, include_corrected=batch.include_corrected)
