@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from django import forms
 from django.contrib.auth.models import User
 from django.db.models import CharField, Exists, F, IntegerField, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
+from django.forms.models import ModelChoiceIterator
 from django.http import QueryDict
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
@@ -36,6 +37,7 @@ DIFFERENCES = {
     "models": _("LLM and SLM say different things"),
     "person": _("a person says something else than the SLM"),
 }
+NO_LABEL = "none"  # in place of a label's id
 #: The filters that ask for one value of a column.
 COLUMNS = {
     "label": "label_id",
@@ -53,6 +55,21 @@ class LabelField(forms.ModelChoiceField):  # type: ignore[type-arg]
         super().__init__(Label.objects.none(), label=label, required=False, empty_label=empty_label)
 
 
+class _LabelsOrNone(ModelChoiceIterator):  # type: ignore[type-arg]
+    def __iter__(self) -> Iterator[Any]:
+        yield from super().__iter__()
+        yield NO_LABEL, _("no label")
+
+
+class LabelOrNoneField(LabelField):
+    """The same, or :data:`NO_LABEL`."""
+
+    iterator = _LabelsOrNone
+
+    def clean(self, value: Any) -> Any:
+        return NO_LABEL if value == NO_LABEL else super().clean(value)
+
+
 class PercentField(forms.FloatField):
     """A share that people give as a percentage."""
 
@@ -67,7 +84,7 @@ class FilterForm(forms.Form):
     show = forms.ChoiceField(label=_("Show"), required=False, choices=list(SHOWN.items()))
     label = LabelField(_("Label"), _("Any label"))
     source = forms.ChoiceField(label=_("Decided by"), required=False, choices=list(SOURCES.items()))
-    llm = LabelField(_("LLM says"), _("Anything"))
+    llm = LabelOrNoneField(_("LLM says"), _("Anything"))
     slm = LabelField(_("SLM says"), _("Anything"))
     differ = forms.ChoiceField(label=_("Disagreement"), required=False, choices=list(DIFFERENCES.items()))
     by = forms.ModelChoiceField(
@@ -177,7 +194,9 @@ def conditions_of(wanted: Mapping[str, Any]) -> Conditions:
     """The conditions that a valid form's ``cleaned_data`` stand for."""
     found = Conditions()
     for name, column in COLUMNS.items():
-        if wanted[name]:
+        if wanted[name] == NO_LABEL:
+            found.require(column, None)
+        elif wanted[name]:
             found.require(column, getattr(wanted[name], "pk", wanted[name]))
     if wanted["in_round"] is not None:
         found.require("round", wanted["in_round"])

@@ -127,15 +127,25 @@ class ReadingForm(forms.Form):
 
 
 class LabelForm(forms.Form):
-    name = forms.CharField(label=_("Name"), max_length=100, required=False)
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=100,
+        required=False,
+        widget=forms.TextInput(attrs={"aria-label": _("Name")}),
+    )
     description = forms.CharField(
         label=_("Description"),
         max_length=500,
         required=False,
-        widget=forms.TextInput(attrs={"placeholder": _("What belongs here, in a few words")}),
+        widget=forms.TextInput(
+            attrs={"aria-label": _("Description"), "placeholder": _("What belongs here, in a few words")}
+        ),
     )
     key = forms.CharField(
-        label=_("Key"), max_length=1, required=False, widget=forms.TextInput(attrs={"size": 2})
+        label=_("Key"),
+        max_length=1,
+        required=False,
+        widget=forms.TextInput(attrs={"aria-label": _("Key"), "size": 2}),
     )
 
     def draft(self) -> LabelDraft | None:

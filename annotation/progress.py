@@ -47,9 +47,18 @@ def stage_context(stage: Stage) -> dict[str, Any]:
         "rate": stats.stage_rate(stage),
         "seconds_left": stats.seconds_left(stage),
         "cost": stats.stage_cost(stage),
+        "clean_share": _clean_share(stage),
         "worker_missing": stage.status == Stage.Status.QUEUED
         and worker_seen(QUEUES[Stage.Kind(stage.kind)][0]) is False,
     }
+
+
+def _clean_share(stage: Stage) -> float | None:
+    """While a training runs, what its epoch learns from as clean; afterwards, what the table shows as clean."""
+    of_epoch: float | None = stage.detail_value("clean_share")
+    if stage.status != Stage.Status.DONE or stage.iteration is None:
+        return of_epoch
+    return stage.iteration.metrics.get("slm", {}).get("clean_share", of_epoch)
 
 
 def _send(stage_id: int) -> None:

@@ -15,6 +15,7 @@ from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
 from mlcore.forecast import risk_curve
 
 COUNTED_ROWS = 10_000  # of more, a page shows an accuracy that was counted before
+CLEAN_AT_LEAST = 0.5
 SCRIPT_SAMPLE_ROWS = 200
 MIN_RATE_ROWS = 10  # fewer tell nothing of the rate
 SCRIPT_SHARE = 0.3  # of the letters; below it, foreign words among English text are no reason to warn
@@ -28,7 +29,7 @@ def record_metrics(iteration: Iteration) -> dict[str, Any]:
     if llm.exists():
         metrics["llm"] = _answers(llm) | _accuracy(llm, "label")
     if slm.exists():
-        metrics["slm"] = _accuracy(slm, "label") | {"clean_share": _clean_share(iteration)}
+        metrics["slm"] = _accuracy(slm, "label") | {"clean_share": clean_share(iteration)}
         metrics["verdict"] = _accuracy(slm, "verdict") | {"agreement": _agreement(slm)}
         metrics["flags"] = dict(slm.values_list("flag").annotate(Count("pk")).order_by())
         metrics["flips"] = _flips(iteration)
@@ -63,6 +64,28 @@ def shown_accuracy(project: Project, *, rows: int) -> dict[str, Any]:
     return {}
 
 
+@dataclass(frozen=True, slots=True)
+class ModelsAlone:
+    """How accurate each model alone is against reference labels, and which of them beats the file's labels."""
+
+    llm: float | None = None
+    slm: float | None = None
+    better: str = ""
+
+
+def models_alone(iteration: Iteration, *, file_accuracy: float) -> ModelsAlone:
+    """What the round stored of its models; a round that trained on an earlier round's LLM labels has that one's."""
+    slm = iteration.metrics.get("slm", {}).get("accuracy")
+    llm = None
+    earlier = iteration.project.iterations.filter(number__lte=iteration.number, withdrawn_at__isnull=True)
+    for each in earlier.order_by("-number"):
+        llm = each.metrics.get("llm", {}).get("accuracy")
+        if llm is not None or each.started_from == Iteration.Start.LLM:
+            break
+    best = max((value, name) for value, name in ((llm or 0.0, _("LLM")), (slm or 0.0, _("SLM"))))
+    return ModelsAlone(llm, slm, best[1] if best[0] > file_accuracy else "")
+
+
 def _accuracy(rows: Any, field: str, reference: str = "sample__reference") -> dict[str, Any]:
     """Rows without a label count as wrong: a file with holes is not more accurate for it."""
     counts = rows.filter(**{f"{reference}__isnull": False}).aggregate(
@@ -91,10 +114,13 @@ def _share(rows: Any, **condition: Any) -> float:
     return counts["some"] / counts["all"] if counts["all"] else 0.0
 
 
-def _clean_share(iteration: Iteration) -> float | None:
-    """The share of labelled rows that the training took as clean in its last epoch, as the page of the training shows it."""
-    stage = iteration.stage(Stage.Kind.SLM)
-    return stage.detail_value("clean_share") if stage else None
+def clean_share(iteration: Iteration) -> float | None:
+    """The share of rows with a clean probability of at least a half, as the table shows it; None if no row has one.
+    What a training epoch keeps as clean is another figure: a stricter and changing choice of what to learn from."""
+    judged = Prediction.objects.filter(
+        iteration=iteration, source=Prediction.ModelKind.SLM, clean_prob__isnull=False
+    )
+    return _share(judged, clean_prob__gte=CLEAN_AT_LEAST) if judged.exists() else None
 
 
 def _agreement(slm: Any) -> float:

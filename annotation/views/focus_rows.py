@@ -101,7 +101,9 @@ def focus_rows(project: Project, wanted: Sequence[tuple[int, str]], *, sentence:
         row.cells = _cells(project, row.sample)
     _add_evidence(project, [row for row in rows if not row.is_blind], {label.pk: label for label in labels})
     for row in rows:
-        row.reasons = [_blind_reason(row.because)] if row.is_blind else list(_reasons(row.sample))
+        row.reasons = (
+            [_blind_reason(row.because)] if row.is_blind else list(_reasons(row.sample, len(labels)))
+        )
     return rows
 
 
@@ -190,14 +192,18 @@ def _blind_reason(because: str) -> str:
     )
 
 
-def _reasons(sample: Sample) -> Iterable[str]:
+def _reasons(sample: Sample, label_count: int) -> Iterable[str]:
     """Why the row is worth a look, in sentences."""
     if sample.corrected_by_id:
         yield _("%(name)s has corrected this row.") % {"name": sample.corrected_by.get_username()}  # type: ignore[union-attr]
-    elif sample.risk is not None:
-        yield _("Its label is wrong with a probability of about %(risk)s.") % {"risk": share(sample.risk, 0)}
+    elif sample.risk is not None and sample.label:
+        yield _doubt_words(sample.label, sample.risk, label_count)
+        if sample.label not in (sample.llm_label, sample.slm_label):
+            yield _(
+                "Neither model alone says so: it is what their answers and the rows like it make most likely."
+            )
     if sample.llm_label and sample.slm_label and sample.llm_label != sample.slm_label:
-        yield _("The models differ: the LLM says %(llm)s, the SLM %(slm)s.") % {
+        yield _("The models differ: the LLM says “%(llm)s”, the SLM “%(slm)s”.") % {
             "llm": sample.llm_label.name,
             "slm": sample.slm_label.name,
         }
@@ -207,3 +213,22 @@ def _reasons(sample: Sample) -> Iterable[str]:
         }
     if sample.queue_rank:
         yield _("Place %(place)d of the queue.") % {"place": sample.queue_rank}
+
+
+def _doubt_words(label: Label, risk: float, label_count: int) -> str:
+    """How sure the suggested label is. The likeliest of many labels can still be wrong more often than right."""
+    words = {"label": label.name, "risk": share(risk, 0), "count": label_count}
+    if risk < 0.5:
+        return (
+            _("“%(label)s” is the most likely label; it is wrong with a probability of about %(risk)s.")
+            % words
+        )
+    if label_count == 2:
+        return _("Little speaks for “%(label)s” over the other label: either may be right.") % words
+    return (
+        _(
+            "“%(label)s” is the most likely of the %(count)d labels, but more likely wrong than right: wrong with a "
+            "probability of about %(risk)s."
+        )
+        % words
+    )

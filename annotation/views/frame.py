@@ -27,40 +27,49 @@ class Step:
 def page_context(request: MemberRequest, project: Project, *, step: str) -> dict[str, Any]:
     """Context of a project page; ``?round=`` chooses the round that is looked at."""
     iterations = list(project.iterations.order_by("-number"))
-    shown = shown_round(request, iterations)
+    now = round_in_force(iterations)
+    shown = shown_round(request, iterations, now)
     return {
         "project": project,
         "role": request.role,
         "can_review": RANKS[request.role] >= RANKS[Role.REVIEWER],
         "can_own": request.role == Role.OWNER,
         "step": step,
-        "steps": project_steps(project, iterations),
+        "steps": project_steps(project, iterations, now),
         "iterations": iterations,
         "iteration": shown,
-        "is_past": bool(shown and shown != iterations[0]),
+        "now": now,
+        "is_past": shown != now,
         "script_warning": stats.script_warning(project),
     }
 
 
-def shown_round(request: MemberRequest, iterations: list[Iteration]) -> Iteration | None:
-    """The round that ``?round=`` names, or the newest; 404 for a round that is not there."""
+def round_in_force(iterations: list[Iteration]) -> Iteration | None:
+    """The newest round that nobody went back from: the one that the rows show, or are about to."""
+    return next((iteration for iteration in iterations if iteration.withdrawn_at is None), None)
+
+
+def shown_round(
+    request: MemberRequest, iterations: list[Iteration], now: Iteration | None
+) -> Iteration | None:
+    """The round that ``?round=`` names, or the one in force; 404 for a round that is not there."""
     wanted = request.GET.get("round", "")
     if not wanted:
-        return iterations[0] if iterations else None
+        return now
     found = [iteration for iteration in iterations if str(iteration.number) == wanted]
     if not found:
         raise Http404
     return found[0]
 
 
-def project_steps(project: Project, iterations: list[Iteration]) -> dict[str, Step]:
+def project_steps(project: Project, iterations: list[Iteration], now: Iteration | None) -> dict[str, Step]:
     """The five steps and how far each is."""
     stages = {
         (stage.iteration_id, stage.kind): stage
         for stage in project.stages.exclude(kind__in=Stage.ASIDE).defer("detail").order_by("id")
     }
-    newest = iterations[0].pk if iterations else None
-    llm, slm = stages.get((newest, Stage.Kind.LLM)), stages.get((newest, Stage.Kind.SLM))
+    current = now.pk if now else None
+    llm, slm = stages.get((current, Stage.Kind.LLM)), stages.get((current, Stage.Kind.SLM))
     labelled = len(iterations) > 1 or (llm is not None and llm.done > 0)
     filtered = any(
         stage.kind == Stage.Kind.SLM and stage.status == Stage.Status.DONE for stage in stages.values()

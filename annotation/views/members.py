@@ -57,7 +57,7 @@ def members_page(
         "roles": Role.choices,
         "link": link,
         "invitations": Invitation.objects.usable().filter(project=project).select_related("created_by"),
-        "invitation_form": InvitationForm(),
+        "invitation_form": InvitationForm(auto_id="invitation-%s"),
     }
     return render(request, "annotation/members.html", context, status=400 if form.errors else 200)
 

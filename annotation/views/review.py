@@ -60,7 +60,11 @@ def review(request: MemberRequest, project: Project) -> HttpResponse:
         if not table.form.cleaned_data["far"]:
             answer["HX-Push-Url"] = request.path + table.form.address  # without the empty fields of the form
         return answer
-    return render(request, "annotation/review.html", context | _numbers(request, project, table))
+    context |= _numbers(request, project, table)
+    if context["accuracy"] and context["now"]:
+        accuracy = context["accuracy"]["accuracy"]
+        context["alone"] = stats.models_alone(context["now"], file_accuracy=accuracy)
+    return render(request, "annotation/review.html", context)
 
 
 def _table(request: MemberRequest, project: Project, context: dict[str, Any]) -> Table:

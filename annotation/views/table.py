@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
+from django.utils.translation import gettext as _
 
 from annotation.forms import sentence_of
 from annotation.keyset import Cursor, Page
@@ -40,6 +41,14 @@ class TableRow:
     saved: bool = False
     further: list[tuple[Any, Any]] = field(default_factory=list)
     of_round: bool = False
+
+    @property
+    def label_source(self) -> str:
+        """Which models say what the row's label is; it can come from weighing what both say, and be neither's."""
+        says_llm, says_slm = self.label == self.llm_label, self.label == self.slm_label
+        if says_llm and says_slm:
+            return _("both models")
+        return _("LLM") if says_llm else _("SLM") if says_slm else _("both weighed")
 
     @property
     def tone(self) -> str:

@@ -9,6 +9,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from annotation.engine_words import engine_words
+from annotation.filters import NO_LABEL
 from annotation.models import Iteration, Project, Stage
 from annotation.templatetags.coral import share
 
@@ -34,7 +35,7 @@ class Pair:
     count: int
     share: float
     same: bool
-    query: str  # of its rows in the review; the table has no filter for rows without a label of the LLM
+    query: str  # of its rows in the review
 
     @property
     def heat(self) -> int:
@@ -139,7 +140,7 @@ def _pair_line(given: RoundLabel | None, counts: list[int], labels: list[RoundLa
             count,
             count / total if total else 0.0,
             given == label,
-            "?" + urlencode({"llm": given.pk, "slm": label.pk}) if given else "",
+            "?" + urlencode({"llm": given.pk if given else NO_LABEL, "slm": label.pk}),
         )
         for label, count in zip(labels, counts, strict=True)
     ]

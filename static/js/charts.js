@@ -52,10 +52,11 @@ const coralCharts = (function () {
       datasets.push(line(canvas.dataset.measured, bound(1), token("--ink"), { borderWidth: 2.5, pointRadius: 4, pointStyle: "rectRot" }));
       datasets.push(line(canvas.dataset.low, bound(0), token("--ink-3"), edge), line(canvas.dataset.high, bound(2), token("--ink-3"), edge));
     }
+    canvas.parentElement.hidden = !datasets.length;
     draw("rounds", canvas, {
       type: "line", data: { labels: data.rounds.map((number) => canvas.dataset.round + " " + number), datasets },
       options: { interaction: { mode: "index", intersect: false }, plugins: { tooltip: { callbacks: { label: (item) => item.dataset.label + ": " + percent(item.parsed.y) } } },
-        scales: { x: { grid: { display: false }, offset: true }, y: { suggestedMax: 1, ticks: { callback: (value) => Math.round(value * 100) + " %" } } } },
+        scales: { x: { grid: { display: false }, offset: true }, y: { max: 1, ticks: { callback: (value) => Math.round(value * 100) + " %" } } } },
     });
   }
 

@@ -7,8 +7,11 @@ import re
 from typing import Any
 
 import pytest
+from django.template.loader import render_to_string
 
 from annotation.models import Iteration, Stage
+from annotation.progress import stage_context
+from annotation.stats import record_metrics
 from annotation.views.training_report import weight_words
 from tests.pages import Cast, judge_rows, make_cast
 
@@ -74,6 +77,32 @@ def test_each_pair_of_labels_leads_to_its_rows_in_the_review(cast: Cast) -> None
     expected = cast.project.samples.filter(llm_label=first, slm_label=second)
     assert expected.exists()
     assert sorted(map(int, re.findall(r'<tr id="sample-(\d+)"', shown))) == sorted(row.pk for row in expected)
+
+
+def test_rows_without_a_label_of_the_llm_can_be_opened_from_the_table_of_pairs(cast: Cast) -> None:
+    second = cast.project.label_list()[1]
+    assert f'href="{cast.url("review/")}?llm=none&amp;slm={second.pk}"' in html_of(cast)
+    sample = cast.project.samples.filter(slm_label=second).first()
+    assert sample is not None
+    cast.project.samples.filter(pk=sample.pk).update(llm_label=None)
+    shown = html_of(cast, f"review/?llm=none&slm={second.pk}")
+    assert re.findall(r'<tr id="sample-(\d+)"', shown) == [str(sample.pk)]
+    assert "no label" in shown, "the filter that is set is named"
+
+
+def test_a_finished_training_shows_the_clean_share_of_the_table_and_a_running_one_its_epochs(
+    cast: Cast,
+) -> None:
+    iteration = cast.project.iterations.get()
+    record_metrics(iteration)
+    stage = iteration.stages.get(kind=Stage.Kind.SLM)
+    html = render_to_string("annotation/_stage_progress.html", stage_context(stage))
+    assert re.search(r"Clean share</span></dt><dd>66\.7", html), (
+        "8 of 12 rows have a clean probability of 90 %"
+    )
+    stage.status, stage.detail = Stage.Status.RUNNING, {"clean_share": 0.75}
+    html = render_to_string("annotation/_stage_progress.html", stage_context(stage))
+    assert re.search(r"Learned as clean</span></dt><dd>75\.0", html)
 
 
 @pytest.mark.parametrize("query", ["row=0", "row=abc", "row=9999999999999"])

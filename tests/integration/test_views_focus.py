@@ -66,6 +66,30 @@ def test_the_first_row_is_the_riskiest_and_shows_all_evidence(cast: Cast) -> Non
     assert "History: 2 entries" in first
 
 
+@pytest.mark.parametrize(
+    ("risk", "labels", "words"),
+    [
+        (0.2, 4, "“positive” is the most likely label; it is wrong with a probability of about 20"),
+        (0.64, 4, "“positive” is the most likely of the 4 labels, but more likely wrong than right"),
+        (0.55, 2, "Little speaks for “positive” over the other label: either may be right."),
+    ],
+)
+def test_the_doubt_about_a_suggestion_is_said_in_words_that_fit_its_risk(
+    cast: Cast, risk: float, labels: int, words: str
+) -> None:
+    for number in range(3, labels + 1):
+        Label.objects.create(project=cast.project, name=f"label {number}", position=number)
+    cast.project.samples.filter(position=0).update(risk=risk)
+    assert words in html_of(cast)
+    assert "Neither model alone says so" not in html_of(cast)
+
+
+def test_a_suggestion_that_is_no_models_own_says_where_it_comes_from(cast: Cast) -> None:
+    third = Label.objects.create(project=cast.project, name="mixed", position=3)
+    cast.project.samples.filter(position=0).update(label=third)
+    assert "Neither model alone says so" in html_of(cast)
+
+
 def test_table_rows_are_shown_as_fields(cast: Cast) -> None:
     cast.project.content_columns = ["id", "text"]
     cast.project.save()

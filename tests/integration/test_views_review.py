@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from annotation.keyset import SORTS, Cursor, Sort, page_of
 from annotation.models import Correction, Label, Project, Sample, Source
@@ -156,6 +157,49 @@ def test_a_past_round_is_shown_to_look_at_only(cast: Cast) -> None:
     assert "Round 1, to look at" in html
     assert "Label today" in html
     assert "/correct/" not in html
+
+
+def test_after_going_back_the_round_in_force_is_chosen_and_the_later_one_is_called_withdrawn(
+    cast: Cast,
+) -> None:
+    cast.project.iterations.create(
+        number=2,
+        started_from="slm",
+        labels=[],
+        prompt={},
+        llm_settings={},
+        slm_settings={},
+        withdrawn_at=timezone.now(),
+    )
+    html = page(cast, role="owner")
+    assert re.search(r'<option value="1" selected>1 · from LLM · in force</option>', html)
+    assert re.search(r'<option value="2" >2 · from SLM · withdrawn</option>', html)
+    assert "/correct/" in html, "the rows of the round in force are corrected"
+    html = page(cast, "?round=2", role="owner")
+    assert "Round 2, withdrawn" in html
+    assert "To round 1, in force" in html
+
+
+def test_the_label_says_which_models_it_is_of(cast: Cast) -> None:
+    third = Label.objects.create(project=cast.project, name="mixed", position=3)
+    cast.project.samples.filter(position=0).update(label=third)
+    html = page(cast, "?show=inconsistent")
+    assert "mixed (both weighed)" in html
+    assert "negative (SLM)" in html
+    assert "negative (both models)" in page(cast, "?show=right")
+
+
+@pytest.mark.parametrize(("slm", "is_told"), [(0.99, True), (0.2, False)])
+def test_file_and_models_are_compared_side_by_side_with_the_reference_labels(
+    cast: Cast, slm: float, is_told: bool
+) -> None:
+    cast.project.samples.filter(position=0).update(label=cast.project.label_list()[1])  # one is wrong
+    cast.project.iterations.update(metrics={"llm": {"accuracy": 0.5}, "slm": {"accuracy": slm}})
+    html = page(cast)
+    assert re.search(
+        rf"91\.7\s%.*LLM alone</dt><dd>50\.0.*SLM alone</dt><dd>{slm * 100:.1f}", html, re.DOTALL
+    )
+    assert ("the SLM alone is right more often than the file" in html) == is_told
 
 
 def test_a_round_that_is_not_there_is_not_found(cast: Cast) -> None:
