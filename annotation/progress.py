@@ -58,7 +58,8 @@ def _clean_share(stage: Stage) -> float | None:
     of_epoch: float | None = stage.detail_value("clean_share")
     if stage.status != Stage.Status.DONE or stage.iteration is None:
         return of_epoch
-    return stage.iteration.metrics.get("slm", {}).get("clean_share", of_epoch)
+    shown: float | None = stage.iteration.metrics.get("slm", {}).get("clean_share", of_epoch)
+    return shown
 
 
 def _send(stage_id: int) -> None:

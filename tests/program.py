@@ -120,12 +120,17 @@ class Program:
             self._command(*command), env=self._environment, capture_output=True, text=True, timeout=60
         )
 
-    def execute(self, code: str) -> str:
+    def execute(self, code: str, *, seconds: float = 60) -> str:
         """Run Python code against the program's database, as a page would, and return what it prints."""
         setup = "import os, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'coral_site.settings'; django.setup()\n"
         done = subprocess.run(
-            [sys.executable, "-c", setup + code], env=self._environment, cwd=settings.BASE_DIR, capture_output=True, text=True, timeout=60
-        )  # fmt: skip
+            [sys.executable, "-c", setup + code],
+            env=self._environment,
+            cwd=settings.BASE_DIR,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
