@@ -26,6 +26,7 @@ from django.utils.translation import gettext as _
 from annotation.broker import QUEUES, wake_worker
 from annotation.claim import Claim, shutting_down
 from annotation.current_run import run_id
+from annotation.disk_space import is_disk_full, no_room
 from annotation.errors import AnnotationError, BusyError, LeaseLostError, PausedError
 from annotation.models import Stage
 from annotation.progress import nudge
@@ -148,13 +149,8 @@ def work_on(stage_id: int) -> Iterator[Claim | None]:
             except (AnnotationError, EngineError) as error:
                 logger.warning("Failed: %s", error)
                 _end(claim, Stage.Status.FAILED, error=str(error))
-            except (OperationalError, InterfaceError):
-                # The database was locked for too long, or went away: nothing is sure to be writable now. The lease
-                # runs out, and the sweep has the stage tried again, a few times.
-                logger.exception("The database failed; the stage will be tried again.")
-            except Exception:
-                logger.exception("Failed by an unexpected error.")
-                _end(claim, Stage.Status.FAILED, error=_unexpected(claim.stage))
+            except Exception as error:
+                _fail(claim, error)
             except BaseException:
                 _stop(claim)  # Ctrl-C in a command that does the work itself
                 raise
@@ -260,6 +256,23 @@ def _finish(claim: Claim) -> None:
                 claim.on_done()
         except AnnotationError as error:
             logger.warning("Done, but the next stage could not be started: %s", error)
+
+
+def _fail(claim: Claim, error: Exception) -> None:
+    """End a stage by an error that has no sentence of its own."""
+    full = is_disk_full(error)
+    if isinstance(error, OperationalError | InterfaceError) and not full:
+        # The database was locked for too long, or went away: nothing is sure to be writable now. The lease
+        # runs out, and the sweep has the stage tried again, a few times.
+        logger.exception("The database failed; the stage will be tried again.")
+        return
+    logger.exception("The disk is full." if full else "Failed by an unexpected error.")
+    try:
+        _end(claim, Stage.Status.FAILED, error=no_room() if full else _unexpected(claim.stage))
+    except OperationalError:
+        if not full:
+            raise
+        logger.exception("That can't be written down either; the stage will be tried again.")
 
 
 def _end(claim: Claim, status: str, *, error: str = "") -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +38,8 @@ from annotation.pipeline.provenance import provenance_lines, quality_lines
 from mlcore.errors import StoppedError
 
 Format = Literal["xlsx", "csv", "jsonl", "parquet"]
+#: The end of a working folder's name.
+WORKING = ".part"
 
 # --- As a job -----------------------------------------------------------------------------------------------------
 
@@ -82,9 +85,10 @@ def start_export(
 
 
 def run_export(claim: jobs.Claim) -> None:
-    """Write the file under a passing name, and give it its own name when it is whole and on the disk.
+    """Write the file in a folder of this attempt, and give it its place and name when it is whole and on the disk.
 
-    An attempt that is killed leaves a part that the next one removes; nobody is ever offered half a file.
+    An attempt that is killed leaves its folder, with whatever a library put there, to the next attempt or the sweep;
+    nobody is ever offered half a file.
 
     Raises:
         StoppedError: a person asked to pause or cancel; resuming begins anew.
@@ -92,9 +96,11 @@ def run_export(claim: jobs.Claim) -> None:
     stage = claim.stage
     name = f"{stage.run_id}.{stage.detail['format']}"
     target = _export_folder() / name
-    for part in target.parent.glob(f"{stage.run_id}*.part"):
-        part.unlink(missing_ok=True)
-    part = target.with_name(f"{stage.run_id}.{claim.attempt}.part")
+    for left in target.parent.glob(f"{stage.run_id}*{WORKING}"):
+        _remove(left)
+    working = target.with_name(f"{stage.run_id}.{claim.attempt}{WORKING}")
+    working.mkdir(mode=0o700)
+    part = working / name
     claim.report(phase="writing", done=0, force=True)
 
     def tell(done: int) -> None:
@@ -110,7 +116,7 @@ def run_export(claim: jobs.Claim) -> None:
             claim.fence()
             part.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        _remove(working)
     claim.report(
         phase="",
         done=rows,
@@ -144,13 +150,16 @@ def export_path(stage: Stage) -> Path:
 
 
 def remove_old_exports() -> int:
-    """Remove the files that are older than ``settings.EXPORT_DAYS``, and parts that no attempt finished."""
+    """Remove the files that are older than ``settings.EXPORT_DAYS``, and what attempts left that nobody goes on with."""
     removed = 0
     oldest = time.time() - settings.EXPORT_DAYS * 86_400
-    for path in _export_folder().iterdir():
+    paths = list(_export_folder().iterdir())
+    at_work = {str(run) for run in Stage.objects.active().values_list("run_id", flat=True)}
+    for path in paths:
         with suppress(FileNotFoundError):  # another process sweeps as well
-            if path.is_file() and path.stat().st_mtime < oldest:
-                path.unlink()
+            is_left = path.suffix == WORKING and path.name.partition(".")[0] not in at_work
+            if is_left or path.stat().st_mtime < oldest:
+                _remove(path)
                 removed += 1
     return removed
 
@@ -159,6 +168,13 @@ def _export_folder() -> Path:
     folder: Path = settings.EXPORT_DIR
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _shown_name(stage: Stage) -> str:

@@ -454,8 +454,9 @@ def test_an_export_whose_worker_was_killed_is_begun_anew_and_its_part_removed(
     project: Project, settings: Any
 ) -> None:
     stage = export.start_export(project, user=project.owner, format="csv")
-    settings.EXPORT_DIR.mkdir()
-    (settings.EXPORT_DIR / f"{stage.run_id}.7.part").write_bytes(b"half")
+    left = settings.EXPORT_DIR / f"{stage.run_id}.7.part"
+    left.mkdir(parents=True)
+    (left / "sheet1.tmp").write_bytes(b"half")
     path = export.export_path(run(stage))
     assert [each.name for each in settings.EXPORT_DIR.iterdir()] == [path.name]
 
@@ -473,6 +474,20 @@ def test_a_worker_that_lost_its_lease_offers_no_file(
     monkeypatch.setitem(export.WRITERS, "csv", write_and_lose)
     run(stage)
     assert list(settings.EXPORT_DIR.iterdir()) == []
+
+
+def test_what_a_killed_attempt_left_is_removed_once_nobody_goes_on_with_it(
+    project: Project, settings: Any
+) -> None:
+    stage = export.start_export(project, user=project.owner, format="csv")
+    left = settings.EXPORT_DIR / f"{stage.run_id}.1.part"
+    left.mkdir(parents=True)
+    (left / "sheet1.tmp").write_bytes(b"half")
+    assert export.remove_old_exports() == 0
+    assert left.exists()
+    jobs.request_cancel(stage)
+    assert export.remove_old_exports() == 1
+    assert not left.exists()
 
 
 def test_old_exports_are_removed_and_the_link_says_so(project: Project, settings: Any) -> None:
@@ -494,7 +509,7 @@ def test_the_command_writes_the_file_that_its_name_asks_for(project: Project, tm
         call_command("export", project.pk, str(tmp_path / "out.pdf"))
     with pytest.raises(CommandError, match="can't be written"):
         call_command("export", project.pk, str(tmp_path / "no" / "folder" / "out.csv"))
-    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.xlsx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.xlsx"]
 
 
 def test_the_command_writes_only_the_rows_that_are_asked_for(judged: Project, tmp_path: Path) -> None:

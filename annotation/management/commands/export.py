@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -15,14 +16,18 @@ from annotation.pipeline.export_rows import Selection
 
 
 class Command(BaseCommand):
-    help = "Write a project's rows, with their labels, to an Excel, CSV, JSON Lines or Parquet file."
+    help = (
+        "Write a project's rows, with their labels, to an Excel, CSV, JSON Lines or Parquet file. "
+        "For example: manage.py export 3 letters.xlsx --filter show=wrong"
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("project", type=int, help="the project's number")
+        parser.add_argument(
+            "project", type=int, help="the project's number, as it stands in its address in the browser"
+        )
         parser.add_argument(
             "file", type=Path, help=f"the file to write; its ending decides: {', '.join(export.WRITERS)}"
         )
-
         parser.add_argument(
             "--filter",
             default="",
@@ -55,15 +60,17 @@ class Command(BaseCommand):
             )
         except AnnotationError as error:
             raise CommandError(str(error)) from error
-        part = path.with_name(f"{path.name}.part")
         try:
-            with tqdm(total=selection.rows(project).count(), unit=" rows", disable=None) as bar:
+            # Beside the file, so that it is in its place at once when it is whole.
+            with (
+                TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as working,
+                tqdm(total=selection.rows(project).count(), unit=" rows", disable=None) as bar,
+            ):
+                part = Path(working) / path.name
                 rows = write(
                     project, part, selection=selection, on_progress=lambda done: bar.update(done - bar.n)
                 )
-            part.replace(path)
+                part.replace(path)
         except OSError as error:
-            raise CommandError(f"{path} can't be written: {error.strerror}.") from error
-        finally:
-            part.unlink(missing_ok=True)
+            raise CommandError(f"{path} can't be written: {error.strerror or error}.") from error
         self.stdout.write(f"{rows:,} rows written to {path}")

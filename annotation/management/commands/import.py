@@ -1,4 +1,4 @@
-"""``manage.py import``: a file into a project, without a browser."""
+"""``manage.py import``: files into a project, without a browser."""
 
 from __future__ import annotations
 
@@ -10,58 +10,33 @@ from django.core.files.base import File
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotation.errors import AnnotationError
-from annotation.management.console import complete
-from annotation.models import Project, Stage, Upload
-from annotation.pipeline import ingest
+from annotation.files.delimiters import DELIMITERS
+from annotation.files.encodings import ENCODINGS
+from annotation.management.console import complete, errors_only
+from annotation.models import Activity, Project, Upload
+from annotation.pipeline import activity, ingest
+from mlcore.column_kinds import CHOICES
 
 
 class Command(BaseCommand):
-    help = "Import a CSV, Excel, JSON or Parquet file into a project, and tell what became of every row."
+    help = (
+        "Import CSV, TSV, Excel, JSON or Parquet files (also gzipped) into a project, and tell what became of every row. "
+        "For example: manage.py import letters.csv --project 3 --content subject --content text --id number"
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", type=Path, help="the file")
+        parser.add_argument(
+            "file", type=Path, nargs="+", help="a file, or several with the same columns, one after the other"
+        )
         parser.add_argument("--project", type=int, required=True, metavar="ID", help="the project's number")
         parser.add_argument(
-            "--content",
-            action="append",
-            required=True,
-            metavar="COLUMN",
-            help="a column that the models see; may be repeated",
+            "--user", help="the name of the user who imports; the project's owner if not given"
         )
-        parser.add_argument("--id", default="", metavar="COLUMN", help="a column whose values name the rows")
-        parser.add_argument(
-            "--reference", default="", metavar="COLUMN", help="a column of known labels, for measuring only"
-        )
-        parser.add_argument("--encoding", help="such as utf-8 or gb18030, if the detected one is wrong")
-        parser.add_argument("--delimiter", help="if the detected one is wrong; tab is written as \\t")
-        parser.add_argument("--sheet", help="the name of an Excel sheet, if it is not the first")
-        parser.add_argument(
-            "--header",
-            type=int,
-            metavar="ROW",
-            help="which filled row names the columns, counted from 1; 0 if none does",
-        )
-        parser.add_argument(
-            "--replace-bad", action="store_true", help="put U+FFFD for bytes that do not fit the encoding"
-        )
-        parser.add_argument("--fill-merged", action="store_true", help="fill merged cells of an Excel sheet")
-        parser.add_argument(
-            "--keep-duplicates", action="store_true", help="import texts again that are there"
-        )
-        parser.add_argument("--keep-empty", action="store_true", help="import rows without a text, too")
-        parser.add_argument("--reject", action="store_true", help="import nothing if one row is bad")
-        parser.add_argument("--user", help="the name of the user who imports")
+        _add_column_options(parser)
+        _add_reading_options(parser)
+        _add_row_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            upload, stage = self._start(options)
-        except AnnotationError as error:
-            raise CommandError(str(error)) from error
-        complete(stage)
-        upload.refresh_from_db()
-        self._tell(ingest.ImportReport.of(upload))
-
-    def _start(self, options: dict[str, Any]) -> tuple[Upload, Stage]:
         project = Project.objects.filter(pk=options["project"]).first()
         if project is None:
             raise CommandError(
@@ -70,16 +45,28 @@ class Command(BaseCommand):
         user = User.objects.filter(username=options["user"]).first() if options["user"] else project.owner
         if user is None:
             raise CommandError(f"There is no user {options['user']!r}.")
+        kinds = _kinds(options["kind"])
+        uploads: list[Upload] = []
         try:
-            with options["file"].open("rb") as file:
-                upload = ingest.store_upload(project, File(file, name=options["file"].name), user)
-        except OSError as error:
-            raise CommandError(f"{options['file']} can't be opened: {error.strerror}.") from error
-        delimiter = options["delimiter"]
+            for path in options["file"]:
+                uploads.append(_store(project, path, user, lines=options["lines"]))
+                self._read(uploads[-1], options)
+            for upload in uploads:
+                if len(uploads) > 1:
+                    self.stdout.write(f"{upload.name}:")
+                self._import(project, upload, user, kinds, options)
+        except AnnotationError as error:
+            raise CommandError(str(error)) from error
+        finally:
+            # What was not begun is not left waiting on the project's page; the files are still where they came from.
+            for upload in set(uploads) & set(ingest.waiting_uploads(project)):
+                ingest.delete_upload(upload)
+
+    def _read(self, upload: Upload, options: dict[str, Any]) -> None:
         preview = ingest.read_preview(
             upload,
             encoding=options["encoding"],
-            delimiter="\t" if delimiter == "\\t" else delimiter,
+            delimiter={"\\t": "\t", "tab": "\t"}.get(options["delimiter"], options["delimiter"]),
             sheet=options["sheet"],
             header=options["header"],
             replace_bad=options["replace_bad"] or None,
@@ -87,18 +74,32 @@ class Command(BaseCommand):
         )
         for warning in preview.warnings:
             self.stderr.write(f"note: {warning}")
+
+    def _import(
+        self,
+        project: Project,
+        upload: Upload,
+        user: User,
+        kinds: dict[str, str] | None,
+        options: dict[str, Any],
+    ) -> None:
         stage = ingest.start_import(
             project,
             upload,
-            content_columns=options["content"],
+            content_columns=options["content"] or _only_column(upload),
             id_column=options["id"],
             reference_column=options["reference"],
+            column_kinds=kinds,
             user=user,
             on_bad_row="reject" if options["reject"] else "skip",
             keep_duplicates=options["keep_duplicates"],
             keep_empty=options["keep_empty"],
         )
-        return upload, stage
+        activity.record(project, user=user, verb=Activity.Verb.UPLOADED, what=upload.name)
+        with errors_only():
+            complete(stage)
+        upload.refresh_from_db()
+        self._tell(ingest.ImportReport.of(upload))
 
     def _tell(self, report: ingest.ImportReport) -> None:
         self.stdout.write(
@@ -110,3 +111,80 @@ class Command(BaseCommand):
             self.stdout.write(f"  line {line:,} {outcome}: {reason}")
         if more := report.duplicates + report.rejected - len(report.rows):
             self.stdout.write(f"  and {more:,} more; the project's page has the whole list")
+
+
+def _add_column_options(parser: CommandParser) -> None:
+    group = parser.add_argument_group("what the columns are")
+    group.add_argument(
+        "--content",
+        action="append",
+        metavar="COLUMN",
+        help="a column that the models see; may be repeated, and is not needed where there is one column only",
+    )
+    group.add_argument("--id", default="", metavar="COLUMN", help="a column whose values name the rows")
+    group.add_argument(
+        "--reference", default="", metavar="COLUMN", help="a column of known labels, for measuring only"
+    )
+    group.add_argument(
+        "--kind",
+        action="append",
+        metavar="COLUMN=KIND",
+        help=f"what a content column of a table holds, where the guess is wrong: {', '.join(CHOICES)}; may be repeated",
+    )
+
+
+def _add_reading_options(parser: CommandParser) -> None:
+    group = parser.add_argument_group("how the files are read, where what is detected is wrong")
+    group.add_argument("--encoding", help=f"one of {', '.join(ENCODINGS)}")
+    delimiters = ", ".join("tab" if each == "\t" else each for each in DELIMITERS if each)
+    group.add_argument("--delimiter", help=f"one of {delimiters}".replace("%", "%%"))
+    group.add_argument("--sheet", help="the name of an Excel sheet, if it is not the first")
+    group.add_argument(
+        "--header",
+        type=int,
+        metavar="ROW",
+        help="which filled row names the columns, counted from 1; 0 if none does",
+    )
+    group.add_argument("--lines", action="store_true", help="each line is one text, and there are no columns")
+    group.add_argument(
+        "--replace-bad", action="store_true", help="put U+FFFD for bytes that do not fit the encoding"
+    )
+    group.add_argument("--fill-merged", action="store_true", help="fill merged cells of an Excel sheet")
+
+
+def _add_row_options(parser: CommandParser) -> None:
+    group = parser.add_argument_group("which rows are imported")
+    group.add_argument(
+        "--reject", action="store_true", help="import nothing of a file if one of its rows is bad"
+    )
+    group.add_argument("--keep-duplicates", action="store_true", help="import texts again that are there")
+    group.add_argument("--keep-empty", action="store_true", help="import rows without a text, too")
+
+
+def _kinds(given: list[str] | None) -> dict[str, str] | None:
+    """What was said of the columns; None if nothing was, so that an earlier choice stays."""
+    if given is None:
+        return None
+    kinds = {}
+    for each in given:
+        column, equals, kind = each.rpartition("=")
+        if not equals:
+            raise CommandError(f"--kind {each} has no =. Write it as COLUMN=KIND, such as age=number.")
+        kinds[column] = kind
+    return kinds
+
+
+def _only_column(upload: Upload) -> list[str]:
+    if len(upload.columns) > 1:
+        raise CommandError(
+            f"{upload.name} has the columns {', '.join(upload.columns)}. Say with --content which the models are to see."
+        )
+    return list(upload.columns)
+
+
+def _store(project: Project, path: Path, user: User, *, lines: bool) -> Upload:
+    try:
+        with path.open("rb") as file:
+            return ingest.store_upload(project, File(file, name=path.name), user, one_text_a_line=lines)
+    except OSError as error:
+        raise CommandError(f"{path} can't be opened: {error.strerror}.") from error
