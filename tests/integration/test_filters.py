@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import unescape
 from itertools import product
 
 import pytest
@@ -8,7 +9,7 @@ from django.db import connection
 from django.http import QueryDict
 from django.test.utils import CaptureQueriesContext
 
-from annotation import keyset
+from annotation import keyset, table_form
 from annotation.errors import AnnotationError
 from annotation.filters import filter_rows, plain_query
 from annotation.models import Project, Sample, Source
@@ -170,3 +171,15 @@ def test_a_filter_is_stored_without_its_place_and_order(cast: Cast) -> None:
         == "show=right&q=a+b"
     )
     assert plain_query(cast.project, "?show=nonsense") == ""
+
+
+def test_a_search_tells_how_many_rows_it_has_looked_at_in_all(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_form, "WINDOW_ROWS", 5)
+    monkeypatch.setattr(table_form, "FAR_WINDOW_ROWS", 10)
+    client, address = cast.client("viewer"), "?q=zebra&sort=position"
+    for looked_at in (5, 15, 25):
+        html = client.get(cast.url(f"review/{address}")).content.decode()
+        assert f"None of the {looked_at} rows looked at so far matches." in html
+        address = "?" + unescape(html).partition('class="btn" href="')[2].partition('"')[0].partition("?")[2]
