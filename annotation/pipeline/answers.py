@@ -150,13 +150,14 @@ class KeepingModel(_ModelAround):
 def question_keys(identity: str, labels: LabelSet, requests: Sequence[Request]) -> Mapping[int, str]:
     """For each request's key, the hash of all that decides its answer."""
     common = json.dumps([identity, labels.names]).encode()
-    begun: dict[tuple[str, ...], Any] = {}
+    begun: dict[tuple[Any, ...], Any] = {}
     found = {}
     for request in requests:
-        prefixes = request.prefixes
-        if prefixes not in begun:
-            begun[prefixes] = hashlib.sha256(b"%s\n%s\n" % (common, json.dumps(prefixes).encode()))
-        whole = begun[prefixes].copy()
+        # What else a turned question has, its label names and the row, the others have too.
+        before = (request.prefixes, request.turned.prefix) if request.turned else request.prefixes
+        if before not in begun:
+            begun[before] = hashlib.sha256(b"%s\n%s\n" % (common, json.dumps(before).encode()))
+        whole = begun[before].copy()
         whole.update(request.prompt.query.encode())
         found[request.key] = whole.hexdigest()
     return found

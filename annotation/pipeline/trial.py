@@ -21,7 +21,7 @@ from annotation.pipeline.iterate import TRIAL_ROWS
 from annotation.pipeline.rows import as_row, demonstration_from_dict
 from annotation.pipeline.run import ModelRun, open_model_of
 from mlcore.errors import StoppedError
-from mlcore.label import label_rows
+from mlcore.label import label_rows, passes_a_row
 from mlcore.llm import open_model
 from mlcore.llm.forecast import Forecast, forecast
 from mlcore.prompts import render_prompt
@@ -151,7 +151,8 @@ def _estimate(
     is_local = run.model.pace is None
     passes = 1.0
     if were_shown or is_local:  # on this machine, what rows share is read once
-        passes = 1.0 if were_shown else _more_passes(config.sets)
+        later_passes = passes_a_row(config.sets, classes=len(labels), demonstrated=True)
+        passes = 1.0 if were_shown else later_passes / passes_a_row(config.sets, classes=len(labels))
         longer = np.full(len(answers), passes)
     else:
         longer = np.array([size(each.key, demonstrations) / size(each.key, []) for each in answers])
@@ -167,8 +168,3 @@ def _estimate(
         price_in=run.budget.price_in,
         price_out=run.budget.price_out,
     )
-
-
-def _more_passes(sets: int) -> float:
-    """How many times as often a row is asked once there are demonstrations; see :func:`mlcore.label.label_rows`."""
-    return (1 + sets) / 2 if sets > 1 else 1.0

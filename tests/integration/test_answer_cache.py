@@ -16,7 +16,7 @@ from annotation.models import CachedAnswer, Prediction, Project, Stage
 from annotation.pipeline import answers, configure, label
 from annotation.pipeline.answers import KeepingModel, RememberingModel, question_keys
 from mlcore.errors import ModelCallError
-from mlcore.records import Answer, LabelSet, Prompt, Request
+from mlcore.records import Answer, LabelSet, Prompt, Request, TurnedPrompt
 from tests.factories import (
     ScriptedModel,
     judge_sentiment,
@@ -181,6 +181,12 @@ def test_questions_that_only_look_alike_when_put_together_differ() -> None:
     first, second = Request(1, Prompt("ab", "c")), Request(2, Prompt("a", "bc"))
     keys = question_keys("m", LABELS, [first, second])
     assert keys[1] != keys[2]
+    one, two = (
+        Request(key, Prompt("a", "c"), ("x",), TurnedPrompt(prefix, ("good: ",), "c"))
+        for key, prefix in ((3, "p"), (4, "q"))
+    )
+    longer = Request(5, Prompt("a", "c"), ("x", "p"))
+    assert len(set(question_keys("m", LABELS, [one, two, longer]).values())) == 3
     assert keys[1] != question_keys("m", LabelSet.of("negative", "positive"), [first])[1]
 
 
