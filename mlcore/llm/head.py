@@ -24,7 +24,7 @@ class OutputHead:
         """What the softmax divides by, as a logarithm: ``(B, P, D)`` to ``(B, P)``."""
         totals = [
             self._finish(self._layer(part).float()).logsumexp(-1)
-            for part in hidden.flatten(0, 1).split(PLACES)
+            for part in torch.split(hidden.flatten(0, 1), PLACES)
         ]
         return torch.cat(totals).view(hidden.shape[:2])
 

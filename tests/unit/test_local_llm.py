@@ -254,9 +254,9 @@ def test_a_turned_question_that_leaves_no_room_is_left_out(folder: Path) -> None
     assert together.probs == pytest.approx(alone.probs)
 
 
-@torch.inference_mode()
 def _text_log_probability(model: LocalModel, before: str, text: str) -> float:
     """The text's log-probability, token by token, the slow and obvious way."""
     tokens, target = model._encode(before), model._encode(text)
-    logits = model._model(torch.tensor([tokens + target])).logits[0].log_softmax(-1)
+    with torch.inference_mode():
+        logits = model._model(torch.tensor([tokens + target])).logits[0].log_softmax(-1)
     return float(sum(logits[len(tokens) + place - 1, token] for place, token in enumerate(target)))
