@@ -145,11 +145,21 @@ def test_no_filter_lets_the_database_choose_an_index_that_does_not_give_the_orde
 
 
 def test_few_rows_that_an_index_tells_are_read_by_their_ids(cast: Cast) -> None:
-    conditions = form_of(cast.project, f"label={cast.project.label_list()[0].pk}").conditions
-    with CaptureQueriesContext(connection) as queries:
-        keyset.page_of(cast.project, keyset.SORTS["queue"], conditions=conditions)
-    for query in queries.captured_queries[1:]:
-        assert "annotation_sample USING INTEGER PRIMARY KEY (rowid=?)" in explain(query["sql"])
+    label, reviewer = cast.project.label_list()[0].pk, cast.users["reviewer"].pk
+    for filters, place in {
+        f"label={label}": "(label_id=?)",
+        f"llm={label}": "(llm_label_id=?)",
+        f"slm={label}": "(slm_label_id=?)",
+        f"llm={label}&slm={label}": "(llm_label_id=? AND slm_label_id=?)",
+        f"by={reviewer}": "(corrected_by_id=? AND project_id=?)",
+    }.items():
+        conditions = form_of(cast.project, filters).conditions
+        with CaptureQueriesContext(connection) as queries:
+            keyset.page_of(cast.project, keyset.SORTS["queue"], conditions=conditions)
+        lookup, *reads = [query["sql"] for query in queries.captured_queries]
+        assert place in explain(lookup), (filters, lookup)
+        for sql in reads:
+            assert "annotation_sample USING INTEGER PRIMARY KEY (rowid=?)" in explain(sql), (filters, sql)
 
 
 def explain(sql: str) -> str:
