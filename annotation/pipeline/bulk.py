@@ -24,8 +24,8 @@ from annotation.pipeline import review
 from mlcore.errors import StoppedError
 
 LARGE_ROWS = 300  # more are done in the background
-WRITE_ROWS = 200  # in one transaction, so that nobody's correction waits long for it
-PAUSE_SHARE = 0.5  # of a piece's time, where only one can write at a time and the others ask again and again
+WRITE_ROWS = 100  # in one transaction, so that nobody's correction waits long for it
+PAUSE_SHARE = 1.0  # of a piece's time, where only one can write at a time and the others ask again and again
 
 
 @dataclass(frozen=True, slots=True)
