@@ -59,7 +59,7 @@ def next_target(accuracy: Interval) -> float:
 
 def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None:
     """None until enough rows were checked to say anything."""
-    accuracy, wrong = evidence.accuracy(), evidence.wrong_left()
+    accuracy, wrong = evidence.accuracy, evidence.wrong_left
     if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
         return None
     target = target or next_target(accuracy)

@@ -16,7 +16,7 @@ from annotation.files.excel_writer import Cell
 from annotation.models import Iteration, LeftOutRow, Project, Source
 from annotation.pipeline.export_rows import ALL_ROWS, Selection
 from annotation.pipeline.import_report import KEPT_ROWS, rejected_uploads, stored_summary
-from annotation.pipeline.measure import FEW_ROWS, gather
+from annotation.pipeline.measure import FEW_ROWS, Evidence
 from mlcore.estimate import Interval
 
 Lines = Iterator[list[Cell]]
@@ -55,9 +55,9 @@ def _class_lines(project: Project) -> Lines:
 
 def _measured_lines(project: Project) -> Lines:
     """What the rows drawn at random tell; every figure with its 95 % interval."""
-    evidence = gather(project)
+    evidence = Evidence.read(project)
     yield ["Accuracy measured on rows drawn at random"]
-    accuracy, wrong = evidence.accuracy(), evidence.wrong_left()
+    accuracy, wrong = evidence.accuracy, evidence.wrong_left
     if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
         yield [
             f"Unknown: it takes at least {FEW_ROWS} answered random rows; there are {len(evidence.answered)}."
@@ -67,13 +67,13 @@ def _measured_lines(project: Project) -> Lines:
     yield ["figure", "estimate", "from", "to"]
     yield ["accuracy of this file", *_rounded(accuracy)]
     yield ["wrong rows left", *_rounded(wrong, digits=0)]
-    classes, macro = evidence.classes()
+    classes, macro = evidence.classes
     yield ["macro F1", *(_rounded(macro) if macro else ["unknown"])]
     for label, quality in zip(evidence.labels, classes, strict=True):
         for name in ("precision", "recall"):
             interval = getattr(quality, name)
             yield [f"{name} of {label.name}", *(_rounded(interval) if interval else ["unknown"])]
-    for flag in evidence.flags():
+    for flag in evidence.flags:
         if flag.checked:
             yield [f"flag “{flag.flag.value}”", f"{flag.wrong} of {flag.checked} checked rows were wrong"]
     yield [

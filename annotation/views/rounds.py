@@ -29,7 +29,7 @@ FLIPS_SHOWN = 50
 def rounds(request: MemberRequest, project: Project) -> HttpResponse:
     """All rounds side by side, each compared with the one before it."""
     summaries = stats.round_summaries(project)
-    evidence = measure.gather(project)
+    evidence = measure.Evidence.read(project)
     measured = {each.pk: each for each in evidence.rounds} if evidence.answered else {}
     accuracy = [
         evidence.round_accuracy(measured[summary.iteration.pk]) if summary.iteration.pk in measured else None
@@ -39,7 +39,7 @@ def rounds(request: MemberRequest, project: Project) -> HttpResponse:
         name: [getattr(summary, name) for summary in summaries] for name in SERIES
     }
     plot["measured"] = [each and [each.low, each.value, each.high] for each in accuracy]
-    pairs, alpha = evidence.agreement() if evidence.answered else ([], None)
+    pairs, alpha = evidence.agreement if evidence.answered else ([], None)
     restoring = project.stages.filter(kind=Stage.Kind.RESTORE).first()
     context = page_context(request, project, step="rounds") | {
         "summaries": list(zip(summaries, accuracy, _comparisons(evidence, summaries), strict=True)),
