@@ -119,9 +119,13 @@ def rows_for_margin(error_rate: float, margin: float, rows: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ClassQuality:
-    """One class of the current file: None where too few rows of it were checked to say anything."""
+    """One class of the current file: None where too few rows of it were checked to say anything.
+
+    ``missing``: how many more checked rows of it would tell; 0 if it is known, or if no row of the file has this class.
+    """
 
     checked: int
+    missing: int
     precision: Interval | None
     recall: Interval | None
     f1: Interval | None
@@ -177,9 +181,12 @@ def estimate_classes(
     figures = [right / np.maximum(part, 1e-9) for part in (given, true, (given + true) / 2)]
     present = open_rows + decided > 0
     known = present & ((found >= FLOOR) | (open_rows == 0))
+    missing = np.where(known, 0, np.minimum(FLOOR - found, open_rows))
     classes = [
         ClassQuality(
-            int(found[label]), *[_of_draws(each[:, label]) if known[label] else None for each in figures]
+            int(found[label]),
+            int(missing[label]),
+            *[_of_draws(each[:, label]) if known[label] else None for each in figures],
         )
         for label in range(count)
     ]

@@ -41,8 +41,8 @@ class Strata:
 def scarce_labels(sizes: IntArray, checked: IntArray, *, draws: int) -> dict[int, int]:
     """Labels of which a draw would hold too few rows to say anything, and how many rows of each make up for it.
 
-    A label that a proportional draw would give twice the missing rows is left to it. The largest labels come first; together
-    they take at most half of the draw.
+    A label that a proportional draw would give twice the missing rows is left to it. First come those that it would leave
+    short on average, the largest of them first; together they take at most half of the draw.
 
     Args:
         sizes: ``(K,)``, rows of each label that can be drawn.
@@ -50,12 +50,12 @@ def scarce_labels(sizes: IntArray, checked: IntArray, *, draws: int) -> dict[int
         draws: how many rows are to be drawn.
     """
     found, left = dict[int, int](), int(draws * FLOOR_SHARE)
-    for label in np.argsort(-sizes, kind="stable").tolist():
-        missing = min(FLOOR - int(checked[label]), int(sizes[label]))
-        expected = draws * sizes[label] / sizes.sum()
-        if 0 < missing <= left and expected < 2 * missing:
-            found[label] = missing
-            left -= missing
+    missing = np.minimum(FLOOR - checked, sizes)
+    expected = draws * sizes / sizes.sum()
+    for label in np.lexsort((-sizes, expected >= missing)).tolist():
+        if 0 < missing[label] <= left and expected[label] < 2 * missing[label]:
+            found[label] = int(missing[label])
+            left -= found[label]
     return found
 
 

@@ -17,7 +17,7 @@ from annotation.models import Iteration, LeftOutRow, Project, Source
 from annotation.pipeline.export_rows import ALL_ROWS, Selection
 from annotation.pipeline.import_report import KEPT_ROWS, rejected_uploads, stored_summary
 from annotation.pipeline.measure import FEW_ROWS, Evidence
-from mlcore.estimate import Interval
+from mlcore.estimate import ClassQuality, Interval
 
 Lines = Iterator[list[Cell]]
 
@@ -68,17 +68,24 @@ def _measured_lines(project: Project) -> Lines:
     yield ["accuracy of this file", *_rounded(accuracy)]
     yield ["wrong rows left", *_rounded(wrong, digits=0)]
     classes, macro = evidence.classes
-    yield ["macro F1", *(_rounded(macro) if macro else ["unknown"])]
+    missing = "unknown: too few answered random rows of some labels"
+    yield ["macro F1", *(_rounded(macro) if macro else [missing])]
     for label, quality in zip(evidence.labels, classes, strict=True):
         for name in ("precision", "recall"):
             interval = getattr(quality, name)
-            yield [f"{name} of {label.name}", *(_rounded(interval) if interval else ["unknown"])]
+            yield [f"{name} of {label.name}", *(_rounded(interval) if interval else [_unknown(quality)])]
     for flag in evidence.flags:
         if flag.checked:
             yield [f"flag “{flag.flag.value}”", f"{flag.wrong} of {flag.checked} checked rows were wrong"]
     yield [
         "Intervals hold with 95 % confidence. A person's word is taken as right; rows without a label are not counted."
     ]
+
+
+def _unknown(quality: ClassQuality) -> str:
+    if not quality.missing:
+        return "unknown: no row has this label"
+    return f"unknown: {quality.missing} more answered random rows of this label are needed"
 
 
 def _rounded(interval: Interval, *, digits: int = 6) -> list[Cell]:

@@ -38,6 +38,9 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
     context |= {
         "classes": list(zip(evidence.labels, classes, strict=False)),
         "macro": macro,
+        "short_labels": [
+            label.name for label, each in zip(evidence.labels, classes, strict=False) if each.missing
+        ],
         "flags": [flag for flag in evidence.flags if flag.checked],
         "pairs": pairs,
         "alpha": alpha,

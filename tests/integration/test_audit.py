@@ -23,7 +23,8 @@ from annotation.models import (
     Source,
     Stage,
 )
-from annotation.pipeline import advice, audit, blind, measure, restore, review
+from annotation.pipeline import advice, audit, blind, configure, measure, restore, review
+from annotation.pipeline.configure import LabelDraft
 from annotation.pipeline.provenance import quality_lines
 from tests.factories import make_project, make_user
 from tests.pages import judge_rows
@@ -105,6 +106,50 @@ def test_a_draw_asks_for_a_possible_number_and_for_labelled_rows(project: Projec
         audit.draw_sample(project, rows=0, user=project.owner)
     with pytest.raises(NotReadyError, match="no row has a label"):
         audit.draw_sample(make_project(owner=make_user("new")), rows=10, user=None)
+
+
+def test_a_draw_makes_sure_of_a_few_rows_of_a_scarce_label_until_they_are_answered(project: Project) -> None:
+    names = [label.name for label in project.label_list()]
+    configure.set_labels(project, [LabelDraft(name) for name in [*names, "mixed"]])
+    mixed = project.labels.get(name="mixed")
+    project.samples.filter(position__lt=6).update(label=mixed)
+    Prediction.objects.filter(sample__project=project, sample__position__lt=6).update(verdict=mixed)
+    audit.draw_sample(project, rows=20, user=None)
+    drawn = AuditDraw.objects.filter(sample__label=mixed)
+    assert drawn.count() == 5
+    assert sum(draw.weight for draw in drawn) == pytest.approx(6)
+    assert sum(draw.weight for draw in AuditDraw.objects.all()) == pytest.approx(60)
+    answer_all(project)
+    audit.draw_sample(project, rows=20, user=None)
+    assert not AuditDraw.objects.filter(batch=2, stratum__startswith="label").exists()
+
+
+def test_rows_that_people_decide_while_a_draw_is_made_are_not_answers_of_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in the table; one as a member of the draw before."""
+    audit.draw_sample(project, rows=30, user=None)
+    answered = audit.pending_draws(project, project.owner)[0]
+    choose, decided = audit._choose, []
+
+    def choose_slowly(*arguments: Any, **options: Any) -> list[AuditDraw]:
+        chosen = choose(*arguments, **options)
+        undrawn = [each for each in chosen if not AuditDraw.objects.filter(sample=each.sample_id).exists()]
+        decided.append(undrawn[0].sample_id)
+        review.correct_sample(decided[0], label_id=project.label_list()[0].pk, user=project.owner)
+        review.correct_sample(
+            answered.pk, label_id=answered.label_id, user=project.owner, because=Correction.Because.AUDIT
+        )
+        return chosen
+
+    monkeypatch.setattr(audit, "_choose", choose_slowly)
+    assert audit.draw_sample(project, rows=60, user=None) == 59
+    assert AuditDraw.objects.get(sample=answered).batch == 1
+    assert AuditDraw.objects.get(sample=decided[0]).batch == 2
+    evidence = measure.Evidence.read(project)
+    assert [word.sample_id for word in evidence.answered] == [answered.pk]
+    assert audit.pending_draws(project, make_user("other")).count() == 58
+    assert not audit.pending_draws(project, make_user("another")).filter(pk=decided[0]).exists()
 
 
 # --- What is measured ----------------------------------------------------------------------------------------------

@@ -204,6 +204,7 @@ def test_a_class_that_was_hardly_checked_is_said_to_be_unknown() -> None:
     )
     assert classes[0].precision is not None
     assert classes[1].precision is None
+    assert (classes[0].missing, classes[1].checked, classes[1].missing) == (0, 2, 3)
     assert macro is None
 
 
@@ -233,7 +234,7 @@ def test_a_class_that_no_row_has_is_left_out_of_macro_f1() -> None:
         decided=np.array([30, 0]),
         wrong_left=Interval(0.0, 0.0, 20.0),
     )
-    assert (classes[1].precision, classes[1].recall) == (None, None)
+    assert (classes[1].precision, classes[1].recall, classes[1].missing) == (None, None, 0)
     assert macro is not None
     assert macro.value == 1
 
