@@ -116,6 +116,7 @@ def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = A
     yield ["project", project.name]
     yield ["task", project.task.title]
     yield ["exported at", timezone.now().isoformat(timespec="seconds")]
+    yield ["the models' labels are those of", _round_in_force(project)]
     yield from _selection_lines(project, selection)
     yield ["columns that the models see", ", ".join(project.content_columns)]
     if project.column_kinds:
@@ -141,6 +142,11 @@ def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = A
     yield ["Python", platform.python_version()]
     for package in _PACKAGES:
         yield [package, _version_of(package)]
+
+
+def _round_in_force(project: Project) -> str:
+    kept = project.iterations.in_force()
+    return f"round {kept.number}" if kept else "the LLM alone: no round was filtered to its end"
 
 
 def _selection_lines(project: Project, selection: Selection) -> Lines:
@@ -177,6 +183,9 @@ def _import_lines(project: Project) -> Lines:
 
 def _round_lines(iteration: Iteration) -> Lines:
     yield [f"Round {iteration.number}"]
+    if iteration.withdrawn_at:
+        since = iteration.withdrawn_at.isoformat(timespec="seconds")
+        yield ["withdrawn at", since, "the labels of an earlier round are in force instead"]
     yield ["started at", iteration.created_at.isoformat(timespec="seconds")]
     yield [
         "started from",

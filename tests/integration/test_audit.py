@@ -23,7 +23,7 @@ from annotation.models import (
     Source,
     Stage,
 )
-from annotation.pipeline import advice, audit, blind, configure, measure, restore, review
+from annotation.pipeline import advice, audit, blind, configure, gate, measure, restore, review
 from annotation.pipeline.configure import LabelDraft
 from annotation.pipeline.provenance import quality_lines
 from tests.factories import make_project, make_user
@@ -359,6 +359,10 @@ def test_a_round_that_is_worse_beyond_chance_is_marked_and_a_better_one_is_not(m
     assert (comparison.better, comparison.worse) == (0, 9)
     assert comparison.is_worse
     assert not measure.Evidence.read(measured).compare(second, first).is_worse
+    gate.check_round(second)
+    gate.check_round(second)  # as a stage does that runs once more after a crash
+    found = Activity.objects.get(verb=Activity.Verb.FOUND_WORSE)
+    assert found.what == "round 2: of 30 audited rows 0 became right and 9 wrong since round 1"
 
 
 def test_a_label_that_vanishes_is_told_without_any_audited_row(project: Project) -> None:
