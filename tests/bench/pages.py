@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import sys
 import tempfile
 import time
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.bench.harness import Options, Report, run_bench
-from tests.bench.table import FEW, MANY, QUICK_MANY, build_corpus, databases, measure_apart, set_up
+from tests.bench.harness import Options, Report, in_process, open_program, run_bench
+from tests.bench.table import FEW, MANY, QUICK_MANY, databases, fill
 
 REPEATS, ENOUGH_SECONDS = 7, 4.0
 QUEUED, DRAWN = 3_000, 400
@@ -30,7 +29,7 @@ Ask = Callable[[], Any]
 JUDGE = """
 INSERT INTO annotation_prediction (sample_id, iteration_id, source, label_id, probs, raw, error, origin, loss,
     clean_prob, clean_rank, verdict_id, risk, flag, queue_rank)
-SELECT id, {iteration}, 'slm', slm_label_id, '[0.6, 0.1, 0.1, 0.1, 0.1, 0]', '', '', '', 0.3, clean_prob, clean_rank,
+SELECT id, {iteration}, 'slm', slm_label_id, '[0.6, 0.1, 0.1, 0.1, 0.1, 0, 0]', '', '', '', 0.3, clean_prob, clean_rank,
     CASE WHEN (id + {shift}) % 50 = 0 THEN {label} ELSE slm_label_id END, risk, flag, queue_rank
 FROM annotation_sample
 """
@@ -50,15 +49,12 @@ WHERE position % 5 = 1 AND source <> 'person'
 
 
 def measure(options: Options, report: Report) -> None:
-    if options.extra.database:
-        print(json.dumps(_measure_here(options.extra.rows)))
-        return
-    for name, make_url in databases():
-        if options.extra.only not in ("", name):
-            continue
+    sizes = (FEW, QUICK_MANY if options.quick else MANY)
+    for name, make_url in databases(options.extra.databases):
         with tempfile.TemporaryDirectory(prefix="coral-pages-") as folder:
-            sizes = (FEW, QUICK_MANY if options.quick else MANY)
-            few, many = (measure_apart("pages", make_url, rows, Path(folder)) for rows in sizes)
+            few, many = (
+                in_process(measure_pages, Path(folder, str(rows)), make_url(rows), rows) for rows in sizes
+            )
         _report(report, name, few, many)
 
 
@@ -81,23 +77,24 @@ def _report(report: Report, name: str, few: dict[str, Any], many: dict[str, Any]
 # --- One database -------------------------------------------------------------------------------------------------
 
 
-def _measure_here(rows: int) -> dict[str, Any]:
-    set_up()
-    project, user = build_corpus(rows)
+def measure_pages(folder: Path, database: str, rows: int) -> dict[str, tuple[float, int, float]]:
+    """Seconds, queries and MB of every page, in a process of its own."""
+    open_program(folder, database)
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.test import Client
+
+    call_command("collectstatic", interactive=False, verbosity=0)
+    settings.ALLOWED_HOSTS = ["*"]
+    project, user = fill(rows)
     _judge(project)
     _review(project, user)
-    from django.test import Client
-    from django.test.utils import override_settings
-
     client = Client()
     client.force_login(user)
-    found = {}
-    with override_settings(ALLOWED_HOSTS=["*"]):
-        for name, ask in _pages(client, project).items():
-            found[name] = _measured(name, ask)
-        _accept_in_bulk(project, user)
-        for name, ask in _pages(client, project).items():
-            found[f"{name}, after a bulk"] = _measured(name, ask)
+    found = {name: _measured(name, ask) for name, ask in _pages(client, project).items()}
+    _accept_in_bulk(project, user)
+    for name, ask in _pages(client, project).items():
+        found[f"{name}, after a bulk"] = _measured(name, ask)
     return found
 
 
@@ -268,9 +265,7 @@ def _tidy() -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", default="", help="one database: sqlite or postgres")
-    parser.add_argument("--database", help=argparse.SUPPRESS)
-    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--databases", default="sqlite,postgres", metavar="NAMES")
 
 
 if __name__ == "__main__":

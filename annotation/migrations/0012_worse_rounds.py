@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0010_column_kinds'),
+        ('annotation', '0011_corrections_of_a_batch'),
     ]
 
     operations = [
