@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Exists, Max, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -83,8 +83,8 @@ def pending_draws(project: Project, user: User) -> QuerySet[Sample]:
     A row that a person has decided in another way is not asked for again; it counts as not answered. Who has already
     given a word on a row (and withdrew it) has seen what the models say, and can't answer it blind.
     """
-    seen = Correction.objects.filter(user=user, sample__audit_draws__project=project).values("sample")
-    waiting = Sample.objects.filter(audit_draws__in=_open_draws(project)).exclude(pk__in=seen)
+    seen = Correction.objects.of_row_by(user)
+    waiting = Sample.objects.filter(audit_draws__in=_open_draws(project)).filter(~Exists(seen))
     return waiting.order_by("audit_draws__id")
 
 

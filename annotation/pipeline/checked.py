@@ -101,8 +101,10 @@ class CheckedRows:
 
     def _of_round(self, iteration: Iteration) -> dict[int, Machine]:
         if iteration.pk not in self.machine:
+            # Row by row of those that people decided: a join would walk over all of the round.
+            decided = self.project.samples.filter(source=Source.PERSON).order_by().values("pk")
             found = Prediction.objects.filter(
-                iteration=iteration, source=Prediction.ModelKind.SLM, sample__source=Source.PERSON
+                iteration=iteration, source=Prediction.ModelKind.SLM, sample__in=decided
             ).values_list("sample_id", "verdict_id", "label_id", "flag")
             self.machine[iteration.pk] = {
                 row: Machine(verdict, label, flag) for row, verdict, label, flag in found.iterator()

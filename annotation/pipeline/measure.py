@@ -69,14 +69,16 @@ class Evidence(CheckedRows):
     @cached_property
     def wrong_left(self) -> Interval | None:
         """Wrong rows among those that no person has decided."""
+        if not self.answered:
+            return None
         batches = self._batches(self.current, left=True)
         return estimate_wrong(batches, least=0, most=self.open_rows)
 
     @cached_property
     def accuracy(self) -> Interval | None:
         """Of the file as it is now, people's rows included; rows without a label are not counted."""
-        wrong, rows = self.wrong_left, self.open_rows + len(self.words)
-        return None if wrong is None else right_share(wrong, rows)
+        wrong = self.wrong_left
+        return None if wrong is None else right_share(wrong, self.open_rows + len(self.words))
 
     def round_accuracy(self, iteration: Iteration) -> Interval | None:
         """Of what a round's models would say of all rows by themselves."""

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
-from annotation import stats
+from annotation import stats, tally
 from annotation.errors import AnnotationError
 from annotation.forms import AuditForm, TargetForm, sentence_of
 from annotation.models import Activity, Project, Role
@@ -44,7 +44,7 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
         "flags": [flag for flag in evidence.flags if flag.checked],
         "pairs": pairs,
         "alpha": alpha,
-        "reference": stats.shown_accuracy(project, rows=evidence.open_rows + len(evidence.words)),
+        "reference": stats.shown_accuracy(project, rows=tally.count(project).rows),
         "plot": _plot(curve, context["forecast"]),
         "curve_end": curve[-1],
         "targets": [(each, f"{each * 100:g} %") for each in advice.TARGETS],
@@ -66,7 +66,7 @@ def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]
         "forecast": advice.forecast(evidence, target),
         "comparison": evidence.compare(*rounds[-2:]) if len(rounds) > 1 else None,
         "draw_rows": min(max(DRAW_ROWS, evidence.rows_to_measure), 400) if evidence.answered else DRAW_ROWS,
-        "margin_rows": evidence.rows_to_measure,
+        "margin_rows": evidence.rows_to_measure if evidence.answered else None,
         "margin": measure.MARGIN,
     }
 
