@@ -15,6 +15,7 @@ from django.conf import settings
 
 from annotation import jobs, stats
 from annotation.models import Iteration, Prediction, Sample, Source
+from annotation.pipeline.gate import check_round
 from annotation.pipeline.rows import as_row, as_table, round_labels
 from annotation.pipeline.training_folder import keep_features, training_folder
 from annotation.pipeline.training_process import run_training
@@ -48,6 +49,7 @@ def run_distillation(claim: jobs.Claim) -> None:
     store_verdicts(claim, iteration, samples, result)
     keep_features(claim.stage, samples, result.features)
     stats.record_metrics(iteration)
+    check_round(iteration)
 
 
 def _hub_token(iteration: Iteration) -> str:

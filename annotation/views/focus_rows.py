@@ -90,7 +90,7 @@ def focus_rows(project: Project, wanted: Sequence[tuple[int, str]], *, sentence:
         sentence: what a person must know before answering, shown on every row.
     """
     ids = [sample_id for sample_id, _because in wanted]
-    samples = project.samples.select_related("label", "llm_label", "slm_label", "corrected_by").in_bulk(ids)
+    samples = _samples(project, ids, "label", "llm_label", "slm_label", "corrected_by")
     labels = project.label_list()
     rows = [
         FocusRow(samples[sample_id], because, label_choices(labels), sentence)
@@ -105,6 +105,13 @@ def focus_rows(project: Project, wanted: Sequence[tuple[int, str]], *, sentence:
             [_blind_reason(row.because)] if row.is_blind else list(_reasons(row.sample, len(labels)))
         )
     return rows
+
+
+def _samples(project: Project, ids: Iterable[int], *related: str) -> dict[int, Sample]:
+    """Rows of the project by id. They are looked up by nothing else: the project's index would seem as good, and holds all
+    rows."""
+    found = Sample.objects.order_by().select_related(*related).in_bulk(ids)
+    return {pk: sample for pk, sample in found.items() if sample.project_id == project.pk}
 
 
 def _cells(project: Project, sample: Sample) -> list[tuple[str, str]]:
@@ -138,7 +145,7 @@ def _add_evidence(project: Project, rows: Sequence[FocusRow], labels: Mapping[in
 
 def _add_similar(project: Project, rows: Sequence[FocusRow], nearest: Mapping[int, list[Neighbour]]) -> None:
     ids = {neighbour.sample_id for neighbours in nearest.values() for neighbour in neighbours}
-    samples = project.samples.select_related("label").defer("fields").in_bulk(ids)
+    samples = _samples(project, ids, "label")
     for row in rows:
         row.similar = [
             SimilarRow(samples[neighbour.sample_id], neighbour.similarity)

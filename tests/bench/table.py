@@ -69,7 +69,7 @@ class Corpus:
 
 def measure(options: Options, report: Report) -> None:
     many = QUICK_MANY if options.quick else MANY
-    for name, make_url in _databases(options.extra.databases):
+    for name, make_url in databases(options.extra.databases):
         with (
             tempfile.TemporaryDirectory(prefix="coral-table-") as folder,
             own_process() as ask,
@@ -118,7 +118,7 @@ def _compare(
     return many / few, many, queries[-1]
 
 
-def _databases(wanted: str) -> Iterator[tuple[str, Callable[[int], str]]]:
+def databases(wanted: str) -> Iterator[tuple[str, Callable[[int], str]]]:
     """Databases by name, with what makes an empty one and tells its address."""
     from tests.services import MissingServerError, PostgresServer
 
@@ -145,7 +145,7 @@ def build(folder: Path, database: str, rows: int) -> Corpus:
 
     call_command("collectstatic", interactive=False, verbosity=0)
     settings.ALLOWED_HOSTS = ["*"]
-    project, user = _fill(rows)
+    project, user = fill(rows)
     client = Client()
     client.force_login(user)
     session = client.cookies[settings.SESSION_COOKIE_NAME].value
@@ -177,7 +177,7 @@ def seconds_of(session: str, address: str) -> float:
     return seconds
 
 
-def _fill(rows: int) -> tuple[Any, Any]:
+def fill(rows: int) -> tuple[Any, Any]:
     from django.contrib.auth.models import User
     from django.db import connection
 
