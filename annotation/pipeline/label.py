@@ -20,6 +20,7 @@ from annotation.pipeline.demonstrations import choose_demonstrations
 from annotation.pipeline.iterate import start_filtering
 from annotation.pipeline.rows import as_row, round_labels, round_prompt
 from annotation.pipeline.run import LabelingRun, open_run
+from annotation.pipeline.second import ask_riskiest_again
 from mlcore.errors import StoppedError
 from mlcore.label import make_requests
 from mlcore.llm import open_model
@@ -51,6 +52,7 @@ def run_labeling(claim: jobs.Claim) -> None:
             demonstrations = choose_demonstrations(run)
             keep_earlier_answers(run)
             _label_corpus(run, demonstrations)
+            ask_riskiest_again(run, demonstrations)
     finally:
         run.model.close()
     _check_answered(iteration)
