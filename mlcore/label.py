@@ -57,6 +57,22 @@ def label_rows(
     Raises:
         ModelUnavailableError, ModelCallError: see :class:`mlcore.llm.LanguageModel`.
     """
+    requests = make_requests(
+        rows, task=task, template=template, labels=labels, demonstrations=demonstrations, sets=sets
+    )
+    yield from model.ask(requests, labels, should_stop=should_stop)
+
+
+def make_requests(
+    rows: Sequence[Row],
+    *,
+    task: Task,
+    template: PromptTemplate,
+    labels: LabelSet,
+    demonstrations: Sequence[Demonstration],
+    sets: int = 1,
+) -> list[Request]:
+    """What :func:`label_rows` asks, one request a row; see there."""
     shown = [task.show(row) for row in rows]
     render = partial(render_prompt, template, labels=labels)
     marks = distinct_shingles(shown + [each.shown for each in demonstrations])
@@ -77,7 +93,7 @@ def label_rows(
             turned = turn_round(template, labels=labels, demonstrations=fitting.pop(), shown=text)
         others = (render(demonstrations=group, shown=text, instructions=False).prefix for group in fitting)
         requests.append(Request(row.key, render(demonstrations=[], shown=text), tuple(others), turned))
-    yield from model.ask(requests, labels, should_stop=should_stop)
+    return requests
 
 
 def passes_a_row(sets: int, *, classes: int, demonstrated: bool = False) -> int:

@@ -242,6 +242,11 @@ class Prediction(models.Model):
         null=True, blank=True, help_text=_("The same, with the class bias removed.")
     )
     raw = models.TextField(blank=True)
+    second_raw = models.TextField(  # noqa: DJ001 - an empty answer is an answer
+        null=True,
+        blank=True,
+        help_text=_("What the LLM answered when it was asked once more, in other words."),
+    )
     error = models.TextField(blank=True)
     origin = models.CharField(max_length=7, choices=Origin.choices, default=Origin.ASKED, blank=True)
     # Of the SLM only:

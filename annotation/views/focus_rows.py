@@ -31,6 +31,7 @@ class ModelSaid:
     label: Label | None
     shares: list[tuple[Label, float]]
     raw: str = ""
+    second_raw: str | None = None
     error: str = ""
 
 
@@ -161,7 +162,9 @@ def _said(predictions: Sequence[Prediction], labels: Mapping[int, Label]) -> Ite
         newest = next((each for each in reversed(predictions) if each.source == kind), None)
         if newest:
             shares = _shares(newest, labels)
-            yield ModelSaid(title, newest.label, shares, raw=newest.raw, error=newest.error)
+            yield ModelSaid(
+                title, newest.label, shares, raw=newest.raw, second_raw=newest.second_raw, error=newest.error
+            )
 
 
 def _shares(prediction: Prediction, labels: Mapping[int, Label]) -> list[tuple[Label, float]]:

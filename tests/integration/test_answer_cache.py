@@ -15,7 +15,9 @@ from annotation import jobs
 from annotation.models import CachedAnswer, Prediction, Project, Stage
 from annotation.pipeline import answers, configure, label
 from annotation.pipeline.answers import KeepingModel, RememberingModel, question_keys
+from mlcore.config import LlmConfig
 from mlcore.errors import ModelCallError
+from mlcore.llm.endpoint import EndpointModel
 from mlcore.records import Answer, LabelSet, Prompt, Request, TurnedPrompt
 from tests.factories import (
     ScriptedModel,
@@ -25,6 +27,7 @@ from tests.factories import (
     run_llm_stage,
     start_llm_round,
 )
+from tests.fake_llm import fake_llm, says
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -197,3 +200,23 @@ def test_old_answers_are_forgotten() -> None:
         CachedAnswer.objects.filter(key=key).update(created_at=timezone.now() - timedelta(days=days))
     assert answers.forget_old_answers() == 1
     assert CachedAnswer.objects.get().key == "b"
+
+
+def test_equal_texts_in_different_parts_are_asked_once() -> None:
+    parts = [
+        [Request(part * 10 + row, Prompt("", f"text {row if row else part}")) for row in range(10)]
+        for part in range(3)
+    ]
+    with fake_llm(says("positive")) as server:
+        config = LlmConfig(kind="endpoint", model="fake", base_url=server.url, concurrency=4)
+        endpoint = EndpointModel(config, token="", allowed_hosts=["127.0.0.1"])
+        model = RememberingModel(endpoint, owner_id=make_user().pk)
+        found = []
+        for batch in answers.gather(model.ask_parts(parts, LABELS, should_stop=lambda: False)):
+            model.keep(batch)
+            found += batch
+        model.close()
+    assert sorted(answer.key for answer in found) == list(range(30))
+    texts = [call.prompt for call in server.calls]
+    assert len(texts) == len(set(texts)) == 10
+    assert sum(not answer.cached for answer in found) == 10 == CachedAnswer.objects.count()
