@@ -61,6 +61,8 @@ def decide(
     Where the LLM turns out to be the weaker one, its labels are replaced by the verdict and the small models are
     fitted again, a few times (after the rounds of relabelling in DivideMix and CanDist). Where it is the stronger
     one, this would only take true labels from the small models (MR: 95.2 instead of 95.5 % after a tenth is reviewed).
+    On a table the refitted models are all trees; the network, which errs in other ways, has its say beside them at the
+    end. Were the trees fitted to its labels too, a class would fade away.
 
     Args:
         judges: rows, folds, settings.
@@ -84,7 +86,10 @@ def decide(
         if (np.bincount(labels, minlength=noisy.count) < LEAST_KEPT * begun).any():
             break  # the models would forget a class
         verdict = combine(*refit(judges, labels, weights, monitor), noisy, found=found, shares=shares)
-    return verdict
+    if judges.corpus.table is None:
+        return verdict
+    network = calibrate(probs, known, known != NO_LABEL)
+    return combine(verdict.student, network, noisy, found=found, shares=shares)
 
 
 def known_shares(noisy: NoisyLabels) -> FloatArray | None:
