@@ -56,10 +56,11 @@ def sure_of(labels: np.ndarray, probability: float) -> np.ndarray:
 def test_the_network_is_heard_on_a_table_whose_labels_are_the_weaker_ones() -> None:
     judges, truth = table_judges(400, seed=0)
     given = np.where(np.random.default_rng(1).random(400) < 0.25, 1 - truth, truth)
-    silent = verdict_on(judges, given, np.full((400, 2), 0.5)).label
-    heard = verdict_on(judges, given, sure_of(truth, 0.9)).label
-    assert (silent == truth).mean() > 0.9 > (given == truth).mean()
-    assert (heard == truth).mean() > (silent == truth).mean()
+    heard = verdict_on(judges, given, sure_of(truth, 0.9))
+    forgetful = [verdict_on(judges, given, sure_of(np.full(400, only), 0.99)) for only in (0, 1)]
+    alone = (forgetful[0].label == truth).mean()
+    assert (heard.label == truth).mean() > alone > 0.9 > (given == truth).mean()
+    np.testing.assert_array_equal(forgetful[0].student, forgetful[1].student)  # one class only: not heard
 
 
 def test_no_network_overrules_labels_that_are_better_than_the_trees() -> None:
