@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0011_corrections_of_a_batch'),
+        ('annotation', '0012_second_answers'),
     ]
 
     operations = [
