@@ -30,7 +30,8 @@ def rounds(request: MemberRequest, project: Project) -> HttpResponse:
     """All rounds side by side, each compared with the one before it."""
     summaries = stats.round_summaries(project)
     evidence = measure.Evidence.read(project)
-    measured = {each.pk: each for each in evidence.rounds} if evidence.answered else {}
+    enough = len(evidence.answered) >= measure.FEW_ROWS
+    measured = {each.pk: each for each in evidence.rounds} if enough else {}
     accuracy = [
         evidence.round_accuracy(measured[summary.iteration.pk]) if summary.iteration.pk in measured else None
         for summary in summaries
@@ -45,7 +46,7 @@ def rounds(request: MemberRequest, project: Project) -> HttpResponse:
         "summaries": list(zip(summaries, accuracy, _comparisons(evidence, summaries), strict=True)),
         "plot": plot,
         "has_reference": any(summary.llm_accuracy is not None for summary in summaries),
-        "audited": len(evidence.answered),
+        "audited": len(evidence.answered) if enough else 0,
         "pairs": pairs,
         "alpha": alpha,
         "current": evidence.current,

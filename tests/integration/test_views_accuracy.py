@@ -103,8 +103,8 @@ def test_the_page_says_what_a_label_lacks_to_be_known(cast: Cast) -> None:
     record_metrics(cast.project.iterations.get())
     page = cast.client("viewer").get(cast.url("accuracy/")).content.decode()
     assert "too few random rows of these labels are answered: mixed<" in page
-    assert "no random row of this label is answered; it takes 5" in page
-    assert "no row of the file has this label" in page
+    assert "no random row yet, needs 5" in page
+    assert "no row has this label" in page
     assert "The next draw takes some rows of each label that lacks them" in page
 
 
@@ -158,6 +158,15 @@ def test_while_rows_are_set_back_nothing_else_is_started(cast: Cast) -> None:
     page = cast.client("owner").post(cast.url(f"rounds/{second.pk}/restore/"), follow=True).content.decode()
     assert "Going back to a round of this project is waiting for a worker" in page
     assert cast.project.stages.filter(kind=Stage.Kind.RESTORE).count() == 1
+
+
+def test_rounds_show_no_measured_accuracy_before_ten_answers_either(cast: Cast) -> None:
+    audit.draw_sample(cast.project, rows=30, user=None)
+    for sample in audit.pending_draws(cast.project, cast.users["owner"])[:9]:
+        review.correct_sample(
+            sample.pk, label_id=sample.label_id, user=cast.users["owner"], because=Correction.Because.AUDIT
+        )
+    assert "No accuracy is measured yet" in cast.client("viewer").get(cast.url("rounds/")).content.decode()
 
 
 def test_the_rows_that_a_round_changed_can_be_looked_through(cast: Cast) -> None:
