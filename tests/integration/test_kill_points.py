@@ -15,6 +15,7 @@ import pytest
 
 from tests.fake_llm import Call, Step, fake_llm, says
 from tests.killed_run import BATCH_ROWS, CALLS_AT_ONCE, ROWS
+from tests.words import WORDS
 
 pytestmark = pytest.mark.slow
 
@@ -23,11 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def row_of(call: Call) -> int:
-    return int(
-        re.findall(
-            r"(\d+) (?:amber|birch|cedar|delta|ember|fjord|grove|heath|islet|jetty|knoll|larch)", call.prompt
-        )[-1]
-    )
+    return int(re.findall(rf"(\d+) (?:{'|'.join(WORDS)})", call.prompt)[-1])
 
 
 def run(folder: Path, url: str, point: str) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from mlcore.label import MOST_TURNED, label_rows, passes_a_row, self_annotate
 from mlcore.records import Answer, Demonstration, LabelSet, Request, Row
 from mlcore.tasks import TASKS
+from tests.words import WORDS
 
 LABELS = LabelSet.of("positive", "negative")
 TASK = TASKS["sentiment"]
@@ -43,26 +44,8 @@ class Reader:
 
 def _rows(count: int) -> list[Row]:
     rng = np.random.default_rng(0)
-    words = np.array(
-        [
-            "amber",
-            "birch",
-            "cedar",
-            "delta",
-            "ember",
-            "fjord",
-            "grove",
-            "heath",
-            "islet",
-            "jetty",
-            "knoll",
-            "larch",
-            "maple",
-            "north",
-        ]
-    )
     return [
-        Row(key, f"{'good' if key % 2 else 'poor'} {' '.join(rng.permutation(words)[:7])} {key}")
+        Row(key, f"{'good' if key % 2 else 'poor'} {' '.join(rng.permutation(WORDS)[:7])} {key}")
         for key in range(count)
     ]
 
