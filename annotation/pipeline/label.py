@@ -31,6 +31,7 @@ from mlcore.records import Answer, Demonstration, Row
 FIRST_ROWS, PART_ROWS = 500, 10_000
 PART_CHARACTERS = 20_000_000
 READ_ROWS = 500
+STREAM_ROWS = 100  # made at a time for a server, while answers of others wait to be stored
 ANSWER_COLUMNS = ("origin", "label_id", "probs", "calibrated", "raw", "error")
 
 
@@ -88,7 +89,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
             demonstrations=demonstrations,
             sets=run.config.sets,
         )
-        for rows in _unlabelled_rows(iteration, most=PART_ROWS if run.model.pace is None else READ_ROWS)
+        for rows in _unlabelled_rows(iteration, most=PART_ROWS if run.model.pace is None else STREAM_ROWS)
     )
     for batch in gather(run.model.ask_parts(parts, labels, should_stop=run.should_stop)):
         calibration.add(batch)

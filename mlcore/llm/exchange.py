@@ -36,7 +36,6 @@ class Exchange:
         self._inbox: asyncio.Queue[Request | None] = asyncio.Queue()
         self._outbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._ahead = 0  # requests that were given and whose answer wasn't taken yet
-        self._has_enough = False
         self._has_more = True
 
     # --- The caller's side ----------------------------------------------------------------------------------------
@@ -63,23 +62,21 @@ class Exchange:
             yield answer
 
     def _draw(self, waiting: Iterator[Request | Answer]) -> Answer | None:
-        """Give requests until enough are ahead; stop early for an answer that is known already, and return it."""
-        most = AHEAD_PER_CALL * self._calls
-        if not self._has_more or (self._has_enough and self._ahead > most // 2):
+        """Give some requests if few are ahead; stop early for an answer that is known already, and return it.
+
+        A few at a time, so that answers don't wait unread while many requests are being made.
+        """
+        if not self._has_more or self._ahead > (AHEAD_PER_CALL - 1) * self._calls:
             return None
         given: list[Request | None] = []
-        self._has_enough = False
         for item in waiting:
             if isinstance(item, Answer):
                 self._give(given)
                 return item
             given.append(item)
             self._ahead += 1
-            self._has_enough = self._ahead >= most
-            if self._has_enough or len(given) >= self._calls:
+            if len(given) >= self._calls:
                 self._give(given)
-                given = []
-            if self._has_enough:
                 return None
         self._has_more = False
         self._give([*given, None])
