@@ -42,7 +42,7 @@ fmt: $(VENV)/.tools ## Format the code
 	$(BIN)/ruff format .
 
 messages: $(VENV)/.tools ## Collect the texts for translation and compile what is translated (needs GNU gettext)
-	$(BIN)/python manage.py makemessages -l zh_Hans --ignore tests --ignore .venv --ignore .coral --no-location --no-obsolete
+	$(BIN)/python manage.py makemessages -l zh_Hans --ignore tests --ignore .venv --ignore .coral --no-location --no-obsolete --no-wrap
 	$(BIN)/python manage.py compilemessages -l zh_Hans
 
 bench-quick: $(VENV)/.tools ## Show that every benchmark works (small, not for figures)

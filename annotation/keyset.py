@@ -165,7 +165,9 @@ class _Walk:
         for columns in LOOKUPS:
             if any(equal.get(column) is None for column in columns):
                 continue
-            matching = self._rows.order_by().filter(**{column: equal[column] for column in columns})
+            # A label is of one project: asked for both, SQLite may take the project's index, which holds all rows.
+            rows = self._rows if "corrected_by_id" in columns else self._read
+            matching = rows.order_by().filter(**{column: equal[column] for column in columns})
             ids = list(matching.values_list("pk", flat=True)[: FEW_ROWS + 1])
             if len(ids) <= FEW_ROWS:
                 # Without the project: its index would seem as good, and holds all rows.

@@ -136,6 +136,15 @@ class ModelsForm(BudgetForm):
         max_value=1,
         help_text=_("How much of the model's bias towards some labels is removed; 0 is none."),
     )
+    second_percent = forms.IntegerField(
+        label=_("Rows asked twice, in percent"),
+        min_value=0,
+        max_value=100,
+        help_text=_(
+            "Where a server gives no log-probabilities, the riskiest rows are asked once more in other words; whether "
+            "both answers agree then tells how sure the label is. 25 costs about a quarter more. 0 is never."
+        ),
+    )
     llm_batch_size = forms.IntegerField(
         label=_("Rows in one pass"), min_value=1, max_value=512, help_text=_("For a model on this machine.")
     )
@@ -221,6 +230,7 @@ class ModelsForm(BudgetForm):
             "concurrency": llm.concurrency,
             "deadline_seconds": llm.deadline_seconds,
             "calibration_strength": llm.calibration_strength,
+            "second_percent": llm.second_percent,
             "llm_batch_size": llm.batch_size,
             **{name: getattr(llm, name) or 0 for name in MONEY_FIELDS},
             "chain_stages": project.chain_stages,
@@ -239,6 +249,7 @@ class ModelsForm(BudgetForm):
             deadline_seconds=data["deadline_seconds"],
             calibration_strength=data["calibration_strength"],
             batch_size=data["llm_batch_size"],
+            second_percent=data["second_percent"],
         )
         return self.with_budget(config)
 

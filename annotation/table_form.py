@@ -49,7 +49,9 @@ class TableForm(FilterForm):
     row = forms.IntegerField(required=False, min_value=1, max_value=10**12)
     after = CursorField(required=False, max_length=60)
     before = CursorField(required=False, max_length=60)
-    far = forms.BooleanField(required=False)
+    far = forms.IntegerField(
+        required=False, min_value=0, max_value=10**12
+    )  # rows that a search looked at before
     round = forms.CharField(required=False, max_length=20)  # the round that is looked at; see the frame
 
     def __init__(

@@ -19,6 +19,8 @@ class LlmConfig:
     with the chat protocol at ``base_url``). ``model`` is a hub name, a folder, or the embedded model's name.
     ``price_in``, ``price_out``: of a million tokens read and written; ``budget_tokens``, ``budget_money``: the most that
     one run may spend, 0 for no limit.
+    ``second_percent``: of the rows that a server answers without log-probabilities, the share that is asked a second time
+    in other words, see :mod:`mlcore.second`; 0 for none.
     ``demonstrations``: in one prompt. ``demonstration_sets``: how many different sets of them a local model is asked with.
     """
 
@@ -32,6 +34,7 @@ class LlmConfig:
     deadline_seconds: float = 60.0
     calibration_strength: float = 1.0
     batch_size: int = 16
+    second_percent: int = 25
     price_in: float = 0.0
     price_out: float = 0.0
     budget_tokens: int = 0

@@ -14,6 +14,7 @@ import numpy as np
 
 from mlcore.beta import beta_quantile
 from mlcore.records import FloatArray, IntArray
+from mlcore.sampling import FLOOR
 
 TAIL = 0.025
 # How much of one more wrong row, in the stratum where it counts most, the upper bound allows for; the lower bound takes
@@ -21,7 +22,6 @@ TAIL = 0.025
 # 94.5 % in every simulation on MR, from 10 to 400 rows and from 55 to 99.5 % accuracy.
 CONTINUITY = 0.6
 CLASS_DRAWS = 2_000
-FEWEST_OF_A_CLASS = 5  # checked rows, below which nothing is said of a class
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,13 @@ def rows_for_margin(error_rate: float, margin: float, rows: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ClassQuality:
-    """One class of the current file: None where too few rows of it were checked to say anything."""
+    """One class of the current file: None where too few rows of it were checked to say anything.
+
+    ``missing``: how many more checked rows of it would tell; 0 if it is known, or if no row of the file has this class.
+    """
 
     checked: int
+    missing: int
     precision: Interval | None
     recall: Interval | None
     f1: Interval | None
@@ -137,7 +141,8 @@ def estimate_classes(
     wrong_left: Interval,
     seed: int = 0,
 ) -> tuple[list[ClassQuality], Interval | None]:
-    """Precision, recall and F1 of each class, and macro F1 (None until every class has been checked a few times).
+    """Precision, recall and F1 of each class, and macro F1 (None until every class has been checked a few times, or has no
+    open row left; classes that no row has are left out of it).
 
     For each label that the machines gave, the true labels behind it have a Dirichlet posterior from the checked rows
     (weighted, at their effective number); the figures' intervals are quantiles over draws from it. Rows that people
@@ -174,14 +179,19 @@ def estimate_classes(
     right = np.einsum("dkk->dk", table)
     given, true = table.sum(axis=2), table.sum(axis=1)
     figures = [right / np.maximum(part, 1e-9) for part in (given, true, (given + true) / 2)]
-    known = (found >= FEWEST_OF_A_CLASS) | ((open_rows == 0) & (found > 0))
+    present = open_rows + decided > 0
+    known = present & ((found >= FLOOR) | (open_rows == 0))
+    missing = np.where(known, 0, np.minimum(FLOOR - found, open_rows))
     classes = [
         ClassQuality(
-            int(found[label]), *[_of_draws(each[:, label]) if known[label] else None for each in figures]
+            int(found[label]),
+            int(missing[label]),
+            *[_of_draws(each[:, label]) if known[label] else None for each in figures],
         )
         for label in range(count)
     ]
-    macro = _of_draws(figures[2].mean(axis=1)) if known.all() else None
+    complete = known[present].all() and found.any()
+    macro = _of_draws(figures[2][:, present].mean(axis=1)) if complete else None
     return classes, macro
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from mlcore.calibrate import calibrate_batch
 from mlcore.demos import count_demonstrations, deal_sets, share_places
 from mlcore.llm.model import LanguageModel
-from mlcore.prompts import PromptTemplate, render_prompt
+from mlcore.prompts import PromptTemplate, render_prompt, turn_round
 from mlcore.records import NO_LABEL, Answer, Demonstration, FloatArray, IntArray, LabelSet, Request, Row
 from mlcore.similar import are_near, distinct_shingles
 from mlcore.tasks import Task
 
 ANNOTATED_PER_DEMONSTRATION = 25
 ANNOTATED_AT_LEAST = 100
+MOST_TURNED = 8  # labels; a question that is turned round costs a pass for each
 
 
 def label_rows(
@@ -36,7 +37,8 @@ def label_rows(
 
     What a small model says hangs on the wording and on which demonstrations it was shown, more than on the row. With
     ``sets`` over 1 each row is therefore asked once with the whole prompt but no demonstrations, and once behind each set
-    of demonstrations with nothing before them, and the log-probabilities are averaged. Measured with the embedded LLM
+    of demonstrations with nothing before them, and the log-probabilities are averaged. With few labels the last set stands
+    before the question turned round: how probable does each label make the row? Measured with the embedded LLM
     (``docs/benchmarks.md``): several points of accuracy over any single prompt, without a label to choose it by.
 
     Args:
@@ -55,6 +57,22 @@ def label_rows(
     Raises:
         ModelUnavailableError, ModelCallError: see :class:`mlcore.llm.LanguageModel`.
     """
+    requests = make_requests(
+        rows, task=task, template=template, labels=labels, demonstrations=demonstrations, sets=sets
+    )
+    yield from model.ask(requests, labels, should_stop=should_stop)
+
+
+def make_requests(
+    rows: Sequence[Row],
+    *,
+    task: Task,
+    template: PromptTemplate,
+    labels: LabelSet,
+    demonstrations: Sequence[Demonstration],
+    sets: int = 1,
+) -> list[Request]:
+    """What :func:`label_rows` asks, one request a row; see there."""
     shown = [task.show(row) for row in rows]
     render = partial(render_prompt, template, labels=labels)
     marks = distinct_shingles(shown + [each.shown for each in demonstrations])
@@ -70,9 +88,21 @@ def label_rows(
         if alone:
             requests.append(Request(row.key, render(demonstrations=fitting[0], shown=text)))
             continue
+        turned = None
+        if len(fitting) > 1 and len(labels) <= MOST_TURNED:
+            turned = turn_round(template, labels=labels, demonstrations=fitting.pop(), shown=text)
         others = (render(demonstrations=group, shown=text, instructions=False).prefix for group in fitting)
-        requests.append(Request(row.key, render(demonstrations=[], shown=text), tuple(others)))
-    yield from model.ask(requests, labels, should_stop=should_stop)
+        requests.append(Request(row.key, render(demonstrations=[], shown=text), tuple(others), turned))
+    return requests
+
+
+def passes_a_row(sets: int, *, classes: int, demonstrated: bool = False) -> int:
+    """How many forward passes :func:`label_rows` takes for a row, where it is asked with several sets."""
+    if sets == 1:
+        return 1
+    if not demonstrated:
+        return 2
+    return sets + (classes if classes <= MOST_TURNED else 1)
 
 
 def annotation_passes(sets: int) -> int:

@@ -61,6 +61,8 @@ def decide(
     Where the LLM turns out to be the weaker one, its labels are replaced by the verdict and the small models are
     fitted again, a few times (after the rounds of relabelling in DivideMix and CanDist). Where it is the stronger
     one, this would only take true labels from the small models (MR: 95.2 instead of 95.5 % after a tenth is reviewed).
+    On a table the refitted models are all trees; the network, which errs in other ways, has its say beside them at the
+    end, as far as it agrees with them. Were the trees fitted to its labels too, a class would fade away.
 
     Args:
         judges: rows, folds, settings.
@@ -81,10 +83,20 @@ def decide(
     for _ in range(REFITS):
         student = verdict.student if shares is None else match_shares(verdict.student, shares)
         labels = np.where(noisy.verified != NO_LABEL, noisy.verified, student.argmax(axis=1))
-        if (np.bincount(labels, minlength=noisy.count) < LEAST_KEPT * begun).any():
-            break  # the models would forget a class
+        if forgets(labels, begun):
+            break
         verdict = combine(*refit(judges, labels, weights, monitor), noisy, found=found, shares=shares)
-    return verdict
+    if judges.corpus.table is None:
+        return verdict
+    if forgets(probs.argmax(axis=1), begun):
+        return verdict
+    network = calibrate(probs, verdict.student.argmax(axis=1), np.ones(len(known), dtype=bool))
+    return combine(verdict.student, network, noisy, found=found, shares=shares)
+
+
+def forgets(labels: IntArray, begun: IntArray) -> bool:
+    """Whether too few of the labels ``(N,)`` are of some class, of which the first verdict had ``begun (K,)`` rows."""
+    return bool((np.bincount(labels, minlength=len(begun)) < LEAST_KEPT * begun).any())
 
 
 def known_shares(noisy: NoisyLabels) -> FloatArray | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mlcore.records import NO_LABEL, Demonstration, LabelSet, Prompt
+from mlcore.records import NO_LABEL, Demonstration, LabelSet, Prompt, TurnedPrompt
 
 PLACEHOLDERS = ("labels", "label_descriptions", "demonstrations", "content")
 TEMPLATE_BYTES = 20_000
@@ -95,6 +95,33 @@ def render_prompt(
         blocks.append(_fill(instruction, constant))
     prefix = PARAGRAPH.join(text for block in blocks if (text := _tidy(block)))
     return Prompt(prefix=prefix, query=_fill(question, {**constant, "content": cut(shown, SHOWN_CHARACTERS)}))
+
+
+def turn_round(
+    template: PromptTemplate, *, labels: LabelSet, demonstrations: Sequence[Demonstration], shown: str
+) -> TurnedPrompt:
+    """The question's paragraph turned round, behind demonstrations written in the same way: ``Topic: sport``, ``Text: …``.
+
+    A model can then be asked how probable each label makes the row, rather than the other way round; see
+    :meth:`mlcore.llm.local.LocalModel.ask`.
+    """
+    _instruction, question = _split_output(template.output)
+    constant = {"labels": ", ".join(labels.names), "label_descriptions": _describe(labels)}
+    before, after = (_fill(part, constant) for part in question.split("{content}", 1))
+    ask, head = after.strip(), f"\n{before}"
+    gap = head[
+        len(head.rstrip()) :
+    ]  # goes with the text: models have tokens for a space and a word, not for a space
+
+    def lead(label: str) -> str:
+        return f"{ask}{label_joint(ask)}{label}{head.rstrip()}"
+
+    written = [lead(each.label) + gap + cut(each.shown, DEMONSTRATION_CHARACTERS) for each in demonstrations]
+    return TurnedPrompt(
+        prefix=PARAGRAPH.join(written),
+        leads=tuple(lead(name) for name in labels.names),
+        text=gap + cut(shown, SHOWN_CHARACTERS),
+    )
 
 
 def cut(text: str, limit: int) -> str:

@@ -85,16 +85,27 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnedPrompt:
+    """A prompt turned round: the label first, then the row. ``leads`` has what stands before ``text``, label by label."""
+
+    prefix: str
+    leads: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One question to a language model.
 
     ``other_prefixes`` may stand before the same query instead of the prompt's own. A model that scores the labels averages
-    their log-probabilities over all of them; one that is paid by the call is asked the prompt only.
+    their log-probabilities over all of them, and adds how probable each label makes the row (``turned``); one that is paid
+    by the call is asked the prompt only.
     """
 
     key: int
     prompt: Prompt
     other_prefixes: tuple[str, ...] = ()
+    turned: TurnedPrompt | None = None
 
     @property
     def prefixes(self) -> tuple[str, ...]:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from mlcore.estimate import Batch, Interval, estimate_wrong
-from mlcore.records import BoolArray, FloatArray
-from mlcore.sampling import allocate, make_strata
+from mlcore.records import BoolArray, FloatArray, IntArray
+from mlcore.sampling import allocate, make_strata, scarce_labels
 
 AUDITS = 1_000
 
 
-def coverage(wrong: BoolArray, differ: BoolArray, risk: FloatArray, rows: int) -> tuple[float, float, float]:
-    """Draw and check ``rows`` rows a thousand times.
+def coverage(
+    wrong: BoolArray, differ: BoolArray, risk: FloatArray, rows: int, *, label: IntArray | None = None
+) -> tuple[float, float, float]:
+    """Draw and check ``rows`` rows a thousand times; with ``label (N,)``, scarce labels get their floor of rows.
 
     Returns:
         The share of audits whose interval holds the number of wrong rows, the mean estimate of the error rate, and the
         mean width of the interval, both as shares of the file.
     """
-    strata = make_strata(differ, risk, draws=rows)
+    scarce = {}
+    if label is not None:
+        counts = np.bincount(label)
+        scarce = scarce_labels(counts, np.zeros_like(counts), draws=rows)
+    strata = make_strata(differ, risk, draws=rows, label=label, scarce=scarce)
     sizes = strata.sizes
-    taken = allocate(sizes, np.bincount(strata.member, weights=risk) / sizes, rows)
+    taken = allocate(sizes, np.bincount(strata.member, weights=risk) / sizes, rows, least=strata.least)
     errors = np.bincount(strata.member, weights=wrong).astype(int)
     rng = np.random.default_rng(rows)
     found = rng.hypergeometric(errors, sizes - errors, taken, size=(AUDITS, len(sizes)))

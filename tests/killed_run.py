@@ -36,10 +36,10 @@ def kill_after(times: int) -> Callable[[], None]:
 def arm(point: str) -> None:
     """Put the kill where it is wanted."""
     from annotation.models.bulk import insert_rows
-    from annotation.pipeline import label
+    from annotation.pipeline import label, second
     from mlcore.llm.asks import ChatClient
 
-    complete, store = ChatClient.complete, label._store_answers
+    complete, store, store_second = ChatClient.complete, label._store_answers, second._store
     at_call, at_batch = kill_after(ROWS // 2), kill_after(3)
 
     async def killed_call(self: ChatClient, *arguments: Any, **named: Any) -> Any:
@@ -60,9 +60,15 @@ def arm(point: str) -> None:
         if point == "after the commit":
             at_batch()
 
+    def killed_second(*arguments: Any, **named: Any) -> None:
+        store_second(*arguments, **named)
+        if point == "among the second questions":
+            os.kill(os.getpid(), signal.SIGKILL)
+
     ChatClient.complete = killed_call  # type: ignore[method-assign]
     label.insert_rows = killed_insert  # type: ignore[attr-defined]
     label._store_answers = killed_store
+    second._store = killed_second
 
 
 def main(folder: Path, url: str, point: str) -> None:

@@ -18,6 +18,10 @@ class IterationQuerySet(models.QuerySet["Iteration"]):
         """Rounds whose SLM filtering came to its end."""
         return self.filter(stages__kind=Stage.Kind.SLM, stages__status=Stage.Status.DONE)
 
+    def in_force(self) -> Iteration | None:
+        """The round whose labels the rows carry where no person has decided; None before the first was judged."""
+        return self.judged().filter(withdrawn_at__isnull=True).order_by("number").last()
+
 
 class Iteration(models.Model):
     """One round: where it started, and frozen copies of everything that decides its outcome."""

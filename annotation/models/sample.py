@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import connections, models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -241,6 +242,11 @@ class Prediction(models.Model):
         null=True, blank=True, help_text=_("The same, with the class bias removed.")
     )
     raw = models.TextField(blank=True)
+    second_raw = models.TextField(  # noqa: DJ001 - an empty answer is an answer
+        null=True,
+        blank=True,
+        help_text=_("What the LLM answered when it was asked once more, in other words."),
+    )
     error = models.TextField(blank=True)
     origin = models.CharField(max_length=7, choices=Origin.choices, default=Origin.ASKED, blank=True)
     # Of the SLM only:
@@ -290,6 +296,11 @@ class CorrectionQuerySet(models.QuerySet["Correction"]):
     def standing(self) -> CorrectionQuerySet:
         """What people said and nobody has taken back since."""
         return self.filter(label__isnull=False, undoes__isnull=True, undone_by__isnull=True)
+
+    def of_row_by(self, user: User) -> CorrectionQuerySet:
+        """A person's words on the row of the query around this one. The sum keeps SQLite from walking over all that the
+        person ever said, once for every row."""
+        return self.alias(who=models.F("user") + 0).filter(sample=models.OuterRef("pk"), who=user.pk)
 
 
 class Correction(models.Model):

@@ -93,6 +93,7 @@ class Activity(models.Model):
         UPLOADED = "uploaded", _("imported")
         CONFIGURED = "configured", _("changed the settings of")
         CORRECTED = "corrected", _("corrected in bulk")
+        FOUND_WORSE = "worse", _("found worse than the round before it")
         RESTORED = "restored", _("went to the labels of")
         DREW = "drew", _("drew at random, to measure the file,")
         UNDID = "undid", _("undid")

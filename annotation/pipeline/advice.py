@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from annotation.models import Correction, Project
+from annotation.models import Correction, Project, Source
 from annotation.pipeline.measure import FEW_ROWS, Evidence
 from mlcore.estimate import Interval
 from mlcore.forecast import expected_errors, rows_to_remove
@@ -59,7 +59,7 @@ def next_target(accuracy: Interval) -> float:
 
 def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None:
     """None until enough rows were checked to say anything."""
-    accuracy, wrong = evidence.accuracy(), evidence.wrong_left()
+    accuracy, wrong = evidence.accuracy, evidence.wrong_left
     if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
         return None
     target = target or next_target(accuracy)
@@ -77,9 +77,11 @@ def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None
 
 
 def found_curve(project: Project, *, points: int = 60) -> list[tuple[int, int]]:
-    """Rows checked, and errors found in them, as people went on: the first word on each row counts."""
-    said = Correction.objects.filter(sample__project=project, label__isnull=False).exclude(
-        replaced_source__in=["", "person"]
+    """Rows checked, and errors found in them, as people went on: the first word on each row that is decided counts. Rows
+    decided in bulk were not looked at one by one."""
+    decided = project.samples.filter(source=Source.PERSON).order_by().values("pk")
+    said = Correction.objects.filter(sample__in=decided, batch__isnull=True, label__isnull=False).exclude(
+        replaced_source__in=["", Source.PERSON]
     )
     seen: set[int] = set()
     curve, errors = [(0, 0)], 0

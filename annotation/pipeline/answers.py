@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from django.utils import timezone
 from annotation.models import CachedAnswer
 from annotation.models.bulk import insert_rows
 from mlcore.errors import EngineError
+from mlcore.llm.model import StreamingModel
 from mlcore.records import Answer, LabelSet, Request
 
 if TYPE_CHECKING:
@@ -64,28 +65,66 @@ class RememberingModel(_ModelAround):
         super().__init__(model)
         self._owner_id = owner_id
         self._fresh: dict[int, str] = {}  # request key -> question, for answers that are to be kept
+        self._unkept: dict[str, Answer] = {}  # the same by question, until they are kept
 
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
     ) -> Iterator[Answer]:
         """See :class:`mlcore.llm.LanguageModel`. What is ``cached`` cost its tokens once, and nothing this time."""
-        questions = question_keys(self.identity, labels, requests)
-        known = self._look_up(questions.values())
-        same: dict[str, list[Request]] = {}
-        for request in requests:
-            question = questions[request.key]
-            if question in known:
-                yield replace(known[question], key=request.key)
-            else:
-                same.setdefault(question, []).append(request)
-        firsts = [group[0] for group in same.values()]
-        for answer in self._model.ask(firsts, labels, should_stop=should_stop):
-            question = questions[answer.key]
+        return self.ask_parts([requests], labels, should_stop=should_stop)
+
+    def ask_parts(
+        self, parts: Iterable[Sequence[Request]], labels: LabelSet, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        """Ask about one part after the other; where calls go to a server, they don't pause between two parts."""
+        asking = _Asking()
+        if isinstance(self._model, StreamingModel):
+            items = (item for part in parts for item in self._look_up(part, labels, asking))
+            yield from self._hand_on(self._model.ask_stream(items, labels, should_stop=should_stop), asking)
+            return
+        for part in parts:
+            requests = []
+            for item in self._look_up(part, labels, asking):
+                if isinstance(item, Answer):
+                    yield item
+                else:
+                    requests.append(item)
+            yield from self._hand_on(self._model.ask(requests, labels, should_stop=should_stop), asking)
+            if should_stop():
+                return
+
+    def _look_up(
+        self, requests: Sequence[Request], labels: LabelSet, asking: _Asking
+    ) -> Iterator[Request | Answer]:
+        """For each request its answer, if it is known, or itself, unless another row has asked the same just before."""
+        for start in range(0, len(requests), LOOKUP_KEYS):
+            part = requests[start : start + LOOKUP_KEYS]
+            questions = question_keys(self.identity, labels, part)
+            stored = self._stored(set(questions.values()))
+            for request in part:
+                question = questions[request.key]
+                known = stored.get(question) or self._unkept.get(question)
+                if known:
+                    yield replace(known, key=request.key, cached=True)
+                elif question in asking.others:
+                    asking.others[question].append(request.key)
+                else:
+                    asking.questions[request.key], asking.others[question] = question, []
+                    yield request
+
+    def _hand_on(self, answers: Iterable[Answer], asking: _Asking) -> Iterator[Answer]:
+        """Note what is to be kept, and answer the rows that asked the same."""
+        for answer in answers:
+            question = asking.questions.pop(answer.key, None)
+            if question is None:  # it was known
+                yield answer
+                continue
+            others = asking.others.pop(question)
             if not answer.error:
-                self._fresh[answer.key] = question
+                self._fresh[answer.key], self._unkept[question] = question, answer
             yield answer
-            for other in same[question][1:]:
-                yield replace(answer, key=other.key, cached=not answer.error)
+            for key in others:
+                yield replace(answer, key=key, cached=not answer.error)
 
     def keep(self, answers: Iterable[Answer]) -> None:
         """Write the fresh ones among these answers into the cache."""
@@ -96,7 +135,7 @@ class RememberingModel(_ModelAround):
             [
                 (
                     self._owner_id,
-                    self._fresh.pop(answer.key),
+                    self._pop_question(answer),
                     answer.label,
                     probs_text(answer.probs),
                     answer.raw,
@@ -110,24 +149,38 @@ class RememberingModel(_ModelAround):
             unique=("owner_id", "key"),
         )
 
-    def _look_up(self, questions: Iterable[str]) -> dict[str, Answer]:
-        wanted = list(dict.fromkeys(questions))
-        found: dict[str, Answer] = {}
-        for start in range(0, len(wanted), LOOKUP_KEYS):
-            part = wanted[start : start + LOOKUP_KEYS]
-            rows = CachedAnswer.objects.filter(owner=self._owner_id, key__in=part)
-            columns = ("key", "label", "probs", "raw", "tokens_in", "tokens_out")
-            for key, label, probs, raw, tokens_in, tokens_out in rows.values_list(*columns):
-                found[key] = Answer(
-                    0,
-                    label,
-                    None if probs is None else np.array(probs),
-                    raw,
-                    tokens_in=tokens_in,
-                    tokens_out=tokens_out,
-                    cached=True,
-                )
-        return found
+    def _pop_question(self, answer: Answer) -> str:
+        question = self._fresh.pop(answer.key)
+        self._unkept.pop(question, None)
+        return question
+
+    def _stored(self, questions: set[str]) -> dict[str, Answer]:
+        rows = CachedAnswer.objects.filter(owner=self._owner_id, key__in=questions)
+        columns = ("key", "label", "probs", "raw", "tokens_in", "tokens_out")
+        return {
+            key: Answer(
+                0,
+                label,
+                None if probs is None else np.array(probs),
+                raw,
+                tokens_in=tokens_in,
+                tokens_out=tokens_out,
+            )
+            for key, label, probs, raw, tokens_in, tokens_out in rows.values_list(*columns)
+        }
+
+
+@dataclass(slots=True)
+class _Asking:
+    """What is being asked.
+
+    Attributes:
+        questions: request key -> question.
+        others: question -> keys of further requests that ask it.
+    """
+
+    questions: dict[int, str] = field(default_factory=dict)
+    others: dict[str, list[int]] = field(default_factory=dict)
 
 
 class KeepingModel(_ModelAround):
@@ -150,13 +203,14 @@ class KeepingModel(_ModelAround):
 def question_keys(identity: str, labels: LabelSet, requests: Sequence[Request]) -> Mapping[int, str]:
     """For each request's key, the hash of all that decides its answer."""
     common = json.dumps([identity, labels.names]).encode()
-    begun: dict[tuple[str, ...], Any] = {}
+    begun: dict[tuple[Any, ...], Any] = {}
     found = {}
     for request in requests:
-        prefixes = request.prefixes
-        if prefixes not in begun:
-            begun[prefixes] = hashlib.sha256(b"%s\n%s\n" % (common, json.dumps(prefixes).encode()))
-        whole = begun[prefixes].copy()
+        # What else a turned question has, its label names and the row, the others have too.
+        before = (request.prefixes, request.turned.prefix) if request.turned else request.prefixes
+        if before not in begun:
+            begun[before] = hashlib.sha256(b"%s\n%s\n" % (common, json.dumps(before).encode()))
+        whole = begun[before].copy()
         whole.update(request.prompt.query.encode())
         found[request.key] = whole.hexdigest()
     return found

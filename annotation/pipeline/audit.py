@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, Max, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.models import AuditDraw, Correction, Flag, Project, RowClaim, Sample, Source
-from mlcore.sampling import allocate, draw_rows, make_strata
+from annotation.pipeline.checked import CheckedRows
+from mlcore.records import FloatArray
+from mlcore.sampling import allocate, draw_rows, make_strata, scarce_labels
 
 MOST_ROWS = 5_000
+READ_ROWS = 5_000
+NAN = float("nan")
+FRAME = [
+    ("pk", np.int64),
+    ("label", np.int64),
+    ("differ", np.bool_),
+    ("risk", np.float64),
+    ("sure", np.float64),
+]
 UNKNOWN_RISK = 0.25  # the same for all rows: sizes are then shared in proportion
 
 
@@ -21,7 +34,8 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
     """Draw a stratified random sample of the rows that have a label and that no person has decided.
 
     Rows drawn earlier and not answered yet go back: the new draw replaces them, so that every batch is a random sample
-    of what was open at its time. Reads flag and risk of every open row once.
+    of what was open at its time. Labels that are short of checked rows get a few. Reads every open row once, a few numbers of
+    each, and locks nothing meanwhile: a row that somebody decides in that moment is a drawn row that was decided otherwise.
 
     Args:
         rows: how many rows are to be answered, 1 to ``MOST_ROWS``.
@@ -37,27 +51,30 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
         raise AnnotationError(
             _("An audit draws 1 to %(most)s rows, not %(rows)s.") % {"most": MOST_ROWS, "rows": rows}
         )
+    drawn_at = timezone.now()
+    frame = _read_frame(project)
+    if not len(frame):
+        raise NotReadyError(
+            _("There is nothing to measure: no row has a label that a model gave. Run the models first.")
+        )
+    chosen = _choose(frame, rows=rows, checked=_checked_by_label(project))
+    latest = project.latest_iteration()
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)  # one draw at a time
         _open_draws(project).delete()
-        found = list(_open_rows(project).values_list("pk", "flag", "risk", "llm_confidence"))
-        if not found:
-            raise NotReadyError(
-                _("There is nothing to measure: no row has a label that a model gave. Run the models first.")
-            )
-        batch = (
-            AuditDraw.objects.filter(project=project)
-            .order_by("-batch")
-            .values_list("batch", flat=True)
-            .first()
-            or 0
-        ) + 1
-        drawn = _choose(project, found, rows=rows, batch=batch, user=user)
-        AuditDraw.objects.bulk_create(drawn, batch_size=500)
+        answered = AuditDraw.objects.filter(project=project)
+        kept = set(answered.values_list("sample", flat=True))  # some in this very moment, maybe
+        chosen = [each for each in chosen if each.sample_id not in kept]
+        counts = Counter(each.stratum for each in chosen)
+        batch = (answered.aggregate(last=Max("batch"))["last"] or 0) + 1
+        for each in chosen:
+            each.project, each.batch, each.round = project, batch, latest.number if latest else 0
+            each.stratum_drawn, each.drawn_by, each.drawn_at = counts[each.stratum], user, drawn_at
+        AuditDraw.objects.bulk_create(chosen, batch_size=500)
         # Whoever holds a drawn row would be shown it with the models' labels: it goes back, to be answered blind.
         held = RowClaim.objects.filter(project=project, because=Correction.Because.QUEUE)
         held.filter(sample__audit_draws__project=project).delete()
-    return len(drawn)
+    return len(chosen)
 
 
 def pending_draws(project: Project, user: User) -> QuerySet[Sample]:
@@ -66,8 +83,8 @@ def pending_draws(project: Project, user: User) -> QuerySet[Sample]:
     A row that a person has decided in another way is not asked for again; it counts as not answered. Who has already
     given a word on a row (and withdrew it) has seen what the models say, and can't answer it blind.
     """
-    seen = Correction.objects.filter(user=user, sample__audit_draws__project=project).values("sample")
-    waiting = Sample.objects.filter(audit_draws__in=_open_draws(project)).exclude(pk__in=seen)
+    seen = Correction.objects.of_row_by(user)
+    waiting = Sample.objects.filter(audit_draws__in=_open_draws(project)).filter(~Exists(seen))
     return waiting.order_by("audit_draws__id")
 
 
@@ -75,47 +92,61 @@ def _open_draws(project: Project) -> QuerySet[AuditDraw]:
     return AuditDraw.objects.filter(project=project).exclude(sample__source=Source.PERSON)
 
 
-def _open_rows(project: Project) -> QuerySet[Sample]:
-    return project.samples.filter(label__isnull=False).exclude(source=Source.PERSON).order_by("position")
+def _read_frame(project: Project) -> np.ndarray:
+    """The open rows, as an array of ``FRAME``; a risk that is not known is NaN."""
+    rows = project.samples.filter(label__isnull=False).exclude(source=Source.PERSON).order_by()
+    columns = rows.values_list("pk", "label_id", "flag", "risk", "llm_confidence")
+    return np.fromiter(
+        (
+            (
+                pk,
+                label,
+                flag == Flag.INCONSISTENT,
+                NAN if risk is None else risk,
+                NAN if sure is None else sure,
+            )
+            for pk, label, flag, risk, sure in columns.iterator(chunk_size=READ_ROWS)
+        ),
+        dtype=FRAME,
+    )
 
 
-def _choose(
-    project: Project,
-    found: list[tuple[int, str, float | None, float | None]],
-    *,
-    rows: int,
-    batch: int,
-    user: User | None,
-) -> list[AuditDraw]:
-    differ = np.array([flag == Flag.INCONSISTENT for _pk, flag, _risk, _sure in found])
-    risk, known = _risks(found)
-    strata = make_strata(differ, risk, draws=rows)
+def _checked_by_label(project: Project) -> Counter[int]:
+    """How many answered random rows have which label, by the round in force."""
+    evidence = CheckedRows.read(project)
+    return Counter(evidence.said(evidence.current, word).label_id or 0 for word in evidence.answered)
+
+
+def _choose(frame: np.ndarray, *, rows: int, checked: Counter[int]) -> list[AuditDraw]:
+    """Draws with their stratum, in the order in which they are to be answered."""
+    labels, counts = np.unique(frame["label"], return_counts=True)
+    scarce = scarce_labels(counts, np.array([checked[label] for label in labels.tolist()]), draws=rows)
+    risk, known = _risks(frame)
+    strata = make_strata(
+        frame["differ"],
+        risk,
+        draws=rows,
+        label=frame["label"],
+        scarce={int(labels[each]): floor for each, floor in scarce.items()},
+    )
     sizes = strata.sizes
     means = np.bincount(strata.member, weights=risk, minlength=len(sizes)) / np.maximum(sizes, 1)
-    taken = allocate(sizes, means if known else np.full(len(sizes), UNKNOWN_RISK), rows)
-    latest, now = project.latest_iteration(), timezone.now()
-    chosen = draw_rows(strata, taken, np.random.default_rng())
+    means = means if known else np.full(len(sizes), UNKNOWN_RISK)
+    taken = allocate(sizes, means, rows, least=strata.least)
     return [
         AuditDraw(
-            project=project,
-            sample_id=found[row][0],
-            batch=batch,
-            round=latest.number if latest else 0,
+            sample_id=int(frame["pk"][row]),
             stratum=strata.names[strata.member[row]],
             stratum_rows=int(sizes[strata.member[row]]),
-            frame_rows=len(found),
-            stratum_drawn=int(taken[strata.member[row]]),
-            drawn_by=user,
-            drawn_at=now,
+            frame_rows=len(frame),
         )
-        for row in chosen
+        for row in draw_rows(strata, taken, np.random.default_rng())
     ]
 
 
-def _risks(found: list[tuple[int, str, float | None, float | None]]) -> tuple[np.ndarray, bool]:
+def _risks(frame: np.ndarray) -> tuple[FloatArray, bool]:
     """Each row's risk, and whether it is one: before the small model has judged, the LLM's doubt orders the rows, but
     says nothing of how often it is wrong."""
-    known = any(risk is not None for _pk, _flag, risk, _sure in found)
-    if known:
-        return np.array([0.5 if risk is None else risk for _pk, _flag, risk, _sure in found]), True
-    return np.array([0.5 if sure is None else 1.0 - sure for _pk, _flag, _risk, sure in found]), False
+    known = bool(np.isfinite(frame["risk"]).any())
+    risk = frame["risk"] if known else 1.0 - frame["sure"]
+    return np.where(np.isnan(risk), 0.5, risk), known

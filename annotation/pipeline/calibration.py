@@ -15,7 +15,7 @@ from annotation.pipeline.answers import probs_text
 from annotation.pipeline.blind import blind_answers, said_of_drawn_rows
 from annotation.pipeline.rows import round_labels
 from mlcore.calibrate import apply_temperature, calibrate_batch, choose_strength, fit_temperature
-from mlcore.records import NO_LABEL, Answer, FloatArray
+from mlcore.records import NO_LABEL, Answer, BoolArray, FloatArray
 
 if TYPE_CHECKING:
     from annotation.pipeline.run import LabelingRun
@@ -65,6 +65,8 @@ def calibrate_corpus(run: LabelingRun) -> None:
     """Remove the class bias over all answers at once, and set the rows' LLM labels from the result.
 
     Answers that were kept from an earlier round were calibrated there, over the whole corpus, and stay as they are.
+    Distributions that two answers to one row gave hold no bias to remove, and their rows are no fair sample; they are
+    only made as sure as checked rows show them to be.
     Repeating it gives the same labels, so a run that is killed here simply does it again.
     """
     claim, iteration = run.claim, run.iteration
@@ -72,15 +74,21 @@ def calibrate_corpus(run: LabelingRun) -> None:
     answers = Prediction.objects.filter(
         iteration=iteration, source=Prediction.ModelKind.LLM, probs__isnull=False
     ).exclude(origin=Prediction.Origin.EARLIER)
-    stored = list(answers.order_by("pk").values_list("pk", "sample_id", "probs"))
+    stored = list(answers.order_by("pk").values_list("pk", "sample_id", "probs", "second_raw"))
     if not stored:
         return
     claim.report(phase="calibration", force=True)
-    calibrated = _calibrate(run, np.array([row[2] for row in stored]), [row[1] for row in stored], label_ids)
+    calibrated = _calibrate(
+        run,
+        np.array([row[2] for row in stored]),
+        [row[1] for row in stored],
+        label_ids,
+        biased=np.array([row[3] is None for row in stored]),
+    )
     for start in range(0, len(stored), WRITE_ROWS):
         part = slice(start, start + WRITE_ROWS)
         predictions, written = [], []
-        for (pk, sample_id, _probs), row in zip(stored[part], calibrated[part], strict=True):
+        for (pk, sample_id, *_rest), row in zip(stored[part], calibrated[part], strict=True):
             label_id = label_ids[int(row.argmax())]
             predictions.append((label_id, probs_text(row), pk))
             written.append(LlmLabel(sample_id, label_id, float(row.max())))
@@ -91,9 +99,16 @@ def calibrate_corpus(run: LabelingRun) -> None:
 
 
 def _calibrate(
-    run: LabelingRun, probs: FloatArray, sample_ids: list[int], label_ids: list[int]
+    run: LabelingRun,
+    probs: FloatArray,
+    sample_ids: list[int],
+    label_ids: list[int],
+    *,
+    biased: BoolArray,
 ) -> FloatArray:
     """The distributions ``(N, K)`` without their bias, and as sure as rows that people checked show them to be.
+
+    Only ``biased (N,)`` rows have a bias that is removed.
 
     Only rows that were drawn at random count as checked, each for as many as it stands for: those that people chose
     because they look wrong would make every answer look so.
@@ -102,17 +117,19 @@ def _calibrate(
     place = {sample_id: index for index, sample_id in enumerate(sample_ids)}
     target = run.target_shares
     strength = run.config.calibration_strength
-    asked = [row for row in checked if row.sample_id in place]
+    among = np.cumsum(biased) - 1  # a row's place among the biased ones
+    asked = [row for row in checked if row.sample_id in place and biased[place[row.sample_id]]]
     if len(asked) >= CHECKED_ROWS:
         strength = choose_strength(
-            probs,
-            np.array([place[row.sample_id] for row in asked]),
+            probs[biased],
+            among[[place[row.sample_id] for row in asked]],
             np.array([row.label for row in asked]),
             np.array([row.weight for row in asked]),
             most=strength,
             target=target,
         )
-    calibrated = calibrate_batch(probs, strength=strength, target=target)
+    calibrated: FloatArray = probs.astype(np.float64)
+    calibrated[biased] = calibrate_batch(probs[biased], strength=strength, target=target)
     temperature = 1.0
     if len(checked) >= CHECKED_ROWS:
         temperature = fit_temperature(

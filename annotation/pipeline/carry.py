@@ -108,6 +108,7 @@ def _store_copies(run: LabelingRun, batch: list[Prediction]) -> None:
             probs=answer.probs,
             calibrated=answer.calibrated,
             raw=answer.raw,
+            second_raw=answer.second_raw,
         )
         for answer in batch
     ]

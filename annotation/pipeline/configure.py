@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from annotation.engine_words import engine_words
 from annotation.errors import AnnotationError, BusyError
 from annotation.models import Correction, Label, Membership, Prediction, Project, Role, Sample
 from mlcore.config import DistillConfig, LlmConfig
@@ -162,7 +163,7 @@ def set_prompt(project: Project, *, description: str, demonstration: str, output
     template = PromptTemplate(*(_plain_block(text) for text in (description, demonstration, output)))
     problems = check_template(template)
     if problems:
-        raise AnnotationError(" ".join(problems))
+        raise AnnotationError(" ".join(map(engine_words, problems)))
     project.prompt_description = template.description
     project.prompt_demonstration = template.demonstration
     project.prompt_output = template.output

@@ -15,6 +15,7 @@ from django.conf import settings
 
 from annotation import jobs, stats
 from annotation.models import Iteration, Prediction, Sample, Source
+from annotation.pipeline.gate import check_round
 from annotation.pipeline.rows import as_row, as_table, round_labels
 from annotation.pipeline.training_folder import keep_features, training_folder
 from annotation.pipeline.training_process import run_training
@@ -23,6 +24,7 @@ from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.distill_folder import read_label_arrays, read_result, write_inputs
 from mlcore.records import NO_LABEL, label_array
+from mlcore.second import AGREED
 
 
 def run_distillation(claim: jobs.Claim) -> None:
@@ -48,6 +50,7 @@ def run_distillation(claim: jobs.Claim) -> None:
     store_verdicts(claim, iteration, samples, result)
     keep_features(claim.stage, samples, result.features)
     stats.record_metrics(iteration)
+    check_round(iteration)
 
 
 def _hub_token(iteration: Iteration) -> str:
@@ -102,10 +105,32 @@ def _llm_probs(iteration: Iteration, samples: Sequence[Sample], label_ids: Seque
         if sorted(then) != sorted(label_ids):
             continue
         order = [then.index(label_id) for label_id in label_ids]
-        stored = earlier.predictions.filter(source=Prediction.ModelKind.LLM).values_list(
-            "sample_id", "calibrated"
+        once = _once_asked(earlier, len(label_ids))
+        stored = earlier.predictions.filter(source=Prediction.ModelKind.LLM, label__in=label_ids).values_list(
+            "sample_id", "label_id", "calibrated"
         )
-        for sample_id, values in stored.iterator():
-            if values and sample_id in rows:
-                probs[rows[sample_id]] = [values[place] for place in order]
+        for sample_id, label_id, values in stored.iterator():
+            values = values or once.get(label_id)
+            if sample_id in rows:
+                probs[rows[sample_id]] = [values[place] for place in order] if values else np.nan
     return None if np.isnan(probs).all() else probs
+
+
+def _once_asked(iteration: Iteration, count: int) -> dict[int, list[float]]:
+    """The distribution of each label where the LLM named it without one, in a round that asked the riskiest rows twice.
+
+    Rows that were not among the riskiest are taken to be as sure as those on which both answers agreed: the mean over
+    all that were asked twice would count them as riskier than they are. Empty if no row was asked twice.
+    """
+    told = iteration.predictions.filter(source=Prediction.ModelKind.LLM, second_raw__isnull=False)
+    agreed = [
+        max(calibrated)
+        for probs, calibrated in told.values_list("probs", "calibrated").iterator()
+        if probs and calibrated and max(probs) >= AGREED
+    ]
+    if not agreed:
+        return {}
+    sure = float(np.mean(agreed))
+    rest = (1.0 - sure) / (count - 1)
+    ids = [item["id"] for item in iteration.labels]
+    return {label_id: [sure if each == label_id else rest for each in ids] for label_id in ids}

@@ -20,13 +20,14 @@ from annotation.pipeline.demonstrations import choose_demonstrations
 from annotation.pipeline.iterate import start_filtering
 from annotation.pipeline.rows import as_row, round_labels, round_prompt
 from annotation.pipeline.run import LabelingRun, open_run
+from annotation.pipeline.second import ask_riskiest_again
 from mlcore.errors import StoppedError
-from mlcore.label import label_rows
+from mlcore.label import make_requests
 from mlcore.llm import open_model
 from mlcore.records import Answer, Demonstration, Row
 
-# The calls of one part end before the next part's begin, so parts are large; only the first is small, so that answers
-# are on the page at once.
+# A model on this machine sorts a part's rows by length and ends them before the next part's begin, so parts are large;
+# only the first is small, so that answers are on the page at once. A server is asked row by row.
 FIRST_ROWS, PART_ROWS = 500, 10_000
 PART_CHARACTERS = 20_000_000
 READ_ROWS = 500
@@ -51,6 +52,7 @@ def run_labeling(claim: jobs.Claim) -> None:
             demonstrations = choose_demonstrations(run)
             keep_earlier_answers(run)
             _label_corpus(run, demonstrations)
+            ask_riskiest_again(run, demonstrations)
     finally:
         run.model.close()
     _check_answered(iteration)
@@ -77,35 +79,35 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
         strength=run.config.calibration_strength,
         target=run.target_shares,
     )
-    for rows in _unlabelled_rows(iteration):
-        answers = label_rows(
-            run.model,
+    parts = (
+        make_requests(
             rows,
             task=iteration.project.task,
             template=round_prompt(iteration),
             labels=labels,
             demonstrations=demonstrations,
-            should_stop=run.should_stop,
             sets=run.config.sets,
         )
-        for batch in gather(answers):
-            calibration.add(batch)
-            done += sum(not answer.error for answer in batch)
-            _store_answers(run, batch, calibration, done=done)
-        if run.should_stop():
-            raise StoppedError(_("Stopped on request; the answers so far are kept."))
+        for rows in _unlabelled_rows(iteration, most=PART_ROWS if run.model.pace is None else READ_ROWS)
+    )
+    for batch in gather(run.model.ask_parts(parts, labels, should_stop=run.should_stop)):
+        calibration.add(batch)
+        done += sum(not answer.error for answer in batch)
+        _store_answers(run, batch, calibration, done=done)
+    if run.should_stop():
+        raise StoppedError(_("Stopped on request; the answers so far are kept."))
     claim.report(done=done, force=True)
 
 
-def _unlabelled_rows(iteration: Iteration) -> Iterator[list[Row]]:
-    """Rows without an answer in this round, in the corpus' order, in parts; each row once."""
-    most, part, characters = FIRST_ROWS, list[Row](), 0
+def _unlabelled_rows(iteration: Iteration, *, most: int) -> Iterator[list[Row]]:
+    """Rows without an answer in this round, in the corpus' order, in parts of ``most``; each row once."""
+    limit, part, characters = min(most, FIRST_ROWS), list[Row](), 0
     for row in _read_unlabelled(iteration):
         part.append(row)
         characters += len(row.text) + sum(map(len, row.fields.values()))
-        if len(part) >= most or characters >= PART_CHARACTERS:
+        if len(part) >= limit or characters >= PART_CHARACTERS:
             yield part
-            most, part, characters = PART_ROWS, [], 0
+            limit, part, characters = most, [], 0
     if part:
         yield part
 

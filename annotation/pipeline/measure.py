@@ -1,38 +1,17 @@
-"""What is known of the file's accuracy, from the rows that were drawn at random and what people said of them.
-
-A person's word is taken as the truth. The machines' label of a row that a person decided is what the round's models
-would say had nobody looked (their opinions are out of fold), so rounds can be compared on the very same rows.
-"""
+"""What is known of the file's accuracy, from the rows that were drawn at random and what people said of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from django.db.models import Count, Min, Q
 
-from annotation.models import (
-    AuditDraw,
-    Correction,
-    Flag,
-    Iteration,
-    Label,
-    Prediction,
-    Project,
-    Source,
-)
-from annotation.pipeline.blind import (
-    BLIND,
-    Said,
-    blind_answers,
-    said_of_drawn_rows,
-    share_answered_by,
-    share_left,
-)
+from annotation.models import AuditDraw, Flag, Iteration, Label
+from annotation.pipeline.blind import BLIND, share_answered_by, share_left
+from annotation.pipeline.checked import CheckedRows, Word
 from mlcore.agreement import cohen_kappa, krippendorff_alpha, paired_test
 from mlcore.estimate import (
     Batch,
@@ -48,33 +27,6 @@ from mlcore.records import NO_LABEL, IntArray
 FEW_ROWS = 10  # answered; below, nothing is said
 BEYOND_CHANCE = 0.05
 MARGIN = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A row that a person decided.
-
-    ``batch`` is the draw that it answers; 0 if it was not drawn, or decided before somebody answered it blind.
-    ``truth`` is the blind answer, also after somebody corrected it; without one, the row's label.
-    ``from_queue``: the review queue showed it, which never shows rows that are drawn.
-    """
-
-    sample_id: int
-    label_id: int
-    first_at: datetime
-    llm_label_id: int | None
-    batch: int
-    truth: int
-    from_queue: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What a round's models would say of a row by themselves."""
-
-    label_id: int | None
-    slm_label_id: int | None = None
-    flag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,82 +61,24 @@ class Comparison:
         return bool(self.lost_labels) or (self.worse > self.better and self.chance < BEYOND_CHANCE)
 
 
-@dataclass
-class Evidence:
-    """All that was read for one look at a project; the figures are worked out from it when asked for."""
-
-    project: Project
-    labels: list[Label]
-    words: list[Word]
-    draws: list[AuditDraw]
-    rounds: list[Iteration]  # judged by a small model, oldest first
-    history: dict[int, list[Said]] = field(default_factory=dict)  # drawn row -> what people said of it
-    machine: dict[int, dict[int, Machine]] = field(default_factory=dict)  # round -> row -> what it said
-
-    @cached_property
-    def current(self) -> Iteration | None:
-        """The round whose labels are in force."""
-        kept = [iteration for iteration in self.rounds if iteration.withdrawn_at is None]
-        return kept[-1] if kept else None
-
-    @cached_property
-    def answered(self) -> list[Word]:
-        return [word for word in self.words if word.batch]
-
-    @cached_property
-    def word_of(self) -> dict[int, Word]:
-        return {word.sample_id: word for word in self.words}
-
-    @property
-    def pending(self) -> int:
-        return sum(draw.sample_id not in self.word_of for draw in self.draws)
-
-    @cached_property
-    def open_by_label(self) -> dict[int, int]:
-        """Rows of each current label that no person has decided."""
-        stored = self.current.metrics.get("rows") if self.current else None
-        if stored is None:
-            rows = self.project.samples.filter(label__isnull=False).exclude(source=Source.PERSON).order_by()
-            return dict(rows.values_list("label").annotate(Count("pk")))
-        counts = Counter({int(label_id): count for label_id, count in stored.items()})
-        counts.subtract(
-            said.label_id for word in self.words if (said := self.said(self.current, word)).label_id
-        )
-        return {label_id: max(count, 0) for label_id, count in counts.items()}
-
-    @property
-    def open_rows(self) -> int:
-        return sum(self.open_by_label.values())
-
-    def said(self, iteration: Iteration | None, word: Word) -> Machine:
-        if iteration is None:
-            return Machine(word.llm_label_id)
-        return self._of_round(iteration).get(word.sample_id, Machine(word.llm_label_id))
-
-    def _of_round(self, iteration: Iteration) -> dict[int, Machine]:
-        if iteration.pk not in self.machine:
-            found = Prediction.objects.filter(
-                iteration=iteration, source=Prediction.ModelKind.SLM, sample__source=Source.PERSON
-            ).values_list("sample_id", "verdict_id", "label_id", "flag")
-            self.machine[iteration.pk] = {
-                row: Machine(verdict, label, flag) for row, verdict, label, flag in found.iterator()
-            }
-        return self.machine[iteration.pk]
-
-    def is_wrong(self, iteration: Iteration | None, word: Word) -> bool:
-        return self.said(iteration, word).label_id != word.truth
+class Evidence(CheckedRows):
+    """What the checked rows tell; each figure is worked out once, when it is asked for."""
 
     # --- Accuracy -------------------------------------------------------------------------------------------------
 
+    @cached_property
     def wrong_left(self) -> Interval | None:
         """Wrong rows among those that no person has decided."""
+        if not self.answered:
+            return None
         batches = self._batches(self.current, left=True)
         return estimate_wrong(batches, least=0, most=self.open_rows)
 
+    @cached_property
     def accuracy(self) -> Interval | None:
         """Of the file as it is now, people's rows included; rows without a label are not counted."""
-        wrong, rows = self.wrong_left(), self.open_rows + len(self.words)
-        return None if wrong is None else right_share(wrong, rows)
+        wrong = self.wrong_left
+        return None if wrong is None else right_share(wrong, self.open_rows + len(self.words))
 
     def round_accuracy(self, iteration: Iteration) -> Interval | None:
         """Of what a round's models would say of all rows by themselves."""
@@ -237,12 +131,14 @@ class Evidence:
                 total += 1.0 if sheltered else share_answered_by(word.first_at, answered_at)
         return total
 
-    def rows_to_measure(self, margin: float = MARGIN) -> int:
-        """How many more rows to draw for about this margin."""
+    @cached_property
+    def rows_to_measure(self) -> int:
+        """How many more rows to draw for an interval of about plus or minus ``MARGIN``."""
         found = sum(self.is_wrong(self.current, word) for word in self.answered)
         rate = (found + 1) / (len(self.answered) + 2)
-        return max(0, rows_for_margin(rate, margin, self.open_rows) - len(self.answered))
+        return max(0, rows_for_margin(rate, MARGIN, self.open_rows) - len(self.answered))
 
+    @cached_property
     def classes(self) -> tuple[list[ClassQuality], Interval | None]:
         """Precision, recall and F1 of each label, and macro F1, of the file as it is now."""
         place = {label.pk: number for number, label in enumerate(self.labels)}
@@ -256,7 +152,7 @@ class Evidence:
             (np.array(column) for column in zip(*seen, strict=True)) if seen else 3 * [np.zeros(0, int)]
         )
         decided = Counter(word.label_id for word in self.words)
-        wrong = self.wrong_left() or Interval(0.0, 0.0, 0.0)
+        wrong = self.wrong_left or Interval(0.0, 0.0, 0.0)
         return estimate_classes(
             machine,
             truth,
@@ -266,6 +162,7 @@ class Evidence:
             wrong_left=wrong,
         )
 
+    @cached_property
     def flags(self) -> list[FlagPrecision]:
         """How often a row with a flag was wrong, among those that people checked."""
         found = []
@@ -308,6 +205,7 @@ class Evidence:
         lines = [*people.values(), *(np.array(line, dtype=np.int64) for line in models.values())]
         return [*people, *models], np.stack(lines)
 
+    @cached_property
     def agreement(self) -> tuple[list[tuple[str, str, int, float]], float | None]:
         """Cohen's kappa of every pair with at least ``FEW_ROWS`` common rows, and Krippendorff's alpha of all."""
         names, lines = self.ratings()
@@ -319,31 +217,6 @@ class Evidence:
                 if common >= FEW_ROWS and kappa is not None:
                     pairs.append((name, names[second], common, kappa))
         return pairs, krippendorff_alpha(lines, len(self.labels)) if len(self.answered) >= FEW_ROWS else None
-
-
-def gather(project: Project) -> Evidence:
-    """Read what the figures need: a constant number of queries over the rows that people decided, never over all rows."""
-    draws = list(AuditDraw.objects.filter(project=project).order_by("id"))
-    batch_of = {draw.sample_id: draw.batch for draw in draws}
-    history = said_of_drawn_rows(project)
-    blind = blind_answers(history)
-    standing = Q(corrections__label__isnull=False, corrections__undoes__isnull=True)
-    standing &= Q(corrections__undone_by__isnull=True)
-    queued = Q(corrections__because=Correction.Because.QUEUE, corrections__answer_id__isnull=False)
-    decided = project.samples.filter(source=Source.PERSON, label__isnull=False).order_by()
-    words = []
-    for pk, label_id, llm_label_id, first_at, queued_at in decided.annotate(
-        first=Min("corrections__created_at", filter=standing),
-        queued=Min("corrections__created_at", filter=standing & queued),
-    ).values_list("pk", "label_id", "llm_label_id", "first", "queued"):
-        answer = blind.get(pk)
-        said = history.get(pk)
-        at = said[0].at if said else first_at
-        batch = batch_of[pk] if answer else 0
-        truth = answer.label_id if answer else label_id
-        words.append(Word(pk, label_id, at, llm_label_id, batch, truth, queued_at == first_at))
-    judged = project.iterations.judged()
-    return Evidence(project, project.label_list(), words, draws, list(judged.order_by("number")), history)
 
 
 def right_share(wrong: Interval, rows: int) -> Interval:

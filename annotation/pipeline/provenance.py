@@ -16,8 +16,8 @@ from annotation.files.excel_writer import Cell
 from annotation.models import Iteration, LeftOutRow, Project, Source
 from annotation.pipeline.export_rows import ALL_ROWS, Selection
 from annotation.pipeline.import_report import KEPT_ROWS, rejected_uploads, stored_summary
-from annotation.pipeline.measure import FEW_ROWS, gather
-from mlcore.estimate import Interval
+from annotation.pipeline.measure import FEW_ROWS, Evidence
+from mlcore.estimate import ClassQuality, Interval
 
 Lines = Iterator[list[Cell]]
 
@@ -55,9 +55,9 @@ def _class_lines(project: Project) -> Lines:
 
 def _measured_lines(project: Project) -> Lines:
     """What the rows drawn at random tell; every figure with its 95 % interval."""
-    evidence = gather(project)
+    evidence = Evidence.read(project)
     yield ["Accuracy measured on rows drawn at random"]
-    accuracy, wrong = evidence.accuracy(), evidence.wrong_left()
+    accuracy, wrong = evidence.accuracy, evidence.wrong_left
     if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
         yield [
             f"Unknown: it takes at least {FEW_ROWS} answered random rows; there are {len(evidence.answered)}."
@@ -67,18 +67,25 @@ def _measured_lines(project: Project) -> Lines:
     yield ["figure", "estimate", "from", "to"]
     yield ["accuracy of this file", *_rounded(accuracy)]
     yield ["wrong rows left", *_rounded(wrong, digits=0)]
-    classes, macro = evidence.classes()
-    yield ["macro F1", *(_rounded(macro) if macro else ["unknown"])]
+    classes, macro = evidence.classes
+    missing = "unknown: too few answered random rows of some labels"
+    yield ["macro F1", *(_rounded(macro) if macro else [missing])]
     for label, quality in zip(evidence.labels, classes, strict=True):
         for name in ("precision", "recall"):
             interval = getattr(quality, name)
-            yield [f"{name} of {label.name}", *(_rounded(interval) if interval else ["unknown"])]
-    for flag in evidence.flags():
+            yield [f"{name} of {label.name}", *(_rounded(interval) if interval else [_unknown(quality)])]
+    for flag in evidence.flags:
         if flag.checked:
             yield [f"flag “{flag.flag.value}”", f"{flag.wrong} of {flag.checked} checked rows were wrong"]
     yield [
         "Intervals hold with 95 % confidence. A person's word is taken as right; rows without a label are not counted."
     ]
+
+
+def _unknown(quality: ClassQuality) -> str:
+    if not quality.missing:
+        return "unknown: no row has this label"
+    return f"unknown: {quality.missing} more answered random rows of this label are needed"
 
 
 def _rounded(interval: Interval, *, digits: int = 6) -> list[Cell]:
@@ -109,6 +116,7 @@ def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = A
     yield ["project", project.name]
     yield ["task", project.task.title]
     yield ["exported at", timezone.now().isoformat(timespec="seconds")]
+    yield ["the models' labels are those of", _round_in_force(project)]
     yield from _selection_lines(project, selection)
     yield ["columns that the models see", ", ".join(project.content_columns)]
     if project.column_kinds:
@@ -134,6 +142,11 @@ def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = A
     yield ["Python", platform.python_version()]
     for package in _PACKAGES:
         yield [package, _version_of(package)]
+
+
+def _round_in_force(project: Project) -> str:
+    kept = project.iterations.in_force()
+    return f"round {kept.number}" if kept else "the LLM alone: no round was filtered to its end"
 
 
 def _selection_lines(project: Project, selection: Selection) -> Lines:
@@ -170,6 +183,9 @@ def _import_lines(project: Project) -> Lines:
 
 def _round_lines(iteration: Iteration) -> Lines:
     yield [f"Round {iteration.number}"]
+    if iteration.withdrawn_at:
+        since = iteration.withdrawn_at.isoformat(timespec="seconds")
+        yield ["withdrawn at", since, "the labels of an earlier round are in force instead"]
     yield ["started at", iteration.created_at.isoformat(timespec="seconds")]
     yield [
         "started from",

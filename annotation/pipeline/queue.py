@@ -159,7 +159,10 @@ def _second_answers(project: Project, user: User, count: int) -> list[int]:
     rows = (
         _unheld(project.samples.all())
         .filter(source=Source.PERSON, content_hash__lt=bound)
-        .filter(~Exists(said.filter(user=user)), ~Exists(said.filter(because=Correction.Because.SECOND)))
+        .filter(
+            ~Exists(Correction.objects.of_row_by(user)),
+            ~Exists(said.filter(because=Correction.Because.SECOND)),
+        )
     )
     return list(rows.order_by("position").values_list("pk", flat=True)[:count])
 

@@ -20,8 +20,9 @@ from annotation.pipeline.demonstrations import draw_rows, handful_size
 from annotation.pipeline.iterate import TRIAL_ROWS
 from annotation.pipeline.rows import as_row, demonstration_from_dict
 from annotation.pipeline.run import ModelRun, open_model_of
+from annotation.pipeline.second import rows_asked_twice
 from mlcore.errors import StoppedError
-from mlcore.label import label_rows
+from mlcore.label import label_rows, passes_a_row
 from mlcore.llm import open_model
 from mlcore.llm.forecast import Forecast, forecast
 from mlcore.prompts import render_prompt
@@ -120,6 +121,7 @@ def _result(
         "unreadable_share": unreadable / len(counted) if counted else None,
         "estimate": asdict(estimate) if estimate else None,
         "corpus_rows": project.samples.count(),
+        "second_percent": run.config.second_percent if _asked_twice(run, counted, 100) else 0,
     }
 
 
@@ -151,17 +153,19 @@ def _estimate(
     is_local = run.model.pace is None
     passes = 1.0
     if were_shown or is_local:  # on this machine, what rows share is read once
-        passes = 1.0 if were_shown else _more_passes(config.sets)
+        later_passes = passes_a_row(config.sets, classes=len(labels), demonstrated=True)
+        passes = 1.0 if were_shown else later_passes / passes_a_row(config.sets, classes=len(labels))
         longer = np.full(len(answers), passes)
     else:
         longer = np.array([size(each.key, demonstrations) / size(each.key, []) for each in answers])
     later, corpus = project.iterations.exists(), project.samples.count()
+    rows = project.samples.at_risk().count() if later else corpus
     return forecast(
         [answer.tokens_in for answer in answers],
         [answer.tokens_out for answer in answers],
         [answer.seconds * passes for answer in answers if not answer.cached],
         longer=longer.tolist(),
-        rows=project.samples.at_risk().count() if later else corpus,
+        rows=rows + _asked_twice(run, answers, rows),
         handful=0 if later else handful_size(corpus, config.demonstrations),
         at_once=1 if is_local else config.concurrency,
         price_in=run.budget.price_in,
@@ -169,6 +173,8 @@ def _estimate(
     )
 
 
-def _more_passes(sets: int) -> float:
-    """How many times as often a row is asked once there are demonstrations; see :func:`mlcore.label.label_rows`."""
-    return (1 + sets) / 2 if sets > 1 else 1.0
+def _asked_twice(run: ModelRun, answers: Sequence[Answer], rows: int) -> int:
+    """How many of so many rows will be asked a second time: a share, where a server gives no log-probabilities."""
+    if run.model.pace is None or any(answer.probs is not None for answer in answers):
+        return 0
+    return rows_asked_twice(rows, run.config.second_percent)

@@ -129,6 +129,9 @@ def _phase_words(stage: Stage) -> str:
         "keeping": _("Keeping the earlier answers of the rows that are not at risk."),
         "trial": _("The language model answers a few rows; no row gets a label from it."),
         "labeling": _("The language model labels the rows."),
+        "second": _(
+            "The riskiest rows are asked once more, in other words; whether both answers agree tells how sure they are."
+        ),
         "calibration": _("Removing the model's bias towards some labels."),
         "features": _("Turning the rows into features for the small model."),
         "warm-up": _("Warm-up: plain training on all labels."),

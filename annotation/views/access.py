@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django_htmx.middleware import HtmxDetails
 
+from annotation.engine_words import engine_words
 from annotation.errors import AnnotationError
 from annotation.models import Membership, Project, Role
 from mlcore.errors import EngineError
@@ -60,9 +61,12 @@ def for_members(
             except (AnnotationError, EngineError) as error:
                 if request.htmx:
                     return render(
-                        request, "annotation/_error_note.html", {"sentence": str(error)}, status=409
+                        request,
+                        "annotation/_error_note.html",
+                        {"sentence": engine_words(str(error))},
+                        status=409,
                     )
-                messages.error(request, str(error))
+                messages.error(request, engine_words(str(error)))
                 return redirect(back, project.pk)
 
         return with_project

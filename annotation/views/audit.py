@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
-from annotation import stats
+from annotation import stats, tally
 from annotation.errors import AnnotationError
 from annotation.forms import AuditForm, TargetForm, sentence_of
 from annotation.models import Activity, Project, Role
@@ -28,20 +28,23 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
     """All that is known of the file's accuracy; as a card, what the review page shows of it."""
     form = TargetForm(request.GET)
     target = form.cleaned_data["target"] if form.is_valid() else None
-    evidence = measure.gather(project)
+    evidence = measure.Evidence.read(project)
     context = page_context(request, project, step="review") | _figures(evidence, target)
     if request.htmx.target == "measured":
         return render(request, "annotation/_accuracy_card.html", context)
-    classes, macro = evidence.classes() if context["enough"] else ([], None)
-    pairs, alpha = evidence.agreement() if context["enough"] else ([], None)
+    classes, macro = evidence.classes if context["enough"] else ([], None)
+    pairs, alpha = evidence.agreement if context["enough"] else ([], None)
     curve = advice.found_curve(project)
     context |= {
         "classes": list(zip(evidence.labels, classes, strict=False)),
         "macro": macro,
-        "flags": [flag for flag in evidence.flags() if flag.checked],
+        "short_labels": [
+            label.name for label, each in zip(evidence.labels, classes, strict=False) if each.missing
+        ],
+        "flags": [flag for flag in evidence.flags if flag.checked],
         "pairs": pairs,
         "alpha": alpha,
-        "reference": stats.shown_accuracy(project, rows=evidence.open_rows + len(evidence.words)),
+        "reference": stats.shown_accuracy(project, rows=tally.count(project).rows),
         "plot": _plot(curve, context["forecast"]),
         "curve_end": curve[-1],
         "targets": [(each, f"{each * 100:g} %") for each in advice.TARGETS],
@@ -57,13 +60,13 @@ def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]
         "pending": evidence.pending,
         "enough": len(evidence.answered) >= measure.FEW_ROWS,
         "few": measure.FEW_ROWS,
-        "measured": evidence.accuracy(),
-        "wrong_left": evidence.wrong_left(),
-        "flag_precision": [flag for flag in evidence.flags() if flag.checked][:2],
+        "measured": evidence.accuracy,
+        "wrong_left": evidence.wrong_left,
+        "flag_precision": [flag for flag in evidence.flags if flag.checked][:2],
         "forecast": advice.forecast(evidence, target),
         "comparison": evidence.compare(*rounds[-2:]) if len(rounds) > 1 else None,
-        "draw_rows": min(max(DRAW_ROWS, evidence.rows_to_measure()), 400) if evidence.answered else DRAW_ROWS,
-        "margin_rows": evidence.rows_to_measure(),
+        "draw_rows": min(max(DRAW_ROWS, evidence.rows_to_measure), 400) if evidence.answered else DRAW_ROWS,
+        "margin_rows": evidence.rows_to_measure if evidence.answered else None,
         "margin": measure.MARGIN,
     }
 

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from annotation.engine_words import engine_words
 from annotation.errors import AnnotationError
 from annotation.forms import LabelFormSet, PromptForm, TaskForm
 from annotation.models import Activity, Project, Role, Sample
@@ -246,7 +247,7 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
         iterate.check_ready(project, started_from="llm")
         obstacle = ""
     except (AnnotationError, EngineError) as error:
-        obstacle = str(error)
+        obstacle = engine_words(str(error))
     return _step(
         request,
         project,

@@ -41,6 +41,8 @@ def export(request: MemberRequest, project: Project) -> HttpResponse:
         "query_rows": filter_rows(project, query).count() if query else 0,
         "rejected_uploads": rejected_uploads(project),
         "finished": finished,
+        "in_force": project.iterations.in_force(),
+        "withdrawn": project.iterations.filter(withdrawn_at__isnull=False),
         "export_columns": [{"name": name, "meaning": meaning} for name, meaning in columns],
     }
     newest = exports[0] if exports and exports[0].status != Stage.Status.DONE else None

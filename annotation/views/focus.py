@@ -19,7 +19,7 @@ from annotation import pace
 from annotation.errors import AnnotationError, ConflictError
 from annotation.forms import AnswerForm, HeldRowsForm, UndoForm, sentence_of
 from annotation.models import Correction, Project, Role, Sample
-from annotation.pipeline import queue, review
+from annotation.pipeline import gate, queue, review
 from annotation.templatetags.coral import duration
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.focus_rows import FocusRow, focus_rows
@@ -108,6 +108,8 @@ def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
         return _show_again(request, project, sample.pk, str(error), status=409)
     except AnnotationError as error:
         return _refuse(request, project, str(error))
+    if data["because"] == Correction.Because.AUDIT:
+        gate.check_answered_draw(project)
     differs = _difference(data["id"]) if data["because"] == Correction.Because.SECOND else ""
     if differs:
         return _show_again(request, project, sample.pk, differs, version=sample.version)

@@ -31,6 +31,7 @@ class ModelSaid:
     label: Label | None
     shares: list[tuple[Label, float]]
     raw: str = ""
+    second_raw: str | None = None
     error: str = ""
 
 
@@ -90,7 +91,7 @@ def focus_rows(project: Project, wanted: Sequence[tuple[int, str]], *, sentence:
         sentence: what a person must know before answering, shown on every row.
     """
     ids = [sample_id for sample_id, _because in wanted]
-    samples = project.samples.select_related("label", "llm_label", "slm_label", "corrected_by").in_bulk(ids)
+    samples = _samples(project, ids, "label", "llm_label", "slm_label", "corrected_by")
     labels = project.label_list()
     rows = [
         FocusRow(samples[sample_id], because, label_choices(labels), sentence)
@@ -105,6 +106,13 @@ def focus_rows(project: Project, wanted: Sequence[tuple[int, str]], *, sentence:
             [_blind_reason(row.because)] if row.is_blind else list(_reasons(row.sample, len(labels)))
         )
     return rows
+
+
+def _samples(project: Project, ids: Iterable[int], *related: str) -> dict[int, Sample]:
+    """Rows of the project by id. They are looked up by nothing else: the project's index would seem as good, and holds all
+    rows."""
+    found = Sample.objects.order_by().select_related(*related).in_bulk(ids)
+    return {pk: sample for pk, sample in found.items() if sample.project_id == project.pk}
 
 
 def _cells(project: Project, sample: Sample) -> list[tuple[str, str]]:
@@ -138,7 +146,7 @@ def _add_evidence(project: Project, rows: Sequence[FocusRow], labels: Mapping[in
 
 def _add_similar(project: Project, rows: Sequence[FocusRow], nearest: Mapping[int, list[Neighbour]]) -> None:
     ids = {neighbour.sample_id for neighbours in nearest.values() for neighbour in neighbours}
-    samples = project.samples.select_related("label").defer("fields").in_bulk(ids)
+    samples = _samples(project, ids, "label")
     for row in rows:
         row.similar = [
             SimilarRow(samples[neighbour.sample_id], neighbour.similarity)
@@ -154,7 +162,9 @@ def _said(predictions: Sequence[Prediction], labels: Mapping[int, Label]) -> Ite
         newest = next((each for each in reversed(predictions) if each.source == kind), None)
         if newest:
             shares = _shares(newest, labels)
-            yield ModelSaid(title, newest.label, shares, raw=newest.raw, error=newest.error)
+            yield ModelSaid(
+                title, newest.label, shares, raw=newest.raw, second_raw=newest.second_raw, error=newest.error
+            )
 
 
 def _shares(prediction: Prediction, labels: Mapping[int, Label]) -> list[tuple[Label, float]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation import jobs, progress
@@ -17,6 +18,7 @@ from annotation.pipeline import activity, configure, ingest, iterate
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.table import BadTableError, labelling_round, newest_answers, refuse, round_table
+from mlcore.config import LlmConfig
 
 
 @require_GET
@@ -95,11 +97,25 @@ def set_budget(request: MemberRequest, project: Project) -> HttpResponse:
     form = BudgetForm(request.POST)
     if not form.is_valid():
         raise AnnotationError(sentence_of(form))
-    configure.set_llm(project, config=form.with_budget(project.llm_config), token=None)
+    before, config = project.llm_config, form.with_budget(project.llm_config)
+    configure.set_llm(project, config=config, token=None)
+    if config != before:
+        activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_budget_words(config))
     stage = project.stages.filter(kind=Stage.Kind.LLM).first()
     if stage and stage.status == Stage.Status.PAUSED and "resume" in request.POST:
         iterate.resume(stage)
+        activity.record(project, user=request.user, verb=Activity.Verb.RESUMED, what=stage.get_kind_display())
     return redirect("annotation:labeling", project.pk)
+
+
+def _budget_words(config: LlmConfig) -> str:
+    none = _("none")
+    return _("budget: %(money)s in money, %(tokens)s in tokens; prices %(price_in)s and %(price_out)s") % {
+        "money": f"{config.budget_money:g}" if config.budget_money else none,
+        "tokens": f"{config.budget_tokens:,}" if config.budget_tokens else none,
+        "price_in": f"{config.price_in:g}",
+        "price_out": f"{config.price_out:g}",
+    }
 
 
 PAGES = {

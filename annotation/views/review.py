@@ -32,6 +32,7 @@ from annotation.views.table import (
     shown_rows,
 )
 
+MOST_SAME_TEXTS = 1_000
 SIGNS = {Flag.RIGHT: "✓", Flag.WRONG: "!", Flag.INCONSISTENT: "≠"}
 
 
@@ -146,9 +147,11 @@ def _row(request: MemberRequest, project: Project, sample_id: int, *, sentence: 
     columns = columns_of(project, request.membership)
     row: TableRow = current_row(shown_rows(columns).get(pk=sample_id, project=project), columns)
     row.sentence, row.saved = sentence, not sentence
+    same_texts = _same_texts(row) if row.saved else 0
     context = {
         "hidden": columns.hidden,
-        "same_texts": _same_texts(row) if row.saved else 0,
+        "same_texts": same_texts,
+        "same_texts_at_least": same_texts == MOST_SAME_TEXTS,
         "project": project,
         "row": row,
         "columns": "review",
@@ -161,10 +164,10 @@ def _row(request: MemberRequest, project: Project, sample_id: int, *, sentence: 
 
 
 def _same_texts(row: TableRow) -> int:
-    """How many other rows have this text and another label that no person chose."""
+    """How many other rows have this text and another label that no person chose; no more than so many are counted."""
     same = Sample.objects.filter(project=row.sample.project_id, content_hash=row.sample.content_hash)
     others = same.exclude(pk=row.sample.pk).exclude(label=row.sample.label_id).exclude(source="person")
-    return others.count() if row.source == "person" else 0
+    return others[:MOST_SAME_TEXTS].count() if row.source == "person" else 0
 
 
 def _way_back(request: MemberRequest, project: Project, sample_id: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation import stats
 from annotation.errors import AnnotationError
 from annotation.forms import RoundForm, sentence_of
-from annotation.models import Iteration, Prediction, Project, Role, Stage
+from annotation.models import Iteration, Prediction, Project, Role, Sample, Stage
 from annotation.pipeline import activity, iterate, measure, restore
 from annotation.progress import stage_context
 from annotation.views.access import MemberRequest, for_members
@@ -29,8 +29,9 @@ FLIPS_SHOWN = 50
 def rounds(request: MemberRequest, project: Project) -> HttpResponse:
     """All rounds side by side, each compared with the one before it."""
     summaries = stats.round_summaries(project)
-    evidence = measure.gather(project)
-    measured = {each.pk: each for each in evidence.rounds} if evidence.answered else {}
+    evidence = measure.Evidence.read(project)
+    enough = len(evidence.answered) >= measure.FEW_ROWS
+    measured = {each.pk: each for each in evidence.rounds} if enough else {}
     accuracy = [
         evidence.round_accuracy(measured[summary.iteration.pk]) if summary.iteration.pk in measured else None
         for summary in summaries
@@ -39,13 +40,13 @@ def rounds(request: MemberRequest, project: Project) -> HttpResponse:
         name: [getattr(summary, name) for summary in summaries] for name in SERIES
     }
     plot["measured"] = [each and [each.low, each.value, each.high] for each in accuracy]
-    pairs, alpha = evidence.agreement() if evidence.answered else ([], None)
+    pairs, alpha = evidence.agreement if evidence.answered else ([], None)
     restoring = project.stages.filter(kind=Stage.Kind.RESTORE).first()
     context = page_context(request, project, step="rounds") | {
         "summaries": list(zip(summaries, accuracy, _comparisons(evidence, summaries), strict=True)),
         "plot": plot,
         "has_reference": any(summary.llm_accuracy is not None for summary in summaries),
-        "audited": len(evidence.answered),
+        "audited": len(evidence.answered) if enough else 0,
         "pairs": pairs,
         "alpha": alpha,
         "current": evidence.current,
@@ -106,26 +107,31 @@ def round_flips(request: MemberRequest, project: Project, iteration_id: int) -> 
     found = (
         list(_flips(before, after, int(last) if last.isdigit() else -1)[: FLIPS_SHOWN + 1]) if before else []
     )
+    flips: list[Any] = found[:FLIPS_SHOWN]
+    rows = Sample.objects.select_related("label").defer("fields").order_by()
+    samples = rows.in_bulk([flip.sample_id for flip in flips])
     context = page_context(request, project, step="rounds") | {
         "before": before,
         "after": after,
-        "flips": found[:FLIPS_SHOWN],
+        "flips": flips,
         "names": {label.pk: label for label in project.label_list()},
-        "next": found[FLIPS_SHOWN - 1].sample.position if len(found) > FLIPS_SHOWN else None,
+        "next": flips[-1].sample_id if len(found) > FLIPS_SHOWN else None,
     }
-    for flip in context["flips"]:
+    for flip in flips:
+        flip.sample = samples[flip.sample_id]
         flip.was = context["names"].get(flip.was_id)
     return render(request, "annotation/round_flips.html", context)
 
 
-def _flips(before: Iteration, after: Iteration, position: int) -> QuerySet[Prediction]:
+def _flips(before: Iteration, after: Iteration, last: int) -> QuerySet[Prediction]:
+    """In the order of the rows' ids, which an index of the predictions has."""
     then = Prediction.objects.filter(
         iteration=before, source=Prediction.ModelKind.SLM, sample=OuterRef("sample")
-    ).values("verdict")[:1]
-    now = after.predictions.filter(source=Prediction.ModelKind.SLM, sample__position__gt=position)
-    changed = now.annotate(was_id=Subquery(then)).filter(was_id__isnull=False).exclude(was_id=F("verdict"))
+    )
+    now = after.predictions.filter(source=Prediction.ModelKind.SLM, sample__gt=last)
     return (
-        changed.select_related("sample__label", "verdict")
-        .defer("sample__fields")
-        .order_by("sample__position")
+        now.filter(Exists(then.exclude(verdict=OuterRef("verdict"))))
+        .annotate(was_id=Subquery(then.values("verdict")[:1]))
+        .select_related("verdict")
+        .order_by("sample_id")
     )

@@ -72,12 +72,17 @@ class Table:
         return self._query("before", self.page.previous)
 
     @property
+    def looked_at(self) -> int:
+        """How many rows the search has looked at, with those of the pages before."""
+        return (self.form.cleaned_data["far"] or 0) + (self.page.searched or 0)
+
+    @property
     def onward_query(self) -> str:
         """Where a search goes on that has found nothing so far."""
         return self.previous_query if self.form.cleaned_data["before"] else self.next_query
 
     def _query(self, name: str, place: Cursor | None) -> str:
-        far = "1" if self.page.searched else ""
+        far = self.looked_at if self.page.searched else ""
         return self.form.query(**{name: str(place), "far": far}) if place else ""
 
     @property

@@ -7,8 +7,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation import progress
-from annotation.models import Project, Role, Stage
-from annotation.pipeline import iterate
+from annotation.models import Activity, Project, Role, Stage
+from annotation.pipeline import activity, iterate
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 
@@ -30,5 +30,6 @@ def trial(request: MemberRequest, project: Project) -> HttpResponse:
 @require_POST
 @for_members(Role.OWNER, back="annotation:configure_start")
 def start_trial(request: MemberRequest, project: Project) -> HttpResponse:
-    iterate.start_trial(project, user=request.user)
+    stage = iterate.start_trial(project, user=request.user)
+    activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=stage.get_kind_display())
     return redirect("annotation:trial", project.pk)

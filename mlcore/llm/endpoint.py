@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 from mlcore.config import LlmConfig
@@ -20,18 +19,13 @@ from mlcore.errors import BudgetSpentError, EngineError, ModelCallError, ModelUn
 from mlcore.llm import failures
 from mlcore.llm.asks import Asks, ChatClient, answer_tokens, schema_text
 from mlcore.llm.budget import Bill, Budget, most_of
+from mlcore.llm.exchange import Exchange
 from mlcore.llm.guard import GuardedTransport, check_address, hub_destination
 from mlcore.llm.pace import TRIES, TRIES_UNREADABLE, Pace, backoff
 from mlcore.llm.reading import Reply, label_distribution, read_reply, read_usage
 from mlcore.prompts import read_answer
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 
-FINISH_SECONDS = 3.0  # calls under way may end when the caller stops, since they are paid for
-_POLL_SECONDS = 0.1
-_UNREAD_PER_CALL = (
-    2  # answers that may wait for the caller to store them: what a crash loses is paid for twice
-)
-_ROOM_SECONDS = 0.005
 _SHARPER = "\n\nAnswer with exactly one of these names and nothing else: {names}."
 
 
@@ -81,16 +75,19 @@ class EndpointModel:
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
     ) -> Iterator[Answer]:
         """See :class:`mlcore.llm.model.LanguageModel`."""
-        if not requests:
-            return
-        outbox: queue.SimpleQueue[Answer | EngineError | None] = queue.SimpleQueue()
-        stopping = threading.Event()
-        running = asyncio.run_coroutine_threadsafe(
-            self._ask_all(list(requests), labels, outbox, stopping), self._started_loop()
-        )
-        running.add_done_callback(lambda _future: outbox.put(None))
+        if requests:
+            yield from self.ask_stream(requests, labels, should_stop=should_stop)
+
+    def ask_stream(
+        self, items: Iterable[Request | Answer], labels: LabelSet, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        """See :class:`mlcore.llm.model.StreamingModel`."""
+        loop = self._started_loop()
+        exchange = Exchange(loop, calls=self.pace.most)
+        running = asyncio.run_coroutine_threadsafe(self._ask_all(exchange, labels), loop)
+        running.add_done_callback(lambda _future: exchange.end())
         try:
-            yield from _receive(outbox, stopping, should_stop)
+            yield from exchange.answers(items, should_stop)
             if running.done() and not running.cancelled() and (error := running.exception()):
                 raise error
         finally:
@@ -128,26 +125,15 @@ class EndpointModel:
             )
         return self._client
 
-    async def _ask_all(
-        self,
-        requests: list[Request],
-        labels: LabelSet,
-        outbox: queue.SimpleQueue[Answer | EngineError | None],
-        stopping: threading.Event,
-    ) -> None:
-        waiting = iter(requests)
-        workers = min(self.pace.most, len(requests))
-
+    async def _ask_all(self, exchange: Exchange, labels: LabelSet) -> None:
         async def work() -> None:
-            for request in waiting:
-                while outbox.qsize() >= _UNREAD_PER_CALL * workers and not stopping.is_set():
-                    await asyncio.sleep(_ROOM_SECONDS)
+            while request := await exchange.next_request():
                 try:
-                    outbox.put(await self._answer(request, labels, stopping))
+                    exchange.put(await self._answer(request, labels, exchange.stopping))
                 except StoppedError:
                     return
 
-        await _all_or_first_error([work() for _ in range(workers)], stopping)
+        await _all_or_first_error([work() for _ in range(self.pace.most)], exchange.stopping)
 
     async def _answer(self, request: Request, labels: LabelSet, stopping: threading.Event) -> Answer:
         began, bill, raw = time.monotonic(), Bill(), ""
@@ -268,26 +254,6 @@ def _answer(
 ) -> Answer:
     seconds = time.monotonic() - began
     return Answer(request.key, label, probs, raw, error, bill.tokens_in, bill.tokens_out, seconds)
-
-
-def _receive(
-    outbox: queue.SimpleQueue[Answer | EngineError | None],
-    stopping: threading.Event,
-    should_stop: Callable[[], bool],
-) -> Iterator[Answer]:
-    """Answers as they come, until the last one, or until the caller stopped and calls under way had time to end."""
-    last_moment = float("inf")
-    while time.monotonic() < last_moment:
-        if not stopping.is_set() and should_stop():
-            stopping.set()
-            last_moment = time.monotonic() + FINISH_SECONDS
-        try:
-            answer = outbox.get(timeout=_POLL_SECONDS)
-        except queue.Empty:
-            continue
-        if not isinstance(answer, Answer):
-            return
-        yield answer
 
 
 async def _all_or_first_error(work: Sequence[Coroutine[Any, Any, None]], stopping: threading.Event) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+PLACES = 512  # whose logits for the whole vocabulary are in memory at once
+
 
 class OutputHead:
     """The output layer of a transformers model, with what some architectures do behind it.
@@ -20,10 +22,14 @@ class OutputHead:
 
     def log_totals(self, hidden: torch.Tensor) -> torch.Tensor:
         """What the softmax divides by, as a logarithm: ``(B, P, D)`` to ``(B, P)``."""
-        return self._finish(self._layer(hidden).float()).logsumexp(-1)
+        totals = [
+            self._finish(self._layer(part).float()).logsumexp(-1)
+            for part in torch.split(hidden.flatten(0, 1), PLACES)
+        ]
+        return torch.cat(totals).view(hidden.shape[:2])
 
     def logits(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """One token's logit at each place, in single precision: ``(B, P, D)`` and ``(P,)`` to ``(B, P)``.
+        """One token's logit at each place, in single precision: ``(B, P, D)`` and ``(P,)`` or ``(B, P)`` to ``(B, P)``.
 
         The layer's own product may be rounded to bf16: good enough for a sum over the vocabulary, too coarse to
         compare two names.

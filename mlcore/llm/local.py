@@ -3,6 +3,7 @@
 It isn't asked to write: every complete label name is scored by its log-probability behind the prompt, so each row gets
 a distribution and no answer is ever unreadable. What rows share (the instructions and the demonstrations) is computed
 once; a batch of rows and all label names then take one forward pass. A request with several prefixes takes one pass each.
+A request that is turned round as well takes one more pass a label, over the row's tokens.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from mlcore.weights import fingerprint
 
 KEPT_PREFIXES = 8  # their keys and values stay in memory
 PROBE_TOLERANCE = 0.05  # log-probability; bf16 rounding stays well below it
+NO_LABELS = LabelTree.build([], end=0)  # for a text without label names behind it
+TURNED_WEIGHT = 0.3  # a row's tokens are no independent witnesses: in full their word would be far too sure
 
 
 class LocalModel:
@@ -66,8 +69,14 @@ class LocalModel:
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
     ) -> Iterator[Answer]:
-        """See :class:`mlcore.llm.model.LanguageModel`. Stops between two batches."""
-        groups: dict[tuple[str, ...], list[Request]] = {}
+        """See :class:`mlcore.llm.model.LanguageModel`. Stops between two batches.
+
+        Where a request is turned round too, its label's score is the mean log-probability of the name behind the
+        prompts plus a share of the log-probability of the row behind the label. The second is the noisy channel of Min et
+        al. ("Noisy Channel Language Model Prompting for Few-Shot Text Classification", 2022): it errs in other rows, and
+        no label's name can be its favourite.
+        """
+        groups: dict[tuple[tuple[str, ...], str | None], list[Request]] = {}
         nodes = len(self._tree(labels.names, [request.prompt.query for request in requests[:1]]).tokens)
         lengths: dict[str, int] = {}
         for request in requests:
@@ -78,11 +87,12 @@ class LocalModel:
             rooms = {prefix: self._limit - nodes - lengths[prefix] for prefix in request.prefixes}
             fitting = tuple(prefix for prefix, room in rooms.items() if tokens <= room)
             if fitting:
-                groups.setdefault(fitting, []).append(request)
+                turned = self._fitting_turn(request, lengths)
+                groups.setdefault((fitting, turned), []).append(request)
             else:
                 yield _too_long(request, tokens, max(0, *rooms.values()))
-        for prefixes in sorted(groups):
-            yield from self._ask_group(prefixes, groups[prefixes], labels, should_stop)
+        for (prefixes, turned), group in groups.items():
+            yield from self._ask_group(prefixes, turned, group, labels, should_stop)
 
     def close(self) -> None:
         self._prefixes.clear()
@@ -94,9 +104,20 @@ class LocalModel:
         tree = self._tree(names, queries)
         return self._forward(self._encode_prefix(prefix), rows, tree).numpy()
 
+    def _fitting_turn(self, request: Request, lengths: dict[str, int]) -> str | None:
+        """What stands before the turned question, unless there is none or it leaves no room for the row."""
+        if request.turned is None:
+            return None
+        prefix = request.turned.prefix
+        if prefix not in lengths:
+            lengths[prefix] = len(self._encode_prefix(prefix))
+        longest = len(self._encode(max(request.turned.leads, key=len) + request.turned.text))
+        return prefix if lengths[prefix] + longest <= self._limit else None
+
     def _ask_group(
         self,
         prefixes: tuple[str, ...],
+        turned: str | None,
         requests: list[Request],
         labels: LabelSet,
         should_stop: Callable[[], bool],
@@ -106,8 +127,9 @@ class LocalModel:
         rows = [self._encode(query) for query in queries]
         tree = self._tree(labels.names, queries)
         shared = [self._encode_prefix(prefix) for prefix in prefixes]
+        turned_prefix = None if turned is None else self._encode_prefix(turned)
         order = sorted(range(len(requests)), key=lambda index: len(rows[index]))
-        unpaid = sum(map(len, shared))  # the shared tokens are counted once, with the first batch
+        unpaid = sum(map(len, shared)) + len(turned_prefix or [])  # counted once, with the first batch
         for start in range(0, len(order), self.batch_size):
             if should_stop():
                 return
@@ -115,10 +137,20 @@ class LocalModel:
             batch = order[start : start + self.batch_size]
             tokens = [rows[index] for index in batch]
             scores = torch.stack([self._forward(prefix, tokens, tree) for prefix in shared]).mean(0)
+            read = [len(shared) * (len(row) + len(tree.tokens)) for row in tokens]
+            if turned_prefix is not None:
+                turns = [turn for index in batch if (turn := requests[index].turned)]
+                leads = [self._encode(lead) for lead in turns[0].leads]
+                texts = [self._encode(turn.text) for turn in turns]
+                behind = [self._text_scores(turned_prefix, lead, texts) for lead in leads]
+                scores = scores + TURNED_WEIGHT * torch.stack(behind, dim=1)
+                read = [
+                    own + sum(map(len, leads)) + len(leads) * len(text)
+                    for own, text in zip(read, texts, strict=True)
+                ]
             seconds = (time.perf_counter() - began) / len(batch)
-            for index, score in zip(batch, scores, strict=True):
-                read = len(shared) * (len(rows[index]) + len(tree.tokens)) + unpaid
-                yield _answer(requests[index].key, score, labels, read, seconds)
+            for index, score, own in zip(batch, scores, read, strict=True):
+                yield _answer(requests[index].key, score, labels, own + unpaid, seconds)
                 unpaid = 0
 
     def _encode(self, text: str) -> list[int]:
@@ -144,21 +176,46 @@ class LocalModel:
             cache = self._expanded_prefix(prefix, len(rows))
         else:
             rows, prefix = [[*prefix, *row] for row in rows], []
-        inputs = _pack(len(prefix), rows, tree, pad=self._tokenizer.eos_token_id or 0)
-        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-        ends = inputs.pop("ends")
-        # Added to the attention's scores: not every architecture takes a mask of truth values.
-        hidden_from = torch.finfo(self.dtype).min
-        mask = torch.where(inputs.pop("mask"), 0.0, hidden_from).to(self.dtype)
-        hidden = self._model.base_model(
-            **inputs, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
-        ).last_hidden_state  # (B, L + T, D)
+        hidden, _ids = self._hidden(prefix, rows, tree, cache)
         longest = hidden.shape[1] - len(tree.tokens)
+        ends = torch.tensor([len(row) - 1 for row in rows], device=self.device)
         last = hidden[torch.arange(len(rows), device=self.device), ends]
         needed = torch.cat([last[:, None], hidden[:, longest:]], dim=1)  # (B, 1 + T, D)
         places, names = (each.to(self.device) for each in tree.reads())
         logits = self._head.logits(needed[:, places], names)  # (B, P)
         return tree.total(logits - self._head.log_totals(needed)[:, places]).cpu()
+
+    @torch.inference_mode()
+    def _text_scores(self, prefix: list[int], lead: list[int], texts: Sequence[list[int]]) -> torch.Tensor:
+        """Log-probabilities (B,) of each text behind the prefix and the lead."""
+        cache = None
+        if self._shares_prefix:
+            cache = self._expanded_prefix(prefix, len(texts))
+        else:
+            lead, prefix = [*prefix, *lead], []
+        rows = [[*lead, *text] for text in texts]
+        hidden, ids = self._hidden(prefix, rows, NO_LABELS, cache)
+        first = len(lead)  # of the text's tokens; each is predicted where the one before it stands
+        before, tokens = hidden[:, first - 1 : -1], ids[:, first:]
+        found = self._head.logits(before, tokens) - self._head.log_totals(before)
+        sizes = torch.tensor([len(text) for text in texts], device=self.device)
+        return (
+            found.where(torch.arange(found.shape[1], device=self.device) < sizes[:, None], 0.0).sum(1).cpu()
+        )
+
+    def _hidden(
+        self, prefix: list[int], rows: Sequence[Sequence[int]], tree: LabelTree, cache: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last layer (B, L + T, D) over the rows, the tree behind each, and their tokens (B, L + T)."""
+        inputs = _pack(len(prefix), rows, tree, pad=self._tokenizer.eos_token_id or 0)
+        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        # Added to the attention's scores: not every architecture takes a mask of truth values.
+        hidden_from = torch.finfo(self.dtype).min
+        mask = torch.where(inputs.pop("mask"), 0.0, hidden_from).to(self.dtype)
+        hidden = self._model.base_model(
+            **inputs, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+        ).last_hidden_state
+        return hidden, inputs["input_ids"]
 
     def _expanded_prefix(self, tokens: list[int], rows: int) -> Any:
         from transformers import DynamicCache
@@ -234,7 +291,7 @@ def _pack(
         of_row = torch.arange(longest) < lengths[:, None]  # (B, L)
         mask[:, 0, longest:, prefix : prefix + longest] = of_row[:, None, :]
         mask[:, 0, longest:, prefix + longest :] = tree.ancestors
-    return {"input_ids": ids, "position_ids": positions, "mask": mask, "ends": lengths - 1}
+    return {"input_ids": ids, "position_ids": positions, "mask": mask}
 
 
 def _answer(key: int, score: torch.Tensor, labels: LabelSet, tokens: int, seconds: float) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mlcore.config import LlmConfig
 from mlcore.llm.budget import Budget
@@ -42,6 +42,21 @@ class LanguageModel(Protocol):
 
     def close(self) -> None:
         """Give back threads, connections and memory."""
+        ...
+
+
+@runtime_checkable
+class StreamingModel(LanguageModel, Protocol):
+    """A language model that may be asked while its requests are still being made."""
+
+    def ask_stream(
+        self, items: Iterable[Request | Answer], labels: LabelSet, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        """Like :meth:`LanguageModel.ask`, of requests that are drawn as they are needed, some way ahead of the calls.
+
+        They are drawn in the caller's thread. Answers that are known already may stand among them and are handed on,
+        so that whoever makes the requests need not keep them.
+        """
         ...
 
 

@@ -4,7 +4,7 @@
   document.documentElement.classList.add("js");
   const REFRESH_MS = 1500;
   const sockets = new Set();
-  let rowsDone = null, rowsAt = 0, rowsTimer = null;
+  let rowsDone = null, rowsAt = 0, rowsTimer = null, said = null;
 
   function notify(text) {
     const box = document.getElementById("notice");
@@ -28,10 +28,20 @@
     document.dispatchEvent(new CustomEvent("coral:progress"));
   }
 
+  /* Who can't see the bar is told of each quarter, and of every change of state. */
+  function tellProgress(card) {
+    const quarter = Math.floor(card.querySelector("progress").value / 25);
+    const now = card.dataset.status + quarter;
+    const words = ["h2", ".big", ".pill"].map((part) => card.querySelector(part).textContent.trim());
+    if (said !== null && said !== now) document.getElementById("said").textContent = words.join(", ");
+    said = now;
+  }
+
   /* The progress card was swapped, by the socket or by polling: has the work moved, has it ended? */
   function lookAtStage() {
     const card = document.querySelector("[data-stage]");
     if (!card) return;
+    tellProgress(card);
     const seen = [card.dataset.done, card.dataset.epoch, card.dataset.status].join("/");
     if (rowsDone !== null && seen !== rowsDone) refreshRows();
     if (rowsDone !== null && card.dataset.active === "no" && card.dataset.wasActive !== "told") {

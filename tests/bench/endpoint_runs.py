@@ -17,23 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.harness import open_program
+from tests.words import WORDS
 
 SLOTS = 64
 LABELS = ("negative", "positive")
-WORDS = [
-    "amber",
-    "birch",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "heath",
-    "islet",
-    "jetty",
-    "knoll",
-    "larch",
-]
 ALLOWED = ["127.0.0.1"]
 
 

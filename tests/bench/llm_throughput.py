@@ -22,13 +22,13 @@ from mlcore.tasks import task_named
 from mlcore.weights import resolve_weights
 from tests.bench.endpoint_runs import (
     SLOTS,
-    WORDS,
     aiohttp_rate,
     bare_rate,
     loopback_server,
     our_rate,
 )
 from tests.bench.harness import Options, Report, in_process, run_bench
+from tests.words import WORDS
 
 LABELS = LabelSet.of("negative", "positive")
 

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +163,10 @@ def _work(program: Program, llm: FakeLlm, *, people: int, seconds: float) -> Fou
     program.wait_for_row("SELECT 1 FROM annotation_stage WHERE kind = 'llm' AND done > 0")
     found, until = Found(), time.monotonic() + seconds
     threads = [
-        threading.Thread(target=_Person(program.address, made, number, found).work, args=(until,))
+        threading.Thread(
+            target=Person(program.address, made, number, found).work,
+            args=(lambda: time.monotonic() >= until,),
+        )
         for number in range(people)
     ]
     for thread in threads:
@@ -173,22 +176,33 @@ def _work(program: Program, llm: FakeLlm, *, people: int, seconds: float) -> Fou
     return found
 
 
-class _Person:
+class Person:
     """Loads a page and corrects a row of it, again and again, at a person's pace."""
 
-    def __init__(self, address: str, made: dict[str, Any], number: int, found: Found) -> None:
+    def __init__(
+        self,
+        address: str,
+        made: dict[str, Any],
+        number: int,
+        found: Found,
+        *,
+        pace: float = PACE_SECONDS,
+        pages: Sequence[str] = PAGES,
+        name: str = "",
+    ) -> None:
         parts = urlsplit(address)
         self._http = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
         self._path = f"/projects/{made['project']}"
         self._labels: list[int] = made["labels"]
         self._cookie = f"sessionid={made['keys'][number]}"
-        self._name = f"person{number}"
+        self._name = name or f"person{number}"
         self._random = random.Random(number)
         self._found = found
+        self._pace, self._pages = pace, pages
 
-    def work(self, until: float) -> None:
-        time.sleep(self._random.uniform(0, PACE_SECONDS))
-        while time.monotonic() < until:
+    def work(self, is_over: Callable[[], bool]) -> None:
+        time.sleep(self._random.uniform(0, self._pace))
+        while not is_over():
             began = time.monotonic()
             self._http.close()  # the server has, after five idle seconds; a browser opens a new connection then, too
             try:
@@ -197,10 +211,10 @@ class _Person:
                 print(f"  {self._name}: {error!r}")
                 self._found.failures += 1
                 self._http.close()
-            time.sleep(max(0.0, began + PACE_SECONDS - time.monotonic()))
+            time.sleep(max(0.0, began + self._pace - time.monotonic()))
 
     def _correct_a_row(self) -> None:
-        query = self._random.choice(PAGES).format(label=self._random.choice(self._labels))
+        query = self._random.choice(self._pages).format(label=self._random.choice(self._labels))
         html = self._ask("page", "GET", f"{self._path}/review/{query}")
         rows = re.findall(
             r'action="[^"]*/samples/(\d+)/correct/".*?name="csrfmiddlewaretoken" value="(\w+)".*?name="version" value="(\d+)"',
@@ -210,7 +224,7 @@ class _Person:
         if not rows:
             return  # nothing matches this filter yet
         sample, token, version = self._random.choice(rows)
-        time.sleep(self._random.uniform(0.5, 2.0))
+        time.sleep(self._random.uniform(0.05, 0.25) * self._pace)
         label = self._random.choice(self._labels)
         body = urlencode({"label": label, "version": version, "because": "browsing"})
         url = f"{self._path}/samples/{sample}/correct/"

@@ -108,17 +108,19 @@ def embedded_labels(texts: list[str], names: list[str], cache: Path) -> FloatArr
     from mlcore.tasks import task_named
 
     task, labels = task_named("topic"), LabelSet.of(*names)
-    identity = hashlib.sha256(repr((task.default_prompt, names, texts)).encode()).hexdigest()[:16]
-    kept = cache / f"llm-{identity}.npy"
+    config = LlmConfig()
+    model = open_model(config, token="", allowed_hosts=[], weights_dir=None, cache_dir=cache)
+    asked = repr((model.identity, config.sets, task.default_prompt, names, texts))
+    kept = cache / f"llm-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.npy"
     if kept.exists():
         return np.asarray(np.load(kept))
-    model = open_model(LlmConfig(), token="", allowed_hosts=[], weights_dir=None, cache_dir=cache)
     rows = [Row(number, text) for number, text in enumerate(texts)]
     common: dict[str, Any] = {
         "task": task,
         "template": task.default_prompt,
         "labels": labels,
         "should_stop": bool,
+        "sets": config.sets,
     }
     shown = self_annotate(model, rows, count=8, seed=0, **common)
     probs = np.full((len(texts), len(names)), 1.0 / len(names))

@@ -65,10 +65,10 @@ def test_the_page_follows_a_training_and_leads_to_its_rows(page: Page, program: 
 def follow_the_training(page: Page, program: Program, stage: str) -> None:
     """Epoch after epoch in the same canvas, then the report, all without a reload."""
     curves = page.locator("[data-plot=epochs]")
-    expect(page.locator("[data-epochs-text]")).to_contain_text("After epoch 1")
+    expect(page.locator("[data-epochs-text]")).to_contain_text("Epoch 1:")
     curves.evaluate("canvas => { canvas.kept = true; }")
     update(program, stage, epoch=2, done=40, detail={"history": FINISHED["history"][:2]})  # type: ignore[index]
-    expect(page.locator("[data-epochs-text]")).to_contain_text("After epoch 2", timeout=20_000)
+    expect(page.locator("[data-epochs-text]")).to_contain_text("Epoch 2:", timeout=20_000)
     expect(page.locator("[data-losses-text]")).to_contain_text("drawn when the training is done")
     update(program, stage, status="done", epoch=3, done=60, detail=FINISHED)
     expect(page.get_by_role("heading", name="LLM against SLM")).to_be_visible(timeout=20_000)

@@ -90,6 +90,7 @@ def watch_labeling(page: Page) -> None:
     assert any("/ws/stages/" in url for url in sockets)
     take_screenshots(page, "labeling-running")
     expect(page.locator("[data-stage]")).to_have_attribute("data-status", "done", timeout=STAGE_MS)
+    expect(page.locator("#said")).to_have_text("LLM labeling, 100 %, done")
     take_screenshots(page, "labeling-done")
 
 

@@ -15,8 +15,10 @@ from annotation import jobs
 from annotation.models import CachedAnswer, Prediction, Project, Stage
 from annotation.pipeline import answers, configure, label
 from annotation.pipeline.answers import KeepingModel, RememberingModel, question_keys
+from mlcore.config import LlmConfig
 from mlcore.errors import ModelCallError
-from mlcore.records import Answer, LabelSet, Prompt, Request
+from mlcore.llm.endpoint import EndpointModel
+from mlcore.records import Answer, LabelSet, Prompt, Request, TurnedPrompt
 from tests.factories import (
     ScriptedModel,
     judge_sentiment,
@@ -25,6 +27,7 @@ from tests.factories import (
     run_llm_stage,
     start_llm_round,
 )
+from tests.fake_llm import fake_llm, says
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -181,6 +184,12 @@ def test_questions_that_only_look_alike_when_put_together_differ() -> None:
     first, second = Request(1, Prompt("ab", "c")), Request(2, Prompt("a", "bc"))
     keys = question_keys("m", LABELS, [first, second])
     assert keys[1] != keys[2]
+    one, two = (
+        Request(key, Prompt("a", "c"), ("x",), TurnedPrompt(prefix, ("good: ",), "c"))
+        for key, prefix in ((3, "p"), (4, "q"))
+    )
+    longer = Request(5, Prompt("a", "c"), ("x", "p"))
+    assert len(set(question_keys("m", LABELS, [one, two, longer]).values())) == 3
     assert keys[1] != question_keys("m", LabelSet.of("negative", "positive"), [first])[1]
 
 
@@ -191,3 +200,23 @@ def test_old_answers_are_forgotten() -> None:
         CachedAnswer.objects.filter(key=key).update(created_at=timezone.now() - timedelta(days=days))
     assert answers.forget_old_answers() == 1
     assert CachedAnswer.objects.get().key == "b"
+
+
+def test_equal_texts_in_different_parts_are_asked_once() -> None:
+    parts = [
+        [Request(part * 10 + row, Prompt("", f"text {row if row else part}")) for row in range(10)]
+        for part in range(3)
+    ]
+    with fake_llm(says("positive")) as server:
+        config = LlmConfig(kind="endpoint", model="fake", base_url=server.url, concurrency=4)
+        endpoint = EndpointModel(config, token="", allowed_hosts=["127.0.0.1"])
+        model = RememberingModel(endpoint, owner_id=make_user().pk)
+        found = []
+        for batch in answers.gather(model.ask_parts(parts, LABELS, should_stop=lambda: False)):
+            model.keep(batch)
+            found += batch
+        model.close()
+    assert sorted(answer.key for answer in found) == list(range(30))
+    texts = [call.prompt for call in server.calls]
+    assert len(texts) == len(set(texts)) == 10
+    assert sum(not answer.cached for answer in found) == 10 == CachedAnswer.objects.count()

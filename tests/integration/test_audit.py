@@ -23,7 +23,8 @@ from annotation.models import (
     Source,
     Stage,
 )
-from annotation.pipeline import advice, audit, blind, measure, restore, review
+from annotation.pipeline import advice, audit, blind, configure, gate, measure, restore, review
+from annotation.pipeline.configure import LabelDraft
 from annotation.pipeline.provenance import quality_lines
 from tests.factories import make_project, make_user
 from tests.pages import judge_rows
@@ -107,6 +108,50 @@ def test_a_draw_asks_for_a_possible_number_and_for_labelled_rows(project: Projec
         audit.draw_sample(make_project(owner=make_user("new")), rows=10, user=None)
 
 
+def test_a_draw_makes_sure_of_a_few_rows_of_a_scarce_label_until_they_are_answered(project: Project) -> None:
+    names = [label.name for label in project.label_list()]
+    configure.set_labels(project, [LabelDraft(name) for name in [*names, "mixed"]])
+    mixed = project.labels.get(name="mixed")
+    project.samples.filter(position__lt=6).update(label=mixed)
+    Prediction.objects.filter(sample__project=project, sample__position__lt=6).update(verdict=mixed)
+    audit.draw_sample(project, rows=20, user=None)
+    drawn = AuditDraw.objects.filter(sample__label=mixed)
+    assert drawn.count() == 5
+    assert sum(draw.weight for draw in drawn) == pytest.approx(6)
+    assert sum(draw.weight for draw in AuditDraw.objects.all()) == pytest.approx(60)
+    answer_all(project)
+    audit.draw_sample(project, rows=20, user=None)
+    assert not AuditDraw.objects.filter(batch=2, stratum__startswith="label").exists()
+
+
+def test_rows_that_people_decide_while_a_draw_is_made_are_not_answers_of_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in the table; one as a member of the draw before."""
+    audit.draw_sample(project, rows=30, user=None)
+    answered = audit.pending_draws(project, project.owner)[0]
+    choose, decided = audit._choose, []
+
+    def choose_slowly(*arguments: Any, **options: Any) -> list[AuditDraw]:
+        chosen = choose(*arguments, **options)
+        undrawn = [each for each in chosen if not AuditDraw.objects.filter(sample=each.sample_id).exists()]
+        decided.append(undrawn[0].sample_id)
+        review.correct_sample(decided[0], label_id=project.label_list()[0].pk, user=project.owner)
+        review.correct_sample(
+            answered.pk, label_id=answered.label_id, user=project.owner, because=Correction.Because.AUDIT
+        )
+        return chosen
+
+    monkeypatch.setattr(audit, "_choose", choose_slowly)
+    assert audit.draw_sample(project, rows=60, user=None) == 59
+    assert AuditDraw.objects.get(sample=answered).batch == 1
+    assert AuditDraw.objects.get(sample=decided[0]).batch == 2
+    evidence = measure.Evidence.read(project)
+    assert [word.sample_id for word in evidence.answered] == [answered.pk]
+    assert audit.pending_draws(project, make_user("other")).count() == 58
+    assert not audit.pending_draws(project, make_user("another")).filter(pk=decided[0]).exists()
+
+
 # --- What is measured ----------------------------------------------------------------------------------------------
 
 
@@ -154,9 +199,9 @@ def measured(project: Project) -> Project:
 
 
 def test_the_interval_holds_the_true_number_of_wrong_rows_left(measured: Project) -> None:
-    evidence = measure.gather(measured)
+    evidence = measure.Evidence.read(measured)
     left = measured.samples.exclude(label=F("reference")).count()
-    interval, accuracy = evidence.wrong_left(), evidence.accuracy()
+    interval, accuracy = evidence.wrong_left, evidence.accuracy
     assert interval is not None
     assert accuracy is not None
     assert evidence.open_rows == 30
@@ -165,11 +210,11 @@ def test_the_interval_holds_the_true_number_of_wrong_rows_left(measured: Project
 
 
 def test_errors_that_people_mend_afterwards_are_taken_off_exactly(measured: Project) -> None:
-    before = measure.gather(measured).wrong_left()
+    before = measure.Evidence.read(measured).wrong_left
     wrong = measured.samples.exclude(label=F("reference")).first()
     assert wrong is not None
     review.correct_sample(wrong.pk, label_id=wrong.reference_id, user=measured.owner)
-    after = measure.gather(measured).wrong_left()
+    after = measure.Evidence.read(measured).wrong_left
     assert before is not None
     assert after is not None
     assert after.value == pytest.approx(max(before.value - 1, 0))
@@ -193,16 +238,18 @@ def test_a_drawn_row_that_was_decided_otherwise_is_no_answer_and_not_taken_off_t
     for row in project.samples.order_by("position")[::2]:
         correct_table(project, row)
     waiting = {row.pk for row in drawn if row.position % 2}
-    assert measure.gather(project).answered == []
+    assert measure.Evidence.read(project).answered == []
     assert (
-        measure.gather(project).pending == audit.pending_draws(project, project.owner).count() == len(waiting)
+        measure.Evidence.read(project).pending
+        == audit.pending_draws(project, project.owner).count()
+        == len(waiting)
     )
     answer_all(project)
-    evidence = measure.gather(project)
+    evidence = measure.Evidence.read(project)
     assert {word.sample_id for word in evidence.answered} == waiting
     assert evidence.pending == 0
     stand_for = sum(draw.weight for draw in AuditDraw.objects.filter(sample__in=waiting))
-    left, whole = evidence.wrong_left(), evidence.round_accuracy(project.iterations.get())
+    left, whole = evidence.wrong_left, evidence.round_accuracy(project.iterations.get())
     assert left is not None
     assert whole is not None
     rounding = 4  # half a row in each stratum
@@ -212,16 +259,16 @@ def test_a_drawn_row_that_was_decided_otherwise_is_no_answer_and_not_taken_off_t
 
 
 def test_a_blind_answer_that_is_corrected_later_stays_the_samples_answer(measured: Project) -> None:
-    before = measure.gather(measured)
+    before = measure.Evidence.read(measured)
     row = measured.samples.filter(
         source=Source.PERSON, label=F("reference"), predictions__source="slm"
     ).first()
     assert row is not None
     other = wrong_label(measured, row.position)
     review.correct_sample(row.pk, label_id=other, user=make_user("later"))
-    after = measure.gather(measured)
+    after = measure.Evidence.read(measured)
     assert len(after.answered) == len(before.answered) == 30
-    assert after.wrong_left() == before.wrong_left()
+    assert after.wrong_left == before.wrong_left
     word = next(word for word in after.answered if word.sample_id == row.pk)
     assert (word.truth, word.label_id) == (row.reference_id, other)
 
@@ -231,7 +278,7 @@ def test_a_blind_answer_that_is_undone_is_none(measured: Project) -> None:
     assert said is not None
     with transaction.atomic():
         review.take_back(said.sample, said, user=measured.owner)
-    evidence = measure.gather(measured)
+    evidence = measure.Evidence.read(measured)
     assert (len(evidence.answered), evidence.pending) == (29, 1)
 
 
@@ -246,7 +293,7 @@ def test_only_standing_blind_answers_agree_or_disagree(measured: Project) -> Non
             row.refresh_from_db()
             review.take_back(row, Correction.objects.get(sample=row, user=dora), user=dora)
         review.correct_sample(row.pk, label_id=row.reference_id, user=ben, because="second")
-    names, lines = measure.gather(measured).ratings()
+    names, lines = measure.Evidence.read(measured).ratings()
     assert names == [measured.owner.username, "ben", "LLM", "SLM"]
     assert (lines[0] == lines[1]).all()
 
@@ -281,21 +328,21 @@ def test_mending_drawn_rows_in_the_table_hardly_biases_the_estimate(answered_fir
 
 
 def test_the_stored_counts_and_a_count_over_all_rows_agree(measured: Project) -> None:
-    quick = measure.gather(measured).open_by_label
+    quick = measure.Evidence.read(measured).open_by_label
     measured.iterations.update(metrics={})
-    slow = measure.gather(measured).open_by_label
+    slow = measure.Evidence.read(measured).open_by_label
     assert {label: count for label, count in quick.items() if count} == slow
 
 
 def test_queries_do_not_grow_with_the_rows(measured: Project, django_assert_max_num_queries: Any) -> None:
     with django_assert_max_num_queries(12):
-        evidence = measure.gather(measured)
-        evidence.accuracy(), evidence.classes(), evidence.flags(), evidence.agreement()
-        advice.forecast(evidence)
+        evidence = measure.Evidence.read(measured)
+        assert all((evidence.accuracy, evidence.classes, evidence.flags, evidence.agreement))
+        assert advice.forecast(evidence)
 
 
 def test_a_flag_is_worth_what_people_found_under_it(measured: Project) -> None:
-    for found in measure.gather(measured).flags():
+    for found in measure.Evidence.read(measured).flags:
         rows = measured.samples.filter(
             source=Source.PERSON, predictions__flag=found.flag, predictions__source="slm"
         )
@@ -305,20 +352,24 @@ def test_a_flag_is_worth_what_people_found_under_it(measured: Project) -> None:
 
 def test_a_round_that_is_worse_beyond_chance_is_marked_and_a_better_one_is_not(measured: Project) -> None:
     first = measured.iterations.get()
-    drawn = [word.sample_id for word in measure.gather(measured).words]
+    drawn = [word.sample_id for word in measure.Evidence.read(measured).words]
     spoiled = measured.samples.filter(pk__in=drawn).exclude(position__in=range(0, 60, 10))[:9]
     second = judged_again(measured, {row.position: wrong_label(measured, row.position) for row in spoiled})
-    comparison = measure.gather(measured).compare(first, second)
+    comparison = measure.Evidence.read(measured).compare(first, second)
     assert (comparison.better, comparison.worse) == (0, 9)
     assert comparison.is_worse
-    assert not measure.gather(measured).compare(second, first).is_worse
+    assert not measure.Evidence.read(measured).compare(second, first).is_worse
+    gate.check_round(second)
+    gate.check_round(second)  # as a stage does that runs once more after a crash
+    found = Activity.objects.get(verb=Activity.Verb.FOUND_WORSE)
+    assert found.what == "round 2: of 30 audited rows 0 became right and 9 wrong since round 1"
 
 
 def test_a_label_that_vanishes_is_told_without_any_audited_row(project: Project) -> None:
     first, names = project.iterations.get(), project.label_list()
     stats.record_metrics(first)
     second = judged_again(project, dict.fromkeys(range(60), names[0].pk))
-    comparison = measure.gather(project).compare(Iteration.objects.get(pk=first.pk), second)
+    comparison = measure.Evidence.read(project).compare(Iteration.objects.get(pk=first.pk), second)
     assert comparison.lost_labels == [names[1].name]
     assert comparison.is_worse
     assert comparison.rows == 0
@@ -348,12 +399,12 @@ def test_going_back_restores_the_models_labels_and_no_persons_and_is_undone_by_g
     run_restore(first)
     assert dict(measured.samples.values_list("pk", "label_id")) == before
     assert dict(measured.samples.filter(source=Source.PERSON).values_list("pk", "label_id")) == people
-    assert measure.gather(measured).current == first
+    assert measure.Evidence.read(measured).current == first
     assert Activity.objects.get(verb="restored").what == "round 1"
 
     run_restore(Iteration.objects.get(pk=second.pk))
     assert dict(measured.samples.values_list("pk", "label_id")) == spoiled
-    assert measure.gather(measured).current == second
+    assert measure.Evidence.read(measured).current == second
     assert Activity.objects.filter(verb="restored").count() == 2
 
 
@@ -374,7 +425,7 @@ def test_there_is_no_way_to_a_round_that_was_never_judged(project: Project) -> N
 
 def test_the_workbook_tells_the_measured_accuracy_or_that_it_is_unknown(measured: Project) -> None:
     told = {line[0]: line[1:] for line in quality_lines(measured) if line}
-    accuracy = measure.gather(measured).accuracy()
+    accuracy = measure.Evidence.read(measured).accuracy
     assert accuracy is not None
     assert told["accuracy of this file"] == pytest.approx(
         [accuracy.value, accuracy.low, accuracy.high], abs=1e-6

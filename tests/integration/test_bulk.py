@@ -12,6 +12,7 @@ from annotation.errors import AnnotationError, ConflictError
 from annotation.models import Correction, CorrectionBatch, Label, Prediction, Project, Sample, Source, Stage
 from annotation.pipeline import bulk, review
 from annotation.pipeline.bulk import Choice
+from annotation.views import review as review_page
 from mlcore.errors import StoppedError
 from tests.pages import Cast, judge_rows, make_cast
 
@@ -272,6 +273,18 @@ def test_a_corrected_row_tells_of_others_with_its_text(cast: Cast) -> None:
         cast.url(f"samples/{chosen.pk}/correct/"), {"label": bad(cast).pk}, headers={"hx-request": "true"}
     )
     assert "1 more row with this text" in answer.content.decode()
+
+
+def test_rows_with_a_very_common_text_are_not_all_counted_for_each_correction(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_page, "MOST_SAME_TEXTS", 3)
+    cast.project.samples.update(content_hash="common")
+    chosen = cast.project.samples.get(position=4)
+    answer = cast.client("reviewer").post(
+        cast.url(f"samples/{chosen.pk}/correct/"), {"label": bad(cast).pk}, headers={"hx-request": "true"}
+    )
+    assert "at least 3 more rows with this text" in answer.content.decode()
 
 
 def test_who_made_a_batch_may_leave(cast: Cast) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import unescape
 from itertools import product
 
 import pytest
@@ -8,7 +9,7 @@ from django.db import connection
 from django.http import QueryDict
 from django.test.utils import CaptureQueriesContext
 
-from annotation import keyset
+from annotation import keyset, table_form
 from annotation.errors import AnnotationError
 from annotation.filters import filter_rows, plain_query
 from annotation.models import Project, Sample, Source
@@ -144,11 +145,21 @@ def test_no_filter_lets_the_database_choose_an_index_that_does_not_give_the_orde
 
 
 def test_few_rows_that_an_index_tells_are_read_by_their_ids(cast: Cast) -> None:
-    conditions = form_of(cast.project, f"label={cast.project.label_list()[0].pk}").conditions
-    with CaptureQueriesContext(connection) as queries:
-        keyset.page_of(cast.project, keyset.SORTS["queue"], conditions=conditions)
-    for query in queries.captured_queries[1:]:
-        assert "annotation_sample USING INTEGER PRIMARY KEY (rowid=?)" in explain(query["sql"])
+    label, reviewer = cast.project.label_list()[0].pk, cast.users["reviewer"].pk
+    for filters, place in {
+        f"label={label}": "(label_id=?)",
+        f"llm={label}": "(llm_label_id=?)",
+        f"slm={label}": "(slm_label_id=?)",
+        f"llm={label}&slm={label}": "(llm_label_id=? AND slm_label_id=?)",
+        f"by={reviewer}": "(corrected_by_id=? AND project_id=?)",
+    }.items():
+        conditions = form_of(cast.project, filters).conditions
+        with CaptureQueriesContext(connection) as queries:
+            keyset.page_of(cast.project, keyset.SORTS["queue"], conditions=conditions)
+        lookup, *reads = [query["sql"] for query in queries.captured_queries]
+        assert place in explain(lookup), (filters, lookup)
+        for sql in reads:
+            assert "annotation_sample USING INTEGER PRIMARY KEY (rowid=?)" in explain(sql), (filters, sql)
 
 
 def explain(sql: str) -> str:
@@ -170,3 +181,15 @@ def test_a_filter_is_stored_without_its_place_and_order(cast: Cast) -> None:
         == "show=right&q=a+b"
     )
     assert plain_query(cast.project, "?show=nonsense") == ""
+
+
+def test_a_search_tells_how_many_rows_it_has_looked_at_in_all(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_form, "WINDOW_ROWS", 5)
+    monkeypatch.setattr(table_form, "FAR_WINDOW_ROWS", 10)
+    client, address = cast.client("viewer"), "?q=zebra&sort=position"
+    for looked_at in (5, 15, 25):
+        html = client.get(cast.url(f"review/{address}")).content.decode()
+        assert f"None of the {looked_at} rows looked at so far matches." in html
+        address = "?" + unescape(html).partition('class="btn" href="')[2].partition('"')[0].partition("?")[2]

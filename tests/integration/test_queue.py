@@ -170,7 +170,7 @@ def test_a_row_held_when_it_is_drawn_goes_back_and_is_shown_blind(
     assert not RowClaim.objects.exists()
     assert {claim.because for claim in queue.take_rows(project, user=anna)} == {"audit"}
     answer(held[-1], anna)  # a page that was open before the draw
-    assert measure.gather(project).answered == []
+    assert measure.Evidence.read(project).answered == []
     assert not audit.pending_draws(project, ben).filter(pk=held[-1]).exists()
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from annotation import pace
 from annotation.errors import AnnotationError
-from annotation.models import Activity, Correction, Invitation, Membership, Project
+from annotation.models import Activity, Correction, Invitation, Membership, Project, Stage
 from annotation.pipeline import activity, members, review
 from tests.factories import make_user
 from tests.pages import Cast, judge_rows, make_cast
@@ -185,6 +185,17 @@ def test_what_people_do_is_written_down(cast: Cast) -> None:
     ]
     html = html_of(cast, "members/activity/")
     assert "started: round 2 (SLM filtering)" in html
+
+
+def test_a_changed_budget_and_a_try_out_are_written_down(cast: Cast) -> None:
+    owner = cast.client("owner")
+    owner.post(cast.url("labeling/budget/"), {"budget_tokens": "5000", "price_in": "2"})
+    owner.post(cast.url("labeling/budget/"), {"budget_tokens": "5000", "price_in": "2"})  # nothing new
+    owner.post(cast.url("configure/trial/start/"))
+    assert [(each.verb, each.what) for each in Activity.objects.order_by("id")] == [
+        ("configured", "budget: none in money, 5,000 in tokens; prices 2 and 0"),
+        ("started", Stage.Kind.TRIAL.label),
+    ]
 
 
 def test_a_long_log_is_read_page_by_page(cast: Cast) -> None:

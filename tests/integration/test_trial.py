@@ -81,6 +81,7 @@ def test_the_page_shows_answers_prompt_and_what_the_corpus_will_take() -> None:
             model="fake",
             base_url=server.url,
             demonstrations=0,
+            second_percent=0,
             price_in=100.0,
             price_out=200.0,
         )
@@ -101,6 +102,21 @@ def test_the_page_shows_answers_prompt_and_what_the_corpus_will_take() -> None:
     assert estimate["tokens_in"]["low"] < estimate["tokens_in"]["middle"] < estimate["tokens_in"]["high"]
     assert estimate["money"]["middle"] == pytest.approx((1240 * 100 + 93 * 200) / 1e6)
     assert estimate["seconds"]["middle"] > 0
+
+
+@pytest.mark.parametrize(("percent", "rows"), [(25, 50), (0, 40)])
+def test_the_estimate_counts_second_questions(percent: int, rows: int) -> None:
+    cast = make_cast(rows=40)
+    with fake_llm(says("positive")) as server:
+        config = LlmConfig(
+            kind="endpoint", model="fake", base_url=server.url, demonstrations=0, second_percent=percent
+        )
+        configure.set_llm(cast.project, config=config, token=None)
+        stage = run_trial(cast.project)
+    assert len(server.calls) == 20, "no row is asked twice by the try-out itself"
+    assert stage.detail["estimate"]["tokens_in"]["middle"] == pytest.approx(rows * 40)
+    page = cast.client("owner").get(cast.url("configure/trial/")).content.decode()
+    assert ("asked a second time" in page) == bool(percent)
 
 
 def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from django.template.loader import render_to_string
 
-from annotation.models import Activity, AuditDraw, Correction, Iteration, Sample, Source, Stage
-from annotation.pipeline import audit, restore, review
+from annotation.models import Activity, AuditDraw, Correction, Iteration, Prediction, Sample, Source, Stage
+from annotation.pipeline import audit, configure, restore, review
+from annotation.pipeline.configure import LabelDraft
 from annotation.stats import record_metrics
 from mlcore.estimate import Interval
 from tests.pages import Cast, judge_rows, make_cast
@@ -91,6 +92,22 @@ def test_a_label_without_audited_rows_is_a_dash_and_bounds_are_rounded_like_the_
     assert "28.8\N{NO-BREAK SPACE}%–65.1\N{NO-BREAK SPACE}%" in html
 
 
+def test_the_page_says_what_a_label_lacks_to_be_known(cast: Cast) -> None:
+    names = [label.name for label in cast.project.label_list()]
+    configure.set_labels(cast.project, [LabelDraft(name) for name in [*names, "mixed", "never"]])
+    answer(cast, 25)
+    mixed = cast.project.labels.get(name="mixed")
+    rows = cast.project.samples.exclude(source=Source.PERSON).values_list("pk", flat=True)[:7]
+    Prediction.objects.filter(sample__in=list(rows), source="slm").update(verdict=mixed)
+    cast.project.samples.filter(pk__in=list(rows)).update(label=mixed)
+    record_metrics(cast.project.iterations.get())
+    page = cast.client("viewer").get(cast.url("accuracy/")).content.decode()
+    assert "too few random rows of these labels are answered: mixed<" in page
+    assert "no random row yet, needs 5" in page
+    assert "no row has this label" in page
+    assert "The next draw takes some rows of each label that lacks them" in page
+
+
 def test_a_target_can_be_chosen_and_nonsense_is_ignored(cast: Cast) -> None:
     answer(cast, 25)
     client = cast.client("viewer")
@@ -143,13 +160,22 @@ def test_while_rows_are_set_back_nothing_else_is_started(cast: Cast) -> None:
     assert cast.project.stages.filter(kind=Stage.Kind.RESTORE).count() == 1
 
 
+def test_rounds_show_no_measured_accuracy_before_ten_answers_either(cast: Cast) -> None:
+    audit.draw_sample(cast.project, rows=30, user=None)
+    for sample in audit.pending_draws(cast.project, cast.users["owner"])[:9]:
+        review.correct_sample(
+            sample.pk, label_id=sample.label_id, user=cast.users["owner"], because=Correction.Because.AUDIT
+        )
+    assert "No accuracy is measured yet" in cast.client("viewer").get(cast.url("rounds/")).content.decode()
+
+
 def test_the_rows_that_a_round_changed_can_be_looked_through(cast: Cast) -> None:
     second = worse_round(cast)
     client = cast.client("viewer")
     page = client.get(cast.url(f"rounds/{second.pk}/flips/")).content.decode()
     changed = second.predictions.exclude(verdict__name="negative").filter(sample__reference__name="negative")
     assert page.count('<td class="pos">') == changed.count() > 0
-    last = cast.project.samples.order_by("-position")[0].position
+    last = cast.project.samples.order_by("-pk")[0].pk
     assert (
         "Nothing changed" in client.get(cast.url(f"rounds/{second.pk}/flips/?after={last}")).content.decode()
     )

@@ -10,22 +10,9 @@ import pytest
 from mlcore.demos import count_demonstrations, deal_sets, select_demonstrations, share_places
 from mlcore.records import Demonstration, LabelSet
 from mlcore.similar import are_near, shingles
+from tests.words import WORDS
 
 LABELS = LabelSet.of("a", "b", "c")
-WORDS = [
-    "amber",
-    "birch",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "heath",
-    "islet",
-    "jetty",
-    "knoll",
-    "larch",
-]
 
 
 def _corpus(rows: int = 90, **changes: Any) -> dict[str, Any]:

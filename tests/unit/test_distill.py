@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
-from mlcore.distill import distill
+from mlcore.distill import choose_method, distill
 from mlcore.errors import InvalidInputError, ModelUnavailableError, StoppedError
 from mlcore.evidence import assign_folds, logistic_probs, neighbour_votes
 from mlcore.opinions import Judges, refit
@@ -216,6 +216,15 @@ def test_a_table_is_learned_by_an_mlp(weights_dir: Path, tmp_path: Path) -> None
     texts = [", ".join(f"{name}: {value}" for name, value in row.items()) for row in table.to_dict("records")]
     result = run(texts, noisy(given), weights_dir, tmp_path, table=table, network="auto", epochs=12)
     assert (result.label == truth).mean() > (given == truth).mean() + 0.05
+    assert result.history[-1].phase == "robust"
+    assert result.history[-1].loss_unlabelled > 0  # it learned from its own guesses too
+
+
+def test_the_default_method_on_a_table_is_adamatch_and_a_chosen_one_stays() -> None:
+    texts, table = Corpus(["a", "b"]), Corpus(["a", "b"], pd.DataFrame({"column": ["a", "b"]}))
+    assert choose_method(DistillConfig(), texts) == "coral"
+    assert choose_method(DistillConfig(), table) == "adamatch"
+    assert choose_method(DistillConfig(method="paper"), table) == "paper"
 
 
 @pytest.mark.parametrize(

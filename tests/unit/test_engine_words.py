@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
+import httpx2
 import numpy as np
 import pandas as pd
 import pytest
 from django.utils import translation
+from huggingface_hub.errors import HfHubHTTPError
 
 from annotation.engine_words import engine_words
-from mlcore.config import DistillConfig
+from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, EpochReport, NoisyLabels
+from mlcore.errors import EngineError
 from mlcore.inputs import check_inputs
+from mlcore.llm import failures
+from mlcore.llm.budget import Bill, Budget
+from mlcore.llm.endpoint import EndpointModel
+from mlcore.llm.guard import RedirectRefusedError, check_address
 from mlcore.noise import split_clean
+from mlcore.prompts import PromptTemplate, check_template
 from mlcore.records import NO_LABEL
 from mlcore.tables import encode_table
 from mlcore.training import why_stop
@@ -27,7 +37,41 @@ def warnings_of(given: list[int], texts: list[str]) -> list[str]:
     return check_inputs(Corpus(texts), labels, DistillConfig())
 
 
+def failed_call(status: int) -> str:
+    response = httpx2.Response(status, request=httpx2.Request("POST", "http://127.0.0.1/"))
+    return failures.judge(HfHubHTTPError("no", response=response), deadline=5.0).message
+
+
+async def hold_too_much(budget: Budget) -> None:
+    async with budget.hold(Bill(1_200, 20)):
+        pass
+
+
+def refused(attempt: Callable[[], object]) -> str:
+    with pytest.raises(EngineError) as caught:
+        attempt()
+    return str(caught.value)
+
+
+def said_by_the_language_model() -> Iterator[str]:
+    for status in (400, 401, 402, 403, 404, 413, 418, 422, 429, 503):
+        yield failed_call(status)
+    errors = (TimeoutError(), httpx2.ConnectError("x"), httpx2.ReadError("x"), OSError(), ValueError())
+    for error in (*errors, RedirectRefusedError("The server answered with a redirect (302).")):
+        yield failures.judge(error, deadline=2.5).message
+    yield failures.EMPTY.message
+    for budget in (Budget(tokens=1_000), Budget(money=0.001, price_in=10.0)):
+        yield refused(partial(asyncio.run, hold_too_much(budget)))
+    for address in ("http://[", "ftp://x", "http://a b/", "http://example.com/", "http://10.0.0.1/"):
+        allowed = ["*"] if "10.0" in address else ["127.0.0.1"]
+        yield refused(partial(check_address, address, allowed))
+    yield refused(lambda: EndpointModel(LlmConfig(kind="hub", model="a/b"), token="", allowed_hosts=[]))
+    yield from check_template(PromptTemplate("x" * 30_000, "{content}", "{demonstrations}"))
+    yield from check_template(PromptTemplate("{content} {labels}", "shown:", "{content} {content}"))
+
+
 def said_by_the_engine() -> Iterator[str]:
+    yield from said_by_the_language_model()
     yield why_stop([replace(EPOCH, epoch=number) for number in range(1, 9)], DistillConfig())
     yield from warnings_of([0] * 20, ["text"] * 20)
     yield from warnings_of([0] * 12 + [1] * 3, ["", *["text"] * 14])
@@ -47,6 +91,21 @@ def test_what_the_engine_says_is_translated_with_its_numbers(sentence: str) -> N
         words = engine_words(sentence)
     assert words != sentence
     assert all(number in words for number in sentence.split() if number.isdigit())
+
+
+def test_a_reason_within_a_sentence_is_translated_too() -> None:
+    sentence = "20 calls in a row failed, so the run was paused. The last reason: The server failed (500)."
+    with translation.override("zh-hans"):
+        words = engine_words(sentence)
+    assert "server" not in words
+    assert "20" in words
+    assert "500" in words
+
+
+def test_what_a_worker_stored_in_its_own_language_is_looked_up() -> None:
+    with translation.override("zh-hans"):
+        assert engine_words("At work.") != "At work."
+    assert engine_words("") == ""
 
 
 def test_an_unknown_sentence_stays_as_it_is() -> None:

@@ -61,6 +61,20 @@ def test_the_interval_covers_the_truth(file: str, rows: int) -> None:
     )
 
 
+@pytest.mark.parametrize("rows", [50, 100, 400])
+@pytest.mark.parametrize("error_rate", [0.0, 0.1, 0.6])
+def test_the_interval_covers_the_truth_when_rare_labels_get_a_floor_of_rows(
+    error_rate: float, rows: int
+) -> None:
+    wrong, differ, risk = chatgpt_on_mr()
+    rng = np.random.default_rng(0)
+    label = rng.choice(4, size=len(wrong), p=[0.5, 0.47, 0.02, 0.01])
+    wrong = np.where(label >= 2, rng.random(len(wrong)) < error_rate, wrong)
+    covered, mean, _width = coverage(wrong, differ, risk, rows, label=label)
+    assert covered >= 0.93
+    assert mean == pytest.approx(wrong.mean(), abs=0.15 * np.sqrt(wrong.mean() / rows))
+
+
 @pytest.mark.parametrize("rows", [50, 400])
 def test_the_interval_covers_the_wrong_rows_left_after_a_review_and_a_second_draw(rows: int) -> None:
     """A first draw, then the riskiest fifth is reviewed, then a second draw of what is still open."""
@@ -190,10 +204,11 @@ def test_a_class_that_was_hardly_checked_is_said_to_be_unknown() -> None:
     )
     assert classes[0].precision is not None
     assert classes[1].precision is None
+    assert (classes[0].missing, classes[1].checked, classes[1].missing) == (0, 2, 3)
     assert macro is None
 
 
-def test_nothing_is_said_of_a_class_without_an_audited_row() -> None:
+def test_a_class_whose_rows_people_all_decided_needs_no_audited_row_but_its_recall_is_uncertain() -> None:
     classes, macro = estimate_classes(
         np.zeros(30, dtype=int),
         np.zeros(30, dtype=int),
@@ -202,8 +217,26 @@ def test_nothing_is_said_of_a_class_without_an_audited_row() -> None:
         decided=np.array([30, 4]),
         wrong_left=Interval(0.0, 0.0, 20.0),
     )
-    assert classes[0].precision is not None
-    assert (classes[1].checked, classes[1].precision, classes[1].recall, macro) == (0, None, None, None)
+    assert classes[1].checked == 0
+    assert classes[1].precision == Interval(1.0, 1.0, 1.0)
+    assert classes[1].recall is not None
+    assert classes[1].recall.low < 0.4
+    assert macro is not None
+    assert macro.low < 0.8 < macro.value
+
+
+def test_a_class_that_no_row_has_is_left_out_of_macro_f1() -> None:
+    classes, macro = estimate_classes(
+        np.zeros(30, dtype=int),
+        np.zeros(30, dtype=int),
+        np.ones(30),
+        open_rows=np.array([300, 0]),
+        decided=np.array([30, 0]),
+        wrong_left=Interval(0.0, 0.0, 20.0),
+    )
+    assert (classes[1].precision, classes[1].recall, classes[1].missing) == (None, None, 0)
+    assert macro is not None
+    assert macro.value == 1
 
 
 def test_errors_that_the_queue_has_mended_are_not_counted_again_in_the_classes() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mlcore.label import label_rows, self_annotate
+from mlcore.label import MOST_TURNED, label_rows, passes_a_row, self_annotate
 from mlcore.records import Answer, Demonstration, LabelSet, Request, Row
 from mlcore.tasks import TASKS
+from tests.words import WORDS
 
 LABELS = LabelSet.of("positive", "negative")
 TASK = TASKS["sentiment"]
@@ -43,26 +44,8 @@ class Reader:
 
 def _rows(count: int) -> list[Row]:
     rng = np.random.default_rng(0)
-    words = np.array(
-        [
-            "amber",
-            "birch",
-            "cedar",
-            "delta",
-            "ember",
-            "fjord",
-            "grove",
-            "heath",
-            "islet",
-            "jetty",
-            "knoll",
-            "larch",
-            "maple",
-            "north",
-        ]
-    )
     return [
-        Row(key, f"{'good' if key % 2 else 'poor'} {' '.join(rng.permutation(words)[:7])} {key}")
+        Row(key, f"{'good' if key % 2 else 'poor'} {' '.join(rng.permutation(WORDS)[:7])} {key}")
         for key in range(count)
     ]
 
@@ -172,7 +155,9 @@ def test_rows_of_a_table_are_not_near_duplicates_for_their_column_names() -> Non
     assert all("Kit Lake" in request.prompt.prefix for request in model.asked)
 
 
-def _ask_in_sets(demonstrations: list[Demonstration], *, sets: int = 3, rows: int = 6) -> Reader:
+def _ask_in_sets(
+    demonstrations: list[Demonstration], *, sets: int = 3, rows: int = 6, labels: LabelSet = LABELS
+) -> Reader:
     model = Reader()
     list(
         label_rows(
@@ -180,7 +165,7 @@ def _ask_in_sets(demonstrations: list[Demonstration], *, sets: int = 3, rows: in
             _rows(rows),
             task=TASK,
             template=TASK.default_prompt,
-            labels=LABELS,
+            labels=labels,
             demonstrations=demonstrations,
             should_stop=_never,
             sets=sets,
@@ -194,12 +179,32 @@ def test_several_sets_stand_before_the_same_question_without_instructions() -> N
     request = _ask_in_sets(shown).asked[0]
     assert "Classify" in request.prompt.prefix
     assert not any(each.shown in request.prompt.prefix for each in shown)
-    assert len(request.other_prefixes) == 3
+    assert len(request.other_prefixes) == 2
+    assert request.turned
+    behind = [*request.other_prefixes, request.turned.prefix]
     for each in shown:
-        assert sum(each.shown in prefix for prefix in request.other_prefixes) == 1
-    for prefix in request.other_prefixes:
+        assert sum(each.shown in prefix for prefix in behind) == 1
+    for prefix in behind:
         assert "Classify" not in prefix
         assert prefix.count("Sentiment: positive") == prefix.count("Sentiment: negative") == 2
+
+
+def test_with_many_labels_no_question_is_turned_round() -> None:
+    labels = LabelSet.of(*(f"label {number}" for number in range(MOST_TURNED + 1)))
+    shown = [Demonstration(100 + row.key, row.text, labels.names[row.key % 9]) for row in _rows(40)[10:28]]
+    request = _ask_in_sets(shown, labels=labels).asked[0]
+    assert request.turned is None
+    assert len(request.other_prefixes) == 2
+    assert passes_a_row(2, classes=len(labels), demonstrated=True) == 3
+
+
+def test_passes_a_row_are_those_of_the_questions() -> None:
+    shown = [Demonstration(100 + row.key, row.text, LABELS.names[row.key % 2]) for row in _rows(40)[10:22]]
+    request = _ask_in_sets(shown).asked[0]
+    assert request.turned
+    passes = len(request.prefixes) + len(request.turned.leads)
+    assert passes == passes_a_row(3, classes=len(LABELS), demonstrated=True)
+    assert len(_ask_in_sets([]).asked[0].prefixes) == passes_a_row(3, classes=len(LABELS))
 
 
 def test_a_row_is_in_none_of_its_own_sets() -> None:

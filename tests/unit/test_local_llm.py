@@ -15,8 +15,8 @@ from mlcore.config import EMBEDDED_LLM, LlmConfig  # noqa: E402
 from mlcore.errors import ModelUnavailableError  # noqa: E402
 from mlcore.llm import open_model  # noqa: E402
 from mlcore.llm.labeltree import LabelTree  # noqa: E402
-from mlcore.llm.local import LocalModel  # noqa: E402
-from mlcore.records import Answer, LabelSet, Prompt, Request  # noqa: E402
+from mlcore.llm.local import TURNED_WEIGHT, LocalModel  # noqa: E402
+from mlcore.records import Answer, LabelSet, Prompt, Request, TurnedPrompt  # noqa: E402
 
 NAMES = ["very good", "very bad", "fine", "好评", "fine and dandy"]
 QUERIES = ["row: a\nlabel:", "row: a much longer row with many words\nlabel:", "row: b b b\nlabel:"]
@@ -221,3 +221,42 @@ def test_a_prefix_that_leaves_no_room_is_left_out(folder: Path) -> None:
     )
     assert together.error == ""
     assert together.probs == pytest.approx(alone.probs)
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_a_question_turned_round_adds_how_probable_each_label_makes_the_row(
+    folder: Path, share_prefix: bool
+) -> None:
+    model = LocalModel(folder, name="tiny", batch_size=2, share_prefix=share_prefix)
+    texts = [" short", " a longer row with several words", " another"]
+    leads = ("label: good\nrow:", "label: by no means good\nrow:")
+    requests = [
+        Request(key, Prompt("first", "row\nlabel:"), turned=TurnedPrompt("label: bad\nrow: x", leads, text))
+        for key, text in enumerate(texts)
+    ]
+    names = ["good", "bad"]
+    direct = model.score("first", ["row\nlabel:"], names)[0]
+    for answer, text in zip(_ask(model, requests, names), texts, strict=True):
+        behind = [_text_log_probability(model, f"label: bad\nrow: x\n\n{lead}", text) for lead in leads]
+        scores = direct + TURNED_WEIGHT * np.array(behind)
+        wanted = np.exp(scores - scores.max())
+        assert answer.probs == pytest.approx(wanted / wanted.sum(), abs=1e-4)
+
+
+def test_a_turned_question_that_leaves_no_room_is_left_out(folder: Path) -> None:
+    model = LocalModel(folder, name="tiny")
+    turned = TurnedPrompt("y" * 390, ("label: a", "label: b"), " a row")
+    together, alone = (
+        _ask(model, [Request(0, Prompt("p", "row\nlabel:"), turned=each)], ["a", "b"])[0]
+        for each in (turned, None)
+    )
+    assert together.error == ""
+    assert together.probs == pytest.approx(alone.probs)
+
+
+def _text_log_probability(model: LocalModel, before: str, text: str) -> float:
+    """The text's log-probability, token by token, the slow and obvious way."""
+    tokens, target = model._encode(before), model._encode(text)
+    with torch.inference_mode():
+        logits = model._model(torch.tensor([tokens + target])).logits[0].log_softmax(-1)
+    return float(sum(logits[len(tokens) + place - 1, token] for place, token in enumerate(target)))

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from mlcore.combine import Combined
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.evidence import assign_folds
 from mlcore.heads import Network
-from mlcore.inputs import TABLE, Inputs
-from mlcore.opinions import Judges, grow_halves, known_shares
+from mlcore.inputs import TABLE, Inputs, Monitor
+from mlcore.opinions import Judges, decide, grow_halves, known_shares
 from mlcore.records import NO_LABEL
 
 
@@ -18,10 +19,10 @@ def no_network() -> Network:
     raise AssertionError("trees need no network")
 
 
-def table_judges(rows: int, seed: int) -> tuple[Judges, np.ndarray]:
+def table_judges(rows: int, seed: int, *, distance: float = 2.0) -> tuple[Judges, np.ndarray]:
     rng = np.random.default_rng(0)
     labels = np.arange(rows) % 2
-    matrix = (rng.normal(size=(rows, 3)) + 2 * labels[:, None]).astype(np.float32)
+    matrix = (rng.normal(size=(rows, 3)) + distance * labels[:, None]).astype(np.float32)
     texts = [f"row {number}" for number in range(rows)]
     build: Callable[[], Network] = no_network
     inputs = Inputs(matrix.astype(np.float16), matrix, build, TABLE, build)
@@ -39,6 +40,34 @@ def test_trees_of_one_half_learn_nothing_from_the_other() -> None:
     # Calibration sees all labels, but never changes which one is the likeliest.
     np.testing.assert_array_equal(before[0].argmax(axis=1), after[0].argmax(axis=1))
     assert (after[1].argmax(axis=1) == labels).mean() < 0.1
+
+
+def verdict_on(judges: Judges, given: np.ndarray, network: np.ndarray) -> Combined:
+    labels = NoisyLabels(given, None, np.full(len(given), NO_LABEL), 2)
+    quiet = Monitor(lambda progress: None, lambda: False)
+    return decide(judges, network, labels, given, np.ones(len(given)), quiet)
+
+
+def sure_of(labels: np.ndarray, probability: float) -> np.ndarray:
+    other = 1.0 - probability
+    return np.where(labels[:, None] == np.arange(2), probability, other)
+
+
+def test_the_network_is_heard_on_a_table_whose_labels_are_the_weaker_ones() -> None:
+    judges, truth = table_judges(400, seed=0)
+    given = np.where(np.random.default_rng(1).random(400) < 0.25, 1 - truth, truth)
+    heard = verdict_on(judges, given, sure_of(truth, 0.9))
+    forgetful = [verdict_on(judges, given, sure_of(np.full(400, only), 0.99)) for only in (0, 1)]
+    alone = (forgetful[0].label == truth).mean()
+    assert (heard.label == truth).mean() > alone > 0.9 > (given == truth).mean()
+    np.testing.assert_array_equal(forgetful[0].student, forgetful[1].student)  # one class only: not heard
+
+
+def test_no_network_overrules_labels_that_are_better_than_the_trees() -> None:
+    judges, truth = table_judges(400, seed=0, distance=0.2)
+    misled, helped = (verdict_on(judges, truth, sure_of(labels, 0.9)) for labels in (1 - truth, truth))
+    np.testing.assert_array_equal(misled.label, truth)
+    np.testing.assert_array_equal(misled.student, helped.student)
 
 
 def test_shares_are_known_where_the_llm_gave_distributions() -> None:

@@ -11,6 +11,7 @@ from mlcore.prompts import (
     check_template,
     read_answer,
     render_prompt,
+    turn_round,
 )
 from mlcore.records import NO_LABEL, Demonstration, Label, LabelSet
 from mlcore.tasks import TASKS
@@ -31,6 +32,28 @@ def test_the_prefix_holds_all_that_rows_share_and_the_query_only_the_row() -> No
         "Examples:\nContent: fine film\nLabel: positive\n\nContent: dull film\nLabel: negative\n\nBe brief."
     )
     assert prompt.query == "Content: a row\nLabel:"
+
+
+def test_a_question_turned_round_has_the_label_first_in_the_words_of_the_prompt() -> None:
+    turned = turn_round(TEMPLATE, labels=LABELS, demonstrations=DEMONSTRATIONS, shown="a row")
+    assert turned.prefix == "Label: positive\nContent: fine film\n\nLabel: negative\nContent: dull film"
+    assert turned.leads == ("Label: positive\nContent:", "Label: negative\nContent:")
+    assert turned.text == " a row"
+
+
+@pytest.mark.parametrize(
+    ("output", "lead", "text"),
+    [
+        ("Record:\n{content}\nLabel:", "Label: positive\nRecord:", "\na row"),
+        ("{content}", "positive", "\na row"),
+        ("内容：{content}\n情感：", "情感：positive\n内容：", "a row"),
+        ("Message: {content} This message is", "This message is positive\nMessage:", " a row"),
+    ],
+)
+def test_every_form_of_question_can_be_turned_round(output: str, lead: str, text: str) -> None:
+    template = PromptTemplate("Choose from {labels}.", "{demonstrations}", output)
+    turned = turn_round(template, labels=LABELS, demonstrations=[], shown="a row")
+    assert (turned.leads[0], turned.text) == (lead, text)
 
 
 def test_without_demonstrations_their_block_is_left_out() -> None:

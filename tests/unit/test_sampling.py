@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcore.sampling import allocate, draw_rows, make_strata
+from mlcore.sampling import FLOOR, allocate, draw_rows, make_strata, scarce_labels
 
 
 def some_rows(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -70,3 +71,40 @@ def test_every_row_of_a_stratum_is_drawn_equally_often() -> None:
     for seed in range(2_000):
         counts[draw_rows(strata, np.array([10]), np.random.default_rng(seed))] += 1
     assert abs(counts / 2_000 - 0.25).max() < 0.05
+
+
+def test_a_label_that_a_draw_would_hardly_hold_is_sure_of_a_few_rows() -> None:
+    differ, risk = some_rows(2_000)
+    label = np.where(np.arange(2_000) < 20, 2, np.arange(2_000) % 2)
+    scarce = scarce_labels(np.bincount(label), np.zeros(3, dtype=int), draws=100)
+    assert scarce == {2: FLOOR}
+    strata = make_strata(differ, risk, draws=100, label=label, scarce=scarce)
+    assert strata.sizes[strata.names.index("label 2")] == 20
+    assert strata.sizes.sum() == 2_000
+    taken = allocate(strata.sizes, np.full(len(strata.names), 0.25), 100, least=strata.least)
+    assert taken.sum() == 100
+    assert taken[strata.names.index("label 2")] == FLOOR
+
+
+def test_labels_that_were_checked_or_are_large_need_no_floor_and_small_ones_take_at_most_half() -> None:
+    assert scarce_labels(np.array([900, 100]), np.array([0, 0]), draws=100) == {}
+    assert scarce_labels(np.array([990, 10]), np.array([0, FLOOR]), draws=100) == {}
+    assert scarce_labels(np.array([990, 3]), np.array([0, 0]), draws=100) == {1: 3}
+    many = scarce_labels(np.array([9_000, *range(30, 80)]), np.zeros(51, dtype=int), draws=100)
+    assert sum(many.values()) == 50
+    assert min(many) == 41, "the largest come first"
+
+
+def test_a_floor_leaves_the_draw_unbiased() -> None:
+    differ, risk = some_rows(400)
+    label = (np.arange(400) < 12).astype(int)
+    strata = make_strata(differ, risk, draws=40, label=label, scarce={1: FLOOR})
+    sizes = strata.sizes
+    taken = allocate(sizes, np.full(len(sizes), 0.25), 40, least=strata.least)
+    weights = (sizes / taken)[strata.member]
+    stands_for = np.zeros(400)
+    for seed in range(1_000):
+        rows = draw_rows(strata, taken, np.random.default_rng(seed))
+        stands_for[rows] += weights[rows]
+    assert stands_for[label == 1].sum() / 1_000 == pytest.approx(12)
+    assert abs(stands_for / 1_000 - 1).max() < 0.4

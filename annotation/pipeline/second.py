@@ -1,0 +1,162 @@
+"""Ask again, in other words, about the riskiest rows whose answers came without log-probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
+
+from annotation.models import Iteration, Prediction, Sample
+from annotation.models.bulk import update_rows
+from annotation.models.sample import LlmLabel
+from annotation.pipeline.answers import gather, probs_text
+from annotation.pipeline.rows import as_row, round_labels, round_prompt
+from mlcore.errors import StoppedError
+from mlcore.prompts import read_answer
+from mlcore.records import NO_LABEL, Answer, Demonstration, FloatArray, Request
+from mlcore.second import (
+    AGREED,
+    doubt_by_words,
+    first_index,
+    make_second_requests,
+    second_labels,
+    weigh_answers,
+)
+
+if TYPE_CHECKING:
+    from annotation.pipeline.run import LabelingRun
+
+READ_ROWS = 500
+
+
+def ask_riskiest_again(run: LabelingRun, demonstrations: Sequence[Demonstration]) -> None:
+    """Ask a second, different question about the riskiest rows, and store what both answers say together.
+
+    Only where calls go to a server and answers came without a distribution. A run that goes on after a stop asks about
+    what is missing of the same share. A call that fails leaves its row with the first answer alone.
+
+    Raises:
+        ModelUnavailableError, ModelCallError, BudgetSpentError: as in labeling; what was answered is kept.
+        StoppedError: a person asked to pause or cancel.
+    """
+    iteration = run.iteration
+    chosen = [] if run.model.pace is None else _riskiest(iteration, run.config.second_percent)
+    if not chosen:
+        return
+    run.begin_phase("second", steps=len(chosen))
+    labels, _label_ids = round_labels(iteration)
+    parts = _requests(iteration, chosen, demonstrations)
+    told = _answered(iteration).filter(second_raw__isnull=False)
+    tally = [
+        told.count(),
+        sum(max(probs or [0.0]) >= AGREED for probs in told.values_list("probs", flat=True)),
+    ]
+    for batch in gather(run.model.ask_parts(parts, second_labels(labels), should_stop=run.should_stop)):
+        _store(run, batch, tally)
+    if run.should_stop():
+        raise StoppedError(_("Stopped on request; the answers so far are kept."))
+
+
+def rows_asked_twice(rows: int, percent: int) -> int:
+    """Of so many rows that were answered without log-probabilities, how many are asked a second time."""
+    return math.ceil(rows * percent / 100)
+
+
+def _answered(iteration: Iteration) -> QuerySet[Prediction]:
+    """Rows that this round asked about and whose first answer came without a distribution."""
+    asked = iteration.predictions.filter(source=Prediction.ModelKind.LLM, error="")
+    return asked.exclude(origin=Prediction.Origin.EARLIER).filter(
+        Q(probs__isnull=True) | Q(second_raw__isnull=False)
+    )
+
+
+def _riskiest(iteration: Iteration, percent: int) -> list[int]:
+    """Rows to ask about, the riskiest first: those whose answer can't be read, then the most doubtful ones.
+
+    The share and the doubts are those of all rows that were answered, so that a run that goes on finds the same rows.
+    """
+    answered = _answered(iteration)
+    wanted = rows_asked_twice(answered.count(), percent) - answered.filter(second_raw__isnull=False).count()
+    if percent == 0 or wanted <= 0:
+        return []
+    waiting = answered.filter(second_raw__isnull=True).order_by("sample__position")
+    unreadable = list(waiting.filter(label__isnull=True).values_list("sample", flat=True)[:wanted])
+    if len(unreadable) == wanted:
+        return unreadable
+    labels, _label_ids = round_labels(iteration)
+    named = answered.filter(label__isnull=False).order_by("sample__position")
+    first = [
+        (sample, label, risk, second is None)
+        for sample, label, risk, raw, second in named.values_list(
+            "sample", "label", "sample__risk", "raw", "second_raw"
+        )
+        if second is None or read_answer(raw, labels) != NO_LABEL  # not named by the second answer alone
+    ]
+    doubt = _doubt(iteration, [row[:3] for row in first])
+    order = [place for place in np.argsort(-doubt, kind="stable") if first[place][3]]
+    return unreadable + [first[place][0] for place in order[: wanted - len(unreadable)]]
+
+
+def _doubt(iteration: Iteration, named: Sequence[tuple[int, int, float | None]]) -> FloatArray:
+    """How doubtful each label is ``(N,)``: the risk that the small model found before; where it has judged nothing yet,
+    how much the words of the other rows speak against it."""
+    if all(risk is not None for _sample, _label, risk in named):
+        return np.array([risk for _sample, _label, risk in named], dtype=np.float64)
+    project, (labels, label_ids) = iteration.project, round_labels(iteration)
+    wanted = {sample for sample, _label, _risk in named}
+    shown = {
+        sample.pk: project.task.show(as_row(sample, project))
+        for sample in project.samples.order_by("position").iterator()
+        if sample.pk in wanted
+    }
+    return doubt_by_words(
+        [shown[sample] for sample, _label, _risk in named],
+        np.array([label_ids.index(label) for _sample, label, _risk in named]),
+        len(labels),
+    )
+
+
+def _requests(
+    iteration: Iteration, chosen: Sequence[int], demonstrations: Sequence[Demonstration]
+) -> Iterator[list[Request]]:
+    project = iteration.project
+    for start in range(0, len(chosen), READ_ROWS):
+        samples = Sample.objects.in_bulk(chosen[start : start + READ_ROWS])
+        yield make_second_requests(
+            [as_row(sample, project) for sample in samples.values()],
+            task=project.task,
+            template=round_prompt(iteration),
+            labels=round_labels(iteration)[0],
+            demonstrations=demonstrations,
+        )
+
+
+def _store(run: LabelingRun, batch: Sequence[Answer], tally: list[int]) -> None:
+    """Store a batch of second answers with what they make of the first ones; ``tally`` counts rows and agreements."""
+    iteration = run.iteration
+    labels, label_ids = round_labels(iteration)
+    answers = {answer.key: answer for answer in batch if not answer.error}
+    first = iteration.predictions.filter(source=Prediction.ModelKind.LLM, sample__in=answers)
+    predictions, written = [], []
+    for pk, sample_id, label_id in first.values_list("pk", "sample", "label"):
+        answer = answers[sample_id]
+        named = NO_LABEL if label_id is None else label_ids.index(label_id)
+        probs = weigh_answers(named, first_index(answer.label, labels), len(labels))
+        chosen = None if probs is None else label_ids[int(probs.argmax())]
+        text = probs_text(probs)
+        tally[0] += 1
+        tally[1] += probs is not None and probs.max() >= AGREED
+        predictions.append((chosen, text, text, answer.raw, pk))
+        written.append(LlmLabel(sample_id, chosen, None if probs is None else float(probs.max())))
+    with transaction.atomic():
+        run.claim.fence()
+        run.model.keep(batch)
+        update_rows(Prediction, ("label_id", "probs", "calibrated", "second_raw"), predictions)
+        Sample.objects.write_llm_labels(written, round_number=iteration.number)
+        run.claim.report(detail={"asked_twice": tally[0], "agreed": int(tally[1])})
+        run.count_in_phase(batch)

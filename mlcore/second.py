@@ -1,0 +1,137 @@
+"""A second question on rows whose first answer says nothing of its own certainty.
+
+A server that gives no log-probabilities answers with a name alone. Asked once more in other words, with labels and
+demonstrations in another order, a model that knows stays with its answer, and one that guesses often doesn't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mlcore.label import make_requests
+from mlcore.prompts import PARAGRAPH, PromptTemplate
+from mlcore.records import NO_LABEL, Demonstration, FloatArray, IntArray, LabelSet, Request, Row
+from mlcore.tasks import Task
+
+# What is assumed until people have checked rows; calibration and verdict are fitted to those then.
+AGREED = 0.95  # both answers are the same
+SPLIT = (0.5, 0.45)  # they differ: the first one's share, and the second one's
+FIRST_ONLY = 0.7  # the second one can't be read
+SECOND_ONLY = 0.6  # the first one can't be read
+_QUESTION = (
+    "Go through these names one by one: {labels}. Leave out what does not fit the following, and answer with "
+    "the one name that fits best, without a word more."
+)
+_WORDS = (
+    r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+"  # where words aren't parted, characters
+)
+_FEATURES = 2**18
+_PART = 20_000
+
+
+def second_labels(labels: LabelSet) -> LabelSet:
+    """The labels in the order in which the second question names them: the reverse."""
+    return LabelSet(labels.labels[::-1])
+
+
+def first_index(label: int, labels: LabelSet) -> int:
+    """A label of the second question's as an index in the first one's order."""
+    return label if label == NO_LABEL else len(labels) - 1 - label
+
+
+def make_second_requests(
+    rows: Sequence[Row],
+    *,
+    task: Task,
+    template: PromptTemplate,
+    labels: LabelSet,
+    demonstrations: Sequence[Demonstration],
+) -> list[Request]:
+    """The second question on rows, to be asked with :func:`second_labels`.
+
+    The task's description stays, since it is the user's; labels and demonstrations come in the reverse order, and the
+    question is put in other words right before the row.
+
+    Args:
+        rows, task, template, labels, demonstrations: of the first question, see :func:`mlcore.label.label_rows`.
+    """
+    return make_requests(
+        rows,
+        task=task,
+        template=replace(template, output=_QUESTION + PARAGRAPH + template.output),
+        labels=second_labels(labels),
+        demonstrations=list(demonstrations)[::-1],
+    )
+
+
+def weigh_answers(first: int, second: int, classes: int) -> FloatArray | None:
+    """The distribution ``(K,)`` that two answers to one row give; None if neither can be read.
+
+    Args:
+        first, second: label indices in the same order, or ``NO_LABEL``.
+    """
+    if first == second == NO_LABEL:
+        return None
+    shares: dict[int, float] = {}
+    if first == second:
+        shares[first] = AGREED
+    elif second == NO_LABEL:
+        shares[first] = FIRST_ONLY
+    elif first == NO_LABEL:
+        shares[second] = SECOND_ONLY
+    else:
+        shares[first], shares[second] = SPLIT
+    probs = np.full(classes, (1.0 - sum(shares.values())) / classes)
+    for label, share in shares.items():
+        probs[label] += share
+    return probs
+
+
+def doubt_by_words(texts: Sequence[str], labels: IntArray, classes: int) -> FloatArray:
+    """How much each row's words speak against its label ``(N,)``: what to doubt first where nothing else is known.
+
+    Naive Bayes on words and word pairs, each row judged by all the others: the log-odds of the likeliest other label,
+    per word, so that long rows are not doubted more than short ones. It costs one pass over the texts to count, and one
+    to judge.
+
+    Args:
+        texts: N rows as the model sees them.
+        labels: ``(N,)``, the label that each was given.
+        classes: number of labels.
+    """
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    words = HashingVectorizer(
+        n_features=_FEATURES,
+        token_pattern=_WORDS,
+        ngram_range=(1, 2),
+        binary=True,
+        norm=None,
+        alternate_sign=False,
+    )
+    parts = [slice(start, start + _PART) for start in range(0, len(texts), _PART)]
+    counts = np.zeros((classes, _FEATURES))
+    for part in parts:
+        matrix, given = words.transform(texts[part]), labels[part]
+        for label in range(classes):
+            counts[label] += np.asarray(matrix[given == label].sum(axis=0)).ravel()
+    rows, known = np.bincount(labels, minlength=classes), int((counts.sum(axis=0) > 0).sum())
+    with_row, without_row = np.log(counts + 1.0), np.log(np.maximum(counts, 1.0))
+    doubt = np.empty(len(texts))
+    for part in parts:
+        matrix, own = words.transform(texts[part]), labels[part]
+        place, length = np.arange(len(own)), np.asarray(matrix.sum(axis=1)).ravel()
+        totals = np.tile(counts.sum(axis=1) + known, (len(own), 1))
+        totals[place, own] -= length
+        others = np.tile(rows.astype(float), (len(own), 1))
+        others[place, own] -= 1.0
+        scores = matrix @ with_row.T
+        scores[place, own] = (matrix @ without_row.T)[place, own]
+        scores += np.log(others + 1.0) - length[:, None] * np.log(np.maximum(totals, 1.0))
+        mine = scores[place, own].copy()
+        scores[place, own] = -np.inf
+        doubt[part] = (scores.max(axis=1) - mine) / np.maximum(length, 1.0)
+    return doubt
