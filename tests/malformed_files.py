@@ -261,6 +261,13 @@ STRUCTURE = [
     ),
     good("M26 line ends of old Macs", b"id,text\r1,a\r2,b\r", ["1", "a"], ["2", "b"]),
     good("M26 line ends of all kinds", b"id,text\r\n1,a\n2,b\r3,c", ["1", "a"], ["2", "b"], ["3", "c"]),
+    Case(
+        "files put together end to end",
+        lambda: "id,text\n1,a\n".encode("utf-8-sig") + "id, text\n2,b\n".encode("utf-8-sig"),
+        rows=[["1", "a"], ["2", "b"]],
+        rejected={3: "repeats the column names"},
+    ),
+    good("a text that is the column's name", b"text\ntext\na\n", ["text"], ["a"], columns=("text",)),
     good(
         "M27 blank lines, and rows of commas and blanks",
         b"id,text\n\n,,\n  \n , \n1,a\n\n",
@@ -402,6 +409,17 @@ JSON = [
     ),
     refused("M57 an array that is cut off", b'[{"id":"1","text":"a"},{"id":"2"', "damaged"),
     refused("M57 an array without its end", b'[{"id":"1","text":"a"},', "cut off"),
+    refused("M57 an array of texts", b'[\n "a b",\n "c, d"\n]\n', "JSON array of texts"),
+    refused("M57 an array of texts in a line", b'["one text", "two text"]', "JSON array of texts"),
+    refused("M57 rows in an object, in a line", b'{"data": [{"id": 1}, {"id": 2}]}', "one JSON object"),
+    refused("M57 columns of an object", b'{"id": {"0": 1}, "text": {"0": "a"}}', "one JSON object"),
+    good(
+        "M57 one row with a list in it",
+        b'{"text": "x", "tags": [{"a": 1}]}',
+        ["x", '[{"a": 1}]'],
+        columns=("text", "tags"),
+        notes={"lists and objects kept as JSON text": 1},
+    ),
     refused("M57 one object", b'{"rows": [\n{"id": 1}]}', "one JSON object"),
     Case(
         "M57 lines that are no objects",

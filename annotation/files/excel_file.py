@@ -10,6 +10,7 @@ from pathlib import Path
 from django.utils.translation import gettext as _
 
 from annotation.errors import InvalidFileError
+from annotation.files.excel_export import export_sheets, one_table
 from annotation.files.excel_merged import MergedAreas, read_merged_areas
 from annotation.files.excel_package import (
     Package,
@@ -37,8 +38,16 @@ def read_excel(
         workbook = read_workbook(package)
         chosen = _sheet_named(workbook, reading.sheet)
         strings = read_strings(package, workbook.strings, limits)
+        sheets = export_sheets(workbook, chosen)
+        package.follow([each.part for each in sheets or [chosen]])
         try:
-            yield from _sheet_rows(package, workbook, chosen, strings, limits, notes, merged)
+            if sheets:
+                parts = (
+                    _sheet_rows(package, workbook, each, strings, limits, notes, merged) for each in sheets
+                )
+                yield from one_table(parts, notes)
+            else:
+                yield from _sheet_rows(package, workbook, chosen, strings, limits, notes, merged)
         finally:
             strings.close()
 
@@ -115,7 +124,6 @@ def _sheet_rows(
             % {"name": f"{chosen.sheet.name!r}"}
         )
     sheet = _SheetReader(strings, formats, workbook.epoch_1904, limits, notes, merged)
-    package.follow(chosen.part)
     for _block in package.parse(chosen.part, start=sheet.start, end=sheet.end, text=sheet.text):
         while sheet.rows:
             yield sheet.rows.popleft()

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -73,9 +73,10 @@ class Package:
     def has(self, part: str) -> bool:
         return part.lower() in self._parts
 
-    def follow(self, part: str) -> None:
-        """From now on the notes tell how much of this part was read."""
-        self._notes.bytes_read, self._notes.bytes_total = 0, max(1, self._parts[part.lower()].file_size)
+    def follow(self, parts: Iterable[str]) -> None:
+        """From now on the notes tell how much of these parts, where they are there, was read."""
+        sizes = [self._parts[part.lower()].file_size for part in parts if self.has(part)]
+        self._notes.bytes_read, self._notes.bytes_total = 0, max(1, sum(sizes))
 
     def parse(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,11 +13,24 @@ import xlsxwriter
 #: What one sheet holds besides its header, and one cell (in UTF-16 units, as Excel counts).
 MAX_ROWS = 1_048_575
 MAX_TEXT = 32_767
+#: The names of an export's sheets.
+ROWS_SHEET, QUALITY_SHEET, HISTORY_SHEET = "Rows", "Quality", "How it was made"
 _CUT = " … [cut: the text has {length:,} characters]"
+_CUT_MARK = re.compile(r" … \[cut: the text has [0-9,]+ characters\]\Z")
 _WIDTH_ROWS = 200
 _MIN_WIDTH, _MAX_WIDTH = 8, 60
 
 Cell = str | int | float | None
+
+
+def next_sheet(number: int) -> str:
+    """The name of the sheet in which the rows go on after so many full ones."""
+    return f"{ROWS_SHEET} {number + 1}"
+
+
+def is_cut(text: str) -> bool:
+    """Whether a cell of an export holds a text that was cut."""
+    return len(text) > MAX_TEXT // 2 and _CUT_MARK.search(text, len(text) - 100) is not None
 
 
 class ExcelRow(NamedTuple):
@@ -65,14 +79,14 @@ class ExcelWriter:
             Path(sheet.row_data_filename).unlink(missing_ok=True)
         self._book.fileclosed = True
 
-    def write_rows(self, name: str, header: Sequence[str], rows: Iterable[ExcelRow]) -> int:
+    def write_rows(self, header: Sequence[str], rows: Iterable[ExcelRow]) -> int:
         """The main sheet: header frozen, filter on, widths by the first rows. What one sheet can't hold goes to the next."""
-        sheet, count, number = self._new_sheet(name, header), 0, 0
+        sheet, count, number = self._new_sheet(ROWS_SHEET, header), 0, 0
         widths = [len(column) + 4 for column in header]
         for row in rows:
             if number == MAX_ROWS:
                 self._finish(sheet, header, widths, number)
-                sheet, number = self._new_sheet(f"{name} {count // MAX_ROWS + 1}", header), 0
+                sheet, number = self._new_sheet(next_sheet(count // MAX_ROWS), header), 0
             number += 1
             count += 1
             cell_format = self._marked if row.marked else None

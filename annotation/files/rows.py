@@ -54,6 +54,8 @@ def open_table(
     columns, records = _named(records, reading, limits, notes)
     records = _believed(records, len(columns), fill_up=is_sheet)
     rows = _fitting(records, len(columns), notes, fill_up=is_sheet)
+    if reading.header and len(columns) > 1:
+        rows = _without_repeated_header(rows, columns)
     return Table(columns, _unguarded(rows) if reading.guarded else rows, notes)
 
 
@@ -113,6 +115,22 @@ def _fitting(
             yield record
         else:
             yield RejectedRow(record.line, _wrong_width(len(cells), width))
+
+
+def _without_repeated_header(
+    rows: Iterator[SourceRow | RejectedRow], columns: tuple[str, ...]
+) -> Iterator[SourceRow | RejectedRow]:
+    """Files that were put together end to end have their column names again in the middle."""
+    first, names = columns[0], list(columns)
+    for row in rows:
+        if (
+            isinstance(row, SourceRow)
+            and row.cells[0].endswith(first)
+            and [cell.strip("\ufeff \t") for cell in row.cells] == names
+        ):
+            yield RejectedRow(row.line, _("the row repeats the column names"))
+        else:
+            yield row
 
 
 def _cut_empty_surplus(record: SourceRow, width: int, notes: Notes) -> SourceRow | RejectedRow:

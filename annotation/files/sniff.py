@@ -8,6 +8,7 @@ import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,6 +23,8 @@ from annotation.files.streams import open_bytes, open_text
 from annotation.files.writers import is_guarded
 
 _HEAD = 1 << 18
+# An array that begins with a text, and goes on with a text or ends.
+_TEXTS = re.compile(r'\[\s*"(?:[^"\\]|\\.)*"\s*(?:,\s*"|\]\s*\Z)')
 _CHUNK = 1 << 20
 _SAVE_AS = gettext_lazy("Save it as .xlsx or .csv.")
 
@@ -212,17 +215,37 @@ def _json_format(start: str) -> FileFormat | None:
     """``jsonl`` if most of the first lines are values of their own, ``json`` for an array of objects."""
     lines = [line for line in re.split(r"[\r\n]+", start, maxsplit=20)[:20] if line.strip()]
     objects = sum(_is_object(line) for line in lines)
+    if _TEXTS.match(start):
+        raise InvalidFileError(
+            _(
+                "The file is a JSON array of texts, not of rows. Write an object for each, such as %(example)s, or one "
+                "plain text a line."
+            )
+            % {"example": '{"text": "…"}'}
+        )
+    if len(lines) == 1 and objects and _wraps_rows(json.loads(lines[0])):
+        raise InvalidFileError(_one_object())
     if objects * 2 > len(lines) or (objects and start.startswith("{")):
         return "jsonl"
     if re.match(r"\[\s*[\{\]]", start):
         return "json"
     if re.match(r'\{\s*("|\})', start) and not re.match(r'\{[^"\n]*\}', start):
-        raise InvalidFileError(
-            _(
-                "The file is one JSON object, not rows. Write one object a line (JSON Lines), or an array of objects."
-            )
-        )
+        raise InvalidFileError(_one_object())
     return None
+
+
+def _one_object() -> str:
+    return _(
+        "The file is one JSON object, not rows. Write one object a line (JSON Lines), or an array of objects."
+    )
+
+
+def _wraps_rows(value: dict[str, Any]) -> bool:
+    """Whether an object is a whole table rather than a row: one list of objects, or columns of cells by their row."""
+    cells = list(value.values())
+    if len(cells) == 1 and isinstance(cells[0], list):
+        return bool(cells[0]) and all(isinstance(row, dict) for row in cells[0])
+    return len(cells) > 1 and all(isinstance(each, dict) for each in cells)
 
 
 def _is_object(line: str) -> bool:

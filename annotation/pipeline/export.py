@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 
 from annotation import jobs
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.files.excel_writer import MAX_ROWS, ExcelRow, ExcelWriter
+from annotation.files.excel_writer import HISTORY_SHEET, MAX_ROWS, QUALITY_SHEET, ExcelRow, ExcelWriter
 from annotation.files.parquet_file import write_parquet_rows
 from annotation.files.writers import write_csv_rows, write_json_rows
 from annotation.models import Flag, Project, Source, Stage
@@ -211,9 +211,9 @@ def write_excel(
             )
             for cells in export_rows(project, selection, on_progress)
         )
-        count = book.write_rows("Rows", export_header(project), rows)
-        book.write_lines("Quality", quality_lines(project))
-        book.write_lines("How it was made", provenance_lines(project, cut=book.cut, selection=selection))
+        count = book.write_rows(export_header(project), rows)
+        book.write_lines(QUALITY_SHEET, quality_lines(project))
+        book.write_lines(HISTORY_SHEET, provenance_lines(project, cut=book.cut, selection=selection))
     return count
 
 

@@ -22,6 +22,7 @@ from annotation.files.encodings import ENCODINGS
 from annotation.files.records import TEXT_FORMATS, Limits, Reading, RejectedRow, SourceRow, Table
 from annotation.files.rows import open_table
 from annotation.files.sniff import detect_structure, recognise
+from annotation.files.title import below_title, is_like_title
 from annotation.models import Project, Stage, Upload
 from mlcore.column_kinds import Kind, guess_kind
 
@@ -97,7 +98,7 @@ def store_upload(
     try:
         size, digest = _write(file, path, limits)
         reading = LINES if one_text_a_line else recognise(path, limits)
-        preview = _look(path, reading, limits)
+        reading, preview = _first_look(path, reading, limits)
         return Upload.objects.create(
             project=project,
             name=shown_name(file.name or ""),
@@ -202,6 +203,8 @@ def _chosen(path: Path, reading: Reading, limits: Limits, chosen: ReadingChoice)
         if sheet is not None:
             _check_choice(sheet, [each.name for each in reading.sheets], _("sheet"))
             reading = replace(reading, sheet=sheet)
+            if chosen.get("header") is None:
+                reading = below_title(path, replace(reading, header=1), limits)
         return replace(reading, fill_merged=_or(chosen.get("fill_merged"), reading.fill_merged))
     if encoding is not None and reading.format in TEXT_FORMATS:
         _check_choice(encoding, list(ENCODINGS), _("encoding"))
@@ -238,6 +241,21 @@ def _check_choice(chosen: str, allowed: list[str], what: str) -> None:
             _("There is no %(what)s “%(chosen)s” here. Choose one of: %(allowed)s.")
             % {"what": what, "chosen": chosen, "allowed": ", ".join(map(repr, allowed))}
         )
+
+
+def _first_look(path: Path, reading: Reading, limits: Limits) -> tuple[Reading, Preview]:
+    """What the file looks like, by the column names below a title if there is one above them."""
+    try:
+        preview = _look(path, reading, limits)
+    except InvalidFileError:
+        if (below := below_title(path, reading, limits)) == reading:
+            raise
+    else:
+        if not is_like_title(preview.columns):
+            return reading, preview
+        if (below := below_title(path, reading, limits)) == reading:
+            return reading, preview
+    return below, _look(path, below, limits)
 
 
 def _look(path: Path, reading: Reading, limits: Limits) -> Preview:

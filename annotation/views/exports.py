@@ -36,6 +36,7 @@ def export(request: MemberRequest, project: Project) -> HttpResponse:
     columns = zip(result_columns(project.columns), column_meanings(), strict=True)
     context = page_context(request, project, step="export") | {
         "form": ExportForm(initial={"query": query, "rows": "", "format": "xlsx"}),
+        "has_rows": project.samples.exists(),
         "query": query,
         "query_rows": filter_rows(project, query).count() if query else 0,
         "rejected_uploads": rejected_uploads(project),

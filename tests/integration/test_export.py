@@ -364,6 +364,41 @@ def test_importing_an_export_gives_back_the_same_rows(format: str, tmp_path: Pat
     assert uploaded_cells(again, 2) == uploaded_cells(project, 2)
 
 
+def test_a_workbook_of_several_sheets_comes_back_whole(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(excel_writer, "MAX_ROWS", 5)
+    export.write_excel(project, tmp_path / "a.xlsx")
+    again = import_back(project, tmp_path / "a.xlsx")
+    assert uploaded_cells(again, 3) == uploaded_cells(project, 3)
+    assert again.uploads.get().report["warnings"]["further sheets of the export read on"] == 2
+
+
+def test_a_workbook_of_someone_else_is_read_as_the_one_sheet_that_was_chosen(tmp_path: Path) -> None:
+    project = make_project(rows=0)
+    book = openpyxl.Workbook()
+    for name in ("Rows", "Rows 2"):
+        sheet = book.create_sheet(name)
+        sheet.append(["id", "text"])
+        sheet.append([name, f"a text of {name}"])
+    book.save(tmp_path / "a.xlsx")
+    assert uploaded_cells(import_back(project, tmp_path / "a.xlsx"), 2) == [["Rows", "a text of Rows"]]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_text_that_excel_cannot_hold_comes_back_whole_or_is_told_of(format: str, tmp_path: Path) -> None:
+    project = nasty_project(["y" * 40_000, "short"])
+    path = tmp_path / f"a.{format}"
+    export.WRITERS[format](project, path)
+    again = import_back(project, path)
+    told = again.uploads.get().report["warnings"]
+    if format == "xlsx":
+        assert told["texts that Excel could not hold, cut when they were exported"] == 1
+    else:
+        assert uploaded_cells(again, 2) == uploaded_cells(project, 2)
+        assert not any("cut" in what for what in told)
+
+
 # What a table may hold: every character but NUL and halves of surrogate pairs, which are replaced or rejected on import.
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 TEXT = st.one_of(

@@ -188,3 +188,54 @@ def test_a_title_page_before_the_table_is_passed_over(project: Project) -> None:
     stored = upload(project, file.getvalue(), "notes.xlsx")
     assert stored.columns == ["text", "label"]
     assert stored.reading["sheet"] == "数据"
+
+
+# --- A title above the table ---------------------------------------------------------------------------------------
+
+
+def titled_book() -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    sheet["A1"] = "Survey of 2024, all answers"
+    sheet.merge_cells("A1:C1")
+    for row in (
+        ["made on", "2024-05-01"],
+        [],
+        ["id", "text", "score"],
+        [1, "good", 0.5],
+        [2, "bad", 1],
+        ["Total", None, 1.5],
+    ):
+        sheet.append(row)
+    plain = book.create_sheet("plain")
+    for row in (["id", "text"], [3, "fine"]):
+        plain.append(row)
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+def test_a_title_above_the_table_is_found_told_of_and_changeable(project: Project) -> None:
+    stored = upload(project, titled_book(), "survey.xlsx")
+    assert stored.columns == ["id", "text", "score"]
+    assert stored.reading["header"] == 3
+    assert "rows above the column names left out: 2" in ingest.read_preview(stored).warnings
+
+    ingest.read_preview(stored, sheet="plain")
+    assert (stored.columns, stored.reading["header"]) == (["id", "text"], 1)
+    ingest.read_preview(stored, sheet="Sheet", header=4)
+    assert stored.columns == ["1", "good", "0.5"]
+
+
+def test_a_remark_above_a_csv_is_passed_over(project: Project) -> None:
+    stored = upload(project, b"# made by a tool\nid,text\n1,a\n2,b\n")
+    assert stored.columns == ["id", "text"]
+    imported(project, stored)
+    assert stored_rows(project) == [["1", "a"], ["2", "b"]]
+
+
+def test_a_header_that_lacks_a_name_is_no_title(project: Project) -> None:
+    with pytest.raises(InvalidFileError, match="The header has 1 name, but the rows have 2 fields"):
+        upload(project, b"text\n1,a\n2,b\n")
+    with pytest.raises(InvalidFileError, match="The header has 2 names, but the rows have 3 fields"):
+        upload(project, b"id,text\nx,a,good\ny,b,bad\n")

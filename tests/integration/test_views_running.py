@@ -472,3 +472,14 @@ def test_a_share_is_never_rounded_to_certainty(value: float | None, text: str) -
 )
 def test_a_duration_is_said_in_the_units_that_matter(seconds: float | None, text: str) -> None:
     assert coral.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("role", "offered"), [("owner", True), ("viewer", False)])
+def test_a_project_without_rows_says_what_to_do_first(role: str, offered: bool) -> None:
+    empty = make_cast(rows=0)
+    for path in ("review/", "export/"):
+        html = html_of(empty, path, role)
+        assert "The project has no rows yet." in html
+        assert (f'href="{empty.url("configure/data/")}">Upload a file</a>' in html) == offered
+        assert "Review row by row" not in html
+        assert "Make the file" not in html
