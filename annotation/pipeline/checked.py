@@ -78,6 +78,12 @@ class CheckedRows:
         return sum(draw.sample_id not in self.word_of for draw in self.draws)
 
     @cached_property
+    def decided_in_bulk(self) -> int:
+        """Rows that people decided many at a time: taken as right, though hardly anybody looked at each."""
+        standing = Q(batch__project=self.project, batch__undoes__isnull=True, batch__undone_by__isnull=True)
+        return Correction.objects.filter(standing).order_by().count()
+
+    @cached_property
     def open_by_label(self) -> dict[int, int]:
         """Rows of each current label that no person has decided."""
         stored = self.current.metrics.get("rows") if self.current else None

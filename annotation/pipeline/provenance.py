@@ -77,6 +77,8 @@ def _measured_lines(project: Project) -> Lines:
     for flag in evidence.flags:
         if flag.checked:
             yield [f"flag “{flag.flag.value}”", f"{flag.wrong} of {flag.checked} checked rows were wrong"]
+    if evidence.decided_in_bulk:
+        yield ["rows decided in bulk, which count as right", evidence.decided_in_bulk]
     yield [
         "Intervals hold with 95 % confidence. A person's word is taken as right; rows without a label are not counted."
     ]

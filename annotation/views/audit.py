@@ -58,6 +58,7 @@ def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]
     return {
         "audited": len(evidence.answered),
         "pending": evidence.pending,
+        "decided_in_bulk": evidence.decided_in_bulk,
         "enough": len(evidence.answered) >= measure.FEW_ROWS,
         "few": measure.FEW_ROWS,
         "measured": evidence.accuracy,

@@ -255,6 +255,19 @@ def test_a_reviewer_relabels_chosen_rows_and_undoes_it_on_the_review_page(cast: 
     assert not Sample.objects.filter(pk__in=rows, source="person").exists()
 
 
+def test_rows_decided_in_bulk_are_told_of_beside_the_measured_accuracy_until_they_are_taken_back(
+    cast: Cast,
+) -> None:
+    def shown() -> str:
+        return cast.client("viewer").get(cast.url("accuracy/")).content.decode()
+
+    assert "decided in bulk" not in shown()
+    batch = relabel(cast)
+    assert f"{batch.corrections.count()} rows were decided in bulk" in shown()
+    bulk.undo_batch(batch, user=cast.users["owner"])
+    assert "decided in bulk" not in shown()
+
+
 def test_a_reviewer_cannot_undo_what_somebody_else_did(cast: Cast) -> None:
     batch = relabel(cast)
     cast.client("reviewer").post(cast.url(f"review/bulk/{batch.pk}/undo/"))
