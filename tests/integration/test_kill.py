@@ -95,7 +95,13 @@ from annotation.pipeline import configure, iterate
 from tests.factories import make_project, make_user
 project = make_project(rows={ROWS}, owner=make_user({name!r}))
 config = replace(
-    project.llm_config, kind="endpoint", base_url={chat.address!r}, model="fake", concurrency={CALLS_AT_ONCE}, demonstrations=0
+    project.llm_config,
+    kind="endpoint",
+    base_url={chat.address!r},
+    model="fake",
+    concurrency={CALLS_AT_ONCE},
+    demonstrations=0,
+    second_percent=0,
 )
 configure.set_llm(project, config=config, token=None)
 print(iterate.start_round(project, started_from="llm", user=project.owner).stages.get().pk)
