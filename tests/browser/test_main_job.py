@@ -81,8 +81,9 @@ def watch_labeling(page: Page) -> None:
     """Numbers move by themselves: over the websocket, without a reload."""
     sockets: list[str] = []
     page.on("websocket", lambda socket: sockets.append(socket.url))
-    page.reload()
     stage = page.locator("[data-stage]")
+    expect(stage).to_be_attached()  # the page that the click leads to; until it is there nothing can be loaded anew
+    page.reload()
     expect(stage).to_have_attribute("data-done", re.compile(r"^[1-9]\d*$"), timeout=STAGE_MS)
     first = int(stage.get_attribute("data-done") or 0)
     expect(page.locator("tr[id^=sample-]").first).to_be_visible(timeout=60_000)
