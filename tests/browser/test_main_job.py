@@ -82,7 +82,7 @@ def watch_labeling(page: Page) -> None:
     sockets: list[str] = []
     page.on("websocket", lambda socket: sockets.append(socket.url))
     stage = page.locator("[data-stage]")
-    expect(stage).to_be_attached()  # the page that the click leads to; until it is there nothing can be loaded anew
+    expect(stage).to_be_attached()  # until the click has led to the page it can't be loaded anew
     page.reload()
     expect(stage).to_have_attribute("data-done", re.compile(r"^[1-9]\d*$"), timeout=STAGE_MS)
     first = int(stage.get_attribute("data-done") or 0)
