@@ -77,7 +77,7 @@ def models_alone(iteration: Iteration, *, file_accuracy: float) -> ModelsAlone:
     """What the round stored of its models; a round that trained on an earlier round's LLM labels has that one's."""
     slm = iteration.metrics.get("slm", {}).get("accuracy")
     llm = None
-    earlier = iteration.project.iterations.filter(number__lte=iteration.number, withdrawn_at__isnull=True)
+    earlier = iteration.project.iterations.standing().filter(number__lte=iteration.number)
     for each in earlier.order_by("-number"):
         llm = each.metrics.get("llm", {}).get("accuracy")
         if llm is not None or each.started_from == Iteration.Start.LLM:
@@ -131,9 +131,8 @@ def _agreement(slm: Any) -> float:
 def _flips(iteration: Iteration) -> int | None:
     """Rows whose verdict differs from the round before; None in the first round."""
     before = (
-        iteration.project.iterations.filter(
-            number__lt=iteration.number, withdrawn_at__isnull=True, predictions__verdict__isnull=False
-        )
+        iteration.project.iterations.standing()
+        .filter(number__lt=iteration.number, predictions__verdict__isnull=False)
         .order_by("-number")
         .first()
     )

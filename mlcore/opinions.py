@@ -86,9 +86,7 @@ def decide(
         if forgets(labels, begun):
             break
         verdict = combine(*refit(judges, labels, weights, monitor), noisy, found=found, shares=shares)
-    if judges.corpus.table is None:
-        return verdict
-    if forgets(probs.argmax(axis=1), begun):
+    if judges.corpus.table is None or forgets(probs.argmax(axis=1), begun):
         return verdict
     network = calibrate(probs, verdict.student.argmax(axis=1), np.ones(len(known), dtype=bool))
     return combine(verdict.student, network, noisy, found=found, shares=shares)

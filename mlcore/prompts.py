@@ -109,9 +109,8 @@ def turn_round(
     constant = {"labels": ", ".join(labels.names), "label_descriptions": _describe(labels)}
     before, after = (_fill(part, constant) for part in question.split("{content}", 1))
     ask, head = after.strip(), f"\n{before}"
-    gap = head[
-        len(head.rstrip()) :
-    ]  # goes with the text: models have tokens for a space and a word, not for a space
+    # The gap goes with the text: models have tokens for a space and a word, not for a space.
+    gap = head[len(head.rstrip()) :]
 
     def lead(label: str) -> str:
         return f"{ask}{label_joint(ask)}{label}{head.rstrip()}"

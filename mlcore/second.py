@@ -25,9 +25,8 @@ _QUESTION = (
     "Go through these names one by one: {labels}. Leave out what does not fit the following, and answer with "
     "the one name that fits best, without a word more."
 )
-_WORDS = (
-    r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+"  # where words aren't parted, characters
-)
+# Where words aren't parted, characters.
+_WORDS = r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+"
 _FEATURES = 2**18
 _PART = 20_000
 

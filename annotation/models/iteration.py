@@ -20,7 +20,11 @@ class IterationQuerySet(models.QuerySet["Iteration"]):
 
     def in_force(self) -> Iteration | None:
         """The round whose labels the rows carry where no person has decided; None before the first was judged."""
-        return self.judged().filter(withdrawn_at__isnull=True).order_by("number").last()
+        return self.judged().standing().order_by("number").last()
+
+    def standing(self) -> IterationQuerySet:
+        """Rounds that nobody went back from."""
+        return self.filter(withdrawn_at__isnull=True)
 
 
 class Iteration(models.Model):

@@ -26,12 +26,8 @@ def earlier_round(iteration: Iteration) -> Iteration | None:
     if iteration.ask_all:
         return None
     before = (
-        iteration.project.iterations.filter(
-            number__lt=iteration.number,
-            started_from=Iteration.Start.LLM,
-            predictions__source="llm",
-            withdrawn_at__isnull=True,
-        )
+        iteration.project.iterations.standing()
+        .filter(number__lt=iteration.number, started_from=Iteration.Start.LLM, predictions__source="llm")
         .order_by("-number")
         .first()
     )

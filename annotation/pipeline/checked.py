@@ -60,10 +60,14 @@ class CheckedRows:
     machine: dict[int, dict[int, Machine]] = field(default_factory=dict)  # round -> row -> what it said
 
     @cached_property
+    def standing(self) -> list[Iteration]:
+        """The rounds that nobody went back from, oldest first."""
+        return [iteration for iteration in self.rounds if iteration.withdrawn_at is None]
+
+    @cached_property
     def current(self) -> Iteration | None:
         """The round whose labels are in force."""
-        kept = [iteration for iteration in self.rounds if iteration.withdrawn_at is None]
-        return kept[-1] if kept else None
+        return self.standing[-1] if self.standing else None
 
     @cached_property
     def answered(self) -> list[Word]:

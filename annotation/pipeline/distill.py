@@ -97,9 +97,7 @@ def _llm_probs(iteration: Iteration, samples: Sequence[Sample], label_ids: Seque
     """
     rows = {sample.pk: index for index, sample in enumerate(samples)}
     probs = np.full((len(samples), len(label_ids)), np.nan)
-    rounds = iteration.project.iterations.filter(
-        number__lte=iteration.number, withdrawn_at__isnull=True
-    ).order_by("number")
+    rounds = iteration.project.iterations.standing().filter(number__lte=iteration.number).order_by("number")
     for earlier in rounds:
         then = [item["id"] for item in earlier.labels]
         if sorted(then) != sorted(label_ids):

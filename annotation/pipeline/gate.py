@@ -21,7 +21,7 @@ def check_round(iteration: Iteration) -> Comparison | None:
         The comparison; None in the first round.
     """
     evidence = Evidence.read(iteration.project)
-    before = [each for each in evidence.rounds if each.pk != iteration.pk and each.withdrawn_at is None]
+    before = [each for each in evidence.standing if each.pk != iteration.pk]
     return _check(evidence, before[-1], iteration) if before else None
 
 
@@ -30,8 +30,7 @@ def check_answered_draw(project: Project) -> Comparison | None:
     if AuditDraw.objects.filter(project=project).exclude(sample__source=Source.PERSON).exists():
         return None
     evidence = Evidence.read(project)
-    kept = [each for each in evidence.rounds if each.withdrawn_at is None]
-    return _check(evidence, *kept[-2:]) if len(kept) > 1 else None
+    return _check(evidence, *evidence.standing[-2:]) if len(evidence.standing) > 1 else None
 
 
 def _check(evidence: Evidence, before: Iteration, after: Iteration) -> Comparison:

@@ -107,7 +107,7 @@ def _label_id(llm: LlmLabel | None) -> int | None:
 
 def _mark(iteration: Iteration, user: User | None) -> None:
     rounds = Iteration.objects.filter(project=iteration.project)
-    rounds.filter(number__gt=iteration.number, withdrawn_at__isnull=True).update(withdrawn_at=timezone.now())
+    rounds.standing().filter(number__gt=iteration.number).update(withdrawn_at=timezone.now())
     rounds.filter(number=iteration.number).update(withdrawn_at=None)
     Activity.objects.create(
         project=iteration.project,

@@ -54,7 +54,7 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
 
 def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]:
     """What the card and the page share."""
-    rounds = [each for each in evidence.rounds if each.withdrawn_at is None]
+    rounds = evidence.standing
     return {
         "audited": len(evidence.answered),
         "pending": evidence.pending,

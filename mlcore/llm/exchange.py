@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from mlcore.records import Answer, Request
 
 FINISH_SECONDS = 3.0  # calls under way may end when the caller stops, since they are paid for
-AHEAD_PER_CALL = (
-    16  # requests made before their turn: calls go on while the caller stores answers or reads rows
-)
-UNREAD_PER_CALL = (
-    2  # answers that may wait for the caller to store them: what a crash loses is paid for twice
-)
+# Requests made before their turn: calls go on while the caller stores answers or reads rows.
+AHEAD_PER_CALL = 16
+# Answers that may wait for the caller to store them: what a crash loses is paid for twice.
+UNREAD_PER_CALL = 2
 _POLL_SECONDS = 0.1
 _ROOM_SECONDS = 0.005
 

@@ -20,7 +20,7 @@ from mlcore.errors import ModelUnavailableError
 from mlcore.llm.head import OutputHead
 from mlcore.llm.labeltree import LabelTree
 from mlcore.prompts import PARAGRAPH, label_joint
-from mlcore.records import Answer, FloatArray, LabelSet, Request
+from mlcore.records import Answer, FloatArray, LabelSet, Request, TurnedPrompt
 from mlcore.weights import fingerprint
 
 KEPT_PREFIXES = 8  # their keys and values stay in memory
@@ -140,14 +140,9 @@ class LocalModel:
             read = [len(shared) * (len(row) + len(tree.tokens)) for row in tokens]
             if turned_prefix is not None:
                 turns = [turn for index in batch if (turn := requests[index].turned)]
-                leads = [self._encode(lead) for lead in turns[0].leads]
-                texts = [self._encode(turn.text) for turn in turns]
-                behind = [self._text_scores(turned_prefix, lead, texts) for lead in leads]
-                scores = scores + TURNED_WEIGHT * torch.stack(behind, dim=1)
-                read = [
-                    own + sum(map(len, leads)) + len(leads) * len(text)
-                    for own, text in zip(read, texts, strict=True)
-                ]
+                behind, more = self._turned_scores(turned_prefix, turns)
+                scores = scores + TURNED_WEIGHT * behind
+                read = [sum(both) for both in zip(read, more, strict=True)]
             seconds = (time.perf_counter() - began) / len(batch)
             for index, score, own in zip(batch, scores, read, strict=True):
                 yield _answer(requests[index].key, score, labels, own + unpaid, seconds)
@@ -185,6 +180,16 @@ class LocalModel:
         logits = self._head.logits(needed[:, places], names)  # (B, P)
         return tree.total(logits - self._head.log_totals(needed)[:, places]).cpu()
 
+    def _turned_scores(
+        self, prefix: list[int], turns: Sequence[TurnedPrompt]
+    ) -> tuple[torch.Tensor, list[int]]:
+        """Log-probabilities (B, K) of each row behind each label, and how many tokens were read for it; all rows have the
+        same leads."""
+        leads = [self._encode(lead) for lead in turns[0].leads]
+        texts = [self._encode(turn.text) for turn in turns]
+        scores = torch.stack([self._text_scores(prefix, lead, texts) for lead in leads], dim=1)
+        return scores, [sum(map(len, leads)) + len(leads) * len(text) for text in texts]
+
     @torch.inference_mode()
     def _text_scores(self, prefix: list[int], lead: list[int], texts: Sequence[list[int]]) -> torch.Tensor:
         """Log-probabilities (B,) of each text behind the prefix and the lead."""
@@ -199,9 +204,8 @@ class LocalModel:
         before, tokens = hidden[:, first - 1 : -1], ids[:, first:]
         found = self._head.logits(before, tokens) - self._head.log_totals(before)
         sizes = torch.tensor([len(text) for text in texts], device=self.device)
-        return (
-            found.where(torch.arange(found.shape[1], device=self.device) < sizes[:, None], 0.0).sum(1).cpu()
-        )
+        is_text = torch.arange(found.shape[1], device=self.device) < sizes[:, None]
+        return found.where(is_text, 0.0).sum(1).cpu()
 
     def _hidden(
         self, prefix: list[int], rows: Sequence[Sequence[int]], tree: LabelTree, cache: Any

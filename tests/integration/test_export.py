@@ -485,13 +485,19 @@ def test_a_cancelled_export_leaves_no_file(
     assert list(settings.EXPORT_DIR.iterdir()) == []
 
 
+def leave_part(settings: Any, stage: Stage, *, attempt: int) -> Path:
+    """The working folder of an attempt that was killed."""
+    left: Path = settings.EXPORT_DIR / f"{stage.run_id}.{attempt}.part"
+    left.mkdir(parents=True)
+    (left / "sheet1.tmp").write_bytes(b"half")
+    return left
+
+
 def test_an_export_whose_worker_was_killed_is_begun_anew_and_its_part_removed(
     project: Project, settings: Any
 ) -> None:
     stage = export.start_export(project, user=project.owner, format="csv")
-    left = settings.EXPORT_DIR / f"{stage.run_id}.7.part"
-    left.mkdir(parents=True)
-    (left / "sheet1.tmp").write_bytes(b"half")
+    leave_part(settings, stage, attempt=7)
     path = export.export_path(run(stage))
     assert [each.name for each in settings.EXPORT_DIR.iterdir()] == [path.name]
 
@@ -515,9 +521,7 @@ def test_what_a_killed_attempt_left_is_removed_once_nobody_goes_on_with_it(
     project: Project, settings: Any
 ) -> None:
     stage = export.start_export(project, user=project.owner, format="csv")
-    left = settings.EXPORT_DIR / f"{stage.run_id}.1.part"
-    left.mkdir(parents=True)
-    (left / "sheet1.tmp").write_bytes(b"half")
+    left = leave_part(settings, stage, attempt=1)
     assert export.remove_old_exports() == 0
     assert left.exists()
     jobs.request_cancel(stage)
