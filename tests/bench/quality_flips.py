@@ -15,7 +15,7 @@ from mlcore.evidence import assign_folds, ngram_features
 from mlcore.inputs import Monitor, prepare
 from mlcore.records import FloatArray, IntArray
 from tests.bench.harness import Options, Report
-from tests.bench.peers import filter_and_retrain, network_probs
+from tests.bench.peers import filter_and_retrain, network_probs, remembered
 from tests.bench.scores import PEERS, accuracy, index_labels, margin, mean, ours, read, score_flags, seeds
 
 FLIPPED = ("agnews", "sms_spam")
@@ -63,12 +63,15 @@ def compare_texts(
     corpus, config = Corpus(texts), DistillConfig(seed=seed)
     monitor = Monitor(lambda progress: None, lambda: False)
     matrix = prepare(corpus, config, count, cache_dir=cache, weights_dir=None, monitor=monitor).matrix
-    probs, wrong = filter_and_retrain(matrix, texts, given, count, strength=3e-4, seed=seed)
+    probs, wrong = remembered(
+        cache, filter_and_retrain, matrix, texts, given, count, strength=3e-4, seed=seed
+    )
     result = ours(corpus, given, count, cache, seed)
     scores = {"labels": accuracy(given, truth)}
     for method in PEERS:
         setting = DistillConfig(method=method, seed=seed)
-        scores[method] = accuracy(network_probs(corpus, given, count, setting, cache).argmax(axis=1), truth)
+        guess = remembered(cache, network_probs, corpus, given, count, setting, cache).argmax(axis=1)
+        scores[method] = accuracy(guess, truth)
     scores["confident_final"] = accuracy(np.where(wrong, probs.argmax(axis=1), given), truth)
     scores["confident_out_of_fold"] = accuracy(probs.argmax(axis=1), truth)
     scores |= {"ours_slm": accuracy(result.prediction, truth), "ours": accuracy(result.label, truth)}
@@ -122,7 +125,9 @@ def measure_tables(options: Options, report: Report, cache: Path) -> None:
             scores = {"labels": accuracy(given, truth)}
             for method in PEERS:
                 setting = DistillConfig(method=method, seed=seed)
-                guess = network_probs(corpus, given, len(names), setting, cache).argmax(axis=1)
+                guess = remembered(cache, network_probs, corpus, given, len(names), setting, cache).argmax(
+                    axis=1
+                )
                 scores[method] = accuracy(guess, truth)
             scores["boosting"] = accuracy(boosted(matrix, texts, given, seed), truth)
             result = ours(corpus, given, len(names), cache, seed)
