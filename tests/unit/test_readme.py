@@ -16,6 +16,6 @@ def test_the_readmes_table_of_settings_is_what_the_program_reads() -> None:
 
 
 def test_every_local_link_of_the_documents_leads_somewhere() -> None:
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+?)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
