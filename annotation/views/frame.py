@@ -27,7 +27,7 @@ class Step:
 def page_context(request: MemberRequest, project: Project, *, step: str) -> dict[str, Any]:
     """Context of a project page; ``?round=`` chooses the round that is looked at."""
     iterations = list(project.iterations.order_by("-number"))
-    now = round_in_force(iterations)
+    now = current_round(iterations)
     shown = shown_round(request, iterations, now)
     return {
         "project": project,
@@ -44,15 +44,15 @@ def page_context(request: MemberRequest, project: Project, *, step: str) -> dict
     }
 
 
-def round_in_force(iterations: list[Iteration]) -> Iteration | None:
-    """The newest round that nobody went back from: the one that the rows show, or are about to."""
+def current_round(iterations: list[Iteration]) -> Iteration | None:
+    """The newest round that nobody went back from, judged or still at work: what a page opens on."""
     return next((iteration for iteration in iterations if iteration.withdrawn_at is None), None)
 
 
 def shown_round(
     request: MemberRequest, iterations: list[Iteration], now: Iteration | None
 ) -> Iteration | None:
-    """The round that ``?round=`` names, or the one in force; 404 for a round that is not there."""
+    """The round that ``?round=`` names, or the current one; 404 for a round that is not there."""
     wanted = request.GET.get("round", "")
     if not wanted:
         return now
