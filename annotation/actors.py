@@ -72,3 +72,12 @@ def restore_round(stage_id: int) -> None:
     with work_on(stage_id) as claim:
         if claim:
             restore.run_restore(claim)
+
+
+@dramatiq.actor(queue_name="files", max_retries=0)  # type: ignore[untyped-decorator]
+def delete_project(stage_id: int) -> None:
+    from annotation.pipeline import put_away
+
+    with work_on(stage_id) as claim:
+        if claim:
+            put_away.run_deletion(claim)

@@ -30,6 +30,7 @@ QUEUES = {
     Stage.Kind.EXPORT: ("files", "export_file"),
     Stage.Kind.TRIAL: ("llm", "try_rows"),
     Stage.Kind.BULK: ("files", "correct_rows"),
+    Stage.Kind.DELETION: ("files", "delete_project"),
 }
 
 

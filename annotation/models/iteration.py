@@ -91,6 +91,7 @@ class Stage(models.Model):
         TRIAL = "trial", _("Try-out")
         BULK = "bulk", _("Bulk correction")
         RESTORE = "restore", _("Going back to a round")
+        DELETION = "deletion", _("Deletion of the project")
 
     class Status(models.TextChoices):
         QUEUED = "queued", _("waiting for a worker")
@@ -106,7 +107,7 @@ class Stage(models.Model):
         CANCEL = "cancel", _("cancel")
 
     #: What runs beside the rounds.
-    ASIDE = (Kind.EXPORT, Kind.TRIAL, Kind.BULK, Kind.RESTORE)
+    ASIDE = (Kind.EXPORT, Kind.TRIAL, Kind.BULK, Kind.RESTORE, Kind.DELETION)
     ACTIVE = (Status.QUEUED, Status.RUNNING, Status.PAUSED)
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="stages")
@@ -160,7 +161,7 @@ class Stage(models.Model):
             models.UniqueConstraint(
                 fields=["project"],
                 condition=Q(status__in=["queued", "running", "paused"])
-                & Q(kind__in=["import", "llm", "slm", "restore"]),
+                & Q(kind__in=["import", "llm", "slm", "restore", "deletion"]),
                 name="one_active_stage_per_project",
             ),
             models.UniqueConstraint(

@@ -31,6 +31,15 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         """Projects that the user is a member of. Staff see others' projects in the admin only."""
         return self.filter(memberships__user=user) if user.is_authenticated else self.none()
 
+    def in_use(self) -> ProjectQuerySet:
+        """Projects that nobody put away."""
+        return self.filter(put_away_at__isnull=True)
+
+    def put_away_by(self, owner: User) -> ProjectQuerySet:
+        """Projects that were put away and that this owner may take back or delete."""
+        owned = self.filter(memberships__user=owner, memberships__role=Role.OWNER)
+        return owned.filter(put_away_at__isnull=False).order_by("-put_away_at")
+
 
 class Project(models.Model):
     """A corpus, its labels, and how it is labelled."""
@@ -88,6 +97,9 @@ class Project(models.Model):
         help_text=_("Steps of the configuration that start with defaults and were saved."),
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    put_away_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("Since when it is in nobody's list; an owner can take it back.")
+    )
 
     objects = ProjectQuerySet.as_manager()
 

@@ -55,7 +55,8 @@ class RowSkip(models.Model):
 class InvitationQuerySet(models.QuerySet["Invitation"]):
     def usable(self) -> InvitationQuerySet:
         left = Q(most_uses__isnull=True) | Q(uses__lt=F("most_uses"))
-        return self.filter(left, revoked_at__isnull=True, expires_at__gt=timezone.now())
+        open_now = self.filter(revoked_at__isnull=True, expires_at__gt=timezone.now())
+        return open_now.filter(left, project__put_away_at__isnull=True)
 
 
 class Invitation(models.Model):
@@ -103,6 +104,8 @@ class Activity(models.Model):
         ADDED = "added", _("added the member")
         CHANGED_ROLE = "role", _("changed the role of")
         REMOVED = "removed", _("removed the member")
+        PUT_AWAY = "put_away", _("put the project away")
+        TOOK_BACK = "took_back", _("took the project back")
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="activities")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.conf import settings
@@ -168,9 +169,9 @@ def _check_llm(project: Project) -> None:
         check_address(config.base_url, settings.LLM_ALLOWED_HOSTS)
 
 
-def check_idle(project: Project) -> None:
-    """Raise BusyError if a stage is at work that changes the rows."""
-    active = project.stages.active().filter(kind__in=BUSY_KINDS).first()
+def check_idle(project: Project, *, kinds: Collection[str] = BUSY_KINDS) -> None:
+    """Raise BusyError if a stage of these kinds is at work, waits or is paused; by default those that change the rows."""
+    active = project.stages.active().filter(kind__in=kinds).first()
     if active:
         raise BusyError(
             _("%(stage)s of this project is %(status)s. Wait until it is done, or cancel it first.")

@@ -40,9 +40,11 @@ View = Callable[Concatenate[MemberRequest, Project, P], HttpResponseBase]
 
 
 def for_members(
-    role: Role, *, back: str = "annotation:project"
+    role: Role, *, back: str = "annotation:project", put_away: bool = False
 ) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
     """Give the view its project, if the user is a member with at least this role.
+
+    A project that was put away exists for the views alone that take it back or delete it (``put_away``).
 
     To others a project does not exist (404); a member with a smaller role is refused (403). An error that carries
     a sentence is shown as one on the page ``back``; htmx gets it as a note with status 409, which is not swapped in.
@@ -55,7 +57,7 @@ def for_members(
         def with_project(
             request: MemberRequest, project_id: int, *args: P.args, **kwargs: P.kwargs
         ) -> HttpResponseBase:
-            project = project_of_member(request, project_id, role=role)
+            project = project_of_member(request, project_id, role=role, put_away=put_away)
             try:
                 return view(request, project, *args, **kwargs)
             except (AnnotationError, EngineError) as error:
@@ -67,14 +69,16 @@ def for_members(
                         status=409,
                     )
                 messages.error(request, engine_words(str(error)))
-                return redirect(back, project.pk)
+                return redirect("annotation:projects") if put_away else redirect(back, project.pk)
 
         return with_project
 
     return decorate
 
 
-def project_of_member(request: MemberRequest, project_id: int, *, role: Role) -> Project:
+def project_of_member(
+    request: MemberRequest, project_id: int, *, role: Role, put_away: bool = False
+) -> Project:
     membership = request.user.memberships.select_related("project").filter(project=project_id).first()
     if membership is None:
         raise Http404
@@ -84,4 +88,6 @@ def project_of_member(request: MemberRequest, project_id: int, *, role: Role) ->
             _("Your role in this project is %(role)s; this needs %(needed)s. Ask an owner of the project.")
             % {"role": request.role.label, "needed": role.label}
         )
+    if (membership.project.put_away_at is not None) != put_away:
+        raise Http404
     return membership.project

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -45,7 +46,8 @@ class ProjectState:
 @never_cache
 def projects(request: MemberRequest) -> HttpResponse:
     found = (
-        Project.objects.visible_to(request.user)
+        Project.objects.in_use()
+        .visible_to(request.user)
         .prefetch_related("labels", "memberships__user")
         .select_related("owner")
     )
@@ -65,7 +67,18 @@ def projects(request: MemberRequest) -> HttpResponse:
         }
         for project in found
     ]
-    return render(request, "annotation/projects.html", {"cards": cards})
+    return render(
+        request, "annotation/projects.html", {"cards": cards, "put_away": put_away_lines(request.user)}
+    )
+
+
+def put_away_lines(user: User) -> list[dict[str, Any]]:
+    """The projects that were put away, each with the stage that deletes it, if one does."""
+    found = list(Project.objects.put_away_by(user))
+    deletions = {
+        stage.project_id: stage for stage in Stage.objects.filter(project__in=found, kind=Stage.Kind.DELETION)
+    }
+    return [{"project": project, "deletion": deletions.get(project.pk)} for project in found]
 
 
 def newest_stages(project_ids: list[int]) -> dict[int, Stage]:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core import serializers
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
 from annotation.models import (
     Correction,
@@ -30,12 +31,14 @@ pytestmark = pytest.mark.django_db
 
 @dataclass(frozen=True)
 class Access:
-    """How a URL is asked for and the smallest role that may: everyone, user, viewer, reviewer or owner."""
+    """How a URL is asked for and the smallest role that may: everyone, user, viewer, reviewer or owner. ``away``: of a project
+    that was put away."""
 
     method: str
     least: str
     names: dict[str, str] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    away: bool = False
 
 
 STAGE = {"stage_id": "stage"}
@@ -102,6 +105,9 @@ TABLE: dict[str, Access] = {
     "annotation:revoke_invitation": Access("post", "owner", {"invitation_id": "invitation"}),
     "annotation:activity": OWN,
     "annotation:guidelines": VIEW,
+    "annotation:put_away": CHANGE,
+    "annotation:delete_project": Access("post", "owner", away=True),
+    "annotation:take_back": Access("post", "owner", away=True),
     "annotation:join": Access("get", "nobody"),  # a wrong secret; the right one is tried in test_team.py
 }
 
@@ -204,6 +210,7 @@ def test_each_role_reaches_what_it_may_and_nothing_else(role: str, cast: Cast) -
     seen = {}
     for name, access in TABLE.items():
         client = cast.client(role)
+        Project.objects.update(put_away_at=timezone.now() if access.away else None)
         answer = getattr(client, access.method)(address_of(name, cast, ids), access.data)
         if name == "logout":
             assert answer.status_code == 302
