@@ -6,9 +6,10 @@ another stamp has it counted anew. What people decide is counted each time, by a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
 from annotation.models import Flag, Project, Source, Stage, Tally
 
@@ -39,13 +40,27 @@ def count(project: Project) -> Counts:
     return Counts(tally.rows, flags, sum(decided.values()))
 
 
+def row_counts(projects: Sequence[Project]) -> dict[int, int]:
+    """Rows of each of these projects, by its id. Those whose copy still holds take two queries together."""
+    kept = {tally.project_id: tally for tally in Tally.objects.filter(project__in=projects)}
+    stages: dict[int, list[Stage]] = {project.pk: [] for project in projects}
+    for stage in _writers().filter(project__in=projects):
+        stages[stage.project_id].append(stage)
+    return {
+        project.pk: tally.rows
+        if (tally := kept.get(project.pk)) and tally.stamp == _stamp(stages[project.pk])
+        else _tally(project).rows
+        for project in projects
+    }
+
+
 def forget(project: Project) -> None:
     """Have everything counted anew: for whoever writes rows or flags outside the stages."""
     Tally.objects.filter(project=project).delete()
 
 
 def _tally(project: Project) -> Tally:
-    stamp = _stamp(project)
+    stamp = _stamp(_writers().filter(project=project))
     tally = Tally.objects.filter(project=project).first()
     if tally is None or tally.stamp != stamp:
         flags = _per_flag(project)
@@ -59,10 +74,15 @@ def _per_flag(project: Project, **chosen: str) -> dict[str, int]:
     return dict(found.annotate(Count("pk")))
 
 
-def _stamp(project: Project) -> str:
-    """The newest stage of each kind that writes rows, and how far it is."""
-    stages = project.stages.filter(kind__in=WRITERS).order_by("id")
-    newest = {stage.kind: stage for stage in stages.only("kind", "attempt", "status", "done")}
+def _writers() -> QuerySet[Stage]:
+    """Stages that write rows, the oldest first."""
+    stages = Stage.objects.filter(kind__in=WRITERS).order_by("id")
+    return stages.only("project_id", "kind", "attempt", "status", "done")
+
+
+def _stamp(stages: Iterable[Stage]) -> str:
+    """The newest stage of each kind that writes a project's rows, and how far it is."""
+    newest = {stage.kind: stage for stage in stages}
     return " ".join(
         f"{stage.pk}.{stage.attempt}.{stage.status}"
         + (f".{stage.done}" if stage.status == Stage.Status.RUNNING else "")

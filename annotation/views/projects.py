@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
-from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -15,6 +14,7 @@ from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
+from annotation import tally
 from annotation.forms import TaskForm
 from annotation.models import Project, Role, Stage
 from annotation.pipeline import configure as configuring
@@ -45,15 +45,14 @@ class ProjectState:
 @login_required
 @never_cache
 def projects(request: MemberRequest) -> HttpResponse:
-    found = (
+    found = list(
         Project.objects.in_use()
         .visible_to(request.user)
         .prefetch_related("labels", "memberships__user")
         .select_related("owner")
     )
-    ids = [project.pk for project in found]
-    rows = dict(Project.objects.filter(pk__in=ids).annotate(rows=Count("samples")).values_list("pk", "rows"))
-    newest = newest_stages(ids)
+    rows = tally.row_counts(found)
+    newest = newest_stages([project.pk for project in found])
     cards = [
         {
             "project": project,

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from annotation import tally
 from annotation.models import Flag, Sample, SavedFilter, Source, Stage, Tally
 from annotation.pipeline import bulk, review
 from annotation.pipeline.bulk import Choice
+from tests.factories import make_project
 from tests.pages import Cast, judge_rows, make_cast
 
 pytestmark = pytest.mark.django_db
@@ -149,3 +152,16 @@ def test_the_rows_are_counted_once_and_not_by_every_page(cast: Cast) -> None:
     assert tally.count(cast.project).rows == 999
     tally.forget(cast.project)
     assert tally.count(cast.project).rows == 12
+
+
+def test_the_list_of_projects_knows_the_rows_of_each_without_counting_them_again(cast: Cast) -> None:
+    owner = cast.users["owner"]
+    projects = [cast.project, *(make_project(rows=rows, owner=owner) for rows in (3, 5))]
+    expected = {project.pk: project.samples.count() for project in projects}
+    assert tally.row_counts(projects) == expected
+    with CaptureQueriesContext(connection) as queries:
+        assert tally.row_counts(projects) == expected
+    assert len(queries) == 2
+    Stage.objects.create(project=projects[1], kind=Stage.Kind.IMPORT, status=Stage.Status.DONE)
+    projects[1].samples.filter(position=0).delete()
+    assert tally.row_counts(projects) == expected | {projects[1].pk: 2}
