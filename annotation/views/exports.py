@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import FileResponse, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
@@ -18,6 +18,7 @@ from annotation.pipeline import export as exporting
 from annotation.pipeline.export_rows import Selection
 from annotation.pipeline.import_report import rejected_uploads
 from annotation.views.access import MemberRequest, for_members
+from annotation.views.downloads import Download
 from annotation.views.frame import page_context
 
 SHOWN_EXPORTS = 10
@@ -97,10 +98,10 @@ def start_export(request: MemberRequest, project: Project) -> HttpResponse:
 
 @require_GET
 @for_members(Role.VIEWER, back="annotation:export")
-def download_export(request: MemberRequest, project: Project, stage_id: int) -> FileResponse:
+def download_export(request: MemberRequest, project: Project, stage_id: int) -> Download:
     """The file itself, always as an attachment under a name that we made."""
     stage = get_object_or_404(Stage, pk=stage_id, project=project, kind=Stage.Kind.EXPORT)
     path = exporting.export_path(stage)
     what = path.suffix.removeprefix(".")
     activity.record(project, user=request.user, verb=Activity.Verb.DOWNLOADED, what=what)
-    return FileResponse(path.open("rb"), as_attachment=True, filename=stage.detail_value("file") or path.name)
+    return Download(path.open("rb"), filename=stage.detail_value("file") or path.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.contrib import messages
 from django.core.files.base import ContentFile
-from django.http import FileResponse, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -21,6 +21,7 @@ from annotation.mapping_form import MappingForm
 from annotation.models import Activity, Project, Role, Stage, Upload
 from annotation.pipeline import activity, import_report, ingest
 from annotation.views.access import MemberRequest, for_members
+from annotation.views.downloads import Download
 from annotation.views.wizard import wizard_context
 
 PREVIEW_ROWS = 8
@@ -135,7 +136,7 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
 
 @require_GET
 @for_members(Role.VIEWER)
-def left_out_rows(request: MemberRequest, project: Project, upload_id: int) -> FileResponse:
+def left_out_rows(request: MemberRequest, project: Project, upload_id: int) -> Download:
     """Every row of a file that was not imported, and why, as CSV."""
     upload = get_object_or_404(Upload, pk=upload_id, project=project)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
@@ -143,7 +144,7 @@ def left_out_rows(request: MemberRequest, project: Project, upload_id: int) -> F
     write_csv_rows(text, ["line", "outcome", "reason"], import_report.left_out_rows(upload))
     text.detach()
     file.seek(0)
-    return FileResponse(file, as_attachment=True, filename=f"left-out-of-{Path(upload.name).stem}.csv")
+    return Download(file, filename=f"left-out-of-{Path(upload.name).stem}.csv")
 
 
 def _read_again(request: MemberRequest, project: Project, upload: Upload) -> HttpResponse:
