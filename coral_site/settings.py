@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 from coral_site.env import env_bool, env_int, env_list, env_str
@@ -31,7 +33,17 @@ DATA_DIR = (
     .expanduser()
     .resolve()
 )
-DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+try:
+    DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+except OSError as error:
+    raise ImproperlyConfigured(
+        f"The data folder {DATA_DIR} can't be made ({error.strerror}). Set CORAL_DATA_DIR to another folder."
+    ) from error
+if not os.access(DATA_DIR, os.W_OK | os.X_OK):
+    raise ImproperlyConfigured(
+        f"The data folder {DATA_DIR} can't be written to. Make it writable for the program's user, or set CORAL_DATA_DIR to "
+        "another folder."
+    )
 UPLOAD_DIR = DATA_DIR / "uploads"
 EXPORT_DIR = DATA_DIR / "exports"
 RUN_DIR = DATA_DIR / "runs"
@@ -39,14 +51,20 @@ CACHE_DIR = DATA_DIR / "cache"
 
 
 def _secret_from_file(name: str) -> str:
-    """A random secret made on first start and kept in a file that only the owner can read."""
+    """A random secret made on first start and kept in a file that only the owner can read.
+
+    An empty file is one whose making was cut off: it is filled, by one process if several start at once.
+    """
     path = DATA_DIR / name
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
+    if path.exists() and (secret := path.read_text().strip()):
+        return secret
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if secret := file.read().strip():
+            return secret
         file.write(secret := secrets.token_urlsafe(48))
+        file.flush()
+        os.fsync(file.fileno())
     return secret
 
 
@@ -140,6 +158,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "coral_site.database_away.DatabaseAwayMiddleware",
     "coral_site.admin_policy.AdminPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
