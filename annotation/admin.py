@@ -26,6 +26,7 @@ from annotation.models import (
     Stage,
     Upload,
 )
+from annotation.models.secret import UnreadableSecret
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -127,7 +128,7 @@ class ProjectAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description=_("API token stored"), boolean=True)
     def has_token(self, project: Project) -> bool:
-        return bool(project.llm_token)
+        return bool(project.llm_token) or isinstance(project.llm_token, UnreadableSecret)
 
 
 @admin.register(Membership)

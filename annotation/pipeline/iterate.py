@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from annotation import jobs
 from annotation.errors import AnnotationError, BusyError, NotReadyError
 from annotation.models import Iteration, Prediction, Project, Stage
+from annotation.models.secret import readable
 from annotation.pipeline import ingest
 
 MIN_ROWS = 10
@@ -163,7 +164,7 @@ def _check_llm(project: Project) -> None:
     from mlcore.llm.guard import check_address  # loads the hub's HTTP client, which few pages need
 
     config = project.llm_config
-    if config.kind == "hub" and not project.llm_token:
+    if config.kind == "hub" and not readable(project.llm_token):
         raise NotReadyError(_("The Hugging Face Inference API needs a token. Enter one under Models."))
     if config.kind == "endpoint":
         check_address(config.base_url, settings.LLM_ALLOWED_HOSTS)

@@ -14,6 +14,7 @@ from django.conf import settings
 from annotation import jobs
 from annotation.errors import PausedError
 from annotation.models import Iteration, Project, Stage
+from annotation.models.secret import readable
 from annotation.pipeline.answers import RememberingModel
 from annotation.pipeline.carry import target_shares
 from mlcore.config import LlmConfig
@@ -149,11 +150,12 @@ def open_model_of(claim: jobs.Claim, project: Project, config: LlmConfig, open_m
 
     Raises:
         ModelUnavailableError: the model can't be opened.
+        AnnotationError: the project's token can't be decrypted.
     """
     budget = budget_of(project, claim.stage)
     model = open_model(
         config,
-        token=project.llm_token,
+        token=readable(project.llm_token),
         allowed_hosts=settings.LLM_ALLOWED_HOSTS,
         weights_dir=settings.MODEL_DIR,
         cache_dir=settings.CACHE_DIR,

@@ -15,6 +15,7 @@ from annotation.engine_words import engine_words
 from annotation.errors import AnnotationError
 from annotation.forms import LabelFormSet, PromptForm, TaskForm
 from annotation.models import Activity, Project, Role, Sample
+from annotation.models.secret import UnreadableSecret
 from annotation.models_form import ModelsForm
 from annotation.pipeline import activity, ingest, iterate
 from annotation.pipeline import configure as configuring
@@ -225,11 +226,10 @@ def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
 
 def token_end(project: Project) -> str:
     """Enough of a stored token to know it by, and no more; short tokens show nothing of themselves."""
-    return (
-        ""
-        if not project.llm_token
-        else "…" + (project.llm_token[-4:] if len(project.llm_token) >= 12 else "")
-    )
+    token = project.llm_token
+    if isinstance(token, UnreadableSecret):
+        return _("one that can't be decrypted with the keys at hand; enter it anew")
+    return "…" + (token[-4:] if len(token) >= 12 else "") if token else ""
 
 
 @require_http_methods(["GET", "POST"])
