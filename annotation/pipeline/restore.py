@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation import jobs
 from annotation.errors import BusyError, NotReadyError
-from annotation.models import Activity, Iteration, Prediction, Sample, Stage
+from annotation.models import Activity, Correction, Iteration, Prediction, Sample, Stage
 from annotation.models.sample import LlmLabel
 from annotation.pipeline.iterate import check_idle
 from mlcore.errors import StoppedError
@@ -60,8 +61,25 @@ def run_restore(claim: jobs.Claim) -> None:
         StoppedError: a person asked to cancel; rows carry the number of the round that they show.
     """
     iteration = claim.stage.project.iterations.get(number=claim.stage.detail["round"])
-    last, done = 0, 0
-    while found := _part(iteration, after=last):
+    said_before = Correction.objects.order_by("pk").values_list("pk", flat=True).last() or 0
+    done = _write_back(claim, iteration, _verdicts(iteration))
+    with transaction.atomic():
+        claim.fence()
+        _mark(iteration, claim.stage.requested_by)
+    # Rows that people gave back to the models meanwhile took the round that was in force until now.
+    said = Correction.objects.filter(sample__project=iteration.project, pk__gt=said_before)
+    given_back = said.filter(Q(label=None) | Q(undoes__isnull=False)).order_by()
+    _write_back(
+        claim, iteration, _verdicts(iteration).filter(sample__in=given_back.values("sample")), done=done
+    )
+    claim.report(done=done, total=done, force=True)
+
+
+def _write_back(
+    claim: jobs.Claim, iteration: Iteration, verdicts: QuerySet[Prediction], *, done: int = 0
+) -> int:
+    last = 0
+    while found := list(verdicts.filter(pk__gt=last)[:WRITE_ROWS]):
         if claim.should_stop():
             raise StoppedError(_("Stopped on request; resume to set the other rows as well."))
         llm = _llm_labels(iteration, [prediction.sample_id for prediction in found])
@@ -74,15 +92,12 @@ def run_restore(claim: jobs.Claim) -> None:
             Sample.objects.write_llm_labels(list(llm.values()), round_number=iteration.number)
         last, done = found[-1].pk, done + len(found)
         claim.report(done=done)
-    with transaction.atomic():
-        claim.fence()
-        _mark(iteration, claim.stage.requested_by)
-    claim.report(done=done, total=done, force=True)
+    return done
 
 
-def _part(iteration: Iteration, *, after: int) -> list[Prediction]:
-    rows = iteration.predictions.filter(source=Prediction.ModelKind.SLM, verdict__isnull=False, pk__gt=after)
-    return list(rows.order_by("pk").defer("raw", "x", "y", "calibrated")[:WRITE_ROWS])
+def _verdicts(iteration: Iteration) -> QuerySet[Prediction]:
+    rows = iteration.predictions.filter(source=Prediction.ModelKind.SLM, verdict__isnull=False)
+    return rows.order_by("pk").defer("raw", "x", "y", "calibrated")
 
 
 def _llm_labels(iteration: Iteration, sample_ids: Sequence[int]) -> dict[int, LlmLabel]:

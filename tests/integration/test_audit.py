@@ -417,6 +417,31 @@ def test_a_withdrawn_correction_returns_to_the_round_that_is_in_force(measured: 
     assert review.correct_sample(row.pk, label_id=None, user=measured.owner).label_id == row.label_id
 
 
+def test_a_correction_that_is_withdrawn_while_a_round_goes_back_returns_to_that_round(
+    measured: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a row that the run has passed already, while the later round is still in force."""
+    first = measured.iterations.get()
+    second = judged_again(measured, {position: wrong_label(measured, position) for position in range(60)})
+    row, other = measured.samples.exclude(source=Source.PERSON)[:2]
+    chosen = second.predictions.get(sample=other).verdict_id
+    for each in (row, other):
+        review.correct_sample(each.pk, label_id=chosen, user=measured.owner)
+    mark = restore._mark
+
+    def withdraw_first(*arguments: Any) -> None:
+        review.correct_sample(row.pk, label_id=None, user=measured.owner)
+        mark(*arguments)
+
+    monkeypatch.setattr(restore, "_mark", withdraw_first)
+    run_restore(first)
+    row.refresh_from_db()
+    other.refresh_from_db()
+    assert row.label_id == first.predictions.get(sample=row, source="slm").verdict_id
+    assert row.source != Source.PERSON
+    assert (other.label_id, other.source) == (chosen, Source.PERSON), "it was not withdrawn"
+
+
 def test_there_is_no_way_to_a_round_that_was_never_judged(project: Project) -> None:
     project.stages.filter(kind=Stage.Kind.SLM).delete()
     with pytest.raises(NotReadyError, match="no finished SLM filtering"):
