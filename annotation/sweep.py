@@ -45,7 +45,11 @@ def _revive(stage_id: int) -> bool:
 
 
 def _count_death(stage: Stage) -> None:
-    stage.crashes += 1
+    """Deaths are in a row while none of the attempts gets further than the ones before: a run of days may outlive any
+    number of restarted machines, one that ends its worker at the same row each time is given up."""
+    reached, furthest = [stage.epoch, stage.done], stage.detail_value("died_at", [0, 0])
+    stage.crashes = 1 if stage.crashes and reached > furthest else stage.crashes + 1
+    stage.detail = {**stage.detail, "died_at": max(reached, furthest)}
     logger.warning("Stage %d lost its worker (%d in a row).", stage.pk, stage.crashes)
     if stage.wish:
         jobs.settle(stage, jobs.SETTLED[Stage.Wish(stage.wish)])

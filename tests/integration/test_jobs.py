@@ -313,6 +313,23 @@ def test_a_stage_is_tried_again_after_a_death_and_failed_after_three(stage: Stag
     assert sweep() == 0
 
 
+def test_deaths_between_which_the_work_gets_on_are_not_in_a_row(stage: Stage) -> None:
+    for reached in (3, 3, 5, 8, 9):
+        claim = jobs._take_up(stage.pk)
+        assert claim is not None
+        claim.report(done=reached, force=True)
+        let_lease_run_out(stage)
+        sweep()
+    assert (fresh(stage).status, fresh(stage).crashes) == (Stage.Status.QUEUED, 1)
+    for _death in (2, 3):
+        claim = jobs._take_up(stage.pk)
+        assert claim is not None
+        claim.report(done=4, force=True)  # it began anew and got no further than before
+        let_lease_run_out(stage)
+        sweep()
+    assert fresh(stage).status == Stage.Status.FAILED
+
+
 def test_a_dead_workers_wish_is_carried_out_by_the_sweep(stage: Stage) -> None:
     jobs._take_up(stage.pk)
     jobs.request_pause(stage)
