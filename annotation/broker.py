@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from urllib.parse import urlsplit, urlunsplit
 
 import dramatiq
 import redis
@@ -73,6 +74,12 @@ def broker_answers(url: str | None = None) -> bool:
             return bool(client.ping())
     except (redis.RedisError, OSError):
         return False
+
+
+def shown_address(url: str) -> str:
+    """An address for messages and logs: without the password that it may hold."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _worker_key(queue: str) -> str:

@@ -7,7 +7,11 @@ from typing import Any
 import openpyxl
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 
+from annotation.errors import NotReadyError
+from annotation.management.commands import up
 from annotation.models import Project, Stage
 from annotation.pipeline import label
 from tests.factories import BAD, GOOD, ScriptedModel, judge_sentiment
@@ -31,6 +35,17 @@ def use_scripted_model(monkeypatch: pytest.MonkeyPatch) -> None:
         return judge_sentiment(GOOD[0] if good else BAD[0], names)
 
     monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: ScriptedModel(judge))
+
+
+def test_a_database_of_a_newer_program_is_left_alone() -> None:
+    recorder = MigrationRecorder(connection)
+    recorder.record_applied("annotation", "9999_of_a_later_version")
+    try:
+        with pytest.raises(NotReadyError, match="brought up to 9999_of_a_later_version by a newer version"):
+            up.check_not_newer()
+    finally:
+        recorder.record_unapplied("annotation", "9999_of_a_later_version")
+    up.check_not_newer()
 
 
 def run(*arguments: Any) -> str:

@@ -116,7 +116,11 @@ def test_an_address_that_is_taken_gets_a_sentence(tmp_path: Path) -> None:
     [
         ("VALKEY_SERVER", "/no/such/program", "VALKEY_SERVER is '/no/such/program', which is no program"),
         ("VALKEY_SERVER", "/bin/false", "does not answer within"),
-        ("REDIS_URL", "redis://127.0.0.1:1/0", "The broker at redis://127.0.0.1:1/0 does not answer within"),
+        (
+            "REDIS_URL",
+            "redis://:hunter2@127.0.0.1:1/0",
+            "The broker at redis://127.0.0.1:1/0 does not answer within",
+        ),
         ("CORAL_BIND", "8000", "CORAL_BIND is '8000'; it must be host:port"),
     ],
 )
@@ -126,6 +130,7 @@ def test_a_broker_or_an_address_that_can_not_be_gets_a_sentence(
     failed = Program(tmp_path, **{setting: value}).run("up")
     assert failed.returncode == 1
     assert sentence in failed.stderr, failed.stderr + failed.stdout
+    assert "hunter2" not in failed.stderr + failed.stdout
     assert "Traceback" not in failed.stderr
 
 

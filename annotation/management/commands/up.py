@@ -16,9 +16,10 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 
 from annotation import valkey
-from annotation.broker import broker_answers
+from annotation.broker import broker_answers, shown_address
 from annotation.errors import NotReadyError
 from annotation.management.commands.web import bind_address
 from annotation.supervisor import Service, Supervisor
@@ -56,6 +57,7 @@ class Command(BaseCommand):
             try:
                 _start_broker(supervisor)
                 password = None
+                check_not_newer()
                 if no_web:
                     _wait_for_schema(supervisor)
                 else:
@@ -93,12 +95,25 @@ def _start_broker(supervisor: Supervisor) -> None:
         supervisor.say("Waiting for the server that REDIS_URL names.")
     if not supervisor.wait_until(broker_answers, seconds=BROKER_SECONDS) and not supervisor.stopping:
         raise NotReadyError(
-            f"The broker at {settings.REDIS_URL} does not answer within {BROKER_SECONDS:.0f} s. "
+            f"The broker at {shown_address(settings.REDIS_URL)} does not answer within {BROKER_SECONDS:.0f} s. "
             + (
                 "Start it, or mend REDIS_URL."
                 if settings.REDIS_URL_GIVEN
                 else f"Its log is {valkey.log_path()}. If its files are damaged, delete that folder: no work is lost by it."
             )
+        )
+
+
+def check_not_newer() -> None:
+    """An older program would write rows that lack what the newer one relies on."""
+    loader = MigrationLoader(connection)
+    newest = max(name for app, name in loader.disk_migrations if app == "annotation")
+    newer = [name for app, name in loader.applied_migrations if app == "annotation" and name > newest]
+    connections.close_all()
+    if newer:
+        raise NotReadyError(
+            f"The database was brought up to {max(newer)} by a newer version of CORAL; this one knows {newest}. Start the "
+            "newer version, or restore a backup from before the update."
         )
 
 
