@@ -70,6 +70,7 @@ def start_export(
     selection = Selection.of(project, query=query, certainty=certainty)
     detail = {"format": format} | asdict(selection)
     with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one at a time, for double clicks
         for running in project.stages.active().filter(kind=Stage.Kind.EXPORT):
             if detail.items() <= running.detail.items():
                 return running

@@ -104,6 +104,8 @@ def accept_invitation(secret: str, *, user: User) -> Membership:
         AnnotationError: the invitation does not hold any more.
     """
     with transaction.atomic():
+        # One at a time: a double click finds the membership that it has just made.
+        Invitation.objects.select_for_update().filter(digest=_digest(secret)).first()
         invitation = usable_invitation(secret)
         if invitation is None:
             raise _no_invitation()
