@@ -20,6 +20,7 @@ from tests.bench.harness import open_program
 ROWS = 200
 BATCH_ROWS = 25
 CALLS_AT_ONCE = 4
+TOKEN = "hf_canary-token-of-a-run"
 
 
 def kill_after(times: int) -> Callable[[], None]:
@@ -82,7 +83,7 @@ def main(folder: Path, url: str, point: str) -> None:
     if stage is None:
         project = make_project(url, ROWS)
         config = project.llm_config.as_dict() | {"concurrency": CALLS_AT_ONCE}
-        configure.set_llm(project, config=type(project.llm_config)(**config), token=None)
+        configure.set_llm(project, config=type(project.llm_config)(**config), token=TOKEN)
         stage = iterate.start_round(project, started_from="llm", user=None).stages.get()
     Stage.objects.update(status=Stage.Status.QUEUED)  # as the sweep does when the lease has run out
     arm(point)
