@@ -71,6 +71,21 @@ def test_a_child_that_is_killed_is_started_again(program: Program, name: str) ->
     wait_for(answers, seconds=20, what="everything is well again")
 
 
+def test_the_web_process_has_each_commit_on_the_disk_before_it_answers(program: Program) -> None:
+    asked = (
+        "import uvicorn\n"
+        "from django.core.management import call_command\n"
+        "from django.db import connection\n"
+        "def mode():\n"
+        "    with connection.cursor() as cursor:\n"
+        "        return cursor.execute('PRAGMA synchronous').fetchone()[0]\n"
+        "before = mode()\n"
+        "uvicorn.run = lambda *_, **__: print(before, mode())\n"
+        "call_command('web')"
+    )
+    assert program.execute(asked) == "1 2", "NORMAL in workers, FULL in the web process"
+
+
 def test_a_page_is_served_with_its_static_files(program: Program) -> None:
     with urllib.request.urlopen(f"{program.address}/login/", timeout=10) as answer:
         page = answer.read().decode()
