@@ -18,6 +18,7 @@ from annotation.broker import QUEUES
 from annotation.claim import shutting_down
 from annotation.current_run import run_id
 from annotation.errors import BusyError, InvalidFileError, LeaseLostError
+from annotation.management.commands import worker
 from annotation.models import Project, Stage
 from annotation.sweep import sweep
 from mlcore.errors import ModelUnavailableError, StoppedError
@@ -328,6 +329,32 @@ def test_deaths_between_which_the_work_gets_on_are_not_in_a_row(stage: Stage) ->
         let_lease_run_out(stage)
         sweep()
     assert fresh(stage).status == Stage.Status.FAILED
+
+
+def test_a_clock_that_jumps_takes_no_stage_from_its_worker(
+    stage: Stage, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every lease looks run out when a laptop wakes up; the workers get the time to renew them."""
+    settings.LEASE_SECONDS = 1
+    monkeypatch.setattr(worker, "SWEEP_SECONDS", 0.02)  # a sweep comes before the next heartbeat
+    jump = timedelta(0)
+    now, seconds = timezone.now, time.time
+    monkeypatch.setattr(timezone, "now", lambda: now() + jump)
+    monkeypatch.setattr(time, "time", lambda: seconds() + jump.total_seconds())
+    over = threading.Event()
+    sweeper = threading.Thread(target=worker._sweep_until, args=(over, ["llm"]))
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        sweeper.start()
+        time.sleep(0.2)
+        jump = timedelta(hours=1)
+        time.sleep(2)
+        assert not claim.should_stop()
+    over.set()
+    sweeper.join()
+    after = fresh(stage)
+    assert (after.status, after.attempt, after.crashes) == (Stage.Status.DONE, 1, 0)
+    assert after.seconds < 60, "time at work is measured by a clock that does not jump"
 
 
 def test_a_dead_workers_wish_is_carried_out_by_the_sweep(stage: Stage) -> None:
