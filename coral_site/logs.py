@@ -13,6 +13,11 @@ def _one_line(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def _indented(traceback: str) -> str:
+    """A traceback quotes data: its lines begin as no record does, and hold no control character."""
+    return "\n".join(f"  {_one_line(line)}" for line in traceback.split("\n"))
+
+
 class TextFormatter(logging.Formatter):
     """For a person: time, level, name, run id, message; a traceback follows on lines of its own."""
 
@@ -20,7 +25,7 @@ class TextFormatter(logging.Formatter):
         when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         run = f" [{run_id.get()[:8]}]" if run_id.get() else ""
         line = f"{when} {record.levelname:<7} {record.name}{run} {_one_line(record.getMessage())}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{_indented(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
