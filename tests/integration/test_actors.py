@@ -24,6 +24,7 @@ STEPS = {
     Stage.Kind.TRIAL: "annotation.pipeline.trial.run_trial",
     Stage.Kind.BULK: "annotation.pipeline.bulk.run_batch",
     Stage.Kind.RESTORE: "annotation.pipeline.restore.run_restore",
+    Stage.Kind.DELETION: "annotation.pipeline.put_away.run_deletion",
 }
 
 
