@@ -260,10 +260,8 @@ def load_checkpoint(path: Path, learners: list[Learner], identity: str) -> dict[
                 name[len("network/") :]: value for name, value in mine.items() if name.startswith("network/")
             }
             learner.network.load_state_dict(weights)
-            averaged = len("averaged/")
-            learner.averaged = {
-                name[averaged:]: value for name, value in mine.items() if name.startswith("averaged/")
-            }
+            for name, average in learner.averaged.items():
+                average.copy_(mine[f"averaged/{name}"])  # in place, so that it stays on the network's device
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in mine.items():
                 if name.startswith("optimizer/"):

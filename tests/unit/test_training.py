@@ -160,6 +160,22 @@ def test_skipped_batches_are_a_warning() -> None:
     assert "3 batch(es)" in Trained(np.zeros((1, 2)), np.zeros(1), skipped).warnings[0]
 
 
+def test_a_resumed_average_stays_where_the_network_computes(tmp_path: Path) -> None:
+    features, _ = make_rows()
+    recipe = Recipe(10, 1e-2, 0.0, average=0.9)
+    one, other = (Learner(lambda: FeatureHead(features, 2), recipe, seed=seed) for seed in (0, 1))
+    everyone = np.arange(ROWS)
+    one.train_epoch(
+        np.eye(2)[everyone % 2], np.ones(ROWS), everyone, everyone[:0], pace=1.0, on_batch=lambda *_: None
+    )
+    save_checkpoint(tmp_path / "last.safetensors", [one], "same", {})
+    before = dict(other.averaged)
+    load_checkpoint(tmp_path / "last.safetensors", [other], "same")
+    # The very tensors, not new ones on the processor: on a GPU a resumed run would fail otherwise.
+    assert all(other.averaged[name] is tensor for name, tensor in before.items())
+    np.testing.assert_array_equal(one.predict(everyone), other.predict(everyone))
+
+
 def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
