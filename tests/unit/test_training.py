@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -33,10 +34,10 @@ def make_rows(seed: int = 0) -> tuple[Tensor, np.ndarray]:
 
 def make_inputs(features: Tensor, network: str) -> Inputs:
     columns = torch.arange(features.shape[1])
-    build = partial(FeatureHead, features, 2)
+    build: Callable[[], Network] = partial(FeatureHead, features, 2)
     defaults: Defaults = HEAD
     if network == "table":
-        build, defaults = partial(TableMlp, features, columns, 2, 8), TABLE  # type: ignore[assignment]
+        build, defaults = partial(TableMlp, features, columns, 2, 8), TABLE
     return Inputs(features.numpy().astype(np.float16), features.numpy(), build, defaults, build)
 
 
@@ -71,8 +72,9 @@ def test_a_network_never_sees_the_labels_of_the_fold_that_it_judges(method: Meth
 def test_rows_without_a_label_are_learned_from_as_unlabelled_ones() -> None:
     rows, allowed = np.array([0, 1, 2, 3]), np.arange(6)  # rows 4 and 5 were unreadable
     split = CleanSplit(np.array([0.9, 0.2, 0.8, 0.1]), np.array([True, False, True, False]), [])
-    for method in ("paper", "adamatch"):
-        lesson = plan_lesson(rows, allowed, split, np.ones(6), method)  # type: ignore[arg-type]
+    methods: list[Method] = ["paper", "adamatch"]
+    for method in methods:
+        lesson = plan_lesson(rows, allowed, split, np.ones(6), method)
         assert lesson.labelled.tolist() == [0, 2]
         assert lesson.unlabelled.tolist() == [1, 3, 4, 5]
 
