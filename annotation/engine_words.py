@@ -18,6 +18,10 @@ TRAINING = (
     gettext_noop("%(count)s label(s) have fewer than 10 rows; verdicts on them are unreliable."),
     gettext_noop("%(count)s row(s) have no text."),
     gettext_noop("%(count)s value(s) of the column “%(column)s” are not numbers and count as missing there."),
+    gettext_noop("%(count)s batch(es) of the training gave no finite loss and were left out."),
+    gettext_noop(
+        "The training went astray in epoch %(epoch)s: the loss is no finite number. Choose a smaller learning rate."
+    ),
     gettext_noop("all losses are equal"),
     gettext_noop("%(rows)s rows are too few for a mixture, it takes %(least)s"),
     gettext_noop("the losses have one mode only"),

@@ -71,7 +71,7 @@ class EpochReport:
     ``loss``: mean cross-entropy on labelled rows; ``loss_unlabelled``: FixMatch's part; ``clean_share``: rows taken
     as labelled, of those that have a label; ``changes``: share of rows whose out-of-fold prediction changed since
     the epoch before; ``balance (K,)`` and ``clean_balance (K,)``: class shares of all labelled and of clean rows;
-    ``fit``: mean out-of-fold log-likelihood of the given labels.
+    ``fit``: mean out-of-fold log-likelihood of the given labels; ``skipped``: batches without a finite loss.
     """
 
     epoch: int
@@ -84,6 +84,7 @@ class EpochReport:
     balance: list[float]
     clean_balance: list[float]
     seconds: float
+    skipped: int = 0  # a checkpoint of an earlier version says nothing of it
 
 
 @dataclass(frozen=True)

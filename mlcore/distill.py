@@ -92,6 +92,7 @@ def distill(
         loop = replace(config, method=choose_method(config, corpus))
         trained = train(inputs, known, weights, folds, noisy.count, loop, monitor, checkpoint_dir)
         on_progress(Progress("combine", len(trained.history), config.epochs))
+        warnings += trained.warnings
         judges = Judges(corpus, inputs, folds, noisy.count, config)
         quiet = Monitor(lambda progress: None, should_stop)
         verdict = decide(judges, trained.probs, noisy, known, weights, quiet)

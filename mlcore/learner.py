@@ -50,8 +50,12 @@ class Trust:
 
 @dataclass(frozen=True)
 class EpochLosses:
+    """Mean losses of an epoch's batches, but for the ``skipped`` ones, which gave no finite loss or gradient."""
+
     labelled: float
     unlabelled: float
+    batches: int
+    skipped: int
 
 
 class Learner:
@@ -122,15 +126,18 @@ class Learner:
         trust = self.decide_trust(labelled, unlabelled, targets.shape[1])
         wanted = torch.as_tensor(targets, dtype=torch.float32)
         scale = torch.as_tensor(weights, dtype=torch.float32)
-        sums = [0.0, 0.0]
+        sums, skipped = [0.0, 0.0], 0
         for number, rows in enumerate(batches, start=1):
             loss = self._labelled_loss(rows, wanted[rows], scale[rows])
             loss_unlabelled = self._unlabelled_loss(others[number - 1 :: len(batches)], trust)
             penalty = self.recipe.ridge * self._squared_weights()
-            self._step(loss + self.recipe.unlabelled_weight * loss_unlabelled + penalty)
-            sums = [sums[0] + float(loss.detach()), sums[1] + float(loss_unlabelled.detach())]
-            on_batch(number, len(batches), sums[0] / number, sums[1] / number)
-        return EpochLosses(sums[0] / len(batches), sums[1] / len(batches))
+            if self._step(loss + self.recipe.unlabelled_weight * loss_unlabelled + penalty):
+                sums = [sums[0] + float(loss.detach()), sums[1] + float(loss_unlabelled.detach())]
+            else:
+                skipped += 1
+            taken = max(number - skipped, 1)
+            on_batch(number, len(batches), sums[0] / taken, sums[1] / taken)
+        return EpochLosses(sums[0] / taken, sums[1] / taken, len(batches), skipped)
 
     def _labelled_loss(self, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         logits = self.network(rows, "weak", self.generator).cpu()  # (B, K)
@@ -166,17 +173,21 @@ class Learner:
             return torch.zeros(())
         return torch.stack([weight.square().sum() for weight in self.weights]).sum().cpu()
 
-    def _step(self, loss: Tensor) -> None:
+    def _step(self, loss: Tensor) -> bool:
+        """One step of the optimiser; False, and no step, where the loss or its gradient is not finite: one bad batch must
+        not spoil the weights."""
         if not torch.isfinite(loss):
-            return  # one bad batch must not spoil the weights
+            return False
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)):
+            return False
         self.optimizer.step()
         current = self.network.state_dict()
         for name, average in self.averaged.items():
             if average.is_floating_point():
                 average.lerp_(current[name], 1.0 - self.recipe.average)
+        return True
 
     def predict(self, rows: IntArray) -> FloatArray:
         """Probabilities ``(len(rows), K)`` of the plain view, by the averaged weights."""
@@ -249,10 +260,8 @@ def load_checkpoint(path: Path, learners: list[Learner], identity: str) -> dict[
                 name[len("network/") :]: value for name, value in mine.items() if name.startswith("network/")
             }
             learner.network.load_state_dict(weights)
-            averaged = len("averaged/")
-            learner.averaged = {
-                name[averaged:]: value for name, value in mine.items() if name.startswith("averaged/")
-            }
+            for name, average in learner.averaged.items():
+                average.copy_(mine[f"averaged/{name}"])  # in place, so that it stays on the network's device
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in mine.items():
                 if name.startswith("optimizer/"):

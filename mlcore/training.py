@@ -20,6 +20,7 @@ import numpy as np
 from mlcore.combine import class_shares
 from mlcore.config import DistillConfig, Method
 from mlcore.corpus import EpochReport, Phase, Progress
+from mlcore.errors import InvalidInputError
 from mlcore.inputs import Inputs, Monitor
 from mlcore.learner import EpochLosses, Learner, Recipe, load_checkpoint, save_checkpoint
 from mlcore.noise import CleanSplit, cross_entropy, split_clean
@@ -36,6 +37,13 @@ class Trained:
     losses: FloatArray
     history: list[EpochReport] = field(default_factory=list)
     stopped: str = ""
+
+    @property
+    def warnings(self) -> list[str]:
+        skipped = sum(report.skipped for report in self.history)
+        if skipped == 0:
+            return []
+        return [f"{skipped} batch(es) of the training gave no finite loss and were left out."]
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,9 @@ def train(
         config: method, epochs, seed.
         monitor: told of every batch; may raise to stop.
         checkpoint_dir: where each epoch is kept and resumed from; None keeps none.
+
+    Raises:
+        InvalidInputError: the training went astray, see :func:`refuse_divergence`.
     """
     networks = CrossFitted(inputs, known, weights, folds, count, config)
     trained = Trained(np.full((len(known), count), 1.0 / count), np.full(len(known), np.nan))
@@ -87,6 +98,7 @@ def train(
         done = networks.train_epoch(epoch, monitor)
         before = trained.probs.argmax(axis=1)
         trained.probs = networks.predict_out_of_fold()
+        refuse_divergence(done, trained.probs, epoch)
         trained.losses[networks.labelled] = cross_entropy(
             trained.probs[networks.labelled], known[networks.labelled]
         )
@@ -205,7 +217,18 @@ class CrossFitted:
             balance=list(class_shares(self.known[self.labelled], self.count)),
             clean_balance=list(class_shares(self.known[done.clean], self.count)),
             seconds=seconds,
+            skipped=sum(each.skipped for each in done.losses),
         )
+
+
+def refuse_divergence(done: EpochDone, probs: FloatArray, epoch: int) -> None:
+    """Raise InvalidInputError where a network took no step at all, or predicts what is no number: it has learned nothing,
+    and would judge every row all the same."""
+    if np.isfinite(probs).all() and all(each.skipped < each.batches for each in done.losses):
+        return
+    raise InvalidInputError(
+        f"The training went astray in epoch {epoch + 1}: the loss is no finite number. Choose a smaller learning rate."
+    )
 
 
 def plan_lesson(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 
 from mlcore.demos import count_demonstrations, deal_sets, select_demonstrations, share_places
 from mlcore.records import Demonstration, LabelSet
@@ -67,6 +68,31 @@ def test_a_verified_row_counts_as_clean_whatever_the_small_model_thinks() -> Non
     verified = np.arange(90) < 3
     chosen = select_demonstrations(**_corpus(verified=verified, clean_prob=np.zeros(90)))
     assert sorted(each.key for each in chosen) == [1000, 1001, 1002]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_medoids_cost_no_more_than_the_rows_nearest_to_the_means_of_k_means(seed: int) -> None:
+    """Sum of distances to the nearest chosen row; FreeAL takes the rows nearest to the means."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(90, 6)) + 3 * rng.normal(size=(5, 6))[rng.integers(0, 5, 90)]
+
+    def cost(rows: np.ndarray, label: int) -> float:
+        members = features[label::3]
+        distances = np.linalg.norm(members[:, None] - features[rows][None], axis=2)
+        return float(distances.min(axis=1).sum())
+
+    # 15 places take 25 rows of each label at least, and all 30 are verified, so that the pool is the whole label.
+    chosen = select_demonstrations(
+        **_corpus(features=features, count=15, seed=seed, verified=np.ones(90, dtype=bool))
+    )
+    for label in range(3):
+        medoids = np.array([each.key - 1000 for each in chosen if each.label == "abc"[label]])
+        assert len(medoids) == 5
+        means = KMeans(5, n_init=1, random_state=seed).fit(features[label::3])
+        nearest = np.linalg.norm(features[label::3][:, None] - means.cluster_centers_[None], axis=2).argmin(
+            axis=0
+        )
+        assert cost(medoids, label) <= cost(label + 3 * nearest, label) + 1e-6
 
 
 def test_near_duplicates_are_not_shown_twice() -> None:

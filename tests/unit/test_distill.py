@@ -14,7 +14,7 @@ from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
 from mlcore.distill import choose_method, distill
 from mlcore.errors import InvalidInputError, ModelUnavailableError, StoppedError
-from mlcore.evidence import assign_folds, logistic_probs, neighbour_votes
+from mlcore.evidence import assign_folds, boosted_probs, logistic_probs, neighbour_votes
 from mlcore.opinions import Judges, refit
 from mlcore.records import NO_LABEL
 from mlcore.training import why_stop
@@ -54,6 +54,11 @@ def make_corpus(rows: int, *, wrong: float = 0.2, seed: int = 0) -> tuple[list[s
     ]
     given = np.where(rng.random(rows) < wrong, 1 - truth, truth)
     return texts, truth, given
+
+
+def text_table(texts: list[str]) -> pd.DataFrame:
+    """The first three words of each text as columns."""
+    return pd.DataFrame([text.split()[:3] for text in texts], columns=["one", "two", "three"])
 
 
 def noisy(given: np.ndarray, *, count: int = 2, verified: np.ndarray | None = None) -> NoisyLabels:
@@ -142,11 +147,14 @@ def test_a_persons_label_is_final(weights_dir: Path, tmp_path: Path) -> None:
     assert set(result.order[-30:].tolist()) == set(range(30))
 
 
-def test_the_order_of_the_upload_changes_nothing(weights_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["head", "table"])
+def test_the_order_of_the_upload_changes_nothing(network: str, weights_dir: Path, tmp_path: Path) -> None:
     texts, _, given = make_corpus(90)
     order = np.random.default_rng(1).permutation(90)
-    straight = run(texts, noisy(given), weights_dir, tmp_path / "a")
-    shuffled = run([texts[row] for row in order], noisy(given[order]), weights_dir, tmp_path / "b")
+    moved = [texts[row] for row in order]
+    first, second = (text_table(each) if network == "table" else None for each in (texts, moved))
+    straight = run(texts, noisy(given), weights_dir, tmp_path / "a", network=network, table=first)
+    shuffled = run(moved, noisy(given[order]), weights_dir, tmp_path / "b", network=network, table=second)
 
     np.testing.assert_allclose(straight.probs[order], shuffled.probs, atol=1e-3)
     assert (straight.label[order] == shuffled.label).mean() > 0.98
@@ -160,12 +168,21 @@ def test_the_same_seed_gives_the_same_result_and_another_does_not(weights_dir: P
     assert not np.allclose(first.probs, other.probs)
 
 
-@pytest.mark.parametrize(("network", "stop_after"), [("head", 40), ("finetune", 14)])
+@pytest.mark.parametrize(
+    ("network", "method", "stop_after"),
+    [("head", "coral", 40), ("finetune", "coral", 14), ("head", "paper", 60), ("table", "adamatch", 60)],
+)
 def test_a_resumed_run_ends_in_the_same_result(
-    network: str, stop_after: int, weights_dir: Path, tmp_path: Path
+    network: str, method: str, stop_after: int, weights_dir: Path, tmp_path: Path
 ) -> None:
     texts, _, given = make_corpus(60)
-    settings: dict[str, Any] = {"network": network, "batch_size": 16, "learning_rate": 1e-3}
+    settings: dict[str, Any] = {
+        "network": network,
+        "method": method,
+        "batch_size": 16,
+        "learning_rate": 1e-3,
+        "table": text_table(texts) if network == "table" else None,
+    }
     whole = run(texts, noisy(given), weights_dir, tmp_path, **settings)
     with pytest.raises(StoppedError):
         run(
@@ -292,6 +309,7 @@ def test_no_row_is_judged_by_a_model_that_saw_its_label(weights_dir: Path, tmp_p
     judges: list[Callable[[np.ndarray], np.ndarray]] = [
         lambda labels: neighbour_votes(features, labels, everyone, folds, 2, weights=weights),
         lambda labels: logistic_probs(features, labels, everyone, folds, 2, weights=weights, strength=1.0),
+        lambda labels: boosted_probs(features, labels, everyone, folds, 2, weights=weights, seed=0),
     ]
     for judge in judges:
         before, after = judge(given), judge(changed)

@@ -27,7 +27,7 @@ from mlcore.noise import split_clean
 from mlcore.prompts import PromptTemplate, check_template
 from mlcore.records import NO_LABEL
 from mlcore.tables import encode_table
-from mlcore.training import why_stop
+from mlcore.training import EpochDone, Trained, refuse_divergence, why_stop
 
 EPOCH = EpochReport(1, "robust", 0.1, 0.0, 1.0, 0.0, 0.0, [], [], 1.0)
 
@@ -73,6 +73,10 @@ def said_by_the_language_model() -> Iterator[str]:
 def said_by_the_engine() -> Iterator[str]:
     yield from said_by_the_language_model()
     yield why_stop([replace(EPOCH, epoch=number) for number in range(1, 9)], DistillConfig())
+    yield from Trained(np.zeros((2, 2)), np.zeros(2), [replace(EPOCH, skipped=3)]).warnings
+    yield refused(
+        partial(refuse_divergence, EpochDone(np.ones(2, dtype=bool), []), np.array([[np.nan, 1.0]]), 4)
+    )
     yield from warnings_of([0] * 20, ["text"] * 20)
     yield from warnings_of([0] * 12 + [1] * 3, ["", *["text"] * 14])
     yield from encode_table(
