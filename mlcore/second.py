@@ -6,6 +6,7 @@ demonstrations in another order, a model that knows stays with its answer, and o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,6 +26,8 @@ _QUESTION = (
     "Go through these names one by one: {labels}. Leave out what does not fit the following, and answer with "
     "the one name that fits best, without a word more."
 )
+_CHINESE_QUESTION = "请逐一看这些名称：{labels}。排除与下文不符的，只回答最合适的那一个名称，不要多写一个字。"
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
 # Where words aren't parted, characters.
 _WORDS = r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+"
 _FEATURES = 2**18
@@ -52,7 +55,7 @@ def make_second_requests(
     """The second question on rows, to be asked with :func:`second_labels`.
 
     The task's description stays, since it is the user's; labels and demonstrations come in the reverse order, and the
-    question is put in other words right before the row.
+    question is put in other words, in the prompt's language, right before the row.
 
     Args:
         rows, task, template, labels, demonstrations: of the first question, see :func:`mlcore.label.label_rows`.
@@ -60,10 +63,15 @@ def make_second_requests(
     return make_requests(
         rows,
         task=task,
-        template=replace(template, output=_QUESTION + PARAGRAPH + template.output),
+        template=replace(template, output=_question_like(template) + PARAGRAPH + template.output),
         labels=second_labels(labels),
         demonstrations=list(demonstrations)[::-1],
     )
+
+
+def _question_like(template: PromptTemplate) -> str:
+    """The second question in the prompt's language: Chinese where the prompt has Chinese words, else English."""
+    return _CHINESE_QUESTION if _CHINESE.search(template.description + template.output) else _QUESTION
 
 
 def weigh_answers(first: int, second: int, classes: int) -> FloatArray | None:

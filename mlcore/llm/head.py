@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.functional import linear
 
-PLACES = 512  # whose logits for the whole vocabulary are in memory at once
+# Logits that are in memory at once: few enough to stay in a processor's own, or summing them takes longer than making them.
+PLACES, WORDS = 512, 1024
 
 
 class OutputHead:
@@ -22,11 +24,18 @@ class OutputHead:
 
     def log_totals(self, hidden: torch.Tensor) -> torch.Tensor:
         """What the softmax divides by, as a logarithm: ``(B, P, D)`` to ``(B, P)``."""
-        totals = [
-            self._finish(self._layer(part).float()).logsumexp(-1)
-            for part in torch.split(hidden.flatten(0, 1), PLACES)
-        ]
+        totals = [self._log_total(part) for part in torch.split(hidden.flatten(0, 1), PLACES)]
         return torch.cat(totals).view(hidden.shape[:2])
+
+    def _log_total(self, hidden: torch.Tensor) -> torch.Tensor:
+        """``(P, D)`` to ``(P,)``."""
+        weight, bias = self._layer.weight, self._layer.bias
+        parts = []
+        for start in range(0, len(weight), WORDS):
+            words = slice(start, start + WORDS)
+            logits = linear(hidden, weight[words], None if bias is None else bias[words])
+            parts.append(self._finish(logits.float()).logsumexp(-1))
+        return torch.stack(parts).logsumexp(0)
 
     def logits(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """One token's logit at each place, in single precision: ``(B, P, D)`` and ``(P,)`` or ``(B, P)`` to ``(B, P)``.

@@ -11,7 +11,10 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +77,29 @@ class Run:
 def measure(options: Options, report: Report) -> None:
     rows = 60 if options.quick else options.extra.rows
     config = LlmConfig(kind="local", batch_size=32)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
         cache = options.extra.cache or Path(scratch)
-        model = open_model(config, token="", allowed_hosts=[], weights_dir=None, cache_dir=cache)
+
+        @lru_cache
+        def model() -> LanguageModel:  # not before an answer is missing
+            found = open_model(config, token="", allowed_hosts=[], weights_dir=None, cache_dir=cache)
+            opened.callback(found.close)
+            return found
+
         for corpus in CORPORA:
             if corpus.name in options.extra.corpora:
                 for seed in range(options.extra.seeds):
                     measure_corpus(corpus, model, options, report, rows=rows, seed=seed)
-        model.close()
 
 
 def measure_corpus(
-    corpus: Corpus, model: LanguageModel, options: Options, report: Report, *, rows: int, seed: int
+    corpus: Corpus,
+    model: Callable[[], LanguageModel],
+    options: Options,
+    report: Report,
+    *,
+    rows: int,
+    seed: int,
 ) -> None:
     corpus_rows, reference = read_corpus(options.corpus(f"{corpus.name}.csv"), corpus.labels, rows=rows)
     began = time.perf_counter()
@@ -100,14 +114,14 @@ def measure_corpus(
     kept = options.extra.answers and options.extra.answers / f"{corpus.name}-{rows}-{seed}.json"
     run = Run.load(kept)
     if not run.demonstrations:
-        run.demonstrations = self_annotate(model, corpus_rows, count=8, seed=seed, **asked)
+        run.demonstrations = self_annotate(model(), corpus_rows, count=8, seed=seed, **asked)
         run.annotation_seconds = time.perf_counter() - began
         run.save(kept)
     waiting = [row for row in corpus_rows if str(row.key) not in run.probs]
     for start in range(0, len(waiting), SLICE):
         began = time.perf_counter()
         part = waiting[start : start + SLICE]
-        for answer in label_rows(model, part, demonstrations=run.demonstrations, **asked):
+        for answer in label_rows(model(), part, demonstrations=run.demonstrations, **asked):
             assert answer.probs is not None, answer.error
             run.probs[str(answer.key)] = answer.probs.tolist()
         run.seconds += time.perf_counter() - began

@@ -150,6 +150,18 @@ def test_a_hopeless_error_stops_within_two_calls_with_our_own_words(status: int)
     assert "inner secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_token_or_model_that_is_taken_away_stops_the_run_at_once(status: int) -> None:
+    with fake_llm(play(*[says("positive")] * 5, then=fails(status))) as server:
+        model, answers = model_of(server), list[Answer]()
+        requests = [Request(key, Prompt("", f"row {key}")) for key in range(100)]
+        with pytest.raises(ModelUnavailableError, match=str(status)):
+            answers.extend(model.ask(requests, LABELS, should_stop=never))
+        model.close()
+    assert len(answers) == 5
+    assert len(server.calls) == 6
+
+
 def test_a_server_without_constrained_output_is_asked_without_it_from_then_on() -> None:
     def script(_number: int, call: Call) -> Step:
         return (
@@ -202,8 +214,9 @@ def test_nobody_listening_is_said_in_a_sentence() -> None:
         Step(**_fields(says("positive"), cut=50)),
         Step(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
         Step(raw=b"nonsense\r\n\r\n"),
+        Step(raw=b"HTTP/1.1 200 OK\r\nContent-"),
     ],
-    ids=["reset", "cut body", "bad chunk", "bad status line"],
+    ids=["reset", "cut body", "bad chunk", "bad status line", "early close"],
 )
 def test_a_broken_connection_is_tried_again(step: Step) -> None:
     with fake_llm(play(step, step, then=says("positive"))) as server:
@@ -244,6 +257,7 @@ def test_an_answer_without_text_is_an_error_of_its_row() -> None:
         answers = ask(server, rows=2)
     assert "no text" in answers[0].error
     assert answers[1].label == 0
+    assert len(server.calls) == 3, "two tries, then the next row"
 
 
 @pytest.mark.parametrize(

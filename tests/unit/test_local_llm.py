@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ torch = pytest.importorskip("torch")
 from mlcore.config import EMBEDDED_LLM, LlmConfig  # noqa: E402
 from mlcore.errors import ModelUnavailableError  # noqa: E402
 from mlcore.llm import open_model  # noqa: E402
+from mlcore.llm.head import OutputHead  # noqa: E402
 from mlcore.llm.labeltree import LabelTree  # noqa: E402
 from mlcore.llm.local import TURNED_WEIGHT, LocalModel  # noqa: E402
+from mlcore.llm.scorer import Sharing  # noqa: E402
 from mlcore.records import Answer, LabelSet, Prompt, Request, TurnedPrompt  # noqa: E402
 
 NAMES = ["very good", "very bad", "fine", "好评", "fine and dandy"]
@@ -67,7 +70,7 @@ def _log_probability(model: LocalModel, text: str, name: str) -> float:
         *model._encode(f" {name}"),
         *model._encode("\n"),
     ]  # ends are scored, since “fine” begins another name
-    logits = model._model(torch.tensor([tokens + target])).logits[0].log_softmax(-1)
+    logits = model._scorer._model(torch.tensor([tokens + target])).logits[0].log_softmax(-1)
     return float(sum(logits[len(tokens) + place - 1, token] for place, token in enumerate(target)))
 
 
@@ -83,8 +86,58 @@ def test_scores_are_the_log_probabilities_of_the_complete_names(folder: Path, sh
     assert scores == pytest.approx(np.array(wanted), abs=1e-3)
 
 
+@pytest.mark.parametrize("sharing", [Sharing.COPIED, Sharing.SPLIT])
+@pytest.mark.parametrize("instructions", [1, 15, 16, 60, 130])
+def test_every_way_of_sharing_gives_the_scores_of_none(
+    folder: Path, sharing: Sharing, instructions: int
+) -> None:
+    """Names of several tokens and in Chinese, rows of different lengths in one batch, a start that all rows share."""
+    texts = [" short", " a longer row with several words", " 中文", ""]
+    requests = [
+        Request(
+            key,
+            Prompt("x" * instructions, f"row:{text}\nlabel:"),
+            ("another prefix",),
+            TurnedPrompt("label: bad\nrow: x", tuple(f"label: {name}\nrow:" for name in NAMES), text),
+        )
+        for key, text in enumerate(texts)
+    ]
+    plain = _ask(LocalModel(folder, name="tiny", share_prefix=False), requests)
+    model = LocalModel(folder, name="tiny")
+    assert model._scorer.sharing is Sharing.SPLIT
+    if sharing is Sharing.COPIED:
+        model._scorer.sharing = sharing
+        model._scorer._model.set_attn_implementation("sdpa")
+    for shared, alone in zip(_ask(model, requests), plain, strict=True):
+        assert shared.probs == pytest.approx(alone.probs, abs=1e-4)
+
+
+def test_a_model_that_wants_more_of_its_attention_gets_copies(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlcore.llm.prefix.NOT_KNOWN", ("dropout",))  # which every layer gives
+    assert LocalModel(folder, name="tiny")._scorer.sharing is Sharing.COPIED
+
+
+def test_a_model_whose_scores_change_by_sharing_reads_the_prefix_in_every_row(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlcore.llm.scorer.PROBE_TOLERANCE", {torch.float32: 0.0})
+    assert LocalModel(folder, name="tiny")._scorer.sharing is Sharing.NOT
+
+
+def test_the_sum_over_the_vocabulary_is_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlcore.llm.head.PLACES", 4)
+    monkeypatch.setattr("mlcore.llm.head.WORDS", 10)
+    layer, hidden = torch.nn.Linear(8, 33), torch.randn(3, 5, 8)
+    model = SimpleNamespace(get_output_embeddings=lambda: layer, config=SimpleNamespace())
+    with torch.inference_mode():
+        found, wanted = OutputHead(model).log_totals(hidden), layer(hidden).logsumexp(-1)
+    assert found.numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
+
+
 def test_sharing_the_prefix_is_exact_and_on(folder: Path) -> None:
-    assert LocalModel(folder, name="tiny")._shares_prefix
+    assert LocalModel(folder, name="tiny")._scorer.sharing is Sharing.SPLIT
 
 
 def _ask(model: LocalModel, requests: list[Request], names: list[str] = NAMES) -> list[Answer]:
@@ -258,5 +311,5 @@ def _text_log_probability(model: LocalModel, before: str, text: str) -> float:
     """The text's log-probability, token by token, the slow and obvious way."""
     tokens, target = model._encode(before), model._encode(text)
     with torch.inference_mode():
-        logits = model._model(torch.tensor([tokens + target])).logits[0].log_softmax(-1)
+        logits = model._scorer._model(torch.tensor([tokens + target])).logits[0].log_softmax(-1)
     return float(sum(logits[len(tokens) + place - 1, token] for place, token in enumerate(target)))

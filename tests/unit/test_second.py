@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mlcore.prompts import PromptTemplate
 from mlcore.records import NO_LABEL, Demonstration, LabelSet, Row
 from mlcore.second import (
     AGREED,
@@ -67,3 +68,23 @@ def test_the_second_question_turns_labels_and_demonstrations_round() -> None:
     assert text.index("second example") < text.index("first example") < text.index("the row")
     assert second_labels(LABELS).names == ("good", "fair", "bad")
     assert [first_index(label, LABELS) for label in (0, 1, 2, NO_LABEL)] == [2, 1, 0, NO_LABEL]
+
+
+def test_a_chinese_prompt_is_asked_in_chinese_the_second_time() -> None:
+    english = task_named("sentiment").default_prompt
+    chinese = PromptTemplate(
+        "判断外卖评价的情感。名称：{labels}", "{demonstrations}", "评价：{content}\n情感："
+    )
+    asked = [
+        make_second_requests(
+            [Row(1, "很好吃")],
+            task=task_named("sentiment"),
+            template=template,
+            labels=LabelSet.of("差评", "好评"),
+            demonstrations=[],
+        )[0].prompt.text
+        for template in (english, chinese)
+    ]
+    assert "Go through these names one by one: 好评, 差评." in asked[0]
+    assert "请逐一看这些名称：好评, 差评。" in asked[1]
+    assert "Go through" not in asked[1]
