@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from annotation.files.excel_writer import Cell, quality_sheet
 from annotation.models import Iteration, LeftOutRow, Project, Source
-from annotation.pipeline.export_rows import ALL_ROWS, Selection
+from annotation.pipeline.export_rows import ALL_ROWS, FLAG_WORDS, Selection
 from annotation.pipeline.import_report import KEPT_ROWS, rejected_uploads, stored_summary
 from annotation.pipeline.measure import FEW_ROWS, Evidence
 from mlcore.estimate import ClassQuality, Interval
@@ -90,7 +90,7 @@ def _measured_lines(project: Project) -> Lines:
     for flag in evidence.flags:
         if flag.checked:
             yield [
-                _("flag “%(flag)s”") % {"flag": flag.flag.value},
+                _("flag “%(flag)s”") % {"flag": FLAG_WORDS[flag.flag]},
                 _("%(wrong)d of %(checked)d checked rows were wrong")
                 % {"wrong": flag.wrong, "checked": flag.checked},
             ]
