@@ -76,6 +76,27 @@ def test_a_text_that_would_be_lost_as_the_name_of_the_only_column_is_told_of(
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("columns", "chosen"),
+    [
+        (["评论编号", "评论内容", "参考标签", "门店"], ["评论内容", "评论编号", "参考标签"]),
+        (["编号", "工单编号", "回复内容", "来电内容"], ["编号"]),
+        (["门店", "满意度"], []),
+    ],
+)
+def test_columns_with_compound_chinese_names_are_guessed_where_one_alone_fits(
+    columns: list[str], chosen: list[str]
+) -> None:
+    cast = make_cast(rows=0)
+    lines = [columns, ["一"] * len(columns), ["二"] * len(columns)]
+    file = SimpleUploadedFile("评论.csv", "\n".join(map(",".join, lines)).encode())
+    stored = upload.store_upload(cast.project, file, None)
+    html = cast.client("owner").get(cast.url(f"configure/data/{stored.pk}/")).content.decode()
+    marked = re.findall(r'<(?:option|input)[^>]*value="([^"]*)"[^>]*\b(?:checked|selected)\b', html)
+    assert [name for name in marked if name in columns] == chosen
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("key", ["差", "１"])
 def test_a_key_that_no_keyboard_has_is_refused(key: str) -> None:
     project = make_project(rows=0)
