@@ -7,16 +7,18 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 
+from django.utils.translation import gettext_lazy as _
+
 from annotation.files.csv_file import make_reader
 from annotation.files.records import Reading
 
 #: What a person may choose: the character and the name to show.
 DELIMITERS = {
-    ",": "comma",
-    ";": "semicolon",
-    "\t": "tab",
-    "|": "vertical bar",
-    "": "none: one text a line",
+    ",": _("comma"),
+    ";": _("semicolon"),
+    "\t": _("tab"),
+    "|": _("vertical bar"),
+    "": _("none: one text a line"),
 }
 _MAX_ROWS = 500
 

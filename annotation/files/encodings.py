@@ -7,22 +7,24 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from django.utils.translation import gettext_lazy as _
+
 #: What a person may choose, most usual first. Python's name and the name to show.
 ENCODINGS = {
-    "utf-8": "UTF-8",
-    "gb18030": "GB18030 (Simplified Chinese)",
-    "big5": "Big5 (Traditional Chinese)",
-    "shift_jis": "Shift JIS (Japanese)",
-    "euc_jp": "EUC-JP (Japanese)",
-    "euc_kr": "EUC-KR (Korean)",
-    "cp1252": "Windows-1252 (Western Europe)",
-    "latin-1": "Latin-1 (Western Europe)",
-    "cp1250": "Windows-1250 (Central Europe)",
-    "cp1251": "Windows-1251 (Cyrillic)",
-    "utf-16-le": "UTF-16, little endian",
-    "utf-16-be": "UTF-16, big endian",
-    "utf-32-le": "UTF-32, little endian",
-    "utf-32-be": "UTF-32, big endian",
+    "utf-8": _("UTF-8"),
+    "gb18030": _("GB18030 (Simplified Chinese)"),
+    "big5": _("Big5 (Traditional Chinese)"),
+    "shift_jis": _("Shift JIS (Japanese)"),
+    "euc_jp": _("EUC-JP (Japanese)"),
+    "euc_kr": _("EUC-KR (Korean)"),
+    "cp1252": _("Windows-1252 (Western Europe)"),
+    "latin-1": _("Latin-1 (Western Europe)"),
+    "cp1250": _("Windows-1250 (Central Europe)"),
+    "cp1251": _("Windows-1251 (Cyrillic)"),
+    "utf-16-le": _("UTF-16, little endian"),
+    "utf-16-be": _("UTF-16, big endian"),
+    "utf-32-le": _("UTF-32, little endian"),
+    "utf-32-be": _("UTF-32, big endian"),
 }
 # UTF-32's marks begin with UTF-16's, so they are looked for first.
 _MARKS = [

@@ -8,14 +8,14 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import InvalidFileError
 from annotation.files.excel_package import SheetPart, Workbook
-from annotation.files.excel_writer import HISTORY_SHEET, ROWS_SHEET, is_cut, next_sheet
+from annotation.files.excel_writer import ROWS_SHEET, is_cut, is_export, next_sheet
 from annotation.files.records import Notes, RejectedRow, SourceRow
 
 
 def export_sheets(workbook: Workbook, chosen: SheetPart) -> list[SheetPart]:
     """The chosen sheet and those in which its rows go on; nothing if they are not the rows of an export."""
     by_name = {each.sheet.name: each for each in workbook.sheets}
-    if chosen.sheet.name != ROWS_SHEET or HISTORY_SHEET not in by_name:
+    if chosen.sheet.name != ROWS_SHEET or not is_export(by_name):
         return []
     found = [chosen]
     while further := by_name.get(next_sheet(len(found))):

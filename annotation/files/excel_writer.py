@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import xlsxwriter
+from django.conf import settings
+from django.utils import translation
+from django.utils.translation import gettext as _
 
 #: What one sheet holds besides its header, and one cell (in UTF-16 units, as Excel counts).
 MAX_ROWS = 1_048_575
 MAX_TEXT = 32_767
-#: The names of an export's sheets.
-ROWS_SHEET, QUALITY_SHEET, HISTORY_SHEET = "Rows", "Quality", "How it was made"
+#: The sheet that programs read, and that is read back here, has one name in every language of the pages.
+ROWS_SHEET = "Rows"
 _CUT = " … [cut: the text has {length:,} characters]"
 _CUT_MARK = re.compile(r" … \[cut: the text has [0-9,]+ characters\]\Z")
 _WIDTH_ROWS = 200
 _MIN_WIDTH, _MAX_WIDTH = 8, 60
 
 Cell = str | int | float | None
+
+
+def quality_sheet() -> str:
+    """The name of the sheet that tells how good the labels are, in the language of the moment."""
+    return _("Quality")
+
+
+def history_sheet() -> str:
+    """The name of the sheet that tells how the labels were made, in the language of the moment."""
+    return _("How it was made")
+
+
+def is_export(names: Container[str]) -> bool:
+    """Whether a workbook with sheets of these names is an export, made in whichever language."""
+    for language, _name in settings.LANGUAGES:
+        with translation.override(language):
+            if history_sheet() in names:
+                return ROWS_SHEET in names
+    return False
 
 
 def next_sheet(number: int) -> str:

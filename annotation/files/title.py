@@ -16,12 +16,19 @@ from annotation.files.records import Limits, Notes, Reading, SourceRow
 _LOOK_ROWS = 50
 _LOOK_CHARACTERS = 300  # of a cell
 _MAX_TITLE_ROWS = 19
+_LONGEST_NAME = 60
+_STOP = re.compile(r"[，。！？；…]|[,.!?;]\s|[!?]$|\w{3}\.$")
 _NUMBER = re.compile(r"[-+]?[\d.,]+%?")
 
 
 def is_like_title(columns: Sequence[str]) -> bool:
     """Whether no more than one of the columns has a name of its own."""
     return sum(name != f"column {place}" for place, name in enumerate(columns, start=1)) <= 1
+
+
+def is_like_text(name: str) -> bool:
+    """Whether a column's name reads like a sentence, as where a file of one text a line has no row of names."""
+    return len(name) > _LONGEST_NAME or _STOP.search(name) is not None
 
 
 def below_title(path: Path, reading: Reading, limits: Limits) -> Reading:

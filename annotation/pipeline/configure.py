@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import east_asian_width
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -125,6 +126,10 @@ def _check_drafts(drafts: Sequence[LabelDraft]) -> None:
         raise AnnotationError(
             _("These label names are equal but for capitals: %(names)s. Make them differ.")
             % {"names": ", ".join(twice)}
+        )
+    if composed := next((key for key in keys if east_asian_width(key) in "WF"), ""):
+        raise AnnotationError(
+            _("“%(key)s” can't be typed with one key. Take a letter, a digit or a sign.") % {"key": composed}
         )
     if len(set(keys)) < len(keys):
         raise AnnotationError(_("Two labels have the same key. Each key may stand for one label only."))

@@ -16,11 +16,18 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
 from annotation import jobs
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.files.excel_writer import HISTORY_SHEET, MAX_ROWS, QUALITY_SHEET, ExcelRow, ExcelWriter
+from annotation.files.excel_writer import (
+    MAX_ROWS,
+    ExcelRow,
+    ExcelWriter,
+    history_sheet,
+    quality_sheet,
+)
 from annotation.files.parquet_file import write_parquet_rows
 from annotation.files.writers import write_csv_rows, write_json_rows
 from annotation.models import Flag, Project, Source, Stage
@@ -68,7 +75,7 @@ def start_export(
             % {"name": format, "all": ", ".join(WRITERS)}
         )
     selection = Selection.of(project, query=query, certainty=certainty)
-    detail = {"format": format} | asdict(selection)
+    detail = {"format": format, "language": get_language()} | asdict(selection)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one at a time, for double clicks
         for running in project.stages.active().filter(kind=Stage.Kind.EXPORT):
@@ -111,7 +118,8 @@ def run_export(claim: jobs.Claim) -> None:
 
     try:
         write = WRITERS[stage.detail["format"]]
-        rows = write(stage.project, part, selection=Selection.stored(stage.detail), on_progress=tell)
+        with override(stage.detail.get("language") or get_language()):
+            rows = write(stage.project, part, selection=Selection.stored(stage.detail), on_progress=tell)
         _sync(part)
         with transaction.atomic():
             claim.fence()
@@ -197,7 +205,9 @@ def write_excel(
 ) -> int:
     """Write the rows, a sheet with counts and measured accuracy, and one that says how all of it was made.
 
-    Likely wrong rows are coloured as on the pages. No cell is a formula; a text that Excel can't hold is cut with a mark.
+    Likely wrong rows are coloured as on the pages. The two sheets for people are in the language of the moment, which
+    for a job is that of whoever asked for the file; the rows and their columns are the same in all. No cell is a
+    formula; a text that Excel can't hold is cut with a mark.
 
     Returns:
         The number of rows.
@@ -213,8 +223,8 @@ def write_excel(
             for cells in export_rows(project, selection, on_progress)
         )
         count = book.write_rows(export_header(project), rows)
-        book.write_lines(QUALITY_SHEET, quality_lines(project))
-        book.write_lines(HISTORY_SHEET, provenance_lines(project, cut=book.cut, selection=selection))
+        book.write_lines(quality_sheet(), quality_lines(project))
+        book.write_lines(history_sheet(), provenance_lines(project, cut=book.cut, selection=selection))
     return count
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from django.utils.translation import gettext as _
+
 from annotation.models import LeftOutRow, Project, Upload
 from annotation.pipeline.references import MAX_VALUES
 
@@ -95,7 +97,7 @@ def rejected_uploads(project: Project) -> list[Upload]:
 
 def stored_summary(report: dict[str, Any]) -> str:
     """A finished import in one line, as the exported file tells it."""
-    return (
-        f"{report['read']:,} rows read = {report['imported']:,} imported + {report['duplicates']:,} duplicates "
-        f"+ {report['rejected']:,} rejected"
-    )
+    counts = ("read", "imported", "duplicates", "rejected")
+    return _(
+        "%(read)s rows read = %(imported)s imported + %(duplicates)s duplicates + %(rejected)s rejected"
+    ) % {name: f"{report[name]:,}" for name in counts}

@@ -1,4 +1,7 @@
-"""What an exported workbook tells of itself: how good its labels are, as far as is known, and how they were made."""
+"""What an exported workbook tells of itself: how good its labels are, as far as is known, and how they were made.
+
+It is written for a person, in the language of whoever asked for the file; names of settings stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, F, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from annotation.files.excel_writer import Cell
+from annotation.files.excel_writer import Cell, quality_sheet
 from annotation.models import Iteration, LeftOutRow, Project, Source
-from annotation.pipeline.export_rows import ALL_ROWS, Selection
+from annotation.pipeline.export_rows import ALL_ROWS, FLAG_WORDS, Selection
 from annotation.pipeline.import_report import KEPT_ROWS, rejected_uploads, stored_summary
 from annotation.pipeline.measure import FEW_ROWS, Evidence
 from mlcore.estimate import ClassQuality, Interval
@@ -22,17 +27,21 @@ from mlcore.estimate import ClassQuality, Interval
 Lines = Iterator[list[Cell]]
 
 _PACKAGES = ("django", "numpy", "scikit-learn", "torch", "transformers", "huggingface-hub")
-_STEPS = (("LLM label", "llm_label"), ("SLM label", "slm_label"), ("final label", "label"))
+_STEPS = (
+    (gettext_lazy("LLM label"), "llm_label"),
+    (gettext_lazy("SLM label"), "slm_label"),
+    (gettext_lazy("final label"), "label"),
+)
 
 
 def quality_lines(project: Project) -> Lines:
     """Rows, rows per class and source, and the accuracy of each step against reference labels where there are some."""
     rows = project.samples.order_by()
-    yield ["Rows"]
-    yield ["rows", rows.count()]
-    yield ["labelled", rows.filter(label__isnull=False).count()]
-    yield ["without a label", rows.filter(label__isnull=True).count()]
-    yield ["corrected by people", rows.filter(source=Source.PERSON).count()]
+    yield [_("Rows")]
+    yield [_("rows"), rows.count()]
+    yield [_("labelled"), rows.filter(label__isnull=False).count()]
+    yield [_("without a label"), rows.filter(label__isnull=True).count()]
+    yield [_("corrected by people"), rows.filter(source=Source.PERSON).count()]
     yield []
     yield from _class_lines(project)
     yield []
@@ -44,9 +53,9 @@ def quality_lines(project: Project) -> Lines:
 def _class_lines(project: Project) -> Lines:
     counted = project.samples.order_by().values_list("label", "source").annotate(Count("pk"))
     found = {(label, source): count for label, source, count in counted}
-    yield ["Rows per class, by who decided"]
-    yield ["class", "LLM", "SLM", "person", "all"]
-    for label_id, name in [*project.labels.values_list("pk", "name"), (None, "(no label)")]:
+    yield [_("Rows per class, by who decided")]
+    yield [_("class"), "LLM", "SLM", _("person"), _("all")]
+    for label_id, name in [*project.labels.values_list("pk", "name"), (None, _("(no label)"))]:
         per_source = [found.get((label_id, source), 0) for source in (Source.LLM, Source.SLM, Source.PERSON)]
         everything = sum(count for (label, _source), count in found.items() if label == label_id)
         if label_id or everything:
@@ -56,38 +65,51 @@ def _class_lines(project: Project) -> Lines:
 def _measured_lines(project: Project) -> Lines:
     """What the rows drawn at random tell; every figure with its 95 % interval."""
     evidence = Evidence.read(project)
-    yield ["Accuracy measured on rows drawn at random"]
+    yield [_("Accuracy measured on rows drawn at random")]
     accuracy, wrong = evidence.accuracy, evidence.wrong_left
     if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
         yield [
-            f"Unknown: it takes at least {FEW_ROWS} answered random rows; there are {len(evidence.answered)}."
+            _("Unknown: it takes at least %(few)d answered random rows; there are %(rows)d.")
+            % {"few": FEW_ROWS, "rows": len(evidence.answered)}
         ]
         return
-    yield ["rows drawn at random and answered", len(evidence.answered)]
-    yield ["figure", "estimate", "from", "to"]
-    yield ["accuracy of this file", *_rounded(accuracy)]
-    yield ["wrong rows left", *_rounded(wrong, digits=0)]
+    yield [_("rows drawn at random and answered"), len(evidence.answered)]
+    yield [_("figure"), _("estimate"), _("lower end"), _("upper end")]
+    yield [_("accuracy of this file"), *_rounded(accuracy)]
+    yield [_("wrong rows left"), *_rounded(wrong, digits=0)]
     classes, macro = evidence.classes
-    missing = "unknown: too few answered random rows of some labels"
-    yield ["macro F1", *(_rounded(macro) if macro else [missing])]
+    missing = _("unknown: too few answered random rows of some labels")
+    yield [_("macro F1"), *(_rounded(macro) if macro else [missing])]
     for label, quality in zip(evidence.labels, classes, strict=True):
-        for name in ("precision", "recall"):
-            interval = getattr(quality, name)
-            yield [f"{name} of {label.name}", *(_rounded(interval) if interval else [_unknown(quality)])]
+        for figure, interval in (
+            (_("precision of %(label)s"), quality.precision),
+            (_("recall of %(label)s"), quality.recall),
+        ):
+            told = _rounded(interval) if interval else [_unknown(quality)]
+            yield [figure % {"label": label.name}, *told]
     for flag in evidence.flags:
         if flag.checked:
-            yield [f"flag “{flag.flag.value}”", f"{flag.wrong} of {flag.checked} checked rows were wrong"]
+            yield [
+                _("flag “%(flag)s”") % {"flag": FLAG_WORDS[flag.flag]},
+                _("%(wrong)d of %(checked)d checked rows were wrong")
+                % {"wrong": flag.wrong, "checked": flag.checked},
+            ]
     if evidence.decided_in_bulk:
-        yield ["rows decided in bulk, which count as right", evidence.decided_in_bulk]
+        yield [_("rows decided in bulk, which count as right"), evidence.decided_in_bulk]
     yield [
-        "Intervals hold with 95 % confidence. A person's word is taken as right; rows without a label are not counted."
+        _(
+            "Intervals hold with 95 percent confidence. A person's word is taken as right; "
+            "rows without a label are not counted."
+        )
     ]
 
 
 def _unknown(quality: ClassQuality) -> str:
     if not quality.missing:
-        return "unknown: no row has this label"
-    return f"unknown: {quality.missing} more answered random rows of this label are needed"
+        return _("unknown: no row has this label")
+    return _("unknown: %(rows)d more answered random rows of this label are needed") % {
+        "rows": quality.missing
+    }
 
 
 def _rounded(interval: Interval, *, digits: int = 6) -> list[Cell]:
@@ -97,49 +119,49 @@ def _rounded(interval: Interval, *, digits: int = 6) -> list[Cell]:
 def _accuracy_lines(project: Project) -> Lines:
     known = project.samples.order_by().filter(reference__isnull=False)
     total = known.count()
-    yield ["Accuracy against the uploaded reference labels"]
+    yield [_("Accuracy against the uploaded reference labels")]
     if not total:
-        yield ["There are no reference labels, so no accuracy can be told from them."]
+        yield [_("There are no reference labels, so no accuracy can be told from them.")]
         return
-    yield ["rows with a reference label", total]
-    yield ["step", "labelled", "right", "accuracy"]
+    yield [_("rows with a reference label"), total]
+    yield [_("step"), _("labelled"), _("right of them"), _("accuracy")]
     for name, field in _STEPS:
         counts = known.aggregate(
             labelled=Count("pk", filter=Q(**{f"{field}__isnull": False})),
             right=Count("pk", filter=Q(**{f"{field}_id": F("reference_id")})),
         )
-        yield [name, counts["labelled"], counts["right"], round(counts["right"] / total, 6)]
-    yield ["A row without a label counts as wrong; rows that people corrected count like any other."]
+        yield [str(name), counts["labelled"], counts["right"], round(counts["right"] / total, 6)]
+    yield [_("A row without a label counts as wrong; rows that people corrected count like any other.")]
 
 
 def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = ALL_ROWS) -> Lines:
     """Task, labels, prompt, models, settings, rounds, demonstrations, versions and dates; never a token."""
-    yield ["This file"]
-    yield ["project", project.name]
-    yield ["task", project.task.title]
-    yield ["exported at", timezone.now().isoformat(timespec="seconds")]
-    yield ["the models' labels are those of", _round_in_force(project)]
+    yield [_("This file")]
+    yield [_("project"), project.name]
+    yield [_("task"), project.get_task_type_display()]
+    yield [_("exported at"), timezone.now().isoformat(timespec="seconds")]
+    yield [_("the models' labels are those of"), _round_in_force(project)]
     yield from _selection_lines(project, selection)
-    yield ["columns that the models see", ", ".join(project.content_columns)]
+    yield [_("columns that the models see"), ", ".join(project.content_columns)]
     if project.column_kinds:
         yield [
-            "kinds that columns were said to hold",
+            _("kinds that columns were said to hold"),
             ", ".join(map(": ".join, project.column_kinds.items())),
         ]
-    yield ["id column", project.id_column or "(none)"]
-    yield ["reference column", project.reference_column or "(none)"]
-    yield ["texts cut at 32,767 characters", cut]
+    yield [_("id column"), project.id_column or _("(none)")]
+    yield [_("reference column"), project.reference_column or _("(none)")]
+    yield [_("texts cut at 32,767 characters"), cut]
     yield []
     yield from _import_lines(project)
     yield []
-    yield ["Labels"]
+    yield [_("Labels")]
     for name, description in project.labels.values_list("name", "description"):
         yield [name, description]
     for iteration in project.iterations.order_by("number"):
         yield []
         yield from _round_lines(iteration)
     yield []
-    yield ["Versions"]
+    yield [_("Versions")]
     yield ["CORAL", _own_version()]
     yield ["Python", platform.python_version()]
     for package in _PACKAGES:
@@ -148,65 +170,80 @@ def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = A
 
 def _round_in_force(project: Project) -> str:
     kept = project.iterations.in_force()
-    return f"round {kept.number}" if kept else "the LLM alone: no round was filtered to its end"
+    if kept is None:
+        return _("the LLM alone: no round was filtered to its end")
+    return _("round %(number)d") % {"number": kept.number}
 
 
 def _selection_lines(project: Project, selection: Selection) -> Lines:
     rows = selection.rows(project).count()
     everything = project.samples.count()
-    yield ["rows in this file", f"{rows:,} of the project's {everything:,}"]
+    yield [
+        _("rows in this file"),
+        _("%(rows)s of the project's %(all)s") % {"rows": f"{rows:,}", "all": f"{everything:,}"},
+    ]
     if selection.query:
-        yield ["only rows of the filter", selection.query]
+        yield [_("only rows of the filter"), selection.query]
     if selection.certainty is not None:
-        yield ["only labels that are right with a probability of at least", f"{selection.certainty:.2%}"]
+        yield [_("only labels that are right with a probability of at least"), f"{selection.certainty:.2%}"]
     if not selection.is_all:
-        yield ["the sheet Quality", "tells of all rows of the project, not of those of this file alone"]
+        yield [
+            _("the sheet %(name)s") % {"name": quality_sheet()},
+            _("tells of all rows of the project, not of those of this file alone"),
+        ]
 
 
 def _import_lines(project: Project) -> Lines:
     """The files that the rows are from; each row that was rejected by line and reason, as far as a sheet is for that."""
-    yield ["Imported files"]
+    yield [_("Imported files")]
     for upload in project.uploads.order_by("pk"):
         if upload.report.get("finished"):
             yield [upload.name, stored_summary(upload.report)]
     for upload in rejected_uploads(project):
         yield []
         rejected, read = upload.report["rejected"], upload.report["read"]
-        yield [f"Rejected at import: {rejected:,} of {read:,} rows of {upload.name}"]
+        yield [
+            _("Rejected at import: %(rejected)s of %(read)s rows of %(name)s")
+            % {"rejected": f"{rejected:,}", "read": f"{read:,}", "name": upload.name}
+        ]
         named = upload.left_out.filter(outcome=LeftOutRow.Outcome.REJECTED)
         for line, reason in named.values_list("line", "reason")[:KEPT_ROWS]:
-            yield [f"line {line:,}", reason]
+            yield [_("line %(line)s") % {"line": f"{line:,}"}, reason]
         if rejected > KEPT_ROWS:
             yield [
-                f"and {rejected - KEPT_ROWS:,} more",
-                "the import report on the project's page has them all",
+                _("and %(rows)s more") % {"rows": f"{rejected - KEPT_ROWS:,}"},
+                _("the import report on the project's page has them all"),
             ]
 
 
 def _round_lines(iteration: Iteration) -> Lines:
-    yield [f"Round {iteration.number}"]
+    yield [_("Round %(number)s") % {"number": iteration.number}]
     if iteration.withdrawn_at:
         since = iteration.withdrawn_at.isoformat(timespec="seconds")
-        yield ["withdrawn at", since, "the labels of an earlier round are in force instead"]
-    yield ["started at", iteration.created_at.isoformat(timespec="seconds")]
+        yield [_("withdrawn at"), since, _("the labels of an earlier round are in force instead")]
+    yield [_("started at"), iteration.created_at.isoformat(timespec="seconds")]
     yield [
-        "started from",
-        "LLM labeling" if iteration.started_from == Iteration.Start.LLM else "SLM filtering",
+        _("started from"),
+        iteration.get_started_from_display(),
     ]
     for stage in iteration.stages.order_by("pk"):
         yield [
-            f"{stage.kind} stage",
-            stage.status,
-            f"{stage.seconds:.0f} s",
-            f"{stage.tokens_in + stage.tokens_out} tokens",
+            _("stage %(kind)s") % {"kind": stage.get_kind_display()},
+            stage.get_status_display(),
+            _("%(seconds)d s") % {"seconds": round(stage.seconds)},
+            _("%(count)s tokens") % {"count": f"{stage.tokens_in + stage.tokens_out:,}"},
         ]
     for block, text in iteration.prompt.items():
-        yield [f"prompt: {block}", text]
+        yield [_("prompt: %(block)s") % {"block": block}, text]
     yield from _setting_lines("LLM", iteration.llm_settings)
     yield from _setting_lines("SLM", iteration.slm_settings)
-    yield ["seed", iteration.seed]
+    yield [_("seed"), iteration.seed]
     for number, each in enumerate(iteration.demonstrations, start=1):
-        yield [f"demonstration {number}", str(each.get("label", "")), str(each.get("shown", ""))]
+        yield [
+            _("demonstration %(number)d") % {"number": number},
+            str(each.get("label", "")),
+            str(each.get("shown", "")),
+        ]
 
 
 def _setting_lines(name: str, values: Mapping[str, Any]) -> Lines:
@@ -225,4 +262,4 @@ def _version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "(not installed)"
+        return _("(not installed)")

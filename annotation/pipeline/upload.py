@@ -22,7 +22,7 @@ from annotation.files.encodings import ENCODINGS
 from annotation.files.records import TEXT_FORMATS, Limits, Reading, RejectedRow, SourceRow, Table
 from annotation.files.rows import open_table
 from annotation.files.sniff import detect_structure, recognise
-from annotation.files.title import below_title, is_like_title
+from annotation.files.title import below_title, is_like_text, is_like_title
 from annotation.models import Project, Stage, Upload
 from mlcore.column_kinds import Kind, guess_kind
 
@@ -282,8 +282,12 @@ def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow
         )
     if any(sheet.hidden and sheet.name == reading.sheet for sheet in reading.sheets):
         yield _("The chosen sheet is hidden in Excel.")
+    if reading.header and len(table.columns) == 1 and is_like_text(table.columns[0]):
+        yield _(
+            "The first text is taken as the column's name. If it is a row, say below that names stand nowhere."
+        )
     for what, times in table.notes.counts.items():
-        yield f"{what}: {times:,}"
+        yield _("%(what)s: %(value)s") % {"what": what, "value": f"{times:,}"}
     for row in [row for row in seen if isinstance(row, RejectedRow)][:5]:
         yield _("Line %(line)d would be rejected: %(reason)s.") % {"line": row.line, "reason": row.reason}
 

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from annotation.default_prompts import default_prompts
 from annotation.engine_words import engine_words
 from annotation.errors import AnnotationError
 from annotation.forms import LabelFormSet, PromptForm, TaskForm
@@ -153,7 +154,7 @@ def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
         project,
         "configure_prompt",
         form=form,
-        default=project.task.default_prompt,
+        defaults=default_prompts(project.task),
         **prompt_preview(project, template),
     )
 

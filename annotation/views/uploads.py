@@ -178,7 +178,12 @@ def _guess(project: Project, columns: list[str]) -> dict[str, object]:
     def first(*names: str) -> str:
         return next((folded[name] for name in names if name in folded), "")
 
-    row_id = first("id", "key", "uid", "编号")
+    def only(*endings: str) -> str:
+        """The one column whose name ends so, as compound nouns of Chinese do."""
+        found = [name for end, name in folded.items() if end.endswith(endings)]
+        return found[0] if len(found) == 1 else ""
+
+    row_id = first("id", "key", "uid", "编号") or only("编号")
     reference = first(
         "label",
         "reference",
@@ -191,11 +196,13 @@ def _guess(project: Project, columns: list[str]) -> dict[str, object]:
         "truth",
         "标签",
         "类别",
-    )
+    ) or only("标签")
     rest = [name for name in columns if name not in (row_id, reference)]
     if project.task.student == "table":
         return {"content_columns": rest, "id_column": row_id, "reference_column": reference}
-    text = first("text", "content", "message", "review", "sentence", "文本", "内容") or (
-        rest[0] if len(rest) == 1 else ""
+    text = (
+        first("text", "content", "message", "review", "sentence", "文本", "内容", "正文", "评论", "留言")
+        or only("内容", "文本", "正文")
+        or (rest[0] if len(rest) == 1 else "")
     )
     return {"content_columns": [text] if text else [], "id_column": row_id, "reference_column": reference}

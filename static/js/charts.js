@@ -54,7 +54,7 @@ const coralCharts = (function () {
     }
     canvas.parentElement.hidden = !datasets.length;
     draw("rounds", canvas, {
-      type: "line", data: { labels: data.rounds.map((number) => canvas.dataset.round + " " + number), datasets },
+      type: "line", data: { labels: data.rounds.map((number) => canvas.dataset.round.replace("{number}", number)), datasets },
       options: { interaction: { mode: "index", intersect: false }, plugins: { tooltip: { callbacks: { label: (item) => item.dataset.label + ": " + percent(item.parsed.y) } } },
         scales: { x: { grid: { display: false }, offset: true }, y: { max: 1, ticks: { callback: (value) => Math.round(value * 100) + " %" } } } },
     });

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import time
 import zipfile
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -372,6 +373,32 @@ def test_a_workbook_of_several_sheets_comes_back_whole(
     again = import_back(project, tmp_path / "a.xlsx")
     assert uploaded_cells(again, 3) == uploaded_cells(project, 3)
     assert again.uploads.get().report["warnings"]["further sheets of the export read on"] == 2
+
+
+def test_a_workbook_explains_itself_in_the_language_of_whoever_asked_for_it_and_comes_back_in_any(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(excel_writer, "MAX_ROWS", 5)
+    start_llm_round(project)
+    with translation.override("zh-hans"):
+        asked = export.start_export(project, user=project.owner, format="xlsx")
+    path = export.export_path(run(asked))  # a worker's own language is English
+    book = openpyxl.load_workbook(path)
+    assert book.sheetnames == ["Rows", "Rows 2", "Rows 3", "质量", "制作说明"]
+    assert tuple(rows_of(path)[0][3:]) == RESULT_COLUMNS
+    for name in book.sheetnames[3:]:
+        told = [str(line[0]) for line in rows_of(path, name) if line[0]]
+        # Settings keep their names, which a colon leads in.
+        assert [text for text in told if re.search("[a-z]{3,} [a-z]{3,}", text)] == []
+    assert ["项目", "Film notes"] in [line[:2] for line in rows_of(path, "制作说明")]
+    again = import_back(project, path)
+    assert uploaded_cells(again, 3) == uploaded_cells(project, 3)
+
+
+def test_the_same_rows_in_another_language_are_another_file(project: Project) -> None:
+    english = export.start_export(project, user=project.owner, format="xlsx")
+    with translation.override("zh-hans"):
+        assert export.start_export(project, user=project.owner, format="xlsx").pk != english.pk
 
 
 def test_a_workbook_of_someone_else_is_read_as_the_one_sheet_that_was_chosen(tmp_path: Path) -> None:
