@@ -10,6 +10,7 @@ from django import forms
 from django.contrib.auth.models import User
 from django.db.models import CharField, Exists, F, IntegerField, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
+from django.db.models.lookups import GreaterThan
 from django.forms.models import ModelChoiceIterator
 from django.http import QueryDict
 from django.utils.http import urlencode
@@ -24,6 +25,7 @@ SHOWN = {
     "wrong": _("Likely wrong"),
     "inconsistent": _("LLM and SLM differ"),
     "corrected": _("Corrected by people"),
+    "bulk": _("Decided in bulk"),
     "unlabelled": _("Without a label"),
 }
 SOURCES = {
@@ -203,6 +205,8 @@ def conditions_of(wanted: Mapping[str, Any]) -> Conditions:
     show = wanted["show"]
     if show == "corrected":
         found.require("source", Source.PERSON)
+    elif show == "bulk":  # written so that no index answers it: it leads to all such rows, in no order
+        found.others.append(Q(GreaterThan(Coalesce("batch_id", Value(0)), 0)))
     elif show == "unlabelled":
         found.require("label_id", None)
     elif show:

@@ -21,6 +21,8 @@ PROPORTIONAL_SHARE = 0.5  # of the draws, against a risk that is wrong
 LEAST_ERROR_RATE = 0.02
 LEAST_ROWS = 2  # of a stratum
 FLOOR = 5  # checked rows of a label, below which nothing is said of it
+IN_BULK = "in bulk"  # how the names of strata of such rows begin
+BULK_NAMES = (f"{IN_BULK}, accepted", f"{IN_BULK}, relabelled")
 FLOOR_SHARE = 0.5  # of the draws, at most, go to labels that are short of checked rows
 
 
@@ -66,10 +68,12 @@ def make_strata(
     draws: int,
     label: IntArray | None = None,
     scarce: Mapping[int, int] = MappingProxyType({}),
+    bulk: IntArray | None = None,
 ) -> Strata:
     """Cut rows into strata: where the models agree and where they differ, each by quantiles of the risk.
 
-    The rows of a scarce label are a stratum of their own, so that the estimate stays unbiased whatever their floor is.
+    The rows of a scarce label are a stratum of their own, so that the estimate stays unbiased whatever their floor is. So
+    are others that people decided in bulk, of which the models' risk says little.
 
     Args:
         differ: ``(N,)``, whether LLM and small model say different things.
@@ -77,10 +81,21 @@ def make_strata(
         draws: how many rows are to be drawn; a few rows allow few strata.
         label: ``(N,)``, each row's current label; needed only with ``scarce``.
         scarce: labels with a stratum of their own, and how many rows it gives at least.
+        bulk: ``(N,)``, 1 where the models' label was accepted in bulk, 2 where another was set so, 0 elsewhere.
     """
     member, names, least = np.zeros(len(risk), dtype=np.int64), list[str](), list[int]()
     common = np.ones(len(risk), dtype=bool) if label is None else ~np.isin(label, list(scarce))
-    for name, rows in _by_agreement_and_risk(differ, risk, common, draws=draws):
+    bulk = np.zeros(len(risk), dtype=np.int64) if bulk is None else bulk
+    parts = [
+        *_by_agreement_and_risk(differ, risk, common & (bulk == 0), draws=draws),
+        *(
+            (name, np.flatnonzero(common & (bulk == number)))
+            for number, name in enumerate(BULK_NAMES, start=1)
+        ),
+    ]
+    for name, rows in parts:
+        if not len(rows):
+            continue
         member[rows] = len(names)
         names.append(name)
         least.append(LEAST_ROWS)

@@ -11,8 +11,9 @@ from annotation.models.sample import Sample
 class AuditDraw(models.Model):
     """A row drawn at random to measure the file, kept apart from the rows that are chosen because they look wrong.
 
-    A batch is one draw: a stratified random sample of all rows that had a label and no person's word at ``drawn_at``.
-    A draw counts as answered if the first word on its row was given blind; decided otherwise before, it has no answer.
+    A batch is one draw: a stratified random sample of all rows that had a label at ``drawn_at`` and that no person had
+    decided alone. A draw counts as answered if the first such word on its row was given blind; decided otherwise before,
+    it has no answer.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="audit_draws")
@@ -25,6 +26,9 @@ class AuditDraw(models.Model):
     )
     stratum_drawn = models.PositiveIntegerField(help_text=_("How many of them were."))
     frame_rows = models.PositiveIntegerField(help_text=_("Rows that could have been drawn in all strata."))
+    covers_bulk = models.BooleanField(
+        default=False, help_text=_("Whether rows that were decided in bulk before could have been drawn.")
+    )
     drawn_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )

@@ -59,6 +59,15 @@ class Verdict:
 
 
 class SampleQuerySet(models.QuerySet["Sample"]):
+    def checked_alone(self) -> SampleQuerySet:
+        """Rows that a person has decided one by one. What the partial index of these rows holds, and nothing more: another
+        condition would lead to an index of far more rows."""
+        return self.filter(batch__isnull=True, corrected_at__isnull=False)
+
+    def unchecked(self) -> SampleQuerySet:
+        """Rows with a label on which nobody's look at the row alone stands: a model's label, or one set in bulk."""
+        return self.filter(Q(batch__isnull=False) | ~Q(source=Source.PERSON), label__isnull=False)
+
     def unlabelled_by(self, iteration: Iteration, source: str) -> SampleQuerySet:
         """Rows that this source has not answered in this round yet; a failed call is no answer."""
         said = Prediction.objects.filter(
@@ -73,12 +82,14 @@ class SampleQuerySet(models.QuerySet["Sample"]):
         return self.exclude(source=Source.PERSON, llm_label__isnull=False).exclude(judged_right)
 
     def write_llm_labels(self, written: Sequence[LlmLabel], *, round_number: int) -> None:
-        """Set the LLM's label; it becomes the current label until a small model or a person has judged the row."""
+        """Set the LLM's label; it becomes the models' label until a small model has judged the row, and the current one
+        until a person has."""
         undecided = "source IN ('', 'llm') AND risk IS NULL"
         statement = f"""
             UPDATE {Sample._meta.db_table} SET llm_label_id = %s, llm_confidence = %s, round = %s,
                 label_id = CASE WHEN {undecided} THEN %s ELSE label_id END,
-                source = CASE WHEN {undecided} THEN %s ELSE source END
+                source = CASE WHEN {undecided} THEN %s ELSE source END,
+                machine_label_id = CASE WHEN slm_label_id IS NULL THEN %s ELSE machine_label_id END
             WHERE id = %s"""  # noqa: S608 (only our own constants are put in)
         self._execute_many(
             statement,
@@ -89,6 +100,7 @@ class SampleQuerySet(models.QuerySet["Sample"]):
                     round_number,
                     row.label_id,
                     Source.LLM if row.label_id else Source.NONE,
+                    row.label_id,
                     row.sample_id,
                 )
                 for row in written
@@ -100,7 +112,7 @@ class SampleQuerySet(models.QuerySet["Sample"]):
         person = f"source = '{Source.PERSON}'"
         statement = f"""
             UPDATE {Sample._meta.db_table} SET slm_label_id = %s, confidence = %s, clean_prob = %s, clean_rank = %s,
-                flag = %s, queue_rank = %s, round = %s,
+                flag = %s, queue_rank = %s, round = %s, machine_label_id = %s,
                 label_id = CASE WHEN {person} THEN label_id ELSE %s END,
                 risk = CASE WHEN {person} THEN 0 ELSE %s END,
                 source = CASE WHEN {person} THEN source ELSE %s END
@@ -116,6 +128,7 @@ class SampleQuerySet(models.QuerySet["Sample"]):
                     row.flag,
                     row.queue_rank,
                     round_number,
+                    row.label_id,
                     row.label_id,
                     row.risk,
                     row.source,
@@ -180,6 +193,24 @@ class Sample(models.Model):
         db_index=False,
     )
     corrected_at = models.DateTimeField(null=True, blank=True)
+    batch = models.ForeignKey(
+        CorrectionBatch,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+        help_text=_("The bulk correction whose word stands: nobody need have looked at this row alone."),
+    )
+    machine_label = models.ForeignKey(
+        Label,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+        help_text=_("What the models say of a row that a person has decided."),
+    )
     version = models.PositiveIntegerField(
         default=0, help_text=_("Counts corrections, so that a stale page can't overwrite one.")
     )
@@ -206,6 +237,17 @@ class Sample(models.Model):
             models.Index(fields=["corrected_by", "project"], name="sample_by_corrector"),
             models.Index(fields=["project", "content_hash"], name="sample_by_content"),
             models.Index(fields=["project", "external_id"], name="sample_by_external_id"),
+            # Few rows, or few columns of many: what the measured accuracy reads of the rows that people decided.
+            models.Index(
+                fields=["project", "corrected_at"],
+                condition=Q(batch__isnull=True, corrected_at__isnull=False),
+                name="sample_checked_alone",
+            ),
+            models.Index(
+                fields=["batch", "label", "machine_label"],
+                condition=Q(batch__isnull=False),
+                name="sample_in_bulk",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -298,9 +340,10 @@ class CorrectionQuerySet(models.QuerySet["Correction"]):
         return self.filter(label__isnull=False, undoes__isnull=True, undone_by__isnull=True)
 
     def of_row_by(self, user: User) -> CorrectionQuerySet:
-        """A person's words on the row of the query around this one. The sum keeps SQLite from walking over all that the
-        person ever said, once for every row."""
-        return self.alias(who=models.F("user") + 0).filter(sample=models.OuterRef("pk"), who=user.pk)
+        """A person's words on the row of the query around this one, alone: in bulk they need not have looked at it. The sum
+        keeps SQLite from walking over all that the person ever said, once for every row."""
+        mine = self.alias(who=models.F("user") + 0).filter(sample=models.OuterRef("pk"), who=user.pk)
+        return mine.filter(batch__isnull=True)
 
 
 class Correction(models.Model):

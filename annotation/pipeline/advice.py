@@ -26,6 +26,7 @@ class Forecast:
     more: int | None
     next_errors: float
     chance_errors: float
+    in_bulk: float = 0.0  # wrong rows that the queue doesn't hold, since they were decided in bulk
 
     @property
     def sentence(self) -> str:
@@ -38,6 +39,11 @@ class Forecast:
             return _(
                 "The estimate is above %(target)s, but the interval still reaches below it: draw more random rows to be sure."
             ) % {"target": target}
+        if self.more is None and self.in_bulk >= 1.0:
+            return _(
+                "The review queue does not hold enough wrong rows to reach %(target)s: about %(rows)s of those that are left "
+                "were decided in bulk. Look through these, or take the bulk correction back."
+            ) % {"rows": round(self.in_bulk), "target": target}
         if self.more is None:
             return _("There is no forecast for %(target)s yet: it needs a finished SLM filtering.") % {
                 "target": target
@@ -63,25 +69,27 @@ def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None
     if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
         return None
     target = target or next_target(accuracy)
-    rows = evidence.open_rows + len(evidence.words)
+    rows = evidence.unchecked_rows + len(evidence.words)
     remove = wrong.value - (1.0 - target) * rows
-    chance = NEXT_ROWS * wrong.value / max(evidence.open_rows, 1)
+    in_bulk = min(max(evidence.wrong_in_bulk, wrong.value - evidence.open_rows), wrong.value)
+    queued = wrong.value - in_bulk
+    chance = NEXT_ROWS * queued / max(evidence.open_rows, 1)
     curve = evidence.current.metrics.get("queue") if evidence.current else None
     if not curve:
-        return Forecast(target, accuracy.low >= target, 0 if remove <= 0 else None, chance, chance)
+        return Forecast(target, accuracy.low >= target, 0 if remove <= 0 else None, chance, chance, in_bulk)
     assert evidence.current
     done = sum(not word.batch and word.first_at > evidence.current.created_at for word in evidence.words)
-    following = expected_errors(curve, done=done, more=NEXT_ROWS, wrong_left=wrong.value)
-    more = rows_to_remove(curve, done=done, remove=remove, wrong_left=wrong.value)
-    return Forecast(target, accuracy.low >= target, more, following, chance)
+    following = expected_errors(curve, done=done, more=NEXT_ROWS, wrong_left=queued)
+    more = rows_to_remove(curve, done=done, remove=remove, wrong_left=queued)
+    return Forecast(target, accuracy.low >= target, more, following, chance, in_bulk)
 
 
 def found_curve(project: Project, *, points: int = 60) -> list[tuple[int, int]]:
     """Rows checked, and errors found in them, as people went on: the first word on each row that is decided counts. Rows
-    decided in bulk were not looked at one by one."""
-    decided = project.samples.filter(source=Source.PERSON).order_by().values("pk")
+    decided in bulk were not looked at one by one; an error found in them later counts."""
+    decided = project.samples.checked_alone().order_by().values("pk")
     said = Correction.objects.filter(sample__in=decided, batch__isnull=True, label__isnull=False).exclude(
-        replaced_source__in=["", Source.PERSON]
+        replaced_source=Source.NONE
     )
     seen: set[int] = set()
     curve, errors = [(0, 0)], 0

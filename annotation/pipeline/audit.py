@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists, Max, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -15,7 +15,7 @@ from annotation.errors import AnnotationError, NotReadyError
 from annotation.models import AuditDraw, Correction, Flag, Project, RowClaim, Sample, Source
 from annotation.pipeline.checked import CheckedRows
 from mlcore.records import FloatArray
-from mlcore.sampling import allocate, draw_rows, make_strata, scarce_labels
+from mlcore.sampling import IN_BULK, allocate, draw_rows, make_strata, scarce_labels
 
 MOST_ROWS = 5_000
 READ_ROWS = 5_000
@@ -26,16 +26,18 @@ FRAME = [
     ("differ", np.bool_),
     ("risk", np.float64),
     ("sure", np.float64),
+    ("bulk", np.int64),
 ]
-UNKNOWN_RISK = 0.25  # the same for all rows: sizes are then shared in proportion
+UNKNOWN_RISK = 0.25  # where it is the same for all rows, sizes are shared in proportion
 
 
 def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
-    """Draw a stratified random sample of the rows that have a label and that no person has decided.
+    """Draw a stratified random sample of the rows that have a label and that no person has decided alone.
 
     Rows drawn earlier and not answered yet go back: the new draw replaces them, so that every batch is a random sample
-    of what was open at its time. Labels that are short of checked rows get a few. Reads every open row once, a few numbers of
-    each, and locks nothing meanwhile: a row that somebody decides in that moment is a drawn row that was decided otherwise.
+    of what nobody had checked at its time. Labels that are short of checked rows get a few. Reads every such row once, a few
+    numbers of each, and locks nothing meanwhile: a row that somebody decides in that moment is a drawn row that was decided
+    otherwise.
 
     Args:
         rows: how many rows are to be answered, 1 to ``MOST_ROWS``.
@@ -45,7 +47,7 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
 
     Raises:
         AnnotationError: the number is out of range.
-        NotReadyError: no labelled row is open.
+        NotReadyError: no labelled row is left.
     """
     if not 1 <= rows <= MOST_ROWS:
         raise AnnotationError(
@@ -61,7 +63,7 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
     latest = project.latest_iteration()
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)  # one draw at a time
-        _open_draws(project).delete()
+        open_draws(project).delete()
         answered = AuditDraw.objects.filter(project=project)
         kept = set(answered.values_list("sample", flat=True))  # some in this very moment, maybe
         chosen = [each for each in chosen if each.sample_id not in kept]
@@ -70,6 +72,7 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
         for each in chosen:
             each.project, each.batch, each.round = project, batch, latest.number if latest else 0
             each.stratum_drawn, each.drawn_by, each.drawn_at = counts[each.stratum], user, drawn_at
+            each.covers_bulk = True
         AuditDraw.objects.bulk_create(chosen, batch_size=500)
         # Whoever holds a drawn row would be shown it with the models' labels: it goes back, to be answered blind.
         held = RowClaim.objects.filter(project=project, because=Correction.Because.QUEUE)
@@ -80,41 +83,48 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
 def pending_draws(project: Project, user: User) -> QuerySet[Sample]:
     """Drawn rows that wait for a blind answer by this person, in the order in which they are to be looked at.
 
-    A row that a person has decided in another way is not asked for again; it counts as not answered. Who has already
+    A row that a person has decided alone in another way is not asked for again; it counts as not answered. Who has already
     given a word on a row (and withdrew it) has seen what the models say, and can't answer it blind.
     """
     seen = Correction.objects.of_row_by(user)
-    waiting = Sample.objects.filter(audit_draws__in=_open_draws(project)).filter(~Exists(seen))
+    waiting = Sample.objects.filter(audit_draws__in=open_draws(project)).filter(~Exists(seen))
     return waiting.order_by("audit_draws__id")
 
 
-def _open_draws(project: Project) -> QuerySet[AuditDraw]:
-    return AuditDraw.objects.filter(project=project).exclude(sample__source=Source.PERSON)
+def open_draws(project: Project) -> QuerySet[AuditDraw]:
+    """Drawn rows that wait for an answer, decided in bulk or not."""
+    answers = Correction.objects.standing().filter(
+        sample=OuterRef("sample"), because=Correction.Because.AUDIT
+    )
+    overruled = Q(sample__batch__isnull=False) & Exists(answers)
+    alone = Q(sample__source=Source.PERSON, sample__batch__isnull=True)
+    return AuditDraw.objects.filter(project=project).exclude(alone).exclude(overruled)
 
 
 def _read_frame(project: Project) -> np.ndarray:
-    """The open rows, as an array of ``FRAME``; a risk that is not known is NaN."""
-    rows = project.samples.filter(label__isnull=False).exclude(source=Source.PERSON).order_by()
-    columns = rows.values_list("pk", "label_id", "flag", "risk", "llm_confidence")
+    """The unchecked rows, as an array of ``FRAME``; a risk that is not known is NaN."""
+    columns = ("pk", "label_id", "flag", "risk", "llm_confidence", "batch_id", "machine_label_id")
+    rows = project.samples.unchecked().order_by().values_list(*columns)
     return np.fromiter(
         (
             (
                 pk,
                 label,
                 flag == Flag.INCONSISTENT,
-                NAN if risk is None else risk,
+                NAN if risk is None or batch else risk,
                 NAN if sure is None else sure,
+                (1 if label == machine_label else 2) if batch else 0,
             )
-            for pk, label, flag, risk, sure in columns.iterator(chunk_size=READ_ROWS)
+            for pk, label, flag, risk, sure, batch, machine_label in rows.iterator(chunk_size=READ_ROWS)
         ),
         dtype=FRAME,
     )
 
 
 def _checked_by_label(project: Project) -> Counter[int]:
-    """How many answered random rows have which label, by the round in force."""
+    """How many answered random rows had which label in the file."""
     evidence = CheckedRows.read(project)
-    return Counter(evidence.said(evidence.current, word).label_id or 0 for word in evidence.answered)
+    return Counter(evidence.file_label(word) or 0 for word in evidence.answered)
 
 
 def _choose(frame: np.ndarray, *, rows: int, checked: Counter[int]) -> list[AuditDraw]:
@@ -128,10 +138,12 @@ def _choose(frame: np.ndarray, *, rows: int, checked: Counter[int]) -> list[Audi
         draws=rows,
         label=frame["label"],
         scarce={int(labels[each]): floor for each, floor in scarce.items()},
+        bulk=frame["bulk"],
     )
     sizes = strata.sizes
     means = np.bincount(strata.member, weights=risk, minlength=len(sizes)) / np.maximum(sizes, 1)
-    means = means if known else np.full(len(sizes), UNKNOWN_RISK)
+    unknown = [not known or name.startswith(IN_BULK) for name in strata.names]
+    means = np.where(unknown, UNKNOWN_RISK, means)
     taken = allocate(sizes, means, rows, least=strata.least)
     return [
         AuditDraw(

@@ -1,4 +1,8 @@
-"""Which drawn rows were answered blind, and what a draw still stands for when people decided some of its rows otherwise."""
+"""Which drawn rows were answered blind, and what a draw still stands for when people decided some of its rows otherwise.
+
+Only what people said of a row alone counts as a word here. A bulk correction is none: nobody need have looked at the row,
+so it stays as good a member of the random sample as before, and can still be answered blind.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +27,20 @@ class Said:
 
 
 def said_of_drawn_rows(project: Project) -> dict[int, list[Said]]:
-    """What people said of each drawn row and nobody took back, oldest first, since it was last given back to the models."""
+    """What people said of each drawn row alone and nobody took back, oldest first, since it was last given back to the
+    models or decided in bulk. A bulk correction after a blind answer leaves that answer as it is."""
     found: dict[int, list[Said]] = {}
-    words = Correction.objects.filter(
-        sample__audit_draws__project=project, undoes__isnull=True, undone_by__isnull=True
-    )
-    for word in words.select_related("user").order_by("id"):
-        if word.label_id is None:
+    words = Correction.objects.filter(sample__audit_draws__project=project)
+    for word in words.select_related("user", "undone_by").order_by("id"):
+        # Not asked of the database: it would walk over all corrections that take none back.
+        if word.undoes_id or hasattr(word, "undone_by"):
+            continue
+        said = found.setdefault(word.sample_id, [])
+        if word.label_id is None or (word.batch_id and not blind_answer(said)):
             found[word.sample_id] = []
-        else:
+        elif not word.batch_id:
             user = word.user.get_username() if word.user else None
-            said = Said(user, word.label_id, word.because, word.created_at)
-            found.setdefault(word.sample_id, []).append(said)
+            said.append(Said(user, word.label_id, word.because, word.created_at))
     return found
 
 
@@ -71,5 +77,6 @@ def share_left(drawn: int, answered_at: Sequence[datetime], lost_at: Sequence[da
 
 
 def share_answered_by(at: datetime, answered_at: Sequence[datetime]) -> float:
-    """How much of a batch's answers, sorted by time, had been given by then: they still count rows mended afterwards."""
+    """How much of a draw's answers, sorted by time, had been given by then: they tell of the file as it was before what
+    people did afterwards."""
     return bisect_right(answered_at, at) / len(answered_at) if answered_at else 0.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models import Case, Count, F, Max, Q, QuerySet, When
 from django.utils.translation import gettext as _
 
 from annotation import jobs
@@ -191,9 +191,13 @@ def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
         for row in found
     )
     changed = [row.pk for row in found]
+    # All expressions of an update read the row as it was before.
+    models_say = Case(When(source=Source.PERSON, then=F("machine_label")), default=F("label"))
     Sample.objects.filter(pk__in=changed).update(
         **({"label": batch.label} if batch.label else {}),
         source=Source.PERSON,
+        batch=batch,
+        machine_label=models_say,
         risk=0.0,
         corrected_by=batch.user,
         corrected_at=made[0].created_at,

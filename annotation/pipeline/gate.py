@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 
-from annotation.models import Activity, AuditDraw, Iteration, Project, Source
+from annotation.models import Activity, Iteration, Project
 from annotation.pipeline import activity
+from annotation.pipeline.audit import open_draws
 from annotation.pipeline.measure import Comparison, Evidence
 
 
@@ -27,7 +28,7 @@ def check_round(iteration: Iteration) -> Comparison | None:
 
 def check_answered_draw(project: Project) -> Comparison | None:
     """The same for the round in force, once no drawn row waits for an answer any more; None as long as some do."""
-    if AuditDraw.objects.filter(project=project).exclude(sample__source=Source.PERSON).exists():
+    if open_draws(project).exists():
         return None
     evidence = Evidence.read(project)
     return _check(evidence, *evidence.standing[-2:]) if len(evidence.standing) > 1 else None

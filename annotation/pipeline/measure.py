@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 import numpy as np
 
 from annotation.models import AuditDraw, Flag, Iteration, Label
 from annotation.pipeline.blind import BLIND, share_answered_by, share_left
-from annotation.pipeline.checked import CheckedRows, Word
+from annotation.pipeline.checked import CheckedRows, InBulk, Word
 from mlcore.agreement import cohen_kappa, krippendorff_alpha, paired_test
 from mlcore.estimate import (
     Batch,
@@ -23,6 +24,7 @@ from mlcore.estimate import (
     rows_for_margin,
 )
 from mlcore.records import NO_LABEL, IntArray
+from mlcore.sampling import IN_BULK
 
 FEW_ROWS = 10  # answered; below, nothing is said
 BEYOND_CHANCE = 0.05
@@ -68,17 +70,16 @@ class Evidence(CheckedRows):
 
     @cached_property
     def wrong_left(self) -> Interval | None:
-        """Wrong rows among those that no person has decided."""
+        """Wrong rows among those that no person has decided alone."""
         if not self.answered:
             return None
-        batches = self._batches(self.current, left=True)
-        return estimate_wrong(batches, least=0, most=self.open_rows)
+        return estimate_wrong(self._batches(self.current, left=True), least=0, most=self.unchecked_rows)
 
     @cached_property
     def accuracy(self) -> Interval | None:
         """Of the file as it is now, people's rows included; rows without a label are not counted."""
         wrong = self.wrong_left
-        return None if wrong is None else right_share(wrong, self.open_rows + len(self.words))
+        return None if wrong is None else right_share(wrong, self.unchecked_rows + len(self.words))
 
     def round_accuracy(self, iteration: Iteration) -> Interval | None:
         """Of what a round's models would say of all rows by themselves."""
@@ -89,18 +90,32 @@ class Evidence(CheckedRows):
         return None if wrong is None else right_share(wrong, rows)
 
     def _batches(self, iteration: Iteration | None, *, left: bool) -> list[Batch]:
-        """The draws with what the round said of them. Counted on are the wrong rows left open, or all of the round's."""
-        wrong = [word for word in self.words if self.is_wrong(iteration, word)]
-        numbers = sorted({draw.batch for draw in self.draws})
-        return [self._batch(number, wrong, left=left) for number in numbers]
+        """The draws with what the file, or a round, said of their rows. Counted on are the wrong rows left, or all of the
+        round's."""
+        error = self.was_wrong if left else lambda word: self.is_wrong(iteration, word)
+        return [self._batch(drawn, iteration, error, left=left) for drawn in self._draws_by_batch.values()]
 
-    def _batch(self, number: int, wrong: list[Word], *, left: bool) -> Batch:
+    @cached_property
+    def _draws_by_batch(self) -> dict[int, list[AuditDraw]]:
+        found: dict[int, list[AuditDraw]] = {}
+        for draw in sorted(self.draws, key=lambda each: each.batch):
+            found.setdefault(draw.batch, []).append(draw)
+        return found
+
+    def _batch(
+        self,
+        drawn: list[AuditDraw],
+        iteration: Iteration | None,
+        error: Callable[[Word], bool],
+        *,
+        left: bool,
+    ) -> Batch:
         """One draw. Its rows that were decided otherwise before they were answered are no answers: what is answered stands
         for the rest of the stratum, and of the wrong rows mended since, only those are taken off that it counts."""
-        drawn = [draw for draw in self.draws if draw.batch == number]
-        words = self.word_of
-        mended = {word.sample_id for word in wrong if word.batch == number}
+        words, number = self.word_of, drawn[0].batch
+        answers = {word.sample_id: word for word in self.answered if word.batch == number}
         rows, checked, errors = [], [], []
+        unsure = self._unsure(drawn[0], left=left)
         for name in sorted({draw.stratum for draw in drawn}):
             stratum = [draw for draw in drawn if draw.stratum == name]
             decided = [words[draw.sample_id] for draw in stratum if draw.sample_id in words]
@@ -109,34 +124,79 @@ class Evidence(CheckedRows):
             share = share_left(stratum[0].stratum_drawn, answered, lost)
             rows.append(max(round(stratum[0].stratum_rows * share), len(answered)))
             checked.append(len(answered))
-            errors.append(sum(draw.sample_id in mended for draw in stratum))
+            errors.append(
+                sum(error(answers[draw.sample_id]) for draw in stratum if draw.sample_id in answers)
+            )
+            if left and name.startswith(IN_BULK) and not answered:
+                unsure += rows[-1]
         framed = {draw.stratum: draw.stratum_rows for draw in drawn}
         others = drawn[0].frame_rows - sum(framed.values())  # strata whose rows all went back unanswered
         if others > 0:
             rows, checked, errors = [*rows, others], [*checked, 0], [*errors, 0]
-        counted = self._counted(drawn, wrong)
-        known = -counted if left else len(wrong) - counted
-        return Batch(np.array(rows), np.array(checked), np.array(errors), float(known))
+        counted = self._counted(drawn, iteration, left=left)
+        known = -counted if left else sum(map(error, self.words)) - counted
+        return Batch(np.array(rows), np.array(checked), np.array(errors), known, unsure)
 
-    def _counted(self, drawn: list[AuditDraw], wrong: list[Word]) -> float:
-        """How many of the wrong rows that people mended the draw's answers stand for as well."""
+    def _counted(self, drawn: list[AuditDraw], iteration: Iteration | None, *, left: bool) -> float:
+        """How many of the wrong rows that people mended the draw's answers stand for as well. Answers from before a row was
+        decided in bulk stand for what the models said of it, later ones for the label that it got."""
         inside, number = {draw.sample_id for draw in drawn}, drawn[0].batch
-        answered_at = sorted(word.first_at for word in self.answered if word.batch == number)
+        answered_at = self._answered_at(number)
         total = 0.0
-        for word in wrong:
+        for word in self.words:
+            wrong = self.is_wrong(iteration, word)
+            was_wrong = self.was_wrong(word) if left and word.stood else wrong
+            if not (wrong or was_wrong):
+                continue
             if word.batch == number:
-                total += 1.0
+                total += was_wrong
             elif word.sample_id in inside or word.first_at > drawn[0].drawn_at:
                 sheltered = word.from_queue and word.sample_id not in inside
-                total += 1.0 if sheltered else share_answered_by(word.first_at, answered_at)
+                share = 1.0 if sheltered else share_answered_by(word.first_at, answered_at)
+                stood = min(share, share_answered_by(word.stood.at, answered_at)) if word.stood else share
+                total += stood * wrong + (share - stood) * was_wrong
         return total
+
+    def _answered_at(self, number: int) -> list[datetime]:
+        return sorted(word.first_at for word in self.answered if word.batch == number)
+
+    def _unsure(self, draw: AuditDraw, *, left: bool) -> float:
+        """Of how many rows, decided in bulk, the draw's answers say nothing."""
+        answered_at = self._answered_at(draw.batch)
+        return sum(each.rows * _share_untold(each, draw, answered_at, left=left) for each in self.in_bulk)
+
+    @cached_property
+    def unmeasured(self) -> int:
+        """Rows with another label than the models say, set in bulk, of which no draw says anything."""
+        told = [(draw[0], self._answered_at(number)) for number, draw in self._draws_by_batch.items()]
+        return sum(
+            each.rows
+            for each in self.in_bulk
+            if all(not at or _share_untold(each, draw, at, left=True) for draw, at in told)
+        )
+
+    @cached_property
+    def wrong_in_bulk(self) -> float:
+        """About how many of the wrong rows left were decided in bulk, as far as a draw tells: the queue never shows them."""
+        found = []
+        for drawn in self._draws_by_batch.values():
+            weights = {draw.sample_id: draw.weight for draw in drawn if draw.covers_bulk}
+            answers = [word for word in self.answered if word.sample_id in weights]
+            if answers:
+                scale = sum(weights.values()) / sum(weights[word.sample_id] for word in answers)
+                wrong = [word for word in answers if word.stood and self.was_wrong(word)]
+                found.append(
+                    (len(answers), scale * sum(weights[word.sample_id] for word in wrong) - len(wrong))
+                )
+        rows = sum(count for count, _left in found)
+        return max(0.0, sum(count * left for count, left in found) / rows) if rows else 0.0
 
     @cached_property
     def rows_to_measure(self) -> int:
         """How many more rows to draw for an interval of about plus or minus ``MARGIN``."""
-        found = sum(self.is_wrong(self.current, word) for word in self.answered)
+        found = sum(map(self.was_wrong, self.answered))
         rate = (found + 1) / (len(self.answered) + 2)
-        return max(0, rows_for_margin(rate, MARGIN, self.open_rows) - len(self.answered))
+        return max(0, rows_for_margin(rate, MARGIN, self.unchecked_rows) - len(self.answered))
 
     @cached_property
     def classes(self) -> tuple[list[ClassQuality], Interval | None]:
@@ -144,9 +204,9 @@ class Evidence(CheckedRows):
         place = {label.pk: number for number, label in enumerate(self.labels)}
         weights = {draw.sample_id: draw.weight for draw in self.draws}
         seen = [
-            (place[said], place[word.truth], weights[word.sample_id])
+            (place[label_id], place[word.truth], weights[word.sample_id])
             for word in self.answered
-            if (said := self.said(self.current, word).label_id) in place
+            if (label_id := self.file_label(word)) in place
         ]
         machine, truth, weight = (
             (np.array(column) for column in zip(*seen, strict=True)) if seen else 3 * [np.zeros(0, int)]
@@ -157,7 +217,7 @@ class Evidence(CheckedRows):
             machine,
             truth,
             weight,
-            open_rows=np.array([self.open_by_label.get(label.pk, 0) for label in self.labels]),
+            open_rows=np.array([self.unchecked_by_label[label.pk] for label in self.labels]),
             decided=np.array([decided[label.pk] for label in self.labels]),
             wrong_left=wrong,
         )
@@ -217,6 +277,21 @@ class Evidence(CheckedRows):
                 if common >= FEW_ROWS and kappa is not None:
                     pairs.append((name, names[second], common, kappa))
         return pairs, krippendorff_alpha(lines, len(self.labels)) if len(self.answered) >= FEW_ROWS else None
+
+
+def _share_untold(each: InBulk, draw: AuditDraw, answered_at: list[datetime], *, left: bool) -> float:
+    """Of the rows, the share on whose labels the draw's answers say nothing.
+
+    Rows that could not be drawn are such. So are those that got another label than the models' after an answer was given;
+    one that was only accepted has the label that the answers tell of.
+    """
+    if each.until <= draw.drawn_at and not draw.covers_bulk:
+        return 1.0
+    if not left or not each.is_other:
+        return 0.0
+    if each.machine_label_id is None and each.until > draw.drawn_at:
+        return 1.0
+    return share_answered_by(each.until, answered_at)
 
 
 def right_share(wrong: Interval, rows: int) -> Interval:

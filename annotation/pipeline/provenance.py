@@ -95,10 +95,15 @@ def _measured_lines(project: Project) -> Lines:
                 % {"wrong": flag.wrong, "checked": flag.checked},
             ]
     if evidence.decided_in_bulk:
-        yield [_("rows decided in bulk, which count as right"), evidence.decided_in_bulk]
+        yield [_("rows decided in bulk, measured like rows that nobody decided"), evidence.decided_in_bulk]
+    if evidence.unmeasured:
+        yield [
+            _("of them with labels that no random row tells of; the intervals allow for all of them"),
+            evidence.unmeasured,
+        ]
     yield [
         _(
-            "Intervals hold with 95 percent confidence. A person's word is taken as right; "
+            "Intervals hold with 95 percent confidence. What a person said of a row alone is taken as right; "
             "rows without a label are not counted."
         )
     ]

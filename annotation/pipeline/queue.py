@@ -148,7 +148,7 @@ def _drawn(project: Project, user: User, count: int) -> list[int]:
 
 
 def _second_answers(project: Project, user: User, count: int) -> list[int]:
-    """Rows that another person has decided and nobody has answered a second time, of the share that the project wants.
+    """Rows that another person has decided alone and nobody has answered a second time, of the share that the project wants.
 
     The share is drawn by the text's hash: as good as random, the same for everybody, and nothing to store.
     """
@@ -157,8 +157,8 @@ def _second_answers(project: Project, user: User, count: int) -> list[int]:
     said = Correction.objects.filter(sample=OuterRef("pk"))
     bound = f"{project.second_percent * 16**8 // 100:08x}" if project.second_percent < 100 else "g"
     rows = (
-        _unheld(project.samples.all())
-        .filter(source=Source.PERSON, content_hash__lt=bound)
+        _unheld(project.samples.checked_alone())
+        .filter(content_hash__lt=bound)
         .filter(
             ~Exists(Correction.objects.of_row_by(user)),
             ~Exists(said.filter(because=Correction.Because.SECOND)),

@@ -24,6 +24,17 @@ from annotation.models import (
 )
 from annotation.models.bulk import update_rows
 
+STATE = (
+    "label",
+    "source",
+    "risk",
+    "corrected_by",
+    "corrected_at",
+    "batch",
+    "machine_label",
+    "version",
+)
+
 
 def correct_sample(
     sample_id: int,
@@ -121,8 +132,8 @@ def take_back_to_machines(
     verdicts = _newest_verdicts([row.pk for row in rows])
     for row in rows:
         _set_to_machines(row, verdicts.get(row.pk))
-    states = [(row.label_id, row.source, row.risk, None, None, row.version + 1, row.pk) for row in rows]
-    columns = ["label_id", "source", "risk", "corrected_by_id", "corrected_at", "version"]
+    states = [(row.label_id, row.source, row.risk, None, None, None, row.version + 1, row.pk) for row in rows]
+    columns = ["label_id", "source", "risk", "corrected_by_id", "corrected_at", "batch_id", "version"]
     update_rows(Sample, columns, states)
     RowClaim.objects.filter(sample__in=[row.pk for row in rows]).delete()
 
@@ -164,14 +175,16 @@ def _record(sample: Sample, user: User | None, label: Label | None, **more: Any)
 
 
 def _decide(sample: Sample, label: Label, said: Correction) -> None:
+    if sample.source != Source.PERSON:
+        sample.machine_label_id = sample.label_id
     sample.label, sample.source, sample.risk = label, Source.PERSON, 0.0
-    sample.corrected_by, sample.corrected_at = said.user, said.created_at
+    sample.corrected_by, sample.corrected_at, sample.batch_id = said.user, said.created_at, said.batch_id
 
 
 def _save(sample: Sample) -> None:
     """Store the row's new state; whoever holds the row in the queue lets it go."""
     sample.version += 1
-    sample.save(update_fields=["label", "source", "risk", "corrected_by", "corrected_at", "version"])
+    sample.save(update_fields=STATE)
     RowClaim.objects.filter(sample=sample).delete()
 
 
@@ -198,7 +211,7 @@ def _newest_verdicts(sample_ids: Sequence[int]) -> dict[int, Prediction]:
 
 
 def _set_to_machines(sample: Sample, verdict: Prediction | None) -> None:
-    sample.corrected_by = sample.corrected_at = None
+    sample.corrected_by = sample.corrected_at = sample.batch = None
     if verdict is not None:
         sample.label_id, sample.risk = verdict.verdict_id, verdict.risk
         sample.source = Source.LLM if verdict.verdict_id == sample.llm_label_id else Source.SLM

@@ -59,6 +59,7 @@ def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]
         "audited": len(evidence.answered),
         "pending": evidence.pending,
         "decided_in_bulk": evidence.decided_in_bulk,
+        "unmeasured": evidence.unmeasured,
         "enough": len(evidence.answered) >= measure.FEW_ROWS,
         "few": measure.FEW_ROWS,
         "measured": evidence.accuracy,
