@@ -21,7 +21,15 @@ LABELS = (1, 2)
 class SimulatedFile:
     """Rows with two labels, 1 and 2; ``wrong (N,)`` of the models' labels are."""
 
-    def __init__(self, models_say: IntArray, wrong: BoolArray, differ: BoolArray, risk: FloatArray) -> None:
+    def __init__(
+        self,
+        models_say: IntArray,
+        wrong: BoolArray,
+        differ: BoolArray,
+        risk: FloatArray,
+        rng: np.random.Generator,
+    ) -> None:
+        self.rng = rng
         self.models_say = models_say.copy()
         self.truth = np.where(wrong, 3 - models_say, models_say)
         self.label = models_say.copy()
@@ -47,7 +55,7 @@ class SimulatedFile:
         frame["risk"] = np.where(in_bulk, np.nan, self.risk[left])
         frame["bulk"] = np.where(in_bulk, np.where(accepted, 1, 2), 0)
         checked = Counter(dict.fromkeys(LABELS, rows))
-        chosen = audit._choose(frame, rows=rows, checked=checked)
+        chosen = audit._choose(frame, rows=rows, checked=checked, rng=self.rng)
         self.draws = [draw for draw in self.draws if draw.sample_id in self.words]
         number = 1 + max((draw.batch for draw in self.draws), default=0)
         counts = Counter(draw.stratum for draw in chosen)

@@ -59,7 +59,8 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
         raise NotReadyError(
             _("There is nothing to measure: no row has a label that a model gave. Run the models first.")
         )
-    chosen = _choose(frame, rows=rows, checked=_checked_by_label(project))
+    rng = np.random.default_rng()
+    chosen = _choose(frame, rows=rows, checked=_checked_by_label(project), rng=rng)
     latest = project.latest_iteration()
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)  # one draw at a time
@@ -132,7 +133,9 @@ def _checked_by_label(project: Project) -> Counter[int]:
     return Counter(evidence.file_label(word) or 0 for word in evidence.answered)
 
 
-def _choose(frame: np.ndarray, *, rows: int, checked: Counter[int]) -> list[AuditDraw]:
+def _choose(
+    frame: np.ndarray, *, rows: int, checked: Counter[int], rng: np.random.Generator
+) -> list[AuditDraw]:
     """Draws with their stratum, in the order in which they are to be answered."""
     labels, counts = np.unique(frame["label"], return_counts=True)
     scarce = scarce_labels(counts, np.array([checked[label] for label in labels.tolist()]), draws=rows)
@@ -157,7 +160,7 @@ def _choose(frame: np.ndarray, *, rows: int, checked: Counter[int]) -> list[Audi
             stratum_rows=int(sizes[strata.member[row]]),
             frame_rows=len(frame),
         )
-        for row in draw_rows(strata, taken, np.random.default_rng())
+        for row in draw_rows(strata, taken, rng)
     ]
 
 

@@ -131,6 +131,33 @@ def test_nothing_checked_is_no_estimate() -> None:
     assert estimate_wrong([Batch(np.array([9]), np.array([0]), np.array([0]))], least=0, most=9) is None
 
 
+def test_rows_of_which_a_draw_says_nothing_widen_the_interval_by_their_number() -> None:
+    rows, checked, wrong = np.array([10_000]), np.array([100]), np.array([10])
+    sure = estimate_wrong([Batch(rows, checked, wrong)], least=0, most=10_000)
+    unsure = estimate_wrong([Batch(rows, checked, wrong, unsure=300)], least=0, most=10_000)
+    assert sure is not None
+    assert unsure is not None
+    assert unsure.value == sure.value
+    assert (unsure.low, unsure.high) == (sure.low - 300, sure.high + 300)
+
+
+def test_a_draw_that_says_nothing_of_many_rows_hardly_counts_beside_one_that_knows_them() -> None:
+    """Ten times as many rows were checked before a fifth of the file was given another label."""
+    rows = np.array([100_000])
+    knows = Batch(rows, np.array([100]), np.array([30]))
+    alone = estimate_wrong([knows], least=0, most=100_000)
+    before = Batch(rows, np.array([1_000]), np.array([50]), unsure=20_000)
+    both = estimate_wrong([before, knows], least=0, most=100_000)
+    assert alone is not None
+    assert both is not None
+    assert both.value == pytest.approx(alone.value, rel=0.05)
+    assert both.high - both.low < 1.15 * (alone.high - alone.low)
+    few = Batch(rows, np.array([1_000]), np.array([50]), unsure=50)
+    both = estimate_wrong([few, knows], least=0, most=100_000)
+    assert both is not None
+    assert both.high - both.low < 0.5 * (alone.high - alone.low)
+
+
 @pytest.mark.parametrize(("count", "rows"), [(0, 40), (31, 40), (40, 40)])
 def test_a_share_lies_in_its_interval(count: int, rows: int) -> None:
     interval = estimate_share(count, rows)

@@ -108,3 +108,17 @@ def test_a_floor_leaves_the_draw_unbiased() -> None:
         stands_for[rows] += weights[rows]
     assert stands_for[label == 1].sum() / 1_000 == pytest.approx(12)
     assert abs(stands_for / 1_000 - 1).max() < 0.4
+
+
+def test_rows_decided_in_bulk_are_strata_of_their_own_and_all_others_are_cut_as_before() -> None:
+    rng = np.random.default_rng(0)
+    differ, risk = rng.random(400) < 0.3, rng.random(400)
+    bulk = np.repeat([0, 1, 2], [300, 60, 40])
+    strata = make_strata(differ, risk, draws=60, bulk=bulk)
+    named = [strata.names[member] for member in strata.member]
+    assert {name for name, number in zip(named, bulk, strict=True) if number == 1} == {"in bulk, accepted"}
+    assert {name for name, number in zip(named, bulk, strict=True) if number == 2} == {"in bulk, relabelled"}
+    assert not any(name.startswith("in bulk") for name in named[:300])
+    assert len(strata.least) == len(strata.names) == len(set(strata.names))
+    everything = make_strata(differ, risk, draws=60, bulk=np.ones(400, dtype=int))
+    assert everything.names == ["in bulk, accepted"]
