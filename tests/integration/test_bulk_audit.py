@@ -468,7 +468,7 @@ def test_rows_decided_in_bulk_before_this_was_kept_on_the_row_are_found(project:
     kept = list(decided.values_list("pk", "batch", "machine_label"))
     project.samples.update(batch=None, machine_label=None)
     with connection.cursor() as cursor:
-        cursor.execute(import_module("annotation.migrations.0015_find_decided_in_bulk").FIND)
+        cursor.execute(import_module("annotation.migrations.0016_find_decided_in_bulk").FIND)
     assert list(decided.values_list("pk", "batch", "machine_label")) == kept
     assert len({batch for _row, batch, _label in kept}) == 3
     assert not project.samples.exclude(source=Source.PERSON).filter(batch__isnull=False).exists()

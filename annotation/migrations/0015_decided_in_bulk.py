@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0013_worse_rounds'),
+        ('annotation', '0014_put_away'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

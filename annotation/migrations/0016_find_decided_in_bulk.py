@@ -24,6 +24,6 @@ WHERE source = 'person'
 class Migration(migrations.Migration):
     """Rows that were decided in bulk before this was kept on the row itself."""
 
-    dependencies = [("annotation", "0014_decided_in_bulk")]
+    dependencies = [("annotation", "0015_decided_in_bulk")]
 
     operations = [migrations.RunSQL(FIND, migrations.RunSQL.noop)]
