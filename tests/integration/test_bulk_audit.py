@@ -368,7 +368,7 @@ def test_the_workbook_tells_what_is_not_measured(project: Project) -> None:
     decide(project, label=label_of(project, 0))
     told = {str(line[0]): line[1:] for line in quality_lines(project) if line}
     assert told["rows decided in bulk, measured like rows that nobody decided"] == [30]
-    [count] = [value for name, [*value] in told.items() if name.startswith("of them with new labels")]
+    [count] = [value for name, [*value] in told.items() if name.startswith("of them with labels")]
     assert count == [evidence_of(project).unmeasured]
 
 
