@@ -16,9 +16,10 @@ class Migration(migrations.Migration):
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='text_pages', to='annotation.project')),
                 ('run_start', models.PositiveIntegerField(help_text='The first position of the run.')),
                 ('run_end', models.PositiveIntegerField(help_text="The position behind the run's last.")),
-                ('smallest', models.PositiveBigIntegerField(help_text="The first entry's part of the hash.")),
-                ('largest', models.PositiveBigIntegerField(help_text="The last entry's part of the hash.")),
-                ('entries', models.BinaryField()),
+                ('smallest', models.PositiveBigIntegerField(help_text="The first key.")),
+                ('largest', models.PositiveBigIntegerField(help_text="The last key.")),
+                ('keys', models.BinaryField(help_text='Of each entry the first 32 bits of the content hash.')),
+                ('positions', models.BinaryField(help_text='Of each entry the position, in 32 bits.')),
             ],
         ),
         migrations.RemoveIndex(

@@ -35,7 +35,8 @@ def _index_rows(project, rows, page_model):
             run_end=position + 1,
             smallest=int(page[0]) >> 32,
             largest=int(page[-1]) >> 32,
-            entries=page.astype("<u8").tobytes(),
+            keys=(page >> np.uint64(32)).astype("<u4").tobytes(),
+            positions=page.astype(np.uint32).astype("<u4").tobytes(),
         )
 
 

@@ -12,8 +12,9 @@ run (of an import at work) are looked through one by one, so that the answer is 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 
@@ -24,7 +25,6 @@ from django.db.models.expressions import RawSQL
 from numpy.typing import NDArray
 
 from annotation.models import Project, Sample, TextPage
-from mlcore.records import IntArray
 
 PAGE_ENTRIES = 4_096
 _READ_ROWS = 5_000
@@ -33,34 +33,36 @@ _PARTS = 16
 _HALF = np.uint64(32)
 _POSITION = np.uint64(2**32 - 1)
 
-Entries = NDArray[np.uint64]
+Numbers = NDArray[np.uint32]
+Entries = NDArray[np.uint64]  # the key in the upper half, the position in the lower
 
 
 class KnownTexts:
-    """The texts of the rows before a position, for asking many times: 8 bytes of memory a row."""
+    """The texts of the rows before a position, for asking many times: 4 bytes of memory a row, 8 once one was found."""
 
     def __init__(self, project: Project, before: int) -> None:
         self._project, self._before = project, before
-        end = _end(project)
-        pages = project.text_pages.order_by("run_start", "pk").values_list("run_start", "entries")
-        self._runs = [
-            _joined(entries for _start, entries in run)
-            for _start, run in groupby(pages.iterator(chunk_size=_READ_PAGES), key=itemgetter(0))
-        ]
-        if end < before:
-            self._runs.append(_read(project, end, before)[0])
+        self._rest = _read(project, _end(project), before)[0]
+        self._keys = [*_runs(project, "keys"), _upper(self._rest)]
+
+    @cached_property
+    def _positions(self) -> list[Numbers]:
+        return [*_runs(self._project, "positions"), _lower(self._rest)]
 
     def among(self, hashes: Sequence[str]) -> set[str]:
         """Those of the hashes that a row before the position has."""
         keys = _keys(hashes)
         first: dict[int, int] = {}
-        for entries in self._runs:
-            at, behind = _find(entries, keys)
-            there = entries[at[at < behind]]
-            first.update(zip((there >> _HALF).tolist(), (there & _POSITION).tolist(), strict=True))
+        for number, run in enumerate(self._keys):
+            at = np.searchsorted(run, keys)
+            there = at[at < len(run)]
+            there = there[run[there] == keys[: len(there)]]
+            if len(there):
+                places = self._positions[number][there]
+                first.update(zip(run[there].tolist(), places.tolist(), strict=True))
         if not first:
             return set()
-        rows = self._project.samples.order_by().filter(position__in=_numbers(list(first.values())))
+        rows = self._project.samples.order_by().filter(position__in=_values(list(first.values())))
         whole = dict(rows.values_list("position", "content_hash"))
         maybe = {digest: first[key] for digest in hashes if (key := _number(digest) >> 32) in first}
         known = {digest for digest, position in maybe.items() if whole.get(position) == digest}
@@ -85,11 +87,12 @@ def rows_with_texts(
         same = same.filter(position__lt=before)
     places = set(same.order_by().filter(position__gte=end).values_list("position", flat=True))
     touched = project.text_pages.filter(smallest__lte=int(keys[-1]), largest__gte=int(keys[0]))
-    for page in touched.values_list("entries", flat=True).iterator(chunk_size=_READ_PAGES):
-        entries = _decoded(page)
-        for at, behind in zip(*_find(entries, keys), strict=True):
-            places.update((entries[at:behind] & _POSITION).tolist())
-    return same.filter(position__in=_numbers(sorted(places)))
+    for page in touched.values_list("keys", "positions").iterator(chunk_size=_READ_PAGES):
+        run, positions = map(_decoded, page)
+        ends = np.searchsorted(run, keys), np.searchsorted(run, keys, side="right")
+        for at, behind in zip(*ends, strict=True):
+            places.update(positions[at:behind].tolist())
+    return same.filter(position__in=_values(sorted(places)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def index_rows(project: Project, start: int) -> tuple[Run | None, int]:
     known = _end(project)
     if known > start or not len(entries):
         return None, texts
-    end = int((entries & _POSITION).max()) + 1
+    end = int(_lower(entries).max()) + 1
     pieces = [entries] if known == start else [entries, _read(project, known, start)[0]]
     first = known
     runs = project.text_pages.values_list("run_start", "run_end").distinct().order_by("-run_start")
@@ -119,7 +122,8 @@ def index_rows(project: Project, start: int) -> tuple[Run | None, int]:
         if run_end - run_start >= 2 * (end - first):
             break
         first = run_start
-    pieces += map(_decoded, project.text_pages.filter(run_start__gte=first).values_list("entries", flat=True))
+    merged = project.text_pages.filter(run_start__gte=first).values_list("keys", "positions")
+    pieces += [_packed(*map(_decoded, page)) for page in merged]
     if len(pieces) > 1:
         entries = np.concatenate(pieces)
         entries.sort()
@@ -140,7 +144,8 @@ def store_run(project: Project, run: Run | None) -> None:
                 run_end=run.end,
                 smallest=int(page[0] >> _HALF),
                 largest=int(page[-1] >> _HALF),
-                entries=page.astype("<u8").tobytes(),
+                keys=_upper(page).astype("<u4").tobytes(),
+                positions=_lower(page).astype("<u4").tobytes(),
             )
             for page in pages[begin : begin + _WRITE_PAGES]
         )
@@ -154,6 +159,8 @@ def _end(project: Project) -> int:
 def _read(project: Project, start: int, before: int | None = None) -> tuple[Entries, int]:
     """The entries of these rows in ascending order, and how many texts they have (by 64 bits of their hashes)."""
     rows = project.samples.filter(position__gte=start)
+    if before is not None and start >= before:
+        return np.empty(0, np.uint64), 0
     if before is not None:
         rows = rows.filter(position__lt=before)
     count = rows.count()
@@ -171,34 +178,43 @@ def _read(project: Project, start: int, before: int | None = None) -> tuple[Entr
     return numbers, texts
 
 
+def _packed(keys: Numbers, positions: Numbers) -> Entries:
+    return keys.astype(np.uint64) << _HALF | positions
+
+
+def _upper(entries: Entries) -> Numbers:
+    return (entries >> _HALF).astype(np.uint32)
+
+
+def _lower(entries: Entries) -> Numbers:
+    return entries.astype(np.uint32)
+
+
 def _number(digest: str) -> int:
     return int(digest[:16], 16)
 
 
-def _keys(hashes: Collection[str]) -> Entries:
-    """What the entries hold of these hashes, in ascending order."""
-    return np.unique(np.fromiter((_number(each) >> 32 for each in hashes), np.uint64, len(hashes)))
+def _keys(hashes: Collection[str]) -> Numbers:
+    """What the pages hold of these hashes, in ascending order."""
+    return np.unique(np.fromiter((_number(each) >> 32 for each in hashes), np.uint32, len(hashes)))
 
 
-def _find(entries: Entries, keys: Entries) -> tuple[IntArray, IntArray]:
-    """Where each key's entries begin, and where those behind them."""
-    low = keys << _HALF
-    return np.searchsorted(entries, low), np.searchsorted(entries, low | _POSITION, side="right")
+def _runs(project: Project, column: str) -> list[Numbers]:
+    """Each run's numbers, from first to last."""
+    pages = project.text_pages.order_by("run_start", "pk").values_list("run_start", column)
+    read = pages.iterator(chunk_size=_READ_PAGES)
+    return [
+        _decoded(b"".join(numbers for _start, numbers in run))
+        for _start, run in groupby(read, key=itemgetter(0))
+    ]
 
 
-def _decoded(page: bytes | memoryview) -> Entries:
-    return np.frombuffer(page, "<u8")
+def _decoded(numbers: bytes | memoryview) -> Numbers:
+    return np.frombuffer(numbers, "<u4")
 
 
-def _joined(pages: Iterable[bytes | memoryview]) -> Entries:
-    whole = bytearray()
-    for page in pages:
-        whole += page
-    return _decoded(memoryview(whole))
-
-
-def _numbers(values: Sequence[int]) -> RawSQL:
+def _values(numbers: Sequence[int]) -> RawSQL:
     """Any number of numbers as one parameter: a database takes only so many."""
     if connection.vendor == "postgresql":
-        return RawSQL("SELECT unnest(%s::int[])", [list(values)])
-    return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(list(values))])
+        return RawSQL("SELECT unnest(%s::int[])", [list(numbers)])
+    return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(list(numbers))])
