@@ -13,6 +13,7 @@ from annotation.models.sample import Correction, Flag, Prediction, Sample, Sourc
 from annotation.models.saved_filter import SavedFilter
 from annotation.models.tally import Tally
 from annotation.models.teamwork import Activity, Invitation, RowClaim, RowSkip
+from annotation.models.text_page import TextPage
 
 __all__ = [
     "Activity",
@@ -36,5 +37,6 @@ __all__ = [
     "Source",
     "Stage",
     "Tally",
+    "TextPage",
     "Upload",
 ]

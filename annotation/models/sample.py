@@ -235,7 +235,6 @@ class Sample(models.Model):
             models.Index(fields=["project", "source", "flag"], name="sample_by_source_and_flag"),
             models.Index(fields=["llm_label", "slm_label"], name="sample_by_model_labels"),
             models.Index(fields=["corrected_by", "project"], name="sample_by_corrector"),
-            models.Index(fields=["project", "content_hash"], name="sample_by_content"),
             models.Index(fields=["project", "external_id"], name="sample_by_external_id"),
             # Few rows, or few columns of many: what the measured accuracy reads of the rows that people decided.
             models.Index(

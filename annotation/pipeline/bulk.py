@@ -21,6 +21,7 @@ from annotation.errors import AnnotationError, ConflictError
 from annotation.filters import filter_rows, stored_conditions
 from annotation.models import Correction, CorrectionBatch, Label, Project, RowClaim, Sample, Source, Stage
 from annotation.pipeline import review
+from annotation.pipeline.same_texts import rows_with_texts
 from mlcore.errors import StoppedError
 
 LARGE_ROWS = 300  # more are done in the background
@@ -250,7 +251,7 @@ def _meant(project: Project, choice: Choice) -> QuerySet[Sample]:
     chosen = rows.filter(pk__in=choice.samples)
     if not choice.same_texts:
         return chosen
-    return rows.filter(content_hash__in=list(chosen.values_list("content_hash", flat=True)))
+    return rows_with_texts(project, list(chosen.values_list("content_hash", flat=True))).order_by()
 
 
 def _changeable(rows: QuerySet[Sample], *, label: Label | None, include_corrected: bool) -> QuerySet[Sample]:

@@ -17,6 +17,7 @@ from annotation.files.rows import open_table
 from annotation.models import Project, Upload
 from annotation.pipeline.import_report import ImportReport
 from annotation.pipeline.mapping import ImportChoices, check_same_mapping
+from annotation.pipeline.same_texts import index_rows, store_run
 from annotation.pipeline.sample_rows import SampleMaker, insert_samples
 from annotation.pipeline.upload import file_limits, path_of
 from mlcore.errors import StoppedError
@@ -113,7 +114,9 @@ class ImportAttempt:
                 _("None of the %(count)d rows could be imported. The first, line %(line)d: %(reason)s.")
                 % {"count": report.rejected, "line": line, "reason": reason}
             )
-        repeated = self._repeated_texts()
+        assert report.start_position is not None
+        run, texts = index_rows(self._project, report.start_position)
+        repeated = report.imported - texts
         report.warnings = dict(self._table.notes.counts) | (
             {_("rows whose text is on another row too, so that labeling them costs nothing more"): repeated}
             if repeated
@@ -122,6 +125,7 @@ class ImportAttempt:
         report.finished = True
         with transaction.atomic():
             self._claim.fence()
+            store_run(self._project, run)
             report.save(self._upload)
         self._claim.report(
             done=report.read,
@@ -134,12 +138,6 @@ class ImportAttempt:
                 "rejected": report.rejected,
             },
         )
-
-    def _repeated_texts(self) -> int:
-        rows = self._project.samples.order_by()
-        if self._report.start_position:  # without this condition, the index of contents alone answers
-            rows = rows.filter(position__gte=self._report.start_position)
-        return self._report.imported - rows.values("content_hash").distinct().count()
 
 
 _MAPPED = ("content_columns", "id_column", "reference_column")

@@ -13,6 +13,7 @@ from functools import partial
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
 from annotation import jobs
@@ -122,6 +123,7 @@ def start_import(
                     "upload": upload.pk,
                     "file": upload.name,
                     "then": [each.pk for each in then],
+                    "language": get_language(),
                     **asdict(ImportChoices(on_bad_row, keep_duplicates, keep_empty)),
                 },
             )
@@ -157,7 +159,8 @@ def run_import(claim: jobs.Claim) -> None:
     upload = Upload.objects.select_related("project").get(pk=claim.stage.detail["upload"])
     claim.report(phase="reading", force=True)
     try:
-        ImportAttempt(claim, upload).run()
+        with _language_of(claim.stage):  # what becomes of a row is said to whoever asked, not to the worker
+            ImportAttempt(claim, upload).run()
         claim.on_done = partial(_start_next, claim.stage)
     except InvalidFileError:
         discard_import(claim.stage, claim)
@@ -166,6 +169,10 @@ def run_import(claim: jobs.Claim) -> None:
         if claim.owned().filter(wish=Stage.Wish.CANCEL).exists():
             discard_import(claim.stage, claim)
         raise
+
+
+def _language_of(stage: Stage) -> override:
+    return override(stage.detail.get("language") or get_language())
 
 
 def _start_next(stage: Stage) -> None:
@@ -178,13 +185,14 @@ def _start_next(stage: Stage) -> None:
     if not queue:
         return
     choices = ImportChoices.stored(stage.detail)
-    start_import(
-        project,
-        queue[0],
-        content_columns=project.content_columns,
-        id_column=project.id_column,
-        reference_column=project.reference_column,
-        user=stage.requested_by,
-        then=queue[1:],
-        **asdict(choices),
-    )
+    with _language_of(stage):
+        start_import(
+            project,
+            queue[0],
+            content_columns=project.content_columns,
+            id_column=project.id_column,
+            reference_column=project.reference_column,
+            user=stage.requested_by,
+            then=queue[1:],
+            **asdict(choices),
+        )

@@ -14,6 +14,7 @@ from annotation.models import Project, Sample
 from annotation.pipeline.import_report import ImportReport
 from annotation.pipeline.mapping import ImportChoices
 from annotation.pipeline.references import label_ids_by_value
+from annotation.pipeline.same_texts import KnownTexts
 from mlcore.records import Row
 
 MAX_ID = 200
@@ -49,6 +50,7 @@ class SampleMaker:
         self._id = project.columns.index(project.id_column) if project.id_column else -1
         self._reference = project.columns.index(project.reference_column) if project.reference_column else -1
         self._labels = label_ids_by_value(project)
+        self._known_texts: KnownTexts | None = None
         self._show = project.task.show if project.task.student == "table" else None
 
     def samples_of(self, batch: Iterable[SourceRow | RejectedRow], report: ImportReport) -> list[NewSample]:
@@ -134,7 +136,9 @@ class SampleMaker:
         """Rows whose text no earlier file brought; equal texts within one file are all kept."""
         if not report.start_position or self._choices.keep_duplicates:
             return list(made)
-        known = self._hashes_before(report.start_position, [sample.content_hash for sample in made])
+        if self._known_texts is None:
+            self._known_texts = KnownTexts(self._project, report.start_position)
+        known = self._known_texts.among([sample.content_hash for sample in made])
         kept = []
         for sample in made:
             if sample.content_hash in known:
@@ -142,22 +146,6 @@ class SampleMaker:
             else:
                 kept.append(sample)
         return kept
-
-    def _hashes_before(self, position: int, hashes: Sequence[str]) -> set[str]:
-        """Plain SQL: building the same query of a thousand values takes longer than answering it."""
-        table = connection.ops.quote_name(Sample._meta.db_table)
-        found: set[str] = set()
-        for chunk in _chunks(hashes):
-            places = ", ".join(["%s"] * len(chunk))
-            # The plus keeps SQLite from walking through all positions instead of the index of contents.
-            statement = (
-                f"SELECT content_hash FROM {table} "  # noqa: S608 - a name of ours only
-                f"WHERE project_id = %s AND +position < %s AND content_hash IN ({places})"
-            )
-            with connection.cursor() as cursor:
-                cursor.execute(statement, [self._project.pk, position, *chunk])
-                found.update(digest for (digest,) in cursor.fetchall())
-        return found
 
 
 def _chunks(values: Sequence[str]) -> Iterator[set[str]]:

@@ -17,6 +17,7 @@ from annotation.errors import ConflictError
 from annotation.forms import CorrectionForm, sentence_of
 from annotation.models import Correction, Flag, Project, Role, Sample, SavedFilter
 from annotation.pipeline import review as reviewing
+from annotation.pipeline.same_texts import rows_with_texts
 from annotation.table_columns import columns_of
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.bulk import newest_batches
@@ -165,9 +166,11 @@ def _row(request: MemberRequest, project: Project, sample_id: int, *, sentence: 
 
 def _same_texts(row: TableRow) -> int:
     """How many other rows have this text and another label that no person chose; no more than so many are counted."""
-    same = Sample.objects.filter(project=row.sample.project_id, content_hash=row.sample.content_hash)
+    if row.source != "person":
+        return 0
+    same = rows_with_texts(row.sample.project, [row.sample.content_hash])
     others = same.exclude(pk=row.sample.pk).exclude(label=row.sample.label_id).exclude(source="person")
-    return others[:MOST_SAME_TEXTS].count() if row.source == "person" else 0
+    return others[:MOST_SAME_TEXTS].count()
 
 
 def _way_back(request: MemberRequest, project: Project, sample_id: int) -> str:

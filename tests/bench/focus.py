@@ -32,6 +32,7 @@ import numpy as np
 from django.conf import settings
 from django.db import transaction
 from annotation.models import Iteration, Prediction, Sample, Stage
+from annotation.pipeline.same_texts import index_rows, store_run
 from tests.factories import make_project, make_sample, make_user
 rows, part = {rows}, 5_000
 rng = np.random.default_rng(0)
@@ -49,6 +50,7 @@ with transaction.atomic():
             sample.flag = "inconsistent" if place % 3 == 0 else "right"
             sample.risk, sample.queue_rank, sample.clean_rank, sample.round = 1 - place / rows, place + 1, place + 1, 1
         Sample.objects.bulk_create(made)
+    store_run(project, index_rows(project, 0)[0])
     iteration = Iteration.objects.create(
         project=project, number=1, started_from="llm", prompt={{}}, llm_settings={{}}, slm_settings={{}},
         labels=[{{"id": label.pk, "name": label.name, "description": ""}} for label in labels],

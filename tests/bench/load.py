@@ -46,10 +46,12 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import User
 from annotation.models import Membership, Sample
 from annotation.pipeline import configure, iterate
+from annotation.pipeline.same_texts import index_rows, store_run
 from tests.factories import make_project, make_sample
 project = make_project(rows=0)
 labels = project.label_list()
 Sample.objects.bulk_create((make_sample(project, place, labels) for place in range({rows})), batch_size=500)
+store_run(project, index_rows(project, 0)[0])
 config = replace(
     project.llm_config, kind="endpoint", base_url={url!r}, model="fake", concurrency={calls}, demonstrations=0
 )

@@ -35,7 +35,7 @@ FILL = """
 INSERT INTO annotation_sample (project_id, position, external_id, text, fields, content_hash, label_id, source,
     llm_label_id, llm_confidence, slm_label_id, confidence, clean_prob, clean_rank, risk, flag, queue_rank, round,
     corrected_by_id, version)
-SELECT {project}, i, 'r' || i, 'number ' || i || ' ' || {beat} || ' in ' || (i * 31 % 997), '[]', 'h' || i,
+SELECT {project}, i, 'r' || i, 'number ' || i || ' ' || {beat} || ' in ' || (i * 31 % 997), '[]', (10000000 + i) || '00000000',
     {label} + slm, CASE WHEN i % 200 = 7 THEN 'person' WHEN slm = llm THEN 'llm' ELSE 'slm' END,
     {label} + llm, 0.5, {label} + slm, (i * 613 % 1000003) / 1000003.0, place * 1.0 / {rows}, place,
     1 - place * 1.0 / {rows},
@@ -184,6 +184,7 @@ def fill(rows: int) -> tuple[Any, Any]:
     from annotation.models import Iteration
     from annotation.pipeline import configure
     from annotation.pipeline.configure import LabelDraft
+    from annotation.pipeline.same_texts import index_rows, store_run
 
     user = User.objects.create_user("olga", password="correct horse battery")
     User.objects.create_user("piet", password="correct horse battery")
@@ -201,6 +202,8 @@ def fill(rows: int) -> tuple[Any, Any]:
     }
     with connection.cursor() as cursor:
         cursor.execute(FILL.format(**values))
+    store_run(project, index_rows(project, 0)[0])
+    with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("VACUUM ANALYZE")  # as its own daemon does within minutes
     return project, user

@@ -292,7 +292,7 @@ def test_rows_with_a_very_common_text_are_not_all_counted_for_each_correction(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(review_page, "MOST_SAME_TEXTS", 3)
-    cast.project.samples.update(content_hash="common")
+    cast.project.samples.update(content_hash="c0" * 20)
     chosen = cast.project.samples.get(position=4)
     answer = cast.client("reviewer").post(
         cast.url(f"samples/{chosen.pk}/correct/"), {"label": bad(cast).pk}, headers={"hx-request": "true"}

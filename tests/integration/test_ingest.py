@@ -15,7 +15,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from annotation import jobs
 from annotation.claim import Claim
@@ -367,6 +367,20 @@ def test_a_column_that_json_names_late_is_there_after_the_import(project: Projec
     assert project.columns == ["text", "late"]
     assert project.samples.get(position=600).fields == ["b", "x"]
     assert project.samples.get(position=0).fields == ["a", ""]
+
+
+@pytest.mark.parametrize(("language", "reason"), [("zh-hans", "文本为空"), ("en", "the text is empty")])
+def test_what_becomes_of_rows_is_said_in_the_language_of_whoever_imports(
+    project: Project, language: str, reason: str
+) -> None:
+    first, second = (upload(project, table("a,one,bad", "b,,bad"), name) for name in ("a.csv", "b.csv"))
+    with translation.override(language):
+        stage = start(project, first, then=[second])
+    run(stage)
+    following = project.stages.exclude(pk=stage.pk).get()
+    run(following)
+    for done in (stage, following):
+        assert (3, "rejected", reason) in report_of(done).rows
 
 
 # --- A second file ------------------------------------------------------------------------------------------------

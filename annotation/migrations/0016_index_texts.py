@@ -1,0 +1,55 @@
+import numpy as np
+from django.db import migrations
+
+PAGE_ENTRIES = 4_096
+
+
+def index_texts(apps, schema_editor):
+    """Make the rows of finished imports known by their texts, a run a project (as pipeline/same_texts.py does)."""
+    for project in apps.get_model("annotation", "Project").objects.order_by("pk"):
+        reports = project.uploads.values_list("report", flat=True)
+        # What an unfinished import stored may be taken back, and is looked through row by row until it is finished.
+        half = [
+            report["start_position"]
+            for report in reports
+            if report.get("start_position") is not None and not report.get("finished")
+        ]
+        rows = project.samples.order_by("position")
+        if half:
+            rows = rows.filter(position__lt=min(half))
+        _index_rows(project, rows, apps.get_model("annotation", "TextPage"))
+
+
+def _index_rows(project, rows, page_model):
+    entries = np.empty(rows.count(), np.uint64)
+    position = -1
+    read = rows.values_list("position", "content_hash").iterator(chunk_size=5_000)
+    for index, (position, digest) in enumerate(read):
+        entries[index] = int(digest[:8], 16) << 32 | position
+    entries.sort()
+    for begin in range(0, len(entries), PAGE_ENTRIES):
+        page = entries[begin : begin + PAGE_ENTRIES]
+        page_model.objects.create(
+            project=project,
+            run_start=0,
+            run_end=position + 1,
+            smallest=int(page[0]) >> 32,
+            largest=int(page[-1]) >> 32,
+            keys=(page >> np.uint64(32)).astype("<u4").tobytes(),
+            positions=page.astype(np.uint32).astype("<u4").tobytes(),
+        )
+
+
+def forget_texts(apps, schema_editor):
+    apps.get_model("annotation", "TextPage").objects.all().delete()
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('annotation', '0015_text_pages'),
+    ]
+
+    operations = [
+        migrations.RunPython(index_texts, forget_texts),
+    ]
