@@ -185,7 +185,7 @@ def test_the_migration_makes_the_rows_of_finished_imports_known(
     expected = stored_pages()
     TextPage.objects.all().delete()
     make_project(rows=0, owner=project.owner)
-    migration = importlib.import_module("annotation.migrations.0016_index_texts")
+    migration = importlib.import_module("annotation.migrations.0018_index_texts")
     migration.index_texts(apps, None)
     assert stored_pages() == expected
     jobs.resume(stage)

@@ -47,7 +47,7 @@ def forget_texts(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0015_text_pages'),
+        ('annotation', '0017_text_pages'),
     ]
 
     operations = [

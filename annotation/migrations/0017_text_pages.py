@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0014_put_away'),
+        ('annotation', '0016_find_decided_in_bulk'),
     ]
 
     operations = [
