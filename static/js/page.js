@@ -74,6 +74,11 @@
     body.addEventListener("change", function (event) {
       if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
     });
+    /* A column that is chosen as the id or the reference label is no content. */
+    body.addEventListener("change", function (event) {
+      if (!event.target.matches("[name=id_column], [name=reference_column]") || !event.target.value) return;
+      document.querySelectorAll("input[name=content_columns]").forEach((box) => { if (box.value === event.target.value) box.checked = false; });
+    });
     /* All rows of the page for a bulk correction; a second click takes them out again. */
     body.addEventListener("click", function (event) {
       const button = event.target.closest("[data-choose-all]");

@@ -192,7 +192,9 @@ def test_the_header_is_frozen_filtered_and_likely_wrong_rows_are_coloured(
     assert coloured == {5}
     empty = [cell for cell in sheet[5] if cell.value in (None, "")]
     assert empty
-    assert all(cell.value is None for cell in empty), "a count of filled cells must not count coloured empty ones"
+    assert all(cell.value is None for cell in empty), (
+        "a count of filled cells must not count coloured empty ones"
+    )
 
 
 def test_more_rows_than_a_sheet_holds_go_on_in_the_next(
