@@ -168,7 +168,7 @@ def test_a_round_that_stopped_before_its_first_answer_says_that_changed_settings
     assert cast.url("configure/models/") in html_of(cast, "labeling/")
 
     Prediction.objects.create(
-        sample=cast.project.samples.first(),
+        sample=cast.project.samples.get(position=1),
         iteration=round_of(stage),
         source="llm",
         label=cast.project.labels.first(),
