@@ -47,6 +47,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _at_work: set[int] = set()
+RESUMABLE = (Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED)
 SETTLED = {Stage.Wish.PAUSE: Stage.Status.PAUSED, Stage.Wish.CANCEL: Stage.Status.CANCELLED}
 
 
@@ -87,7 +88,7 @@ def resume(stage: Stage) -> None:
             row = Stage.objects.select_for_update().get(pk=stage.pk)
             if row.status == Stage.Status.RUNNING and row.wish == Stage.Wish.PAUSE:
                 row.wish = Stage.Wish.NONE
-            elif row.status in (Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED):
+            elif row.status in RESUMABLE:
                 row.status, row.wish, row.error, row.crashes = Stage.Status.QUEUED, Stage.Wish.NONE, "", 0
                 row.queued_at, row.finished_at, row.resume_at = timezone.now(), None, None
                 submit(row)

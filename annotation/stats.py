@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from annotation.models import Flag, Iteration, Prediction, Project, Source, Stage
 from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
@@ -222,9 +223,12 @@ def script_warning(project: Project) -> str:
         models.append(_("the embedded encoder"))
     if not models or foreign_share(project) < SCRIPT_SHARE:
         return ""
-    return _(
+    return ngettext(
         "Many texts are not in Latin script, and %(models)s knows English only, so expect many wrong labels. "
-        "Choose models that know the language of the corpus under Models."
+        "Choose models that know the language of the corpus under Models.",
+        "Many texts are not in Latin script, and %(models)s know English only, so expect many wrong labels. "
+        "Choose models that know the language of the corpus under Models.",
+        len(models),
     ) % {"models": _(" and ").join(models)}
 
 

@@ -143,7 +143,7 @@ class ExcelWriter:
             sheet.set_column(column, column, min(max(width, _MIN_WIDTH), _MAX_WIDTH))
 
     def _write(self, sheet: Any, row: int, column: int, cell: Cell, cell_format: Any) -> None:
-        if isinstance(cell, str):
+        if isinstance(cell, str) and cell:
             if len(cell) > MAX_TEXT // 2:
                 cell = self._fitted(cell)
             if cell.startswith("<r>"):
@@ -152,11 +152,11 @@ class ExcelWriter:
                 sheet.write_rich_string(
                     row, column, cell[:1], self._plain, cell[1:], cell_format or self._plain
                 )
-            elif cell or cell_format:
+            else:
                 sheet.write_string(row, column, cell, cell_format)
-        elif cell is not None:
+        elif isinstance(cell, int | float):
             sheet.write_number(row, column, cell, cell_format)
-        elif cell_format:
+        elif cell_format:  # coloured and empty, for a spreadsheet's count of filled cells too
             sheet.write_blank(row, column, None, cell_format)
 
     def _fitted(self, text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from annotation import jobs
@@ -105,13 +106,29 @@ def resume(stage: Stage) -> None:
     iteration = stage.iteration
     if iteration and stage.kind == Stage.Kind.LLM and stage.status != Stage.Status.RUNNING:
         with transaction.atomic():
-            kept = iteration.predictions.filter(origin=Prediction.Origin.EARLIER, source="llm")
-            if not iteration.predictions.exclude(pk__in=kept.values("pk")).exists():
-                kept.delete()
+            if not _own_answers(iteration).exists():
+                _kept_answers(iteration).delete()
                 frozen = _frozen(stage.project) | {"demonstrations": []}
                 Iteration.objects.filter(pk=iteration.pk).update(**frozen)
                 Stage.objects.filter(pk=stage.pk).exclude(status=Stage.Status.RUNNING).update(detail={})
     jobs.resume(stage)
+
+
+def stopped_without_answers(iteration: Iteration) -> Stage | None:
+    """The stage that takes the settings of today when it is resumed, see :func:`resume`; None where they are frozen."""
+    stage = iteration.stage(Stage.Kind.LLM)
+    if stage is None or stage.status not in jobs.RESUMABLE or _own_answers(iteration).exists():
+        return None
+    return stage
+
+
+def _own_answers(iteration: Iteration) -> QuerySet[Prediction]:
+    """What was answered in this round, not kept from an earlier one."""
+    return iteration.predictions.exclude(pk__in=_kept_answers(iteration).values("pk"))
+
+
+def _kept_answers(iteration: Iteration) -> QuerySet[Prediction]:
+    return iteration.predictions.filter(origin=Prediction.Origin.EARLIER, source="llm")
 
 
 def start_filtering(iteration: Iteration, *, user: User | None) -> Stage:

@@ -157,6 +157,8 @@ def _done_words(stage: Stage) -> str:
         return _("The answers are in the cache, so that the run does not ask these questions again.")
     if stage.kind == Stage.Kind.BULK:
         return _("The rows are corrected.")
+    if stage.kind == Stage.Kind.RESTORE:
+        return _("The rows have that round's labels again. What people corrected stays as it is.")
     return ngettext("%(count)d row was read.", "%(count)d rows were read.", stage.done) % {
         "count": stage.done
     }

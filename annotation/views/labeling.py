@@ -32,6 +32,8 @@ def labeling(request: MemberRequest, project: Project) -> HttpResponse:
     context |= {"rows_url": request.get_full_path(), "columns": "llm", "source_round": iteration}
     if stage:
         context |= progress.stage_context(stage)
+    if iteration and iteration == context["now"]:
+        context["changes_count"] = iterate.stopped_without_answers(iteration) is not None
     if stage and stage.is_active and project.llm_config.kind != "local":
         context["budget_form"] = BudgetForm(initial=project.llm_config.as_dict())
     try:

@@ -8,7 +8,8 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from annotation.models import Project
+from annotation.models import Iteration, Project
+from annotation.pipeline import iterate
 from annotation.views.access import MemberRequest
 from annotation.views.frame import page_context
 
@@ -46,7 +47,10 @@ def wizard_context(request: MemberRequest, project: Project, *, step: str, **mor
     steps = wizard_steps(project)
     names = [each.name for each in steps]
     place = names.index(step)
-    return page_context(request, project, step="configure") | {
+    context = page_context(request, project, step="configure")
+    now: Iteration | None = context["now"]
+    return context | {
+        "stopped": iterate.stopped_without_answers(now) if now else None,
         "wizard": steps,
         "wizard_step": steps[place],
         "wizard_number": place + 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 from mlcore.config import LlmConfig
@@ -60,6 +61,11 @@ class StreamingModel(LanguageModel, Protocol):
         ...
 
 
+# Weights are loaded inside patches of the whole process (the default device, how weights begin). Two threads that load at
+# once restore each other's: both fail, or begin with random weights, and so does every load after them.
+_LOADING = Lock()
+
+
 def open_model(
     config: LlmConfig,
     *,
@@ -87,8 +93,9 @@ def open_model(
         from mlcore.llm.local import LocalModel  # loads torch, which the web process must not
         from mlcore.weights import resolve_weights
 
-        folder = resolve_weights(config.model, weights_dir=weights_dir, cache_dir=cache_dir, token=token)
-        return LocalModel(folder, name=config.model, batch_size=config.batch_size)
+        with _LOADING:
+            folder = resolve_weights(config.model, weights_dir=weights_dir, cache_dir=cache_dir, token=token)
+            return LocalModel(folder, name=config.model, batch_size=config.batch_size)
     from mlcore.llm.endpoint import EndpointModel
 
     return EndpointModel(config, token=token, allowed_hosts=tuple(allowed_hosts), budget=budget)

@@ -4,7 +4,7 @@
   document.documentElement.classList.add("js");
   const REFRESH_MS = 1500;
   const sockets = new Set();
-  let rowsDone = null, rowsAt = 0, rowsTimer = null, said = null;
+  let rowsDone = null, statusSeen = "", rowsAt = 0, rowsTimer = null, said = null;
 
   function notify(text) {
     const box = document.getElementById("notice");
@@ -37,23 +37,22 @@
     said = now;
   }
 
-  /* The progress card was swapped, by the socket or by polling: has the work moved, has it ended? */
+  /* The progress card was swapped, by the socket or by polling: has the work moved, does it rest or end? */
   function lookAtStage() {
     const card = document.querySelector("[data-stage]");
     if (!card) return;
     tellProgress(card);
     const seen = [card.dataset.done, card.dataset.epoch, card.dataset.status].join("/");
     if (rowsDone !== null && seen !== rowsDone) refreshRows();
-    if (rowsDone !== null && card.dataset.active === "no" && card.dataset.wasActive !== "told") {
-      card.dataset.wasActive = "told";
+    const rests = card.dataset.active === "no" || card.dataset.status === "paused";
+    if (rowsDone !== null && rests && card.dataset.status !== statusSeen) {
       document.querySelectorAll("[data-after-stage]").forEach((part) => htmx.trigger(part, "ended"));
     }
     rowsDone = seen;
+    statusSeen = card.dataset.status;
   }
 
   document.addEventListener("DOMContentLoaded", function () {
-    const card = document.querySelector("[data-stage]");
-    if (card && card.dataset.active === "no") card.dataset.wasActive = "told";
     lookAtStage();
     const body = document.body;
     body.addEventListener("htmx:wsOpen", (event) => sockets.add(event.target));
@@ -74,6 +73,11 @@
     /* A select that acts at once; without scripts its form has a button. */
     body.addEventListener("change", function (event) {
       if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+    });
+    /* A column that is chosen as the id or the reference label is no content. */
+    body.addEventListener("change", function (event) {
+      if (!event.target.matches("[name=id_column], [name=reference_column]") || !event.target.value) return;
+      document.querySelectorAll("input[name=content_columns]").forEach((box) => { if (box.value === event.target.value) box.checked = false; });
     });
     /* All rows of the page for a bulk correction; a second click takes them out again. */
     body.addEventListener("click", function (event) {

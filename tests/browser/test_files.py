@@ -56,7 +56,9 @@ def upload_and_mend(page: Page, path: Path) -> None:
 
 
 def map_and_import(page: Page) -> None:
-    page.get_by_role("group", name="Content").get_by_label("text, as sent", exact=True).check()
+    content = page.get_by_role("group", name="Content")
+    content.get_by_label("text, as sent", exact=True).check()
+    content.get_by_label("topic", exact=True).check()
     page.get_by_label("Id (optional)").select_option("id")
     page.get_by_label("Reference label (optional)").select_option("topic")
     page.get_by_role("button", name="Import", exact=True).click()

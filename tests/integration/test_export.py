@@ -191,6 +191,11 @@ def test_the_header_is_frozen_filtered_and_likely_wrong_rows_are_coloured(
     assert 8 <= sheet.column_dimensions["B"].width <= 61
     coloured = {row[0].row for row in sheet.iter_rows(min_row=2) if row[0].fill.fgColor.rgb == "FFFBE3E4"}
     assert coloured == {5}
+    empty = [cell for cell in sheet[5] if cell.value in (None, "")]
+    assert empty
+    assert all(cell.value is None for cell in empty), (
+        "a count of filled cells must not count coloured empty ones"
+    )
 
 
 def test_more_rows_than_a_sheet_holds_go_on_in_the_next(

@@ -119,6 +119,8 @@ def test_a_worse_round_is_marked_on_record_and_undone_by_one_click_and_the_file_
     )
     assert button
     cast.client("owner").post(button[1])
+    waiting = cast.client("owner").get(cast.url("rounds/")).content.decode()
+    assert 'id="after-stage" data-after-stage' in waiting, "the table of rounds asks anew once it is done"
     work(cast.project.stages.get(kind=Stage.Kind.RESTORE), restore.run_restore)
 
     after = labels_of(cast)

@@ -122,6 +122,13 @@ def test_a_finished_run_says_that_rows_have_answers_only_if_all_have(
     assert stage_words(stage) == f"Every row {words}."
 
 
+def test_going_back_to_a_round_does_not_speak_of_rows_that_were_read(stage: Stage) -> None:
+    stage.kind, stage.status, stage.done = Stage.Kind.RESTORE, Stage.Status.DONE, 10
+    assert stage_words(stage) == (
+        "The rows have that round's labels again. What people corrected stays as it is."
+    )
+
+
 @pytest.mark.parametrize(("epoch", "words"), [(11, "11 epochs"), (1, "1 epoch"), (12, "epoch 12 of 12")])
 def test_a_training_that_ended_early_says_how_many_epochs_it_took(
     stage: Stage, epoch: int, words: str

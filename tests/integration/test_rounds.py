@@ -149,7 +149,9 @@ def test_a_corpus_in_another_script_is_warned_about_and_english_is_not() -> None
     project = make_project()
     assert stats.script_warning(project) == ""
     project.samples.update(text="送餐很快，味道不错")
-    assert "knows English only" in stats.script_warning(project)
+    assert "the embedded language model and the embedded encoder know English only" in stats.script_warning(
+        project
+    )
 
 
 def test_a_stage_that_waits_can_be_cancelled_and_a_new_round_started() -> None:

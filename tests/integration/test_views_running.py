@@ -156,6 +156,27 @@ def test_an_owner_pauses_resumes_and_cancels(cast: Cast) -> None:
         assert stage.status == status
 
 
+def test_a_round_that_stopped_before_its_first_answer_says_that_changed_settings_count(cast: Cast) -> None:
+    stage = start_llm_round(cast.project).stages.get()
+    frozen, counts = "keeps the settings", "counts as soon as you resume it"
+    assert frozen in html_of(cast, "configure/models/")
+    Stage.objects.filter(pk=stage.pk).update(status="paused", error="The server can't be reached.")
+    models = html_of(cast, "configure/models/")
+    assert counts in models
+    assert frozen not in models
+    assert cast.url(f"stages/{stage.pk}/resume/") in html_of(cast, "configure/start/")
+    assert cast.url("configure/models/") in html_of(cast, "labeling/")
+
+    Prediction.objects.create(
+        sample=cast.project.samples.get(position=1),
+        iteration=round_of(stage),
+        source="llm",
+        label=cast.project.labels.first(),
+    )
+    assert frozen in html_of(cast, "configure/models/")
+    assert cast.url("configure/models/") not in html_of(cast, "labeling/")
+
+
 def test_a_running_stage_is_asked_to_stop_and_the_page_says_so(cast: Cast) -> None:
     stage = running(cast, lease_until=timezone.now() + timedelta(seconds=30))
     html = (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -185,6 +188,33 @@ def test_broken_weights_are_a_sentence(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ModelUnavailableError, match="tiny"):
         LocalModel(tmp_path, name="tiny")
+
+
+def test_runs_that_start_together_load_their_weights_one_after_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlcore.llm import local
+
+    load, at_work, together = local._load, Lock(), []
+
+    def watched(*args: Any) -> Any:
+        together.append(not at_work.acquire(blocking=False))
+        try:
+            sleep(0.05)  # long enough for the other threads to come in, were they let
+            return load(*args)
+        finally:
+            if at_work.locked():
+                at_work.release()
+
+    def open_one(_: int) -> Any:
+        config = LlmConfig(kind="local", model=folder.name)
+        return open_model(config, token="", allowed_hosts=(), weights_dir=folder.parent, cache_dir=tmp_path)
+
+    monkeypatch.setattr(local, "_load", watched)
+    with ThreadPoolExecutor(3) as threads:
+        models = list(threads.map(open_one, range(3)))
+    assert together == [False, False, False]
+    assert len({model.score("p", ["row\nlabel:"], ["a", "b"])[0].tobytes() for model in models}) == 1
 
 
 def test_a_tree_needs_no_node_for_names_of_one_token() -> None:
