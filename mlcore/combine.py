@@ -5,13 +5,14 @@ contradict each other: the LLM (T), a model on the encoder's features (E) and a 
 trees on a table). Rows that are hard for the small models make E and G err alone about as often as together. So if E
 and G contradict T together no more often than each does alone, T is the better one (a weak student must not overrule a
 strong teacher); what they contradict together beyond that are T's errors. The weight of T's word is then chosen so that
-the mean probability of T being right, over the rows where both contradict it, is the estimated one. With enough checked
+the mean probability of T being right, over the rows where both contradict it, is the estimated one. T's own doubt in
+these rows, where it states a distribution, is the least that is taken for its error there. With enough checked
 rows the weights are fitted to those instead, starting from these.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq, minimize
@@ -64,6 +65,15 @@ class Contradictions:
     teacher_wrong: float
     student_right: float
 
+    def at_least(self, doubt: FloatArray) -> Contradictions:
+        """The same, where T states of each row with which probability ``(N,)`` its own label is wrong: on average over the
+        rows where both contradict it, T is wrong at least as often. NaN where it states nothing."""
+        stated = doubt[self.together]
+        stated = stated[np.isfinite(stated)]
+        if 2 * len(stated) <= len(self.together):
+            return self
+        return replace(self, teacher_wrong=float(np.clip(max(self.teacher_wrong, stated.mean()), 0.02, 0.98)))
+
 
 def combine(
     first: FloatArray,
@@ -93,7 +103,9 @@ def combine(
         student = match_shares(student, shares)
     if found is None:
         votes = first.argmax(axis=1), second.argmax(axis=1)
-        found = count_contradictions(*votes, given, readable & ~checked, noisy.count)
+        found = count_contradictions(*votes, given, readable & ~checked, noisy.count).at_least(
+            own_doubt(noisy)
+        )
     opinion = sharpen(np.log(np.maximum(student, 1e-9)), found.student_right)  # (N, K) log-probabilities
     word = teacher_word(noisy)  # (N, K)
     rows = found.together
@@ -151,6 +163,19 @@ def teacher_word(noisy: NoisyLabels) -> FloatArray:
     word = np.log(np.clip(spoken, LEAST_PROBABILITY, 1.0))
     word[noisy.given == NO_LABEL] = 0.0
     return np.asarray(word - word.max(axis=1, keepdims=True))
+
+
+def own_doubt(noisy: NoisyLabels) -> FloatArray:
+    """With which probability ``(N,)`` the LLM's label is wrong by its own distribution; NaN where it gave none.
+
+    With few rows, or a second view that is much weaker than the first, contradictions alone tell nothing of the LLM, and the
+    estimate falls to its least value. What the LLM says of its own doubt, after calibration on the corpus, then still does.
+    """
+    doubt = np.full(len(noisy.given), np.nan)
+    if noisy.probs is not None:
+        rows = np.flatnonzero(noisy.given != NO_LABEL)
+        doubt[rows] = 1.0 - noisy.probs[rows, noisy.given[rows]]
+    return doubt
 
 
 def shift_prior(probs: FloatArray, prior: FloatArray, *, rounds: int = 100) -> FloatArray:

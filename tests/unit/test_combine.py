@@ -5,6 +5,7 @@ import pytest
 
 from mlcore.combine import (
     SHARED_ERROR,
+    Contradictions,
     combine,
     count_contradictions,
     fit_scales,
@@ -155,3 +156,33 @@ def test_doubt_is_exact_near_certainty() -> None:
     sure = np.array([[-1e-200, -460.0], [-1e-200, -470.0]])
     first, second = log_odds_wrong(sure, np.array([0, 0]))
     assert first - second == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_llm_that_doubts_itself_where_both_views_contradict_it_is_trusted_no_more_than_it_says(
+    seed: int,
+) -> None:
+    """A weak second view contradicts the LLM alone so often that contradictions seem to be chance, as on small corpora."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, 400)
+    right = rng.uniform(0.5, 1.0, 400)
+    llm = opinion(truth, rng, right)
+    first, second = opinion(truth, rng, 0.85), opinion(truth, rng, 0.6)
+    given = llm.argmax(axis=1)
+    silent, stated = combine(first, second, labels(given)), combine(first, second, labels(given, probs=llm))
+    assert silent.found.teacher_wrong == 0.02
+    rows = stated.found.together
+    actual = (given != truth)[rows].mean()
+    assert 0.25 < stated.found.teacher_wrong <= actual + 0.05
+    assert (stated.label == truth).mean() > (silent.label == truth).mean()
+    assert abs(stated.risk.mean() - (stated.label != truth).mean()) < abs(
+        silent.risk.mean() - (silent.label != truth).mean()
+    )
+
+
+def test_rows_of_which_the_llm_states_nothing_leave_the_estimate_alone() -> None:
+    found = Contradictions(np.arange(4), 0.1, 0.8)
+    assert found.at_least(np.full(9, np.nan)).teacher_wrong == 0.1
+    assert found.at_least(np.array([0.9, 0.5, np.nan, np.nan])).teacher_wrong == 0.1  # half is not most
+    assert found.at_least(np.array([0.9, 0.5, 0.4, np.nan])).teacher_wrong == pytest.approx(0.6)
+    assert found.at_least(np.array([0.01, 0.02, 0.0, 0.01])).teacher_wrong == 0.1
