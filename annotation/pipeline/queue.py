@@ -31,17 +31,26 @@ Wanted = tuple[int, str]  # a row's id and why it is shown
 Placed = tuple[int, str, int]  # and its place among the rows that the person holds
 
 
-def take_rows(project: Project, *, user: User, count: int = HELD_ROWS) -> list[RowClaim]:
+def take_rows(
+    project: Project, *, user: User, count: int = HELD_ROWS, only_random: bool = False
+) -> list[RowClaim]:
     """The rows that the person is to look at next, first one first; from now on they hold them.
 
     Args:
         count: how many to hold, at most 40. Fewer come back where fewer are left, and up to three more where blind
             rows are due that the person does not hold yet.
+        only_random: only rows that were drawn at random to measure the file; others that the person holds go back.
     """
     count = min(count, MOST_HELD)
+    if only_random:
+        mine = RowClaim.objects.filter(project=project, user=user)
+        mine.exclude(because=Correction.Because.AUDIT).delete()
     held = _renew(project, user)
     for _attempt in range(TRIES):
-        blind, risky = _choose(project, user, held, max(0, count - len(held)))
+        free = max(0, count - len(held))
+        blind, risky = (
+            _choose_random(project, user, free) if only_random else _choose(project, user, held, free)
+        )
         if not (blind or risky):
             break
         if held:  # blind rows are answered soon, the others in their turn
@@ -111,6 +120,10 @@ def _choose(
     blind += [(pk, Correction.Because.SECOND) for pk in second]
     risky = _riskiest(project, user, count - len(blind))
     return blind, [(pk, Correction.Because.QUEUE) for pk in risky]
+
+
+def _choose_random(project: Project, user: User, count: int) -> tuple[list[Wanted], list[Wanted]]:
+    return [], [(pk, Correction.Because.AUDIT) for pk in _drawn(project, user, count)]
 
 
 def _spread(risky: Sequence[Wanted], blind: Sequence[Wanted]) -> list[Wanted]:

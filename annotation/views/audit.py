@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.translation import gettext as _
+from django.urls import reverse
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
@@ -94,7 +94,11 @@ def draw_audit(request: MemberRequest, project: Project) -> HttpResponse:
     activity.record(project, user=request.user, verb=Activity.Verb.DREW, what=what)
     messages.success(
         request,
-        _("%(count)d random rows are mixed into the queue. They are shown without the models' labels.")
+        ngettext(
+            "%(count)d row is drawn at random. It is shown without the models' labels.",
+            "%(count)d rows are drawn at random. They are shown without the models' labels.",
+            drawn,
+        )
         % {"count": drawn},
     )
-    return redirect("annotation:focus", project.pk)
+    return redirect(f"{reverse('annotation:focus', args=[project.pk])}?only=random")

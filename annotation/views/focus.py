@@ -19,7 +19,7 @@ from annotation import pace
 from annotation.errors import AnnotationError, ConflictError
 from annotation.forms import AnswerForm, HeldRowsForm, UndoForm, sentence_of
 from annotation.models import Correction, Project, Role, Sample
-from annotation.pipeline import gate, queue, review
+from annotation.pipeline import audit, gate, queue, review
 from annotation.templatetags.coral import duration
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.focus_rows import FocusRow, focus_rows
@@ -31,8 +31,10 @@ AHEAD = 4  # rows beyond those that the page has already
 @require_GET
 @for_members(Role.REVIEWER, back="annotation:review")
 def focus(request: MemberRequest, project: Project) -> HttpResponse:
-    """The page with the person's first rows; ``?row=`` shows a certain row before them."""
-    claims = queue.take_rows(project, user=request.user)
+    """The page with the person's first rows; ``?row=`` shows a certain row before them, ``?only=random`` those alone that were
+    drawn to measure the file."""
+    only_random = _only_random(request)
+    claims = queue.take_rows(project, user=request.user, only_random=only_random)
     wanted = [(claim.sample_id, claim.because) for claim in claims]
     asked = request.GET.get("row", "")
     if _is_id(asked):
@@ -42,6 +44,8 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     context = page_context(request, project, step="review")
     context |= _figures(request, project) | {
         "rows": focus_rows(project, wanted),
+        "only_random": only_random,
+        "random_left": audit.pending_draws(project, request.user).exists(),
         "undo_id": uuid4(),
         "answered_total": pace.answers_of(project, request.user).count(),
     }
@@ -73,7 +77,9 @@ def focus_next(request: MemberRequest, project: Project) -> JsonResponse:
     if not form.is_valid():
         return JsonResponse({"sentence": sentence_of(form)}, status=400)
     have: set[int] = form.cleaned_data["have"]
-    claims = queue.take_rows(project, user=request.user, count=len(have) + AHEAD)
+    claims = queue.take_rows(
+        project, user=request.user, count=len(have) + AHEAD, only_random=_only_random(request)
+    )
     wanted = [(claim.sample_id, claim.because) for claim in claims if claim.sample_id not in have]
     figures = _figures(request, project)
     return JsonResponse(
@@ -166,6 +172,10 @@ def focus_undo(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 # --- Answers to the page ------------------------------------------------------------------------------------------
+
+
+def _only_random(request: MemberRequest) -> bool:
+    return request.GET.get("only") == "random"
 
 
 def _is_id(text: str) -> bool:

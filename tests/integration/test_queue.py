@@ -209,7 +209,7 @@ def test_with_double_review_somebody_else_is_asked_once(project: Project, anna: 
 
 def test_about_the_wanted_share_is_answered_twice(anna: User, ben: User) -> None:
     project = make_project(rows=400, owner=anna)
-    project.samples.update(source=Source.PERSON, corrected_by=anna)
+    project.samples.update(source=Source.PERSON, corrected_by=anna, corrected_at=timezone.now())
     project.second_percent = 25
     assert 70 <= len(queue._second_answers(project, ben, 400)) <= 130
 

@@ -46,7 +46,7 @@ def test_the_card_says_that_nothing_is_known_and_offers_a_draw_to_who_may_review
 
 def test_a_draw_leads_to_the_rows_and_is_on_record(cast: Cast) -> None:
     answer_page = cast.client("reviewer").post(cast.url("accuracy/draw/"), {"rows": "15"})
-    assert answer_page["Location"] == cast.url("focus/")
+    assert answer_page["Location"] == cast.url("focus/?only=random")
     assert AuditDraw.objects.filter(project=cast.project).count() == 15
     assert Activity.objects.get(verb="drew").what == "15 rows"
     assert "Answer 15 random rows" in card(cast, "reviewer")

@@ -266,6 +266,26 @@ def test_a_row_drawn_to_measure_is_shown_blind_among_the_others(cast: Cast) -> N
     assert sum(f'data-row="{drawn.pk}"' in article for article in articles) == 1
 
 
+def test_the_random_rows_can_be_answered_without_the_queue_between_them(cast: Cast) -> None:
+    drawn = [draw(cast, position).pk for position in (20, 5, 11)]
+    assert "Random rows only" in html_of(cast)  # which holds rows of the queue as well
+    html = html_of(cast, "?only=random")
+    assert [int(pk) for pk in re.findall(r'<article[^>]*data-row="(\d+)"', html)] == drawn
+    assert "?only=random" in html.partition('data-next="')[2].partition('"')[0]
+    client = cast.client("reviewer")
+    asked = {"have": ",".join(map(str, drawn))}
+    more = client.post(cast.url("focus/next/?only=random"), asked, headers=JSON).json()
+    assert more["rows"] == []
+    for pk in drawn:
+        client.post(cast.url("focus/answer/"), answer_data(cast, pk, because="audit"), headers=JSON)
+    end = html_of(cast, "?only=random").partition('id="focus-end"')[2]
+    assert "No random row is waiting for you" in end
+    assert "To the whole queue" in html_of(cast, "?only=random")
+    assert (
+        first_id(html_of(cast)) == cast.project.samples.get(queue_rank=1).pk
+    )  # the queue's rows were given back
+
+
 def test_its_answer_is_kept_apart_from_those_of_the_queue(cast: Cast) -> None:
     drawn = draw(cast, 20)
     client = cast.client("reviewer")
