@@ -2,7 +2,8 @@
 
 Which order finds most of the file's wrong labels in its first rows: our queue, chance, the small model's entropy, or the
 least clean probability (the paper's and every noisy-label tool's). And how often the interval of the measured accuracy
-holds the truth, over 1,000 simulated audits at each size.
+holds the truth, over 1,000 simulated audits at each size: of a file that nobody touched, and of one in which people decide
+rows in bulk before, between and after draws (the scenarios of ``tests/integration/test_bulk_coverage.py``).
 """
 
 from __future__ import annotations
@@ -19,19 +20,28 @@ from mlcore.corpus import INCONSISTENT, Corpus, Distilled, NoisyLabels
 from mlcore.distill import distill
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 from tests.audits import coverage, leave_errors
-from tests.bench.harness import Options, Report, run_bench
+from tests.bench.harness import Options, Report, open_program, run_bench
 
 NAMES = ["negative", "positive"]
 SHARES = (5, 10, 20)
 AUDIT_ROWS = (50, 100, 400)
+AUDITS = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
     parser.add_argument("--cache", type=Path, help="where features are kept; default a temporary folder")
+    parser.add_argument("--parts", nargs="+", default=["order", "bulk"], choices=["order", "bulk"])
 
 
 def measure(options: Options, report: Report) -> None:
+    if "order" in options.extra.parts:
+        measure_orders(options, report)
+    if "bulk" in options.extra.parts:
+        measure_bulk_coverage(options, report)
+
+
+def measure_orders(options: Options, report: Report) -> None:
     frame = pd.read_csv(options.corpus("mr.csv"), keep_default_na=False)
     frame = frame[frame["split"] == "train"]
     if options.quick:
@@ -103,6 +113,23 @@ def measure_coverage(report: Report, wrong: BoolArray, result: Distilled) -> lis
             report.row(file=name, checked=rows, accuracy=1 - file.mean(), coverage=held, half_width=width / 2)
             covered.append(held)
     return covered
+
+
+def measure_bulk_coverage(options: Options, report: Report) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        open_program(Path(folder))
+        from tests.integration.test_bulk_coverage import SCENARIOS, SIZES
+        from tests.integration.test_bulk_coverage import coverage as bulk_coverage
+
+        covered = []
+        for scenario in SCENARIOS[:1] if options.quick else SCENARIOS:
+            for rows in SIZES:
+                held = bulk_coverage(scenario, rows, audits=10 if options.quick else AUDITS, seed=1)
+                report.row(bulk=scenario.__name__.replace("_", " "), checked=rows, coverage=held)
+                covered.append(held)
+    report.measure(
+        "bulk_interval_coverage", min(covered), unit="the worst of all orders and sizes", must=">= 0.93"
+    )
 
 
 if __name__ == "__main__":
