@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any
 
 import uvicorn
@@ -22,6 +23,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = bind_address(settings.BIND)
         keep_answers_through_power_cuts()
+        # WhiteNoise's static files are small, so that they may be read whole; what is large is a Download.
+        warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
         logger.info("Serving at http://%s/", settings.BIND)
         module, name = settings.ASGI_APPLICATION.rsplit(".", 1)
         uvicorn.run(
