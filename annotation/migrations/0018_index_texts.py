@@ -6,7 +6,8 @@ PAGE_ENTRIES = 4_096
 
 def index_texts(apps, schema_editor):
     """Make the rows of finished imports known by their texts, a run a project (as pipeline/same_texts.py does)."""
-    for project in apps.get_model("annotation", "Project").objects.order_by("pk"):
+    alias = schema_editor.connection.alias
+    for project in apps.get_model("annotation", "Project").objects.using(alias).order_by("pk"):
         reports = project.uploads.values_list("report", flat=True)
         # What an unfinished import stored may be taken back, and is looked through row by row until it is finished.
         half = [
@@ -17,19 +18,20 @@ def index_texts(apps, schema_editor):
         rows = project.samples.order_by("position")
         if half:
             rows = rows.filter(position__lt=min(half))
-        _index_rows(project, rows, apps.get_model("annotation", "TextPage"))
+        _index_rows(project, rows, apps.get_model("annotation", "TextPage").objects.using(alias))
 
 
-def _index_rows(project, rows, page_model):
+def _index_rows(project, rows, pages):
     entries = np.empty(rows.count(), np.uint64)
     position = -1
     read = rows.values_list("position", "content_hash").iterator(chunk_size=5_000)
     for index, (position, digest) in enumerate(read):
-        entries[index] = int(digest[:8], 16) << 32 | position
+        # A row without a hash must not stop an update; what is found by a key is checked by the whole hash.
+        entries[index] = int(digest[:8] or "0", 16) << 32 | position
     entries.sort()
     for begin in range(0, len(entries), PAGE_ENTRIES):
         page = entries[begin : begin + PAGE_ENTRIES]
-        page_model.objects.create(
+        pages.create(
             project=project,
             run_start=0,
             run_end=position + 1,
@@ -41,7 +43,7 @@ def _index_rows(project, rows, page_model):
 
 
 def forget_texts(apps, schema_editor):
-    apps.get_model("annotation", "TextPage").objects.all().delete()
+    apps.get_model("annotation", "TextPage").objects.using(schema_editor.connection.alias).delete()
 
 
 class Migration(migrations.Migration):

@@ -26,8 +26,12 @@ KEPT = {
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.services)])
-def old(request: pytest.FixtureRequest, django_db_blocker: Any, tmp_path: Path) -> Iterator[Any]:
+def old(
+    request: pytest.FixtureRequest, django_db_blocker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
     """A database of its own."""
+    # Playwright keeps an event loop in this thread until the last test; nothing of it runs meanwhile.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     if request.param == "sqlite":
         own: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "old.sqlite3")}
     else:

@@ -6,10 +6,12 @@ import hashlib
 import importlib
 import random
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db import connection
 
 from annotation import jobs
 from annotation.models import Project, Sample, Stage, TextPage, Upload
@@ -186,7 +188,7 @@ def test_the_migration_makes_the_rows_of_finished_imports_known(
     TextPage.objects.all().delete()
     make_project(rows=0, owner=project.owner)
     migration = importlib.import_module("annotation.migrations.0018_index_texts")
-    migration.index_texts(apps, None)
+    migration.index_texts(apps, SimpleNamespace(connection=connection))
     assert stored_pages() == expected
     jobs.resume(stage)
     assert run(stage).status == Stage.Status.DONE
