@@ -43,7 +43,7 @@ fmt: $(VENV)/.tools ## Format the code
 
 messages: $(VENV)/.tools ## Collect the texts for translation and compile what is translated (needs GNU gettext)
 	$(BIN)/python manage.py makemessages -l zh_Hans --ignore tests --ignore .venv --ignore .coral --no-location --no-obsolete --no-wrap
-	$(BIN)/python manage.py compilemessages -l zh_Hans
+	$(BIN)/python manage.py compilemessages -l zh_Hans --ignore .venv
 
 bench-quick: $(VENV)/.tools ## Show that every benchmark works (small, not for figures)
 	@for bench in tests/bench/[a-z]*.py; do name=$$(basename $$bench .py); [ $$name = harness ] || $(BIN)/python -m tests.bench.$$name --quick; done

@@ -51,6 +51,7 @@ class UploadForm(forms.Form):
     file = FilesField(
         label=_("CSV, Excel (.xlsx), JSON lines or Parquet"),
         required=False,
+        allow_empty_file=True,  # the reader refuses it, with the file's name
         help_text=_(
             "The first row holds the column names. One row is one thing to label. You may choose several."
         ),

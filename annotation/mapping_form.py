@@ -63,13 +63,18 @@ class MappingForm(forms.Form):
         preview: Preview,
         is_table: bool = False,
         alike: Sequence[tuple[int, str]] = (),
+        together: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
+        """``alike``: waiting files with the same columns. ``together``: those that came with or after this one.
+
+        An older one is offered, too, but not ticked: it may be the one that was uploaded by mistake.
+        """
         super().__init__(*args, **kwargs)
         self.preview, self.is_table = preview, is_table
         if alike:
             self.fields["then"].choices = alike  # type: ignore[attr-defined]
-            self.fields["then"].initial = [number for number, _name in alike]
+            self.fields["then"].initial = list(together)
         else:
             del self.fields["then"]
         choices = [(name, name) for name in preview.columns]
@@ -111,7 +116,7 @@ class MappingForm(forms.Form):
         )
         if reference and reference in content:
             sentence = _(
-                "“%(name)s” is a content column too; the models would see the answer. Choose another."
+                "“%(name)s” is ticked as content as well: the models would see the answer. Untick it there, or choose another column here."
             )
             self.add_error("reference_column", sentence % {"name": reference})
         if row_id and row_id == reference:

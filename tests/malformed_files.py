@@ -204,6 +204,23 @@ STRUCTURE = [
         reading={"delimiter": "\t"},
     ),
     good("M21 bars", b"id|text\n1|a, b\n2|c\n", ["1", "a, b"], ["2", "c"], reading={"delimiter": "|"}),
+    good("M21 carets", b"id^text\n1^a, b\n2^c\n", ["1", "a, b"], ["2", "c"], reading={"delimiter": "^"}),
+    good(
+        "M21 full-width commas",
+        "编号，文本\n1，物流很快\n2，味道一般, 太咸\n".encode(),
+        ["1", "物流很快"],
+        ["2", "味道一般, 太咸"],
+        columns=("编号", "文本"),
+        reading={"delimiter": "\uff0c"},
+    ),
+    good(
+        "M21 one Chinese text a line, with full-width commas",
+        "物流很快，下次还来\n味道一般，太咸\n包装破了，汤都洒了，不想再点\n".encode(),
+        ["味道一般，太咸"],
+        ["包装破了，汤都洒了，不想再点"],
+        columns=("物流很快，下次还来",),
+        reading={"delimiter": ""},
+    ),
     good(
         "M21 one text a line, with commas",
         b"text\nhello, you\nworld\na, b, c\n",

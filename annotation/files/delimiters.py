@@ -18,8 +18,12 @@ DELIMITERS = {
     ";": _("semicolon"),
     "\t": _("tab"),
     "|": _("vertical bar"),
+    "^": _("caret"),
+    "\uff0c": _("full-width comma"),
     "": _("none: one text a line"),
 }
+# Characters that texts are full of, or that stand for something else: taken only where every single row agrees.
+_RARE = ("^", "\uff0c")
 _MAX_ROWS = 500
 
 
@@ -53,7 +57,10 @@ def _evenness(sample: str, reading: Reading, complete: bool) -> tuple[float, int
     widths = _widths(sample, reading, complete)
     if not widths or widths[0] < 2:
         return 0.0, 0
-    return sum(width == widths[0] for width in widths) / len(widths), widths[0]
+    share = sum(width == widths[0] for width in widths) / len(widths)
+    if reading.delimiter in _RARE and (share < 1 or len(widths) < 2):
+        return 0.0, 0
+    return share, widths[0]
 
 
 def _evenly_too_wide(sample: str, reading: Reading, complete: bool) -> str:

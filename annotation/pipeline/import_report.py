@@ -86,13 +86,14 @@ def left_out_rows(upload: Upload) -> Iterator[LeftOut]:
         last = page[-1][0]
 
 
+def finished_uploads(project: Project) -> list[Upload]:
+    """The files that were imported, in the order in which they were uploaded."""
+    return [upload for upload in project.uploads.order_by("pk") if upload.report.get("finished")]
+
+
 def rejected_uploads(project: Project) -> list[Upload]:
-    """The imported files of which rows were rejected, in the order of their import."""
-    return [
-        upload
-        for upload in project.uploads.order_by("pk")
-        if upload.report.get("finished") and upload.report.get("rejected")
-    ]
+    """The imported files of which rows were rejected."""
+    return [upload for upload in finished_uploads(project) if upload.report.get("rejected")]
 
 
 def stored_summary(report: dict[str, Any]) -> str:

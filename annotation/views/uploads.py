@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from django.contrib import messages
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -43,7 +44,15 @@ def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
     if stage:
         upload = _upload_of(project, stage)
         left_out = import_report.ImportReport.of(upload).rows[:SHOWN_LEFT_OUT] if upload else []
-        context |= progress.stage_context(stage) | {"upload": upload, "left_out": left_out}
+        context |= progress.stage_context(stage) | {
+            "upload": upload,
+            "left_out": left_out,
+            "earlier": [
+                (each, import_report.stored_summary(each.report))
+                for each in import_report.finished_uploads(project)
+                if each != upload
+            ],
+        }
     return render(request, "annotation/configure_data.html", context)
 
 
@@ -58,13 +67,26 @@ def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, sentence_of(form))
         return redirect("annotation:configure_data", project.pk)
+    stored = []
+    for file, one_text_a_line in _sent(form):
+        try:
+            stored.append(ingest.store_upload(project, file, request.user, one_text_a_line=one_text_a_line))
+        except AnnotationError as error:
+            sentence = _("“%(name)s” was not taken: %(why)s")
+            messages.error(request, sentence % {"name": ingest.shown_name(file.name or ""), "why": error})
+    if not stored:
+        return redirect("annotation:configure_data", project.pk)
+    return redirect("annotation:configure_columns", project.pk, stored[0].pk)
+
+
+def _sent(form: UploadForm) -> Iterator[tuple[File[bytes], bool]]:
+    """The files and the pasted text, each with whether every line of it is a text."""
     data = form.cleaned_data
-    stored = [ingest.store_upload(project, file, request.user) for file in data["file"]]
+    for file in data["file"]:
+        yield file, False
     if data["text"].strip():
         pasted = ContentFile(data["text"].encode("utf-8", "replace"), name=_("pasted text"))
-        is_lines = data["pasted"] != "table"
-        stored.append(ingest.store_upload(project, pasted, request.user, one_text_a_line=is_lines))
-    return redirect("annotation:configure_columns", project.pk, stored[0].pk)
+        yield pasted, data["pasted"] != "table"
 
 
 @require_POST
@@ -92,6 +114,7 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
         preview=preview,
         is_table=project.task.student == "table",
         alike=[(each.pk, each.name) for each in alike],
+        together=[each.pk for each in alike if each.pk > upload.pk],
         initial=_guess(project, list(preview.columns)),
     )
     if request.method == "POST" and form.is_valid():

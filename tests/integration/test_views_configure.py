@@ -469,11 +469,56 @@ def test_several_files_are_shown_as_one_import(owner: Client) -> None:
     assert "c.csv has other columns" in html
     second = project.uploads.get(name="b.csv")
     assert f'name="then" value="{second.pk}"' in html
+    assert ticked(html) == [second.pk]
     address = answer.redirect_chain[-1][0]
     owner.post(address, {"content_columns": "text", "then": second.pk, "on_bad_row": "reject"})
     stage = project.stages.get()
     assert stage.detail["then"] == [second.pk]
     assert stage.detail["on_bad_row"] == "reject"
+
+
+def test_a_file_that_can_not_be_read_is_named_and_the_others_are_taken(owner: Client) -> None:
+    project = make_empty(owner)
+    files = [
+        SimpleUploadedFile("empty.csv", b""),
+        SimpleUploadedFile("good.csv", b"id,text\n1,a\n"),
+        SimpleUploadedFile("scan.csv", b"%PDF-1.7\n"),
+    ]
+    answer = owner.post(f"/projects/{project.pk}/configure/data/upload/", {"file": files}, follow=True)
+    html = answer.content.decode()
+    assert "“empty.csv” was not taken: The file is empty." in html
+    assert "“scan.csv” was not taken: The file is a PDF" in html
+    assert [upload.name for upload in project.uploads.all()] == ["good.csv"]
+    assert "What do the columns mean?" in html
+
+
+def test_a_file_that_waited_before_is_offered_and_not_imported_unasked(owner: Client) -> None:
+    project = make_empty(owner)
+    page = f"/projects/{project.pk}/configure/data/upload/"
+    owner.post(page, {"file": SimpleUploadedFile("wrong.csv", b"id,text\n1,a\n")})
+    answer = owner.post(page, {"file": SimpleUploadedFile("right.csv", b"id,text\n1,b\n")}, follow=True)
+    html = answer.content.decode()
+    assert f'name="then" value="{project.uploads.get(name="wrong.csv").pk}"' in html
+    assert ticked(html) == []
+
+
+def test_every_imported_file_is_told_of_and_not_the_last_one_only(owner: Client) -> None:
+    project = make_empty(owner)
+    counts = {"finished": True, "imported": 1, "duplicates": 0, "read": 2, "rejected": 1}
+    first = project.uploads.create(name="a.csv", stored_name="a", size=1, sha256="0", report=counts)
+    second = project.uploads.create(name="b.csv", stored_name="b", size=1, sha256="1", report=counts)
+    project.stages.create(kind="import", status="done", detail={"upload": second.pk, "file": "b.csv"})
+    html = owner.get(f"/projects/{project.pk}/configure/data/").content.decode()
+    before = html[html.index("Imported before") :]
+    assert "a.csv" in before
+    assert "2 rows read = 1 imported + 0 duplicates + 1 rejected" in before
+    assert f"/{first.pk}/left-out.csv" in before
+    assert "b.csv" not in before
+
+
+def ticked(html: str) -> list[int]:
+    """The further files that are ticked to be imported as well."""
+    return [int(number) for number in re.findall(r'name="then" value="(\d+)"[^>]* checked', html)]
 
 
 def test_a_file_that_waits_can_be_removed(owner: Client, django_capture_on_commit_callbacks: Any) -> None:

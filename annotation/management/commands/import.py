@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,9 @@ class Command(BaseCommand):
         uploads: list[Upload] = []
         try:
             for path in options["file"]:
-                uploads.append(_store(project, path, user, lines=options["lines"]))
-                self._read(uploads[-1], options)
+                with _naming(path, one_of_several=len(options["file"]) > 1):
+                    uploads.append(_store(project, path, user, lines=options["lines"]))
+                    self._read(uploads[-1], options)
             for upload in uploads:
                 if len(uploads) > 1:
                     self.stdout.write(f"{upload.name}:")
@@ -180,6 +183,17 @@ def _only_column(upload: Upload) -> list[str]:
             f"{upload.name} has the columns {', '.join(upload.columns)}. Say with --content which the models are to see."
         )
     return list(upload.columns)
+
+
+@contextmanager
+def _naming(path: Path, *, one_of_several: bool) -> Iterator[None]:
+    """Says which file an error is about, where there are several."""
+    try:
+        yield
+    except AnnotationError as error:
+        if not one_of_several:
+            raise
+        raise AnnotationError(f"{path.name}: {error}") from error
 
 
 def _store(project: Project, path: Path, user: User, *, lines: bool) -> Upload:
