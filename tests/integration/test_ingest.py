@@ -23,6 +23,7 @@ from annotation.errors import AnnotationError, BusyError, InvalidFileError, Leas
 from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline import configure, ingest
 from annotation.pipeline.configure import LabelDraft
+from annotation.pipeline.same_texts import rows_with_texts
 from annotation.sweep import sweep
 from tests.factories import make_user
 from tests.malformed_files import CASES, Case
@@ -536,21 +537,26 @@ connections["default"].settings_dict["NAME"] = sys.argv[1]
 settings.UPLOAD_DIR = Path(sys.argv[2])
 from annotation import jobs
 from annotation.pipeline import ingest
-save, left = ingest.ImportReport.save, [3]
-def die_in_the_third_batch(self, upload):
+save, left = ingest.ImportReport.save, [int(sys.argv[4])]
+def die_before_the_commit(self, upload):
     left[0] -= 1
     save(self, upload)
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
-ingest.ImportReport.save = die_in_the_third_batch
+ingest.ImportReport.save = die_before_the_commit
 with jobs.work_on(int(sys.argv[3])) as claim:
     ingest.run_import(claim)
 """
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("saves", "stored"),
+    [(3, 2_000), (7, 5_000)],
+    ids=["in the third batch", "in the last step, all rows stored"],
+)
 def test_an_import_that_is_killed_goes_on_without_a_row_lost_or_doubled(
-    project: Project, settings: Any, tmp_path: Path
+    project: Project, settings: Any, tmp_path: Path, saves: int, stored: int
 ) -> None:
     rows = [*numbered(2_000), "r7,text number 7,good", "x,,bad", *numbered(3_000, first=2_000)]
     stage = start(project, upload(project, table(*rows)), id_column="id")
@@ -568,10 +574,12 @@ def test_an_import_that_is_killed_goes_on_without_a_row_lost_or_doubled(
         str(connection.settings_dict["NAME"]),
         str(settings.UPLOAD_DIR),
         str(stage.pk),
+        str(saves),
     ]
     killed = subprocess.run(command, cwd=settings.BASE_DIR, env=environment, timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    assert project.samples.count() == 2_000  # the third batch went with its worker
+    assert project.samples.count() == stored  # what was not committed went with its worker
+    assert not project.text_pages.exists()
     Stage.objects.filter(pk=stage.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
     assert sweep() == 1
     assert run(stage).status == Stage.Status.DONE
@@ -579,6 +587,7 @@ def test_an_import_that_is_killed_goes_on_without_a_row_lost_or_doubled(
     assert (report.read, report.imported, report.duplicates, report.rejected) == (5_002, 5_000, 1, 1)
     assert texts(project) == [f"text number {number}" for number in range(5_000)]
     assert list(project.samples.order_by("position").values_list("position", flat=True)) == list(range(5_000))
+    assert rows_with_texts(project, [project.samples.get(position=7).content_hash]).count() == 1
 
 
 # --- From the command line ----------------------------------------------------------------------------------------
