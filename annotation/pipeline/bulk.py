@@ -6,13 +6,12 @@ special. What people had said of a row before stays as it is, unless the batch i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Case, Count, F, Max, Q, QuerySet, When
 from django.utils.translation import gettext as _
 
@@ -26,7 +25,6 @@ from mlcore.errors import StoppedError
 
 LARGE_ROWS = 300  # more are done in the background
 WRITE_ROWS = 100  # in one transaction, so that nobody's correction waits long for it
-PAUSE_SHARE = 1.0  # of a piece's time, where only one can write at a time and the others ask again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +132,9 @@ def run_batch(claim: jobs.Claim) -> None:
     for ids in _pieces(batch):
         if claim.should_stop():
             raise StoppedError(_("Stopped on request."))
-        began = time.monotonic()
-        with transaction.atomic():
-            claim.fence()
+        with claim.piece():
             done += _carry_out(batch, ids)
         claim.report(done=done)
-        if not connection.features.has_select_for_update:
-            time.sleep((time.monotonic() - began) * PAUSE_SHARE)
     claim.report(done=done, total=done, phase="", force=True)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
@@ -37,23 +37,18 @@ def start_round(
     """
     check_ready(project, started_from=started_from)
     latest = project.latest_iteration()
-    try:
-        with transaction.atomic():
-            iteration = Iteration.objects.create(
-                project=project,
-                number=latest.number + 1 if latest else 1,
-                started_from=started_from,
-                ask_all=ask_all,
-                demonstrations=[],
-                seed=latest.number if latest else 0,
-                created_by=user,
-                **_frozen(project),
-            )
-            _make_stage(iteration, kind=started_from, user=user)
-    except IntegrityError as error:
-        raise BusyError(
-            _("Another round of this project was started at the same moment; it is at work now.")
-        ) from error
+    with jobs.alone(_("Another round of this project was started at the same moment; it is at work now.")):
+        iteration = Iteration.objects.create(
+            project=project,
+            number=latest.number + 1 if latest else 1,
+            started_from=started_from,
+            ask_all=ask_all,
+            demonstrations=[],
+            seed=latest.number if latest else 0,
+            created_by=user,
+            **_frozen(project),
+        )
+        _make_stage(iteration, kind=started_from, user=user)
     return iteration
 
 
@@ -66,14 +61,9 @@ def start_trial(project: Project, *, user: User | None) -> Stage:
     """
     check_ready(project, started_from="llm")
     total = min(TRIAL_ROWS, project.samples.count())
-    try:
-        with transaction.atomic():
-            stage = Stage.objects.create(
-                project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total
-            )
-            jobs.submit(stage)
-    except IntegrityError as error:
-        raise BusyError(_("A try-out is at work already. Wait until it is done, or cancel it.")) from error
+    with jobs.alone(_("A try-out is at work already. Wait until it is done, or cancel it.")):
+        stage = Stage.objects.create(project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total)
+        jobs.submit(stage)
     return stage
 
 
@@ -140,11 +130,8 @@ def start_filtering(iteration: Iteration, *, user: User | None) -> Stage:
     """
     check_idle(iteration.project)
     _check_labelled(iteration.project)
-    try:
-        with transaction.atomic():
-            return _make_stage(iteration, kind=Stage.Kind.SLM, user=user)
-    except IntegrityError as error:
-        raise BusyError(_("The filtering of this round was started already.")) from error
+    with jobs.alone(_("The filtering of this round was started already.")):
+        return _make_stage(iteration, kind=Stage.Kind.SLM, user=user)
 
 
 def check_ready(project: Project, *, started_from: str) -> None:
