@@ -99,7 +99,9 @@ def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         return _refuse(request, project, sentence_of(form))
     data = form.cleaned_data
-    sample = get_object_or_404(Sample.objects.only("pk"), pk=data["sample"], project=project)
+    sample = _row(project, data["sample"])
+    if sample is None:
+        return _refuse(request, project, _gone(), status=404)
     try:
         sample = review.correct_sample(
             sample.pk,
@@ -147,7 +149,10 @@ def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
     sample_id = request.POST.get("sample", "")
     if not _is_id(sample_id):
         return _refuse(request, project, _("Which row to skip is missing. Reload the page."))
-    queue.skip_row(get_object_or_404(Sample, pk=int(sample_id), project=project), user=request.user)
+    sample = _row(project, int(sample_id))
+    if sample is None:
+        return _refuse(request, project, _gone(), status=404)
+    queue.skip_row(sample, user=request.user)
     return JsonResponse({}) if _wants_json(request) else redirect("annotation:focus", project.pk)
 
 
@@ -182,13 +187,21 @@ def _is_id(text: str) -> bool:
     return text.isdecimal() and len(text) < 19
 
 
+def _row(project: Project, sample_id: int) -> Sample | None:
+    return Sample.objects.only("pk").filter(pk=sample_id, project=project).first()
+
+
+def _gone() -> str:
+    return _("This row is no longer in the project, so nothing was saved for it.")
+
+
 def _wants_json(request: MemberRequest) -> bool:
     return request.headers.get("accept", "").startswith("application/json")
 
 
-def _refuse(request: MemberRequest, project: Project, sentence: str) -> HttpResponse:
+def _refuse(request: MemberRequest, project: Project, sentence: str, *, status: int = 400) -> HttpResponse:
     if _wants_json(request):
-        return JsonResponse({"sentence": sentence}, status=400)
+        return JsonResponse({"sentence": sentence}, status=status)
     messages.error(request, sentence)
     return redirect("annotation:focus", project.pk)
 

@@ -54,6 +54,12 @@ document.addEventListener("DOMContentLoaded", function () {
     setTimeout(() => row.classList.remove("arriving"), ARRIVING_MS);
   }
 
+  function remove(row) {
+    const place = rows().indexOf(row);
+    row.remove();
+    show(place < at ? at - 1 : at);
+  }
+
   async function fetchRows() {
     const ahead = rows().slice(at);
     if (fetching || ahead.length > FEW_AHEAD) return;
@@ -191,7 +197,7 @@ document.addEventListener("DOMContentLoaded", function () {
         settle(one, await post(addressOf(one), fieldsOf(one)));
       } catch (error) {
         if (error.status === 409) settleConflict(one, error.answer);
-        else if (error.status === 400 || error.status === 404) { drop(one); notify(error.sentence || words.wordsRefused); }
+        else if (error.status === 400 || error.status === 404) refuse(one, error);
         else { pause(error); return; }
       }
     }
@@ -214,11 +220,26 @@ document.addEventListener("DOMContentLoaded", function () {
 
   function settleConflict(one, answer) {
     drop(one);
+    forget(one);
+    tellLeft(answer.left);
+    bring(answer.row);
+  }
+
+  /* This one can never be saved (its row or its label is gone): it alone is let go, and said to be. */
+  function refuse(one, error) {
+    drop(one);
+    const row = rowOf(one.sample);
+    if (one.label) forget(one);
+    if (error.status === 404 && row) remove(row);
+    else if (one.label && row) mark(row, "");
+    notify(error.sentence || words.wordsRefused);
+  }
+
+  /* An answer that does not count. */
+  function forget(one) {
     const place = given.findIndex((each) => each.id === one.id);
     if (place >= 0) given.splice(place, 1);
     count(-1);
-    tellLeft(answer.left);
-    bring(answer.row);
   }
 
   /* Nothing got through: say so, and try again soon. */
@@ -236,7 +257,7 @@ document.addEventListener("DOMContentLoaded", function () {
     });
     const isJson = (answer.headers.get("content-type") || "").startsWith("application/json");
     if (answer.status >= 500) throw Object.assign(new Error(), { status: 0 });
-    if (!isJson) throw Object.assign(new Error(), { status: answer.status === 404 ? 404 : 403 });
+    if (!isJson) throw Object.assign(new Error(), { status: 403 }); // a page: signed out, or no member of the project any more
     const said = await answer.json();
     page.dataset.state = "";
     if (!answer.ok) throw Object.assign(new Error(), { status: answer.status, answer: said, sentence: said.sentence });

@@ -193,6 +193,38 @@ def test_who_is_signed_out_meanwhile_keeps_the_answers(
     assert len(answers(program, project)) == 1
 
 
+def test_an_answer_to_a_row_that_is_gone_is_told_of_and_takes_no_other_with_it(
+    focus: Page, context: BrowserContext, program: Program, project: str
+) -> None:
+    focus.wait_for_load_state("networkidle")
+    context.set_offline(True)
+    for key in ("1", "2", "2"):
+        focus.keyboard.press(key)
+    number = project.rstrip("/").rpartition("/")[2]
+    program.execute(
+        f"from annotation.models import Sample\nSample.objects.get(project={number}, position=1).delete()"
+    )
+    context.set_offline(False)
+    expect(focus.locator("#notice")).to_contain_text("This row is no longer in the project")
+    is_saved(focus)
+    assert [row[:2] for row in answers(program, project)] == [(1, "positive"), (3, "negative")]
+    expect(focus.locator("[data-today]")).to_have_text("2")
+    assert row_number(focus) == "4"
+
+
+def test_answers_wait_while_the_project_is_put_away(focus: Page, program: Program, project: str) -> None:
+    focus.wait_for_load_state("networkidle")
+    number = project.rstrip("/").rpartition("/")[2]
+    put = f"from annotation.models import Project\nfrom django.utils import timezone\nProject.objects.filter(pk={number}).update"
+    program.execute(f"{put}(put_away_at=timezone.now())")
+    for key in ("1", "2"):
+        focus.keyboard.press(key)
+    expect(focus.locator("#focus-sign")).to_contain_text("answers kept here: 2")
+    program.execute(f"{put}(put_away_at=None)")
+    is_saved(focus)
+    assert [row[:2] for row in answers(program, project)] == [(1, "positive"), (2, "negative")]
+
+
 def test_without_scripts_the_view_is_a_form(browser: Browser, program: Program) -> None:
     project = make_review(program, prefix="plain-")
     with browser_of(browser, program, "plain-anna", java_script_enabled=False) as context:

@@ -233,10 +233,11 @@ def test_a_row_of_another_project_is_not_found(cast: Cast) -> None:
         fields=[],
         content_hash="0",
     )
-    answer = cast.client("reviewer").post(
-        cast.url("focus/answer/"), answer_data(cast, other.pk), headers=JSON
-    )
-    assert answer.status_code == 404
+    for path, data in (("answer", answer_data(cast, other.pk)), ("skip", {"sample": other.pk})):
+        answer = cast.client("reviewer").post(cast.url(f"focus/{path}/"), data, headers=JSON)
+        assert answer.status_code == 404
+        assert "no longer in the project" in answer.json()["sentence"]
+    assert not Correction.objects.exists()
 
 
 # --- Blind rows ---------------------------------------------------------------------------------------------------
