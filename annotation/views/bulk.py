@@ -101,7 +101,9 @@ def _done(batch: CorrectionBatch) -> str:
     if batch.stage:
         return _("The rows are being corrected in the background; the page shows how far it is.")
     rows = batch.corrections.count()
-    return ngettext("%(rows)d row is corrected.", "%(rows)d rows are corrected.", rows) % {"rows": rows}
+    if batch.label:
+        return ngettext("%(rows)d row is relabelled.", "%(rows)d rows are relabelled.", rows) % {"rows": rows}
+    return ngettext("%(rows)d row is accepted.", "%(rows)d rows are accepted.", rows) % {"rows": rows}
 
 
 @require_POST

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
@@ -233,7 +231,8 @@ def test_what_a_person_decides_while_a_large_batch_runs_stays(cast: Cast, in_bac
 
 def test_the_number_comes_first_and_nothing_is_changed_by_looking(cast: Cast) -> None:
     html = page(cast, f"?matching=1&query=%3Fshow%3Dinconsistent&label={bad(cast).pk}")
-    assert re.search(r"Correct 3 rows", html)
+    assert "Relabel 3 rows" in html
+    assert "Accept 3 rows" in page(cast, "?matching=1&query=%3Fshow%3Dinconsistent&label=")
     assert not CorrectionBatch.objects.exists()
 
 
