@@ -59,7 +59,7 @@ def start_trial(project: Project, *, user: User | None) -> Stage:
         NotReadyError, ModelUnavailableError: something that a run needs is missing; the sentence says what.
         BusyError: a stage or a trial is at work already.
     """
-    check_ready(project, started_from="llm")
+    check_trial_ready(project)
     total = min(TRIAL_ROWS, project.samples.count())
     with jobs.alone(_("A try-out is at work already. Wait until it is done, or cancel it.")):
         stage = Stage.objects.create(project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total)
@@ -141,6 +141,23 @@ def check_ready(project: Project, *, started_from: str) -> None:
             _("A round starts from “llm” or “slm”, not from “%(start)s”.") % {"start": started_from}
         )
     check_idle(project)
+    _check_complete(project)
+    if started_from == Iteration.Start.SLM:
+        _check_labelled(project)
+    else:
+        _check_llm(project)
+
+
+def check_trial_ready(project: Project) -> None:
+    """The same for a try-out. A run that is paused is no obstacle: trying a few rows tells whether changed settings help."""
+    if not project.stages.filter(kind=Stage.Kind.LLM, status=Stage.Status.PAUSED).exists():
+        check_idle(project)
+    _check_complete(project)
+    _check_llm(project)
+
+
+def _check_complete(project: Project) -> None:
+    """Whether there is all that a run works on."""
     ingest.check_no_leftovers(project)
     rows = project.samples.count()
     if rows == 0:
@@ -157,10 +174,6 @@ def check_ready(project: Project, *, started_from: str) -> None:
         raise NotReadyError(
             _("The project has %(count)d labels; set at least 2 to choose between.") % {"count": labels}
         )
-    if started_from == Iteration.Start.SLM:
-        _check_labelled(project)
-    else:
-        _check_llm(project)
 
 
 def _check_llm(project: Project) -> None:
