@@ -32,6 +32,11 @@ def sentence_of(form: forms.Form) -> str:
     return " ".join(found)
 
 
+def is_id(text: str) -> bool:
+    """Whether a text from an address can be a row's id; a longer number is more than a database can hold."""
+    return text.isdecimal() and len(text) < 19
+
+
 class TaskForm(forms.Form):
     name = forms.CharField(
         label=_("Project name"),
@@ -307,7 +312,7 @@ class HeldRowsForm(forms.Form):
 
     def clean_have(self) -> set[int]:
         parts = [part for part in self.cleaned_data["have"].split(",") if part]
-        if not all(part.isdecimal() and len(part) < 19 for part in parts):
+        if not all(map(is_id, parts)):
             raise forms.ValidationError(_("The ids of the rows must be numbers between commas."))
         return {int(part) for part in parts}
 

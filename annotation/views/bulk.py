@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
 from annotation.filters import plain_query
-from annotation.forms import sentence_of
+from annotation.forms import is_id, sentence_of
 from annotation.models import Activity, Correction, CorrectionBatch, Label, Project, Role
 from annotation.pipeline import activity
 from annotation.pipeline import bulk as bulk_correcting
@@ -44,7 +44,7 @@ class BulkForm(forms.Form):
     def __init__(self, data: Any, *, project: Project) -> None:
         super().__init__(data)
         self._project = project
-        rows = [row for row in data.getlist("row") if row.isdecimal()][:MOST_CHOSEN]
+        rows = list(filter(is_id, data.getlist("row")))[:MOST_CHOSEN]
         self.fields["row"].choices = [(row, row) for row in rows]  # type: ignore[attr-defined]
         self.fields["label"].queryset = project.labels.all()  # type: ignore[attr-defined]
 

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation import pace
 from annotation.errors import AnnotationError, ConflictError
-from annotation.forms import AnswerForm, HeldRowsForm, UndoForm, sentence_of
+from annotation.forms import AnswerForm, HeldRowsForm, UndoForm, is_id, sentence_of
 from annotation.models import Correction, Project, Role, Sample
 from annotation.pipeline import audit, gate, queue, review
 from annotation.templatetags.coral import duration
@@ -37,7 +37,7 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     claims = queue.take_rows(project, user=request.user, only_random=only_random)
     wanted = [(claim.sample_id, claim.because) for claim in claims]
     asked = request.GET.get("row", "")
-    if _is_id(asked):
+    if is_id(asked):
         first = get_object_or_404(Sample, pk=int(asked), project=project)
         because = dict(wanted).get(first.pk, Correction.Because.BROWSING.value)
         wanted = [(first.pk, because), *(each for each in wanted if each[0] != first.pk)]
@@ -147,7 +147,7 @@ def _difference(answer_id: Any) -> str:
 @for_members(Role.REVIEWER, back="annotation:focus")
 def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
     sample_id = request.POST.get("sample", "")
-    if not _is_id(sample_id):
+    if not is_id(sample_id):
         return _refuse(request, project, _("Which row to skip is missing. Reload the page."))
     sample = _row(project, int(sample_id))
     if sample is None:
@@ -181,10 +181,6 @@ def focus_undo(request: MemberRequest, project: Project) -> HttpResponse:
 
 def _only_random(request: MemberRequest) -> bool:
     return request.GET.get("only") == "random"
-
-
-def _is_id(text: str) -> bool:
-    return text.isdecimal() and len(text) < 19
 
 
 def _row(project: Project, sample_id: int) -> Sample | None:

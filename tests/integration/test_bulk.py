@@ -273,8 +273,11 @@ def test_a_reviewer_cannot_undo_what_somebody_else_did(cast: Cast) -> None:
     assert not CorrectionBatch.objects.filter(undoes=batch).exists()
 
 
-def test_choosing_nothing_is_said_in_a_sentence(cast: Cast) -> None:
-    answer = cast.client("reviewer").post(cast.url("review/bulk/"), {"label": good(cast).pk}, follow=True)
+@pytest.mark.parametrize("rows", [{}, {"row": "9" * 30}, {"row": "²"}])
+def test_choosing_nothing_is_said_in_a_sentence(cast: Cast, rows: dict[str, str]) -> None:
+    answer = cast.client("reviewer").post(
+        cast.url("review/bulk/"), {"label": good(cast).pk, **rows}, follow=True
+    )
     assert "No row is chosen" in answer.content.decode()
 
 

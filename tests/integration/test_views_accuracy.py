@@ -191,6 +191,7 @@ def test_the_rows_that_a_round_changed_can_be_looked_through(cast: Cast) -> None
     page = client.get(cast.url(f"rounds/{second.pk}/flips/")).content.decode()
     changed = second.predictions.exclude(verdict__name="negative").filter(sample__reference__name="negative")
     assert page.count('<td class="pos">') == changed.count() > 0
+    assert client.get(cast.url(f"rounds/{second.pk}/flips/"), {"after": "²"}).status_code == 200
     last = cast.project.samples.order_by("-pk")[0].pk
     assert (
         "Nothing changed" in client.get(cast.url(f"rounds/{second.pk}/flips/?after={last}")).content.decode()

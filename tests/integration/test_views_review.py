@@ -219,6 +219,8 @@ def test_a_round_that_is_not_there_is_not_found(cast: Cast) -> None:
         ("row=0", "Row: Ensure this value is greater"),
         ("after=0.5", "This page link is not valid"),
         ("after=nan~1", "This page link is not valid"),
+        ("sort=position&after=1e300~1", "This page link is not valid"),
+        (f"after=0.5~{9**30}", "This page link is not valid"),
         ("before=x~y", "This page link is not valid"),
         ("label=999999", "Label: Select a valid choice"),
         ("label=x", "Label: Select a valid choice"),
