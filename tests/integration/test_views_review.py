@@ -144,6 +144,12 @@ def test_the_three_buttons_count_and_show_their_rows(cast: Cast) -> None:
     )
 
 
+def test_each_row_leads_to_its_history_for_whoever_may_review(cast: Cast) -> None:
+    link = f"focus/?row={first_row(cast.project).pk}"
+    assert link in page(cast)
+    assert link not in page(cast, role="viewer")
+
+
 def test_a_row_that_is_likely_right_says_that_nothing_is_to_do(cast: Cast) -> None:
     assert "no action needed" in page(cast, "?show=right")
     assert "no action needed" not in page(cast, "?show=inconsistent")
