@@ -19,6 +19,9 @@ document.addEventListener("DOMContentLoaded", function () {
   const kept = () => JSON.parse(localStorage.getItem(STORE) || "[]");
   const keep = (waiting) => localStorage.setItem(STORE, JSON.stringify(waiting));
   const change = (edit) => { const waiting = kept(); edit(waiting); keep(waiting); };
+  /* By what an entry is known: another tab may have sent what stood before it. */
+  const keyOf = (one) => one.id || one.undo_id;
+  const placeOf = (waiting, one) => waiting.findIndex((each) => keyOf(each) === keyOf(one));
 
   /* --- The rows on the page ------------------------------------------------------------------------------------ */
   const rows = () => [...list.children];
@@ -178,7 +181,7 @@ document.addEventListener("DOMContentLoaded", function () {
   function skip() {
     const row = current();
     if (!row || row.classList.contains("arriving")) return;
-    change((waiting) => waiting.push({ skip: true, sample: row.dataset.row }));
+    change((waiting) => waiting.push({ id: newId(), skip: true, sample: row.dataset.row }));
     show(at + 1);
     send();
   }
@@ -192,7 +195,7 @@ document.addEventListener("DOMContentLoaded", function () {
   async function sendAll() {
     clearTimeout(retry);
     for (let one = kept()[0]; one; one = kept()[0]) {
-      change((waiting) => { waiting[0].tried = true; });
+      change((waiting) => { const place = placeOf(waiting, one); if (place >= 0) waiting[place].tried = true; });
       try {
         settle(one, await post(addressOf(one), fieldsOf(one)));
       } catch (error) {
@@ -206,7 +209,7 @@ document.addEventListener("DOMContentLoaded", function () {
 
   const addressOf = (one) => one.skip ? words.skip : one.undo_id ? words.undo : words.answer;
   const fieldsOf = (one) => Object.fromEntries(Object.entries(one).filter(([name]) => name !== "skip" && name !== "tried"));
-  const drop = (one) => change((waiting) => waiting.shift());
+  const drop = (one) => change((waiting) => { const place = placeOf(waiting, one); if (place >= 0) waiting.splice(place, 1); });
 
   function settle(one, answer) {
     drop(one);

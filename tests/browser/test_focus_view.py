@@ -162,6 +162,23 @@ def test_answers_that_were_not_sent_when_the_page_was_closed_are_sent_by_the_nex
     assert [row[:2] for row in answers(program, project)] == [(1, "negative")]
 
 
+def test_two_tabs_that_send_the_same_answers_at_once_lose_none(
+    focus: Page, context: BrowserContext, program: Program, project: str
+) -> None:
+    other = context.new_page()
+    other.goto(f"{project}focus/")
+    for page in (focus, other):
+        page.wait_for_load_state("networkidle")
+    context.set_offline(True)
+    for key in "12121":
+        focus.keyboard.press(key)
+    context.set_offline(False)  # both are told that the connection is back
+    is_saved(focus)
+    is_saved(other)
+    numbers = [row[:2] for row in answers(program, project)]
+    assert numbers == [(number, ("positive", "negative")[(number - 1) % 2]) for number in range(1, 6)]
+
+
 def test_an_answer_whose_reply_was_lost_is_saved_once(focus: Page, program: Program, project: str) -> None:
     lost: list[str] = []
 
