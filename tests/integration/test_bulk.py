@@ -170,6 +170,33 @@ def test_a_large_batch_that_is_stopped_goes_on_where_it_was(
     assert (stage.status, stage.done, batch.corrections.count()) == (Stage.Status.DONE, 10, 10)
 
 
+def test_a_batch_is_taken_back_when_it_is_over_and_does_not_go_on_afterwards(
+    cast: Cast, in_background: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, batch = states(cast.project), relabel(cast)
+    assert batch.stage
+    with jobs.work_on(batch.stage.pk) as claim:
+        assert claim
+        bulk._carry_out(batch, [row.pk for row in cast.project.samples.filter(position__lt=3)])
+        jobs.request_pause(batch.stage)
+        raise_stopped()
+    batch.stage.refresh_from_db()
+    assert batch.stage.status == Stage.Status.PAUSED
+    with pytest.raises(ConflictError, match="still being made"):
+        bulk.undo_batch(batch, user=cast.users["owner"])
+    jobs.request_cancel(batch.stage)
+    run(bulk.undo_batch(batch, user=cast.users["owner"]))
+    assert states(cast.project) == before
+    jobs.resume(batch.stage)
+    stage = run(batch)
+    assert (stage.status, "taken back already" in stage.error) == (Stage.Status.FAILED, True)
+    assert states(cast.project) == before
+
+
+def raise_stopped() -> None:
+    raise StoppedError("A person asked to pause.")
+
+
 def test_no_piece_of_a_large_batch_looks_at_rows_beside_it(cast: Cast, in_background: None) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plans")
