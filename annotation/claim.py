@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -93,6 +94,17 @@ class Claim:
             raise LeaseLostError(
                 _("This worker was silent for too long, and the stage was given to another one.")
             )
+
+    @contextmanager
+    def piece(self) -> Iterator[None]:
+        """One piece of a long work on rows that people correct meanwhile: a transaction under the fence. Where only one can
+        write at a time (SQLite), a pause of the same length follows, so that the others come in."""
+        began = time.monotonic()
+        with transaction.atomic():
+            self.fence()
+            yield
+        if not connection.features.has_select_for_update:
+            time.sleep(time.monotonic() - began)
 
     def should_stop(self) -> bool:
         """Whether to stop after the current batch: a person wished it, the lease is lost, or the worker is going.

@@ -9,6 +9,7 @@ from django import forms
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import User
 from django.utils.text import format_lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from annotation.files.delimiters import DELIMITERS
@@ -19,8 +20,21 @@ from annotation.pipeline.configure import LabelDraft
 
 
 def sentence_of(form: forms.Form) -> str:
-    """All that is wrong with a form, as one text, for pages that do not show the form again."""
-    return " ".join(str(error) for errors in form.errors.values() for error in errors)
+    """All that is wrong with a form, as one text, for pages that do not show the form again: fields that a person sees are
+    named, for Django's own sentences don't say which one they are of."""
+    found = []
+    for name, errors in form.errors.items():
+        label = form.fields[name].label if name in form.fields else None
+        for error in errors:
+            found.append(
+                gettext("%(what)s: %(value)s") % {"what": label, "value": error} if label else str(error)
+            )
+    return " ".join(found)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text from an address can be a row's id; a longer number is more than a database can hold."""
+    return text.isdecimal() and len(text) < 19
 
 
 class TaskForm(forms.Form):
@@ -299,7 +313,7 @@ class HeldRowsForm(forms.Form):
 
     def clean_have(self) -> set[int]:
         parts = [part for part in self.cleaned_data["have"].split(",") if part]
-        if not all(part.isdecimal() and len(part) < 19 for part in parts):
+        if not all(map(is_id, parts)):
             raise forms.ValidationError(_("The ids of the rows must be numbers between commas."))
         return {int(part) for part in parts}
 

@@ -34,6 +34,7 @@ from mlcore.errors import EngineError, StoppedError
 
 __all__ = [
     "Claim",
+    "alone",
     "is_at_work",
     "request_cancel",
     "request_pause",
@@ -49,6 +50,24 @@ logger = logging.getLogger(__name__)
 _at_work: set[int] = set()
 RESUMABLE = (Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED)
 SETTLED = {Stage.Wish.PAUSE: Stage.Status.PAUSED, Stage.Wish.CANCEL: Stage.Status.CANCELLED}
+
+
+@contextmanager
+def alone(sentence: str) -> Iterator[None]:
+    """A transaction that makes a stage, of which the database allows one at a time: two clicks at the same moment make one.
+
+    Raises:
+        BusyError: with ``sentence``, if there is one already.
+    """
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        raise BusyError(sentence) from error
+
+
+def another_at_work() -> str:
+    return _("Another stage of this project is at work. Wait until it is done, or cancel it first.")
 
 
 def submit(stage: Stage) -> None:
@@ -83,20 +102,15 @@ def resume(stage: Stage) -> None:
     Raises:
         BusyError: another stage of the project is at work.
     """
-    try:
-        with transaction.atomic():
-            row = Stage.objects.select_for_update().get(pk=stage.pk)
-            if row.status == Stage.Status.RUNNING and row.wish == Stage.Wish.PAUSE:
-                row.wish = Stage.Wish.NONE
-            elif row.status in RESUMABLE:
-                row.status, row.wish, row.error, row.crashes = Stage.Status.QUEUED, Stage.Wish.NONE, "", 0
-                row.queued_at, row.finished_at, row.resume_at = timezone.now(), None, None
-                submit(row)
-            row.save()
-    except IntegrityError as error:
-        raise BusyError(
-            _("Another stage of this project is at work. Wait until it is done, or cancel it first.")
-        ) from error
+    with alone(another_at_work()):
+        row = Stage.objects.select_for_update().get(pk=stage.pk)
+        if row.status == Stage.Status.RUNNING and row.wish == Stage.Wish.PAUSE:
+            row.wish = Stage.Wish.NONE
+        elif row.status in RESUMABLE:
+            row.status, row.wish, row.error, row.crashes = Stage.Status.QUEUED, Stage.Wish.NONE, "", 0
+            row.queued_at, row.finished_at, row.resume_at = timezone.now(), None, None
+            submit(row)
+        row.save()
     _changed(stage)
 
 

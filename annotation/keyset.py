@@ -10,7 +10,6 @@ Every page costs the same, however large the corpus is:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,7 @@ PAGE_ROWS = 50
 WINDOW_ROWS = 4_000  # looked at for one page
 FAR_WINDOW_ROWS = 25_000  # for a page that goes on with a search
 FEW_ROWS = 1_000  # so many are fetched and sorted
+MOST = 2.0**62  # what every database can hold
 
 #: Filters with an index of their own, the most selective first.
 LOOKUPS = (
@@ -66,10 +66,10 @@ class Cursor:
     @classmethod
     def parse(cls, raw: str) -> Cursor:
         value, _tilde, row_id = raw.partition("~")
-        number = None if value == "none" else float(value)
-        if number is not None and not math.isfinite(number):
+        number, row = None if value == "none" else float(value), int(row_id)
+        if not (abs(number or 0.0) < MOST and abs(row) < MOST):  # also refuses NaN
             raise ValueError(raw)
-        return cls(number, int(row_id))
+        return cls(number, row)
 
     def __str__(self) -> str:
         return f"{'none' if self.value is None else repr(self.value)}~{self.id}"

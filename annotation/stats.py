@@ -190,6 +190,7 @@ class RoundSummary:
     clean_share: float | None
     flips: int | None
     tokens: int
+    cost: float | None  # at the prices of the time; None where none was set
     seconds: float
 
 
@@ -201,6 +202,7 @@ def round_summaries(project: Project) -> list[RoundSummary]:
 def _summaries(project: Project) -> Iterator[RoundSummary]:
     for iteration in project.iterations.prefetch_related("stages").order_by("number"):
         metrics, stages = iteration.metrics, list(iteration.stages.all())
+        costs = [cost for stage in stages if (cost := stage_cost(stage)) is not None]
         yield RoundSummary(
             iteration=iteration,
             llm_accuracy=metrics.get("llm", {}).get("accuracy"),
@@ -210,6 +212,7 @@ def _summaries(project: Project) -> Iterator[RoundSummary]:
             clean_share=metrics.get("slm", {}).get("clean_share"),
             flips=metrics.get("flips"),
             tokens=sum(stage.tokens_in + stage.tokens_out for stage in stages),
+            cost=sum(costs) if costs else None,
             seconds=sum(stage.seconds for stage in stages),
         )
 

@@ -46,12 +46,10 @@ class TableForm(FilterForm):
     """What may be asked of the table; everything else in the address is refused or ignored."""
 
     sort = forms.ChoiceField(label=_("Sort"), required=False)
-    row = forms.IntegerField(required=False, min_value=1, max_value=10**12)
+    row = forms.IntegerField(label=_("Row"), required=False, min_value=1, max_value=10**12)
     after = CursorField(required=False, max_length=60)
     before = CursorField(required=False, max_length=60)
-    far = forms.IntegerField(
-        required=False, min_value=0, max_value=10**12
-    )  # rows that a search looked at before
+    far = forms.IntegerField(label=_("Rows looked at before"), required=False, min_value=0, max_value=10**12)
     round = forms.CharField(required=False, max_length=20)  # the round that is looked at; see the frame
 
     def __init__(

@@ -14,7 +14,7 @@ from django.db.models import Count, QuerySet
 from annotation.models import Flag, Project, Source, Stage, Tally
 
 FLAGS = (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)
-WRITERS = (Stage.Kind.IMPORT, Stage.Kind.SLM)
+WRITERS = (Stage.Kind.IMPORT, Stage.Kind.SLM, Stage.Kind.RESTORE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,17 +93,17 @@ def combine(
         shares: ``(K,)``, shares of the classes that the small models' opinion is brought to.
 
     Returns:
-        Probabilities, final labels, risks (0 where a person looked).
+        Probabilities, final labels, risks (0 where a person decided).
     """
     given, verified = noisy.given, noisy.verified
-    readable, checked = given != NO_LABEL, verified != NO_LABEL
+    readable, checked, looked = given != NO_LABEL, verified != NO_LABEL, noisy.looked_at
     known = np.where(checked, verified, given)
     student = calibrate(pool([first, second]), known, known != NO_LABEL)
     if shares is not None:
         student = match_shares(student, shares)
     if found is None:
         votes = first.argmax(axis=1), second.argmax(axis=1)
-        found = count_contradictions(*votes, given, readable & ~checked, noisy.count).at_least(
+        found = count_contradictions(*votes, given, readable & ~looked, noisy.count).at_least(
             own_doubt(noisy)
         )
     opinion = sharpen(np.log(np.maximum(student, 1e-9)), found.student_right)  # (N, K) log-probabilities
@@ -114,9 +114,11 @@ def combine(
     weights = [teacher_weight(opinion[rows], word[rows], given[rows], float(share)) for share in right]
     decision, honest = (np.exp(log_softmax(opinion + weight * word)) for weight in weights)
     unseen, weight = SHARED_ERROR, weights[0]
-    if int(checked.sum()) >= FEWEST_CHECKED:
+    # Labels that were accepted in bulk say what the models said, and that they are right is not known: fitted to them, the
+    # weights grow without bound, and every other row would seem to be right for sure.
+    if int(looked.sum()) >= FEWEST_CHECKED:
         unseen = 0.0
-        scales = fit_scales(opinion[checked], word[checked], verified[checked], np.array([1.0, weights[0]]))
+        scales = fit_scales(opinion[looked], word[looked], verified[looked], np.array([1.0, weights[0]]))
         decision = honest = np.exp(log_softmax(scales[0] * opinion + scales[1] * word))
         weight = float(scales[1] / scales[0])
     if (~readable).any():
@@ -133,7 +135,7 @@ def combine(
         "contradicted_share": len(rows) / len(given),
         "student_right": found.student_right,
         "teacher_weight": weight,
-        "checked_rows": float(checked.sum()),
+        "checked_rows": float(looked.sum()),
     }
     return Combined(student, honest, label, risk, machine_label, machine_risk, doubt, measured, found)
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from mlcore.column_kinds import Kind
-from mlcore.records import FloatArray, IntArray
+from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 
 LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT = 0, 1, 2
 
@@ -40,13 +41,21 @@ class NoisyLabels:
 
     ``given (N,)``: the LLM's label, ``NO_LABEL`` where its answer could not be read.
     ``probs (N, K)``: its calibrated distribution, rows of NaN where it gave none; None if it never gives one.
-    ``verified (N,)``: a person's label, ``NO_LABEL`` where nobody looked.
+    ``verified (N,)``: a person's label, ``NO_LABEL`` where nobody decided.
+    ``in_bulk (N,)``: rows that a person decided many at a time, and need not have looked at; None if there are none.
     """
 
     given: IntArray
     probs: FloatArray | None
     verified: IntArray
     count: int
+    in_bulk: BoolArray | None = None
+
+    @property
+    def looked_at(self) -> BoolArray:
+        """Rows ``(N,)`` whose true label is known, since a person looked at each."""
+        decided = np.asarray(self.verified != NO_LABEL)
+        return decided if self.in_bulk is None else decided & ~self.in_bulk
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,11 @@ def write_inputs(
     for name in ("result.npz", "result.json", "error.json"):
         (folder / name).unlink(missing_ok=True)
     arrays: dict[str, Any] = {"given": noisy.given, "verified": noisy.verified}
-    if noisy.probs is not None:
-        arrays["probs"] = noisy.probs
+    arrays |= {
+        name: values
+        for name, values in (("probs", noisy.probs), ("in_bulk", noisy.in_bulk))
+        if values is not None
+    }
     _write_arrays(folder / "inputs.npz", arrays)
     table = None if corpus.table is None else corpus.table.astype(str).to_dict(orient="split", index=False)
     _write_json(
@@ -89,7 +92,11 @@ def read_inputs(folder: Path) -> Inputs:
     table = stored["table"] and pd.DataFrame(stored["table"]["data"], columns=stored["table"]["columns"])
     with np.load(folder / "inputs.npz", allow_pickle=False) as arrays:
         noisy = NoisyLabels(
-            arrays["given"], arrays.get("probs"), arrays["verified"], len(stored["label_names"])
+            arrays["given"],
+            arrays.get("probs"),
+            arrays["verified"],
+            len(stored["label_names"]),
+            arrays.get("in_bulk"),
         )
     weights_dir = stored["weights_dir"] and Path(stored["weights_dir"])
     config = DistillConfig(**stored["config"])

@@ -73,7 +73,8 @@ def canonical_order(corpus: Corpus, noisy: NoisyLabels) -> IntArray:
 def reorder(corpus: Corpus, noisy: NoisyLabels, order: IntArray) -> tuple[Corpus, NoisyLabels]:
     table = None if corpus.table is None else corpus.table.iloc[order].reset_index(drop=True)
     probs = None if noisy.probs is None else noisy.probs[order]
-    labels = NoisyLabels(noisy.given[order], probs, noisy.verified[order], noisy.count)
+    in_bulk = None if noisy.in_bulk is None else noisy.in_bulk[order]
+    labels = NoisyLabels(noisy.given[order], probs, noisy.verified[order], noisy.count, in_bulk)
     # A lone surrogate can be neither encoded nor tokenised.
     texts = [corpus.texts[row].encode("utf-8", "replace").decode("utf-8") for row in order]
     return Corpus(texts, table, corpus.column_kinds), labels

@@ -6,13 +6,12 @@ special. What people had said of a row before stays as it is, unless the batch i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Case, Count, F, Max, Q, QuerySet, When
 from django.utils.translation import gettext as _
 
@@ -26,7 +25,6 @@ from mlcore.errors import StoppedError
 
 LARGE_ROWS = 300  # more are done in the background
 WRITE_ROWS = 100  # in one transaction, so that nobody's correction waits long for it
-PAUSE_SHARE = 1.0  # of a piece's time, where only one can write at a time and the others ask again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +92,10 @@ def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
     Raises:
         ConflictError: it is still at work, or was taken back already.
     """
-    stage = batch.stage
-    if stage and stage.status in (Stage.Status.QUEUED, Stage.Status.RUNNING):
-        raise ConflictError(_("These corrections are still being made. Wait until they are done."))
+    if batch.stage and batch.stage.is_active:
+        raise ConflictError(
+            _("These corrections are still being made. Wait until they are done, or cancel the rest first.")
+        )
     undo = CorrectionBatch(project=batch.project, user=user, undoes=batch)
     ids = list(batch.corrections.order_by("pk").values_list("pk", flat=True)[: LARGE_ROWS + 1])
     few = ids if len(ids) <= LARGE_ROWS else None
@@ -104,7 +103,11 @@ def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
         with transaction.atomic():
             return _start(undo, few, total=batch.corrections.count())
     except IntegrityError as error:
-        raise ConflictError(_("These corrections were taken back already.")) from error
+        raise _taken_back() from error
+
+
+def _taken_back() -> ConflictError:
+    return ConflictError(_("These corrections were taken back already."))
 
 
 def _start(batch: CorrectionBatch, few: list[int] | None, *, total: int) -> CorrectionBatch:
@@ -126,21 +129,20 @@ def run_batch(claim: jobs.Claim) -> None:
     Repeating it is safe: a row that the batch has corrected already is passed over.
 
     Raises:
+        ConflictError: the batch was cancelled and then taken back: what it went on to correct, nobody could take back.
         StoppedError: a person asked to pause or cancel, or the worker is going; what is done stays, and can be undone.
     """
     batch = CorrectionBatch.objects.select_related("project", "label", "undoes").get(stage=claim.stage)
+    if CorrectionBatch.objects.filter(undoes=batch).exists():
+        raise _taken_back()
     done = batch.corrections.count()
     claim.report(done=done, phase="correcting", force=True)
     for ids in _pieces(batch):
         if claim.should_stop():
             raise StoppedError(_("Stopped on request."))
-        began = time.monotonic()
-        with transaction.atomic():
-            claim.fence()
+        with claim.piece():
             done += _carry_out(batch, ids)
         claim.report(done=done)
-        if not connection.features.has_select_for_update:
-            time.sleep((time.monotonic() - began) * PAUSE_SHARE)
     claim.report(done=done, total=done, phase="", force=True)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from django.db import transaction
+from django.db.models import F
 from django.utils.translation import gettext as _
 
 from annotation.models import Flag, Iteration, Sample, Source
@@ -93,17 +94,20 @@ def _self_annotation(run: LabelingRun) -> list[Demonstration]:
 
 
 def distilled_selection(iteration: Iteration, count: int) -> list[Demonstration]:
-    """Later rounds: representative rows among those that a person corrected or the small model found clean.
+    """Later rounds: representative rows among those that a person corrected or the small model found clean. A label that was
+    set in bulk comes after those that people looked at, and counts as no surer than a clean one.
 
     Empty before the first training, and where its features are gone (another machine, a restored backup).
     """
     labels, label_ids = round_labels(iteration)
     judged = iteration.project.samples.filter(clean_prob__isnull=False, label__in=label_ids)
-    verified = judged.filter(source=Source.PERSON).order_by("-corrected_at")[: MAX_CANDIDATES // 2]
+    decided = judged.filter(source=Source.PERSON).order_by(F("batch").asc(nulls_first=True), "-corrected_at")[
+        : MAX_CANDIDATES // 2
+    ]
     clean = (
         judged.exclude(source=Source.PERSON).filter(flag=Flag.RIGHT).order_by("risk", "pk")[:MAX_CANDIDATES]
     )
-    candidates = list(verified) + list(clean)
+    candidates = list(decided) + list(clean)
     features = newest_features(iteration.project, candidates) if candidates else None
     if features is None:
         return []
@@ -116,7 +120,9 @@ def distilled_selection(iteration: Iteration, count: int) -> list[Demonstration]
         label_index=np.array([place[sample.label_id] for sample in candidates]),
         labels=labels,
         clean_prob=np.array([sample.clean_prob for sample in candidates]),
-        verified=np.array([sample.source == Source.PERSON for sample in candidates]),
+        verified=np.array(
+            [sample.source == Source.PERSON and sample.batch_id is None for sample in candidates]
+        ),
         count=count,
         seed=iteration.seed,
     )

@@ -68,6 +68,9 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
         table=as_table(samples, project) if project.task.student == "table" else None,
         column_kinds=project.column_kinds,
     )
+    # What was decided in bulk trains like any other word of a person, with full weight: somebody chose that label for these
+    # rows, against what the models had said or for it, and a lower weight would teach the models' own word anew. It
+    # does not tell how often the models are right, though, since nobody need have looked at the rows.
     noisy = NoisyLabels(
         given=label_array([place.get(sample.llm_label_id or 0, NO_LABEL) for sample in samples]),
         probs=_llm_probs(iteration, samples, label_ids),
@@ -78,6 +81,7 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
             ]
         ),
         count=len(labels),
+        in_bulk=np.array([sample.batch_id is not None for sample in samples]),
     )
     write_inputs(
         folder,

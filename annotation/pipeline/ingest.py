@@ -12,9 +12,7 @@ from dataclasses import asdict
 from functools import partial
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
 from django.utils.translation import get_language, override
-from django.utils.translation import gettext as _
 
 from annotation import jobs
 from annotation.errors import BusyError, InvalidFileError
@@ -102,9 +100,7 @@ def start_import(
         check_mapping(each, content_columns, id_column, reference_column)
         check_same_columns(upload, each)
     if project.stages.active().exclude(kind=Stage.Kind.EXPORT).exists():
-        raise BusyError(
-            _("Another stage of this project is at work. Wait until it is done, or cancel it first.")
-        )
+        raise BusyError(jobs.another_at_work())
     for leftover in leftovers(project):
         discard_import(leftover)
     mapping = {
@@ -113,32 +109,27 @@ def start_import(
         "id_column": id_column,
         "reference_column": reference_column,
     }
-    try:
-        with transaction.atomic():
-            stage = Stage.objects.create(
-                project=project,
-                kind=Stage.Kind.IMPORT,
-                requested_by=user,
-                detail={
-                    "upload": upload.pk,
-                    "file": upload.name,
-                    "then": [each.pk for each in then],
-                    "language": get_language(),
-                    **asdict(ImportChoices(on_bad_row, keep_duplicates, keep_empty)),
-                },
-            )
-            if project.samples.exists():
-                check_same_mapping(project, mapping)
-            else:
-                Project.objects.filter(pk=project.pk).update(**mapping)
-            if column_kinds is not None:
-                Project.objects.filter(pk=project.pk).update(column_kinds=dict(column_kinds))
-            clear_report(upload)
-            jobs.submit(stage)
-    except IntegrityError as error:
-        raise BusyError(
-            _("Another stage of this project is at work. Wait until it is done, or cancel it first.")
-        ) from error
+    with jobs.alone(jobs.another_at_work()):
+        stage = Stage.objects.create(
+            project=project,
+            kind=Stage.Kind.IMPORT,
+            requested_by=user,
+            detail={
+                "upload": upload.pk,
+                "file": upload.name,
+                "then": [each.pk for each in then],
+                "language": get_language(),
+                **asdict(ImportChoices(on_bad_row, keep_duplicates, keep_empty)),
+            },
+        )
+        if project.samples.exists():
+            check_same_mapping(project, mapping)
+        else:
+            Project.objects.filter(pk=project.pk).update(**mapping)
+        if column_kinds is not None:
+            Project.objects.filter(pk=project.pk).update(column_kinds=dict(column_kinds))
+        clear_report(upload)
+        jobs.submit(stage)
     project.refresh_from_db()
     upload.refresh_from_db()
     return stage

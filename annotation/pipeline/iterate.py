@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
@@ -37,23 +37,18 @@ def start_round(
     """
     check_ready(project, started_from=started_from)
     latest = project.latest_iteration()
-    try:
-        with transaction.atomic():
-            iteration = Iteration.objects.create(
-                project=project,
-                number=latest.number + 1 if latest else 1,
-                started_from=started_from,
-                ask_all=ask_all,
-                demonstrations=[],
-                seed=latest.number if latest else 0,
-                created_by=user,
-                **_frozen(project),
-            )
-            _make_stage(iteration, kind=started_from, user=user)
-    except IntegrityError as error:
-        raise BusyError(
-            _("Another round of this project was started at the same moment; it is at work now.")
-        ) from error
+    with jobs.alone(_("Another round of this project was started at the same moment; it is at work now.")):
+        iteration = Iteration.objects.create(
+            project=project,
+            number=latest.number + 1 if latest else 1,
+            started_from=started_from,
+            ask_all=ask_all,
+            demonstrations=[],
+            seed=latest.number if latest else 0,
+            created_by=user,
+            **_frozen(project),
+        )
+        _make_stage(iteration, kind=started_from, user=user)
     return iteration
 
 
@@ -64,16 +59,11 @@ def start_trial(project: Project, *, user: User | None) -> Stage:
         NotReadyError, ModelUnavailableError: something that a run needs is missing; the sentence says what.
         BusyError: a stage or a trial is at work already.
     """
-    check_ready(project, started_from="llm")
+    check_trial_ready(project)
     total = min(TRIAL_ROWS, project.samples.count())
-    try:
-        with transaction.atomic():
-            stage = Stage.objects.create(
-                project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total
-            )
-            jobs.submit(stage)
-    except IntegrityError as error:
-        raise BusyError(_("A try-out is at work already. Wait until it is done, or cancel it.")) from error
+    with jobs.alone(_("A try-out is at work already. Wait until it is done, or cancel it.")):
+        stage = Stage.objects.create(project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total)
+        jobs.submit(stage)
     return stage
 
 
@@ -140,11 +130,8 @@ def start_filtering(iteration: Iteration, *, user: User | None) -> Stage:
     """
     check_idle(iteration.project)
     _check_labelled(iteration.project)
-    try:
-        with transaction.atomic():
-            return _make_stage(iteration, kind=Stage.Kind.SLM, user=user)
-    except IntegrityError as error:
-        raise BusyError(_("The filtering of this round was started already.")) from error
+    with jobs.alone(_("The filtering of this round was started already.")):
+        return _make_stage(iteration, kind=Stage.Kind.SLM, user=user)
 
 
 def check_ready(project: Project, *, started_from: str) -> None:
@@ -154,6 +141,23 @@ def check_ready(project: Project, *, started_from: str) -> None:
             _("A round starts from “llm” or “slm”, not from “%(start)s”.") % {"start": started_from}
         )
     check_idle(project)
+    _check_complete(project)
+    if started_from == Iteration.Start.SLM:
+        _check_labelled(project)
+    else:
+        _check_llm(project)
+
+
+def check_trial_ready(project: Project) -> None:
+    """The same for a try-out. A run that is paused is no obstacle: trying a few rows tells whether changed settings help."""
+    if not project.stages.filter(kind=Stage.Kind.LLM, status=Stage.Status.PAUSED).exists():
+        check_idle(project)
+    _check_complete(project)
+    _check_llm(project)
+
+
+def _check_complete(project: Project) -> None:
+    """Whether there is all that a run works on."""
     ingest.check_no_leftovers(project)
     rows = project.samples.count()
     if rows == 0:
@@ -170,10 +174,6 @@ def check_ready(project: Project, *, started_from: str) -> None:
         raise NotReadyError(
             _("The project has %(count)d labels; set at least 2 to choose between.") % {"count": labels}
         )
-    if started_from == Iteration.Start.SLM:
-        _check_labelled(project)
-    else:
-        _check_llm(project)
 
 
 def _check_llm(project: Project) -> None:

@@ -191,6 +191,11 @@ class Evidence(CheckedRows):
         rows = sum(count for count, _left in found)
         return max(0.0, sum(count * left for count, left in found) / rows) if rows else 0.0
 
+    @property
+    def rows_to_draw(self) -> int:
+        """Rows that another draw could hold and that do not wait for an answer already."""
+        return max(0, self.unchecked_rows - len(self.overruled) - self.pending)
+
     @cached_property
     def rows_to_measure(self) -> int:
         """How many more rows to draw for an interval of about plus or minus ``MARGIN``."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -77,17 +76,11 @@ def start_deletion(project: Project, *, name: str, user: User) -> Stage:
             jobs.resume(begun)
         return begun
     check_idle(project, kinds=Stage.Kind.values)
-    try:
-        with transaction.atomic():
-            stage = Stage.objects.create(
-                project=project,
-                kind=Stage.Kind.DELETION,
-                total=project.samples.count(),
-                requested_by=user,
-            )
-            jobs.submit(stage)
-    except IntegrityError as error:
-        raise BusyError(_("Another run of this project was started at the same moment.")) from error
+    with jobs.alone(jobs.another_at_work()):
+        stage = Stage.objects.create(
+            project=project, kind=Stage.Kind.DELETION, total=project.samples.count(), requested_by=user
+        )
+        jobs.submit(stage)
     return stage
 
 
@@ -104,14 +97,10 @@ def run_deletion(claim: jobs.Claim) -> None:
     while piece := list(project.samples.order_by("pk").values_list("pk", flat=True)[:DELETE_ROWS]):
         if claim.should_stop():
             raise StoppedError(_("Stopped on request."))
-        began = time.monotonic()
-        with transaction.atomic():
-            claim.fence()
+        with claim.piece():
             project.samples.filter(pk__in=piece).delete()
         done += len(piece)
         claim.report(done=done)
-        if not connection.features.has_select_for_update:
-            time.sleep(time.monotonic() - began)  # only one can write there: its turn is everybody's
     for upload in project.uploads.all():
         # Before its row goes: a file that no row names would lie there for ever.
         upload.path.unlink(missing_ok=True)

@@ -48,16 +48,16 @@ def take_rows(
     held = _renew(project, user)
     for _attempt in range(TRIES):
         free = max(0, count - len(held))
-        blind, risky = (
-            _choose_random(project, user, free) if only_random else _choose(project, user, held, free)
+        soon, in_turn = (
+            ([], _choose_random(project, user, free)) if only_random else _choose(project, user, held, free)
         )
-        if not (blind or risky):
+        if not (soon or in_turn):
             break
-        if held:  # blind rows are answered soon, the others in their turn
-            soon = held[min(1, len(held) - 1)].place
-            _claim(project, user, [(*row, soon) for row in blind] + _in_turn(risky, held[-1].place + 1))
+        if held:
+            next_place = held[min(1, len(held) - 1)].place
+            _claim(project, user, [(*row, next_place) for row in soon] + _placed(in_turn, held[-1].place + 1))
         else:
-            _claim(project, user, _in_turn(_spread(risky, blind), 1))
+            _claim(project, user, _placed(_spread(in_turn, soon), 1))
         held = _held(project, user)  # somebody may have been quicker with a row; then choose again
     return held
 
@@ -89,7 +89,7 @@ def _held(project: Project, user: User) -> list[RowClaim]:
     return list(RowClaim.objects.live().filter(project=project, user=user).order_by("place", "pk"))
 
 
-def _in_turn(rows: Sequence[Wanted], first_place: int) -> list[Placed]:
+def _placed(rows: Sequence[Wanted], first_place: int) -> list[Placed]:
     return [(sample_id, because, first_place + number) for number, (sample_id, because) in enumerate(rows)]
 
 
@@ -112,7 +112,8 @@ def _claim(project: Project, user: User, wanted: Sequence[Placed]) -> None:
 def _choose(
     project: Project, user: User, held: Sequence[RowClaim], count: int
 ) -> tuple[list[Wanted], list[Wanted]]:
-    """The blind rows that are due, and the riskiest for the rest of the free places."""
+    """Rows to be answered soon, which are the blind ones that are due; and in their turn, the riskiest for the rest of the
+    free places."""
     held_for = [claim.because for claim in held]
     audit = _drawn(project, user, AUDIT_HELD - held_for.count(Correction.Because.AUDIT))
     second = _second_answers(project, user, SECOND_HELD - held_for.count(Correction.Because.SECOND))
@@ -122,14 +123,14 @@ def _choose(
     return blind, [(pk, Correction.Because.QUEUE) for pk in risky]
 
 
-def _choose_random(project: Project, user: User, count: int) -> tuple[list[Wanted], list[Wanted]]:
-    return [], [(pk, Correction.Because.AUDIT) for pk in _drawn(project, user, count)]
+def _choose_random(project: Project, user: User, count: int) -> list[Wanted]:
+    return [(pk, Correction.Because.AUDIT) for pk in _drawn(project, user, count)]
 
 
-def _spread(risky: Sequence[Wanted], blind: Sequence[Wanted]) -> list[Wanted]:
-    """One blind row after every two others."""
-    pairs = [risky[start : start + 2] for start in range(0, len(risky), 2)]
-    parts = zip_longest(pairs, ([row] for row in blind), fillvalue=())
+def _spread(in_turn: Sequence[Wanted], soon: Sequence[Wanted]) -> list[Wanted]:
+    """One row of those that are due soon after every two others."""
+    pairs = [in_turn[start : start + 2] for start in range(0, len(in_turn), 2)]
+    parts = zip_longest(pairs, ([row] for row in soon), fillvalue=())
     return list(chain.from_iterable(chain.from_iterable(parts)))
 
 

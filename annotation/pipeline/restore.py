@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation import jobs
-from annotation.errors import BusyError, NotReadyError
+from annotation.errors import NotReadyError
 from annotation.models import Activity, Correction, Iteration, Prediction, Sample, Stage
 from annotation.models.sample import LlmLabel
 from annotation.pipeline.iterate import check_idle
@@ -37,18 +37,15 @@ def start_restore(iteration: Iteration, *, user: User | None) -> Stage:
             _("Round %(number)d has no finished SLM filtering, so there are no labels to go to.")
             % {"number": iteration.number}
         )
-    try:
-        with transaction.atomic():
-            stage = Stage.objects.create(
-                project=project,
-                kind=Stage.Kind.RESTORE,
-                total=project.samples.count(),
-                requested_by=user,
-                detail={"round": iteration.number},
-            )
-            jobs.submit(stage)
-    except IntegrityError as error:
-        raise BusyError(_("Another run of this project was started at the same moment.")) from error
+    with jobs.alone(jobs.another_at_work()):
+        stage = Stage.objects.create(
+            project=project,
+            kind=Stage.Kind.RESTORE,
+            total=project.samples.count(),
+            requested_by=user,
+            detail={"round": iteration.number},
+        )
+        jobs.submit(stage)
     return stage
 
 

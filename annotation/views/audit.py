@@ -58,6 +58,7 @@ def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]
     return {
         "audited": len(evidence.answered),
         "pending": evidence.pending,
+        "can_draw": evidence.rows_to_draw > 0,
         "decided_in_bulk": evidence.decided_in_bulk,
         "unmeasured": evidence.unmeasured,
         "enough": len(evidence.answered) >= measure.FEW_ROWS,

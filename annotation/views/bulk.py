@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
 from annotation.filters import plain_query
-from annotation.forms import sentence_of
+from annotation.forms import is_id, sentence_of
 from annotation.models import Activity, Correction, CorrectionBatch, Label, Project, Role
 from annotation.pipeline import activity
 from annotation.pipeline import bulk as bulk_correcting
@@ -44,7 +44,7 @@ class BulkForm(forms.Form):
     def __init__(self, data: Any, *, project: Project) -> None:
         super().__init__(data)
         self._project = project
-        rows = [row for row in data.getlist("row") if row.isdecimal()][:MOST_CHOSEN]
+        rows = list(filter(is_id, data.getlist("row")))[:MOST_CHOSEN]
         self.fields["row"].choices = [(row, row) for row in rows]  # type: ignore[attr-defined]
         self.fields["label"].queryset = project.labels.all()  # type: ignore[attr-defined]
 
@@ -101,7 +101,9 @@ def _done(batch: CorrectionBatch) -> str:
     if batch.stage:
         return _("The rows are being corrected in the background; the page shows how far it is.")
     rows = batch.corrections.count()
-    return ngettext("%(rows)d row is corrected.", "%(rows)d rows are corrected.", rows) % {"rows": rows}
+    if batch.label:
+        return ngettext("%(rows)d row is relabelled.", "%(rows)d rows are relabelled.", rows) % {"rows": rows}
+    return ngettext("%(rows)d row is accepted.", "%(rows)d rows are accepted.", rows) % {"rows": rows}
 
 
 @require_POST

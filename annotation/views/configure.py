@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -244,16 +245,12 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
             iteration = iterate.start_round(project, started_from="llm", user=request.user)
             activity.record_round(iteration, user=request.user)
         return redirect("annotation:labeling", project.pk)
-    try:
-        iterate.check_ready(project, started_from="llm")
-        obstacle = ""
-    except (AnnotationError, EngineError) as error:
-        obstacle = engine_words(str(error))
     return _step(
         request,
         project,
         "configure_start",
-        obstacle=obstacle,
+        obstacle=_obstacle(lambda: iterate.check_ready(project, started_from="llm")),
+        can_try=not _obstacle(lambda: iterate.check_trial_ready(project)),
         rows=project.samples.count(),
         labels=project.label_list(),
         llm=project.llm_config,
@@ -261,6 +258,15 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
         llm_kind=dict(ModelsForm.KINDS)[project.llm_config.kind],
         token_end=token_end(project),
     )
+
+
+def _obstacle(check: Callable[[], None]) -> str:
+    """The sentence with which a check fails, or an empty string."""
+    try:
+        check()
+    except (AnnotationError, EngineError) as error:
+        return engine_words(str(error))
+    return ""
 
 
 def _step(

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation import pace
 from annotation.errors import AnnotationError, ConflictError
-from annotation.forms import AnswerForm, HeldRowsForm, UndoForm, sentence_of
+from annotation.forms import AnswerForm, HeldRowsForm, UndoForm, is_id, sentence_of
 from annotation.models import Correction, Project, Role, Sample
 from annotation.pipeline import audit, gate, queue, review
 from annotation.templatetags.coral import duration
@@ -37,7 +37,7 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     claims = queue.take_rows(project, user=request.user, only_random=only_random)
     wanted = [(claim.sample_id, claim.because) for claim in claims]
     asked = request.GET.get("row", "")
-    if _is_id(asked):
+    if is_id(asked):
         first = get_object_or_404(Sample, pk=int(asked), project=project)
         because = dict(wanted).get(first.pk, Correction.Because.BROWSING.value)
         wanted = [(first.pk, because), *(each for each in wanted if each[0] != first.pk)]
@@ -99,7 +99,9 @@ def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         return _refuse(request, project, sentence_of(form))
     data = form.cleaned_data
-    sample = get_object_or_404(Sample.objects.only("pk"), pk=data["sample"], project=project)
+    sample = _row(project, data["sample"])
+    if sample is None:
+        return _refuse(request, project, _gone(), status=404)
     try:
         sample = review.correct_sample(
             sample.pk,
@@ -145,9 +147,12 @@ def _difference(answer_id: Any) -> str:
 @for_members(Role.REVIEWER, back="annotation:focus")
 def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
     sample_id = request.POST.get("sample", "")
-    if not _is_id(sample_id):
+    if not is_id(sample_id):
         return _refuse(request, project, _("Which row to skip is missing. Reload the page."))
-    queue.skip_row(get_object_or_404(Sample, pk=int(sample_id), project=project), user=request.user)
+    sample = _row(project, int(sample_id))
+    if sample is None:
+        return _refuse(request, project, _gone(), status=404)
+    queue.skip_row(sample, user=request.user)
     return JsonResponse({}) if _wants_json(request) else redirect("annotation:focus", project.pk)
 
 
@@ -178,17 +183,21 @@ def _only_random(request: MemberRequest) -> bool:
     return request.GET.get("only") == "random"
 
 
-def _is_id(text: str) -> bool:
-    return text.isdecimal() and len(text) < 19
+def _row(project: Project, sample_id: int) -> Sample | None:
+    return Sample.objects.only("pk").filter(pk=sample_id, project=project).first()
+
+
+def _gone() -> str:
+    return _("This row is no longer in the project, so nothing was saved for it.")
 
 
 def _wants_json(request: MemberRequest) -> bool:
     return request.headers.get("accept", "").startswith("application/json")
 
 
-def _refuse(request: MemberRequest, project: Project, sentence: str) -> HttpResponse:
+def _refuse(request: MemberRequest, project: Project, sentence: str, *, status: int = 400) -> HttpResponse:
     if _wants_json(request):
-        return JsonResponse({"sentence": sentence}, status=400)
+        return JsonResponse({"sentence": sentence}, status=status)
     messages.error(request, sentence)
     return redirect("annotation:focus", project.pk)
 

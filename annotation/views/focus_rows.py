@@ -187,7 +187,7 @@ def _person_event(correction: Correction) -> Event:
     elif hasattr(correction, "undone_by"):
         note = _("taken back later")
     else:
-        note = "" if correction.label_id else _("back to the models")
+        note = _("in bulk") if correction.batch_id else "" if correction.label_id else _("back to the models")
     return Event(who, correction.label, correction.round, correction.created_at, note)
 
 

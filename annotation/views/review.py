@@ -72,6 +72,8 @@ def review(request: MemberRequest, project: Project) -> HttpResponse:
 def _table(request: MemberRequest, project: Project, context: dict[str, Any]) -> Table:
     if context["is_past"]:
         return round_table(request, project, context["iteration"])
+    # Rows that were decided since the queue was made keep their place in it until the next round: who has just corrected one
+    # finds it where it was, and an order that sinks them would take one more index over all rows.
     judged = project.samples.filter(queue_rank__isnull=False).exists()
     return current_table(request, project, default_sort="queue" if judged else "position")
 

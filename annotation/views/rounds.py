@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation import stats
 from annotation.errors import AnnotationError
-from annotation.forms import RoundForm, sentence_of
+from annotation.forms import RoundForm, is_id, sentence_of
 from annotation.models import Iteration, Prediction, Project, Role, Sample, Stage
 from annotation.pipeline import activity, iterate, measure, restore
 from annotation.progress import stage_context
@@ -104,9 +104,7 @@ def round_flips(request: MemberRequest, project: Project, iteration_id: int) -> 
     after = get_object_or_404(Iteration, project=project, pk=iteration_id)
     before = project.iterations.judged().filter(number__lt=after.number).order_by("-number").first()
     last = request.GET.get("after", "")
-    found = (
-        list(_flips(before, after, int(last) if last.isdigit() else -1)[: FLIPS_SHOWN + 1]) if before else []
-    )
+    found = list(_flips(before, after, int(last) if is_id(last) else -1)[: FLIPS_SHOWN + 1]) if before else []
     flips: list[Any] = found[:FLIPS_SHOWN]
     rows = Sample.objects.select_related("label").defer("fields").order_by()
     samples = rows.in_bulk([flip.sample_id for flip in flips])

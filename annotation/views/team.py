@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation import pace
-from annotation.forms import TeamForm
+from annotation.forms import TeamForm, is_id
 from annotation.models import Activity, Project, Role
 from annotation.pipeline import activity as activities
 from annotation.views.access import MemberRequest, for_members
@@ -23,7 +23,7 @@ def activity(request: MemberRequest, project: Project) -> HttpResponse:
     """Who answered how much, how quickly and how alike; and everything else that people did, newest first."""
     shown = project.activities.select_related("user")
     before = request.GET.get("before", "")
-    if before.isdecimal() and len(before) < 19:
+    if is_id(before):
         shown = shown.filter(pk__lt=int(before))
     events = list(shown[: SHOWN_ACTIVITIES + 1])
     context = page_context(request, project, step="members") | {

@@ -19,6 +19,9 @@ document.addEventListener("DOMContentLoaded", function () {
   const kept = () => JSON.parse(localStorage.getItem(STORE) || "[]");
   const keep = (waiting) => localStorage.setItem(STORE, JSON.stringify(waiting));
   const change = (edit) => { const waiting = kept(); edit(waiting); keep(waiting); };
+  /* By what an entry is known: another tab may have sent what stood before it. */
+  const keyOf = (one) => one.id || one.undo_id;
+  const placeOf = (waiting, one) => waiting.findIndex((each) => keyOf(each) === keyOf(one));
 
   /* --- The rows on the page ------------------------------------------------------------------------------------ */
   const rows = () => [...list.children];
@@ -52,6 +55,12 @@ document.addEventListener("DOMContentLoaded", function () {
     show(rows().indexOf(row));
     row.classList.add("arriving"); // a key that was meant for the row before must not answer this one
     setTimeout(() => row.classList.remove("arriving"), ARRIVING_MS);
+  }
+
+  function remove(row) {
+    const place = rows().indexOf(row);
+    row.remove();
+    show(place < at ? at - 1 : at);
   }
 
   async function fetchRows() {
@@ -172,7 +181,7 @@ document.addEventListener("DOMContentLoaded", function () {
   function skip() {
     const row = current();
     if (!row || row.classList.contains("arriving")) return;
-    change((waiting) => waiting.push({ skip: true, sample: row.dataset.row }));
+    change((waiting) => waiting.push({ id: newId(), skip: true, sample: row.dataset.row }));
     show(at + 1);
     send();
   }
@@ -186,12 +195,12 @@ document.addEventListener("DOMContentLoaded", function () {
   async function sendAll() {
     clearTimeout(retry);
     for (let one = kept()[0]; one; one = kept()[0]) {
-      change((waiting) => { waiting[0].tried = true; });
+      change((waiting) => { const place = placeOf(waiting, one); if (place >= 0) waiting[place].tried = true; });
       try {
         settle(one, await post(addressOf(one), fieldsOf(one)));
       } catch (error) {
         if (error.status === 409) settleConflict(one, error.answer);
-        else if (error.status === 400 || error.status === 404) { drop(one); notify(error.sentence || words.wordsRefused); }
+        else if (error.status === 400 || error.status === 404) refuse(one, error);
         else { pause(error); return; }
       }
     }
@@ -200,7 +209,7 @@ document.addEventListener("DOMContentLoaded", function () {
 
   const addressOf = (one) => one.skip ? words.skip : one.undo_id ? words.undo : words.answer;
   const fieldsOf = (one) => Object.fromEntries(Object.entries(one).filter(([name]) => name !== "skip" && name !== "tried"));
-  const drop = (one) => change((waiting) => waiting.shift());
+  const drop = (one) => change((waiting) => { const place = placeOf(waiting, one); if (place >= 0) waiting.splice(place, 1); });
 
   function settle(one, answer) {
     drop(one);
@@ -214,11 +223,26 @@ document.addEventListener("DOMContentLoaded", function () {
 
   function settleConflict(one, answer) {
     drop(one);
+    forget(one);
+    tellLeft(answer.left);
+    bring(answer.row);
+  }
+
+  /* This one can never be saved (its row or its label is gone): it alone is let go, and said to be. */
+  function refuse(one, error) {
+    drop(one);
+    const row = rowOf(one.sample);
+    if (one.label) forget(one);
+    if (error.status === 404 && row) remove(row);
+    else if (one.label && row) mark(row, "");
+    notify(error.sentence || words.wordsRefused);
+  }
+
+  /* An answer that does not count. */
+  function forget(one) {
     const place = given.findIndex((each) => each.id === one.id);
     if (place >= 0) given.splice(place, 1);
     count(-1);
-    tellLeft(answer.left);
-    bring(answer.row);
   }
 
   /* Nothing got through: say so, and try again soon. */
@@ -236,7 +260,7 @@ document.addEventListener("DOMContentLoaded", function () {
     });
     const isJson = (answer.headers.get("content-type") || "").startsWith("application/json");
     if (answer.status >= 500) throw Object.assign(new Error(), { status: 0 });
-    if (!isJson) throw Object.assign(new Error(), { status: answer.status === 404 ? 404 : 403 });
+    if (!isJson) throw Object.assign(new Error(), { status: 403 }); // a page: signed out, or no member of the project any more
     const said = await answer.json();
     page.dataset.state = "";
     if (!answer.ok) throw Object.assign(new Error(), { status: answer.status, answer: said, sentence: said.sentence });

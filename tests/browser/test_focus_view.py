@@ -162,6 +162,23 @@ def test_answers_that_were_not_sent_when_the_page_was_closed_are_sent_by_the_nex
     assert [row[:2] for row in answers(program, project)] == [(1, "negative")]
 
 
+def test_two_tabs_that_send_the_same_answers_at_once_lose_none(
+    focus: Page, context: BrowserContext, program: Program, project: str
+) -> None:
+    other = context.new_page()
+    other.goto(f"{project}focus/")
+    for page in (focus, other):
+        page.wait_for_load_state("networkidle")
+    context.set_offline(True)
+    for key in "12121":
+        focus.keyboard.press(key)
+    context.set_offline(False)  # both are told that the connection is back
+    is_saved(focus)
+    is_saved(other)
+    numbers = [row[:2] for row in answers(program, project)]
+    assert numbers == [(number, ("positive", "negative")[(number - 1) % 2]) for number in range(1, 6)]
+
+
 def test_an_answer_whose_reply_was_lost_is_saved_once(focus: Page, program: Program, project: str) -> None:
     lost: list[str] = []
 
@@ -191,6 +208,38 @@ def test_who_is_signed_out_meanwhile_keeps_the_answers(
     context.add_cookies([{"name": "sessionid", "value": session, "url": program.address}])
     is_saved(focus)
     assert len(answers(program, project)) == 1
+
+
+def test_an_answer_to_a_row_that_is_gone_is_told_of_and_takes_no_other_with_it(
+    focus: Page, context: BrowserContext, program: Program, project: str
+) -> None:
+    focus.wait_for_load_state("networkidle")
+    context.set_offline(True)
+    for key in ("1", "2", "2"):
+        focus.keyboard.press(key)
+    number = project.rstrip("/").rpartition("/")[2]
+    program.execute(
+        f"from annotation.models import Sample\nSample.objects.get(project={number}, position=1).delete()"
+    )
+    context.set_offline(False)
+    expect(focus.locator("#notice")).to_contain_text("This row is no longer in the project")
+    is_saved(focus)
+    assert [row[:2] for row in answers(program, project)] == [(1, "positive"), (3, "negative")]
+    expect(focus.locator("[data-today]")).to_have_text("2")
+    assert row_number(focus) == "4"
+
+
+def test_answers_wait_while_the_project_is_put_away(focus: Page, program: Program, project: str) -> None:
+    focus.wait_for_load_state("networkidle")
+    number = project.rstrip("/").rpartition("/")[2]
+    put = f"from annotation.models import Project\nfrom django.utils import timezone\nProject.objects.filter(pk={number}).update"
+    program.execute(f"{put}(put_away_at=timezone.now())")
+    for key in ("1", "2"):
+        focus.keyboard.press(key)
+    expect(focus.locator("#focus-sign")).to_contain_text("answers kept here: 2")
+    program.execute(f"{put}(put_away_at=None)")
+    is_saved(focus)
+    assert [row[:2] for row in answers(program, project)] == [(1, "positive"), (2, "negative")]
 
 
 def test_without_scripts_the_view_is_a_form(browser: Browser, program: Program) -> None:

@@ -88,8 +88,8 @@ def relabel_all_that_match(page: Page) -> None:
     page.get_by_role("button", name="For all rows that match …").click()
     expect(page.locator("main .big")).to_contain_text("20 rows")
     take_screenshots(page, "bulk")
-    page.get_by_role("button", name="Correct 20 rows").click()
-    expect(page.locator(".messages")).to_contain_text("20 rows are corrected")
+    page.get_by_role("button", name="Relabel 20 rows").click()
+    expect(page.locator(".messages")).to_contain_text("20 rows are relabelled")
     expect(page.locator(ROWS)).to_have_count(0)
 
 
@@ -110,6 +110,6 @@ def accept_chosen_rows(page: Page) -> None:
     first.check()
     second.check()
     page.get_by_role("button", name="For the chosen rows …").click()
-    page.get_by_role("button", name="Correct 2 rows").click()
-    expect(page.locator(".messages")).to_contain_text("2 rows are corrected")
+    page.get_by_role("button", name="Accept 2 rows").click()
+    expect(page.locator(".messages")).to_contain_text("2 rows are accepted")
     expect(page.locator(ROWS)).to_have_count(18)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
@@ -172,6 +170,33 @@ def test_a_large_batch_that_is_stopped_goes_on_where_it_was(
     assert (stage.status, stage.done, batch.corrections.count()) == (Stage.Status.DONE, 10, 10)
 
 
+def test_a_batch_is_taken_back_when_it_is_over_and_does_not_go_on_afterwards(
+    cast: Cast, in_background: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, batch = states(cast.project), relabel(cast)
+    assert batch.stage
+    with jobs.work_on(batch.stage.pk) as claim:
+        assert claim
+        bulk._carry_out(batch, [row.pk for row in cast.project.samples.filter(position__lt=3)])
+        jobs.request_pause(batch.stage)
+        raise_stopped()
+    batch.stage.refresh_from_db()
+    assert batch.stage.status == Stage.Status.PAUSED
+    with pytest.raises(ConflictError, match="still being made"):
+        bulk.undo_batch(batch, user=cast.users["owner"])
+    jobs.request_cancel(batch.stage)
+    run(bulk.undo_batch(batch, user=cast.users["owner"]))
+    assert states(cast.project) == before
+    jobs.resume(batch.stage)
+    stage = run(batch)
+    assert (stage.status, "taken back already" in stage.error) == (Stage.Status.FAILED, True)
+    assert states(cast.project) == before
+
+
+def raise_stopped() -> None:
+    raise StoppedError("A person asked to pause.")
+
+
 def test_no_piece_of_a_large_batch_looks_at_rows_beside_it(cast: Cast, in_background: None) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plans")
@@ -233,7 +258,8 @@ def test_what_a_person_decides_while_a_large_batch_runs_stays(cast: Cast, in_bac
 
 def test_the_number_comes_first_and_nothing_is_changed_by_looking(cast: Cast) -> None:
     html = page(cast, f"?matching=1&query=%3Fshow%3Dinconsistent&label={bad(cast).pk}")
-    assert re.search(r"Correct 3 rows", html)
+    assert "Relabel 3 rows" in html
+    assert "Accept 3 rows" in page(cast, "?matching=1&query=%3Fshow%3Dinconsistent&label=")
     assert not CorrectionBatch.objects.exists()
 
 
@@ -274,8 +300,11 @@ def test_a_reviewer_cannot_undo_what_somebody_else_did(cast: Cast) -> None:
     assert not CorrectionBatch.objects.filter(undoes=batch).exists()
 
 
-def test_choosing_nothing_is_said_in_a_sentence(cast: Cast) -> None:
-    answer = cast.client("reviewer").post(cast.url("review/bulk/"), {"label": good(cast).pk}, follow=True)
+@pytest.mark.parametrize("rows", [{}, {"row": "9" * 30}, {"row": "²"}])
+def test_choosing_nothing_is_said_in_a_sentence(cast: Cast, rows: dict[str, str]) -> None:
+    answer = cast.client("reviewer").post(
+        cast.url("review/bulk/"), {"label": good(cast).pk, **rows}, follow=True
+    )
     assert "No row is chosen" in answer.content.decode()
 
 

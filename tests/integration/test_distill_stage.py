@@ -4,13 +4,15 @@ import threading
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from django.conf import settings
 
 from annotation import jobs
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
-from annotation.pipeline import distill, iterate, label, review, training_process
+from annotation.pipeline import bulk, demonstrations, distill, iterate, label, review, training_process
 from annotation.pipeline.training_folder import newest_features, training_folder
+from mlcore.demos import select_demonstrations
 from mlcore.distill_folder import read_inputs, read_result
 from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
 
@@ -105,6 +107,43 @@ def test_a_correction_trains_the_small_model_and_survives_it(project: Project) -
     inputs = read_inputs(settings.RUN_DIR / str(stage.run_id))
     assert inputs.noisy.verified[10] == 1
     assert (inputs.noisy.verified >= 0).sum() == 1
+
+
+def test_what_was_decided_in_bulk_is_trained_on_but_not_taken_as_checked(project: Project) -> None:
+    labels = project.label_list()
+    review.correct_sample(project.samples.get(position=10).pk, label_id=labels[1].pk, user=project.owner)
+    chosen = [project.samples.get(position=place).pk for place in (12, 13)]
+    bulk.start_batch(project, bulk.Choice(label=labels[0], samples=chosen), user=project.owner)
+    stage = iterate.start_filtering(newest(project), user=project.owner)
+    run_slm_stage(stage)
+    noisy = read_inputs(settings.RUN_DIR / str(stage.run_id)).noisy
+    assert np.flatnonzero(noisy.verified >= 0).tolist() == [10, 12, 13]
+    assert np.flatnonzero(noisy.looked_at).tolist() == [10]
+    stage.refresh_from_db()
+    assert stage.detail["evidence"]["checked_rows"] == 1
+
+
+def test_rows_that_people_looked_at_are_demonstrations_before_those_decided_in_bulk(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = project.label_list()
+    run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    alone = project.samples.get(position=10)
+    review.correct_sample(alone.pk, label_id=labels[1].pk, user=project.owner)
+    chosen = list(project.samples.filter(position__in=range(20, 30)).values_list("pk", flat=True))
+    bulk.start_batch(project, bulk.Choice(label=labels[0], samples=chosen), user=project.owner)
+    told: dict[str, Any] = {}
+
+    def told_of(*args: Any, **more: Any) -> Any:
+        told.update(more)
+        return select_demonstrations(*args, **more)
+
+    monkeypatch.setattr(demonstrations, "MAX_CANDIDATES", 8)
+    monkeypatch.setattr(demonstrations, "select_demonstrations", told_of)
+    demonstrations.distilled_selection(newest(project), 2)
+    assert told["keys"][0] == alone.pk
+    assert set(told["keys"][1:4]) <= set(chosen)
+    assert told["verified"].tolist() == [True] + 11 * [False]
 
 
 def test_a_correction_made_while_the_training_runs_wins(

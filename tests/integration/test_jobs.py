@@ -11,6 +11,7 @@ import dramatiq
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from annotation import jobs
@@ -88,6 +89,26 @@ def test_the_row_is_not_written_for_every_report(stage: Stage, django_assert_num
         with django_assert_num_queries(0):
             for done in range(1, 10):
                 claim.report(done=done)
+
+
+def test_of_two_runs_started_at_the_same_moment_one_is_refused_in_a_sentence(stage: Stage) -> None:
+    with (
+        pytest.raises(BusyError, match="Another stage of this project is at work"),
+        jobs.alone(jobs.another_at_work()),
+    ):
+        Stage.objects.create(project=stage.project, kind=Stage.Kind.RESTORE)
+    assert Stage.objects.count() == 1
+
+
+def test_a_piece_of_a_worker_that_lost_the_stage_is_not_written(stage: Stage) -> None:
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        with claim.piece():
+            Project.objects.update(name="First piece")
+        Stage.objects.filter(pk=stage.pk).update(attempt=F("attempt") + 1)
+        with pytest.raises(LeaseLostError), claim.piece():
+            Project.objects.update(name="Second piece")
+    assert Project.objects.get().name == "First piece"
 
 
 def test_five_messages_at_once_make_one_run(stage: Stage) -> None:

@@ -4,9 +4,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from annotation import tally
+from annotation import jobs, tally
 from annotation.models import Flag, Sample, SavedFilter, Source, Stage, Tally
-from annotation.pipeline import bulk, review
+from annotation.pipeline import bulk, restore, review
 from annotation.pipeline.bulk import Choice
 from tests.factories import make_project
 from tests.pages import Cast, judge_rows, make_cast
@@ -142,6 +142,11 @@ def test_the_counts_equal_a_recount_after_everything_that_changes_rows(cast: Cas
     stage = cast.project.stages.get(kind=Stage.Kind.SLM)
     Sample.objects.filter(position__lt=6).update(flag=Flag.WRONG)
     Stage.objects.filter(pk=stage.pk).update(attempt=stage.attempt + 1)
+    assert agrees()
+    with jobs.work_on(restore.start_restore(cast.project.iterations.get(), user=None).pk) as claim:
+        assert claim
+        restore.run_restore(claim)
+    assert not cast.project.samples.filter(flag=Flag.WRONG).exists()
     assert agrees()
 
 

@@ -131,6 +131,18 @@ def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.M
     client.get("/")  # the list of projects does not take it for the project's state
 
 
+@pytest.mark.parametrize(("status", "is_offered"), [("paused", True), ("running", False)])
+def test_changed_settings_can_be_tried_while_a_run_is_paused_but_not_beside_one_at_work(
+    status: str, is_offered: bool
+) -> None:
+    cast = make_cast(rows=20)
+    start_llm_round(cast.project).stages.update(status=status)
+    client = cast.client("owner")
+    assert ("Try 20 rows" in client.get(cast.url("configure/start/")).content.decode()) == is_offered
+    client.post(cast.url("configure/trial/start/"))
+    assert Stage.objects.filter(kind=Stage.Kind.TRIAL).exists() == is_offered
+
+
 def test_a_try_out_of_a_later_round_counts_the_rows_at_risk(monkeypatch: pytest.MonkeyPatch) -> None:
     cast = make_cast(rows=40)
     use(monkeypatch)

@@ -44,6 +44,22 @@ def test_the_card_says_that_nothing_is_known_and_offers_a_draw_to_who_may_review
     assert "draw 100 random rows" not in card(cast, "viewer")
 
 
+def test_no_draw_is_offered_where_every_row_is_drawn_or_decided(cast: Cast) -> None:
+    url = cast.url("accuracy/")
+    assert ">Draw</button>" in cast.client("reviewer").get(url).content.decode()
+    audit.draw_sample(cast.project, rows=40, user=None)
+    page = cast.client("reviewer").get(url).content.decode()
+    assert ">Draw</button>" not in page
+    assert "Answer the random rows" in page
+    AuditDraw.objects.all().delete()
+    for sample in cast.project.samples.all():
+        review.correct_sample(sample.pk, label_id=sample.label_id, user=cast.users["owner"])
+    page = cast.client("reviewer").get(url).content.decode()
+    assert ">Draw</button>" not in page
+    assert "No labelled row is left to draw." in page
+    assert "random rows</button>" not in card(cast, "reviewer")
+
+
 def test_a_draw_leads_to_the_rows_and_is_on_record(cast: Cast) -> None:
     answer_page = cast.client("reviewer").post(cast.url("accuracy/draw/"), {"rows": "15"})
     assert answer_page["Location"] == cast.url("focus/?only=random")
@@ -175,6 +191,7 @@ def test_the_rows_that_a_round_changed_can_be_looked_through(cast: Cast) -> None
     page = client.get(cast.url(f"rounds/{second.pk}/flips/")).content.decode()
     changed = second.predictions.exclude(verdict__name="negative").filter(sample__reference__name="negative")
     assert page.count('<td class="pos">') == changed.count() > 0
+    assert client.get(cast.url(f"rounds/{second.pk}/flips/"), {"after": "²"}).status_code == 200
     last = cast.project.samples.order_by("-pk")[0].pk
     assert (
         "Nothing changed" in client.get(cast.url(f"rounds/{second.pk}/flips/?after={last}")).content.decode()

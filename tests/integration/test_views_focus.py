@@ -13,6 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from annotation.models import AuditDraw, Correction, Label, RowClaim, Sample, Source, Stage
+from annotation.pipeline import bulk, review
 from annotation.views.focus_rows import label_choices
 from tests.pages import Cast, judge_rows, make_cast
 
@@ -64,6 +65,21 @@ def test_the_first_row_is_the_riskiest_and_shows_all_evidence(cast: Cast) -> Non
     assert re.search(r"<h3>LLM</h3>.*negative.*<h3>SLM</h3>.*positive", first, re.DOTALL)
     assert "60.0" in first  # the share that the LLM gave its first label
     assert "History: 2 entries" in first
+
+
+def test_the_history_tells_of_models_people_and_bulk_corrections_by_round(cast: Cast) -> None:
+    row, (good, bad) = cast.project.samples.get(position=0), cast.project.label_list()
+    owner = cast.users["owner"]
+    review.correct_sample(row.pk, label_id=good.pk, user=cast.users["reviewer"])
+    bulk.start_batch(
+        cast.project, bulk.Choice(label=bad, samples=[row.pk], include_corrected=True), user=owner
+    )
+    shown = html_of(cast, f"?row={row.pk}").partition("<article")[2].partition("</article>")[0]
+    history = re.sub(r"<[^>]+>|\s+", " ", shown.partition("History: 4 entries")[2])
+    assert re.search(
+        r"Round 1 +LLM +negative .*Round 1 +SLM +positive .*Round 1 +reviewer .*positive .*Round 1 +owner .*negative +in bulk",
+        history,
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,10 +249,11 @@ def test_a_row_of_another_project_is_not_found(cast: Cast) -> None:
         fields=[],
         content_hash="0",
     )
-    answer = cast.client("reviewer").post(
-        cast.url("focus/answer/"), answer_data(cast, other.pk), headers=JSON
-    )
-    assert answer.status_code == 404
+    for path, data in (("answer", answer_data(cast, other.pk)), ("skip", {"sample": other.pk})):
+        answer = cast.client("reviewer").post(cast.url(f"focus/{path}/"), data, headers=JSON)
+        assert answer.status_code == 404
+        assert "no longer in the project" in answer.json()["sentence"]
+    assert not Correction.objects.exists()
 
 
 # --- Blind rows ---------------------------------------------------------------------------------------------------

@@ -144,6 +144,12 @@ def test_the_three_buttons_count_and_show_their_rows(cast: Cast) -> None:
     )
 
 
+def test_each_row_leads_to_its_history_for_whoever_may_review(cast: Cast) -> None:
+    link = f"focus/?row={first_row(cast.project).pk}"
+    assert link in page(cast)
+    assert link not in page(cast, role="viewer")
+
+
 def test_a_row_that_is_likely_right_says_that_nothing_is_to_do(cast: Cast) -> None:
     assert "no action needed" in page(cast, "?show=right")
     assert "no action needed" not in page(cast, "?show=inconsistent")
@@ -208,22 +214,37 @@ def test_a_round_that_is_not_there_is_not_found(cast: Cast) -> None:
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "sentence"),
     [
-        "sort=owner__password",
-        "sort=project__llm_token",
-        "show=pk__in",
-        "after=0.5",
-        "after=nan~1",
-        "before=x~y",
-        "label=999999",
-        "label=x",
+        ("sort=owner__password", "Sort: Select a valid choice"),
+        ("sort=project__llm_token", "Sort: Select a valid choice"),
+        ("show=pk__in", "Show: Select a valid choice"),
+        ("min_confidence=abc", "SLM confidence from, %: Enter a number."),
+        ("max_confidence=101", "SLM confidence to, %: Ensure this value is less"),
+        ("in_round=two", "Judged in round: Enter a whole number."),
+        ("row=0", "Row: Ensure this value is greater"),
+        ("after=0.5", "This page link is not valid"),
+        ("after=nan~1", "This page link is not valid"),
+        ("sort=position&after=1e300~1", "This page link is not valid"),
+        (f"after=0.5~{9**30}", "This page link is not valid"),
+        ("before=x~y", "This page link is not valid"),
+        ("label=999999", "Label: Select a valid choice"),
+        ("label=x", "Label: Select a valid choice"),
     ],
 )
-def test_what_the_table_does_not_offer_is_refused_in_a_sentence(cast: Cast, query: str) -> None:
+def test_what_the_table_does_not_offer_is_refused_in_a_sentence_that_names_it(
+    cast: Cast, query: str, sentence: str
+) -> None:
     answer = cast.client("owner").get(cast.url(f"review/?{query}"))
     assert answer.status_code == 400
     assert "This request was not understood" in answer.content.decode()
+    assert sentence in answer.content.decode()
+
+
+def test_the_whole_name_of_a_label_can_be_read_where_its_list_is_too_narrow(cast: Cast) -> None:
+    name = "a complaint about a parcel that came late or not at all"
+    Label.objects.filter(position=1).update(name=name)
+    assert f'title="{name}"' in page(cast)
 
 
 def test_search_takes_wildcards_as_plain_characters(cast: Cast) -> None:

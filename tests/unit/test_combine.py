@@ -96,6 +96,22 @@ def test_the_risk_is_calibrated_once_rows_were_checked() -> None:
     assert abs(verdict.risk[rest].mean() - (verdict.label != truth)[rest].mean()) < 0.03
 
 
+def test_labels_accepted_in_bulk_do_not_make_the_models_seem_right_everywhere() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 2, 6000)
+    given = np.where(rng.random(6000) < 0.8, truth, 1 - truth)
+    first, second = opinion(truth, rng, 0.8), opinion(truth, rng, 0.75)
+    before = combine(first, second, labels(given))
+    accepted = before.label == 0
+    said = np.where(accepted, before.label, NO_LABEL)
+    verdict = combine(first, second, NoisyLabels(given, None, said, 2, accepted))
+    rest = ~accepted
+    assert (verdict.label[accepted] == 0).all()
+    assert (verdict.risk[accepted] == 0).all()
+    assert abs(verdict.risk[rest].mean() - before.risk[rest].mean()) < 0.03
+    assert verdict.measured["checked_rows"] == 0
+
+
 def test_unreadable_rows_follow_their_own_class_shares() -> None:
     rng = np.random.default_rng(0)
     truth = (rng.random(800) < 0.8).astype(int)

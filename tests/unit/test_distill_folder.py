@@ -28,7 +28,9 @@ def prepare(folder: Path, *, rows: int = 120, given: np.ndarray | None = None, e
     table = pd.DataFrame(
         {"amount": (truth + rng.normal(0, 0.2, rows)).round(3).astype(str), "空": ["é"] * rows}
     )
-    labels = NoisyLabels(truth if given is None else given, None, np.full(rows, NO_LABEL), 2)
+    in_bulk = (np.arange(rows) == 2) & (given is None)
+    verified = np.where(in_bulk, truth, NO_LABEL)
+    labels = NoisyLabels(truth if given is None else given, None, verified, 2, in_bulk)
     table.loc[3, "amount"] = "a lot"
     corpus = Corpus([f"amount: {value}" for value in table["amount"]], table, {"amount": "number"})
     names = ["low", "high"]
@@ -121,6 +123,9 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert list(inputs.corpus.table.columns) == ["amount", "空"]
     assert inputs.corpus.column_kinds == {"amount": "number"}
     assert inputs.noisy.count == 2
+    assert inputs.noisy.verified.tolist() == [NO_LABEL, NO_LABEL, 0, NO_LABEL, NO_LABEL]
+    assert inputs.noisy.in_bulk is not None
+    assert inputs.noisy.in_bulk.tolist() == [False, False, True, False, False]
     assert inputs.config == DistillConfig(epochs=3)
 
 
