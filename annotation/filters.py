@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.models import User
-from django.db.models import CharField, Exists, F, IntegerField, OuterRef, Q, QuerySet, Value
+from django.db.models import CharField, F, IntegerField, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThan
 from django.forms.models import ModelChoiceIterator
@@ -125,9 +125,13 @@ class FilterForm(forms.Form):
 
 def _people(project: Project) -> QuerySet[User]:
     """Members, and those who left and whose corrections stay."""
-    corrected = Sample.objects.filter(project=project, corrected_by=OuterRef("pk"))
-    member = project.memberships.filter(user=OuterRef("pk"))
-    return User.objects.filter(Exists(member) | Exists(corrected)).order_by("username")
+    # Asked of each user, PostgreSQL would look through all rows for those of another project's people; and without the
+    # sum, SQLite would go by the project's index, which holds all rows.
+    corrected = Sample.objects.alias(of=F("project") + 0).filter(of=project.pk, corrected_by__gt=0).order_by()
+    members = project.memberships.values("user")
+    return User.objects.filter(
+        Q(pk__in=members) | Q(pk__in=corrected.values("corrected_by").distinct())
+    ).order_by("username")
 
 
 # --- From what was asked to rows ----------------------------------------------------------------------------------

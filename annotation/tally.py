@@ -71,7 +71,8 @@ def _tally(project: Project) -> Tally:
 
 def _per_flag(project: Project, **chosen: str) -> dict[str, int]:
     found = project.samples.order_by().filter(**chosen).values_list("flag")
-    return dict(found.annotate(Count("pk")))
+    # Of rows, not of their ids: PostgreSQL then reads the index and nothing else.
+    return dict(found.annotate(rows=Count("*")))
 
 
 def _writers() -> QuerySet[Stage]:

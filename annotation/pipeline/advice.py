@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from annotation.models import Correction, Project, Source
+from annotation.models.numbers import among
 from annotation.pipeline.measure import FEW_ROWS, Evidence
 from mlcore.estimate import Interval
 from mlcore.forecast import expected_errors, rows_to_remove
@@ -87,10 +88,10 @@ def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None
 def found_curve(project: Project, *, points: int = 60) -> list[tuple[int, int]]:
     """Rows checked, and errors found in them, as people went on: the first word on each row that is decided counts. Rows
     decided in bulk were not looked at one by one; an error found in them later counts."""
-    decided = project.samples.checked_alone().order_by().values("pk")
-    said = Correction.objects.filter(sample__in=decided, batch__isnull=True, label__isnull=False).exclude(
-        replaced_source=Source.NONE
-    )
+    decided = list(project.samples.checked_alone().order_by().values_list("pk", flat=True))
+    said = Correction.objects.filter(
+        sample__in=among(decided), batch__isnull=True, label__isnull=False
+    ).exclude(replaced_source=Source.NONE)
     seen: set[int] = set()
     curve, errors = [(0, 0)], 0
     for sample_id, label_id, replaced in said.order_by("id").values_list(

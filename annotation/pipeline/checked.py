@@ -9,11 +9,11 @@ would say had nobody looked (their opinions are out of fold), so rounds can be c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 from django.db.models import Count
 from django.utils import timezone
@@ -29,6 +29,7 @@ from annotation.models import (
     Sample,
     Source,
 )
+from annotation.models.numbers import among
 from annotation.pipeline.blind import Said, blind_answers, said_of_drawn_rows
 
 
@@ -169,15 +170,16 @@ class CheckedRows:
 
     def _of_round(self, iteration: Iteration) -> dict[int, Machine]:
         if iteration.pk not in self.machine:
-            # Row by row of those that people decided: a join would walk over all of the round.
-            said = Prediction.objects.filter(iteration=iteration, source=Prediction.ModelKind.SLM)
-            columns = ("sample_id", "verdict_id", "label_id", "flag")
-            found = list(said.filter(sample__in=_alone(self.project).values("pk")).values_list(*columns))
-            if self.overruled:
-                rows = [word.sample_id for word in self.overruled]
-                found += said.filter(sample__in=rows).values_list(*columns)
+            # By their numbers: a join over all rows that people decided would walk over all of the round.
+            rows = among([*self.word_of])
+            said = Prediction.objects.filter(
+                iteration=iteration, source=Prediction.ModelKind.SLM, sample__in=rows
+            )
             self.machine[iteration.pk] = {
-                row: Machine(verdict, label, flag) for row, verdict, label, flag in found
+                row: Machine(verdict, label, flag)
+                for row, verdict, label, flag in said.values_list(
+                    "sample_id", "verdict_id", "label_id", "flag"
+                )
             }
         return self.machine[iteration.pk]
 
@@ -220,15 +222,13 @@ class _First:
     stood: BulkLabel | None
 
 
-def _alone(project: Project) -> Any:
-    return project.samples.checked_alone().order_by()
-
-
 def _words(project: Project, draws: list[AuditDraw], history: dict[int, list[Said]]) -> Iterator[Word]:
     batch_of = {draw.sample_id: draw.batch for draw in draws}
-    blind, firsts = blind_answers(history), _first_words(project)
-    rows = _alone(project).filter(label__isnull=False)
-    for pk, label_id, llm_label_id, at in rows.values_list("pk", "label_id", "llm_label_id", "corrected_at"):
+    alone = project.samples.checked_alone().filter(label__isnull=False).order_by()
+    rows = list(alone.values_list("pk", "label_id", "llm_label_id", "corrected_at"))
+    blind, firsts = blind_answers(history), _first_words([pk for pk, *_rest in rows])
+    for pk, label_id, llm_label_id, at in rows:
+        assert at is not None
         answer, first = blind.get(pk), firsts.get(pk, _First(at, False, None))
         said = history.get(pk)
         yield Word(
@@ -243,12 +243,12 @@ def _words(project: Project, draws: list[AuditDraw], history: dict[int, list[Sai
         )
 
 
-def _first_words(project: Project) -> dict[int, _First]:
-    """Of each row that a person decided alone. What a whole bulk correction did and somebody took back is as if it had
+def _first_words(rows: Sequence[int]) -> dict[int, _First]:
+    """Of each of these rows, which people decided alone. What a whole bulk correction did and somebody took back is as if it had
     never been, also where rows were passed over because somebody had decided them alone meanwhile."""
     found: dict[int, _First] = {}
     stood: dict[int, BulkLabel] = {}
-    said = Correction.objects.filter(sample__in=_alone(project).values("pk"), label__isnull=False)
+    said = Correction.objects.filter(sample__in=among(rows), label__isnull=False)
     columns = ("sample_id", "label_id", "created_at", "because", "answer_id", "batch_id", "batch__undone_by")
     more = ("undoes_id", "undone_by")
     for row, label_id, at, because, answer_id, batch, taken_back, *undo in said.order_by("id").values_list(

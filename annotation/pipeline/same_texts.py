@@ -11,7 +11,6 @@ run (of an import at work) are looked through one by one, so that the answer is 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +18,11 @@ from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
-from django.db import connection
 from django.db.models import Max, QuerySet
-from django.db.models.expressions import RawSQL
 from numpy.typing import NDArray
 
 from annotation.models import Project, Sample, TextPage
+from annotation.models.numbers import among
 
 PAGE_ENTRIES = 4_096
 _READ_ROWS = 5_000
@@ -62,7 +60,7 @@ class KnownTexts:
                 first.update(zip(run[there].tolist(), places.tolist(), strict=True))
         if not first:
             return set()
-        rows = self._project.samples.order_by().filter(position__in=_values(list(first.values())))
+        rows = self._project.samples.order_by().filter(position__in=among(list(first.values())))
         whole = dict(rows.values_list("position", "content_hash"))
         maybe = {digest: first[key] for digest in hashes if (key := _number(digest) >> 32) in first}
         known = {digest for digest, position in maybe.items() if whole.get(position) == digest}
@@ -92,7 +90,7 @@ def rows_with_texts(
         ends = np.searchsorted(run, keys), np.searchsorted(run, keys, side="right")
         for at, behind in zip(*ends, strict=True):
             places.update(positions[at:behind].tolist())
-    return same.filter(position__in=_values(sorted(places)))
+    return same.filter(position__in=among(sorted(places)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +209,3 @@ def _runs(project: Project, column: str) -> list[Numbers]:
 
 def _decoded(numbers: bytes | memoryview) -> Numbers:
     return np.frombuffer(numbers, "<u4")
-
-
-def _values(numbers: Sequence[int]) -> RawSQL:
-    """Any number of numbers as one parameter: a database takes only so many."""
-    if connection.vendor == "postgresql":
-        return RawSQL("SELECT unnest(%s::int[])", [list(numbers)])
-    return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(list(numbers))])

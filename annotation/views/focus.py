@@ -47,7 +47,6 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
         "only_random": only_random,
         "random_left": audit.pending_draws(project, request.user).exists(),
         "undo_id": uuid4(),
-        "answered_total": pace.answers_of(project, request.user).count(),
     }
     return render(request, "annotation/focus.html", context)
 
@@ -86,7 +85,7 @@ def focus_next(request: MemberRequest, project: Project) -> JsonResponse:
         {
             "rows": [_as_json(request, project, row) for row in focus_rows(project, wanted)],
             "figures": render_to_string("annotation/_focus_figures.html", figures, request),
-            "answered": pace.answers_of(project, request.user).count(),
+            "answered": figures["today"].answers,
         }
     )
 

@@ -89,13 +89,13 @@ document.addEventListener("DOMContentLoaded", function () {
     tell();
   }
 
-  /* After each fifty answers the figures draw the eye once. */
+  /* After each fifty answers of a day the figures draw the eye once. */
   function tellStretch(answered) {
     const now = Math.floor(answered / STRETCH);
     const told = document.querySelector("[data-stretch]");
     if (told && now > stretches) told.classList.add("fresh");
     if (told && now > stretches) told.setAttribute("role", "status");
-    stretches = Math.max(stretches, now);
+    stretches = now ? Math.max(stretches, now) : 0;
   }
 
   /* --- Answering ------------------------------------------------------------------------------------------------ */
