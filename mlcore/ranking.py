@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from mlcore.corpus import INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 
-WITHIN_LABEL = 0.6
+WITHIN_LABEL = 0.7
 RISKY = 0.3  # a row whose final label is wrong with more than this probability is likely wrong
 MOST_POINTS = 5_000
 CLUSTERS = 20
