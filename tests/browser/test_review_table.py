@@ -21,6 +21,11 @@ judge_rows(project)
 print(project.pk)
 """
 ROWS = "tr[id^=sample-]"
+IS_SCROLLED = "(() => { const box = document.querySelector('#rows .scroll'); return box.scrollWidth > box.clientWidth; })()"
+CORRECTION_IS_SEEN = """(() => {
+    const box = document.querySelector('#rows .scroll').getBoundingClientRect();
+    return document.querySelector('.correct select').getBoundingClientRect().right <= box.right;
+})()"""
 
 
 def test_a_person_filters_keeps_the_filter_and_corrects_many_rows_at_once(
@@ -35,6 +40,7 @@ def test_a_person_filters_keeps_the_filter_and_corrects_many_rows_at_once(
     relabel_all_that_match(page)
     undo(page)
     accept_chosen_rows(page)
+    look_on_a_phone(page)
 
 
 def filter_rows(page: Page) -> None:
@@ -79,6 +85,18 @@ def choose_columns(page: Page) -> None:
     expect(page.get_by_role("columnheader", name="Risk")).to_be_visible()
     expect(page.get_by_role("columnheader", name="Clean prob.")).to_have_count(0)
     expect(page.locator(ROWS)).to_have_count(20)
+    show_every_column(page)
+
+
+def show_every_column(page: Page) -> None:
+    """The correction stays in sight, though the other columns have to be scrolled."""
+    page.locator("summary", has_text="Columns").click()
+    for box in page.locator(".pane input[name=column]").all():
+        box.check()
+    page.get_by_role("button", name="Show these columns").click()
+    expect(page.get_by_role("columnheader", name="Clean prob.")).to_be_visible()
+    assert page.evaluate(IS_SCROLLED), "the table is wider than its place"
+    assert page.evaluate(CORRECTION_IS_SEEN)
 
 
 def relabel_all_that_match(page: Page) -> None:
@@ -113,3 +131,12 @@ def accept_chosen_rows(page: Page) -> None:
     page.get_by_role("button", name="Accept 2 rows").click()
     expect(page.locator(".messages")).to_contain_text("2 rows are accepted")
     expect(page.locator(ROWS)).to_have_count(18)
+
+
+def look_on_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.get_by_role("link", name="admin", exact=True)).to_be_visible()
+    page.locator(ROWS).first.get_by_role("link").first.click()
+    expect(page.locator(".focus-row.current summary", has_text="History")).to_be_visible()
+    page.get_by_role("link", name="admin", exact=True).click()
+    expect(page).to_have_url(re.compile("password"))

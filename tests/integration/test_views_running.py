@@ -273,7 +273,7 @@ def test_rounds_are_compared_in_numbers(cast: Cast) -> None:
     stage.tokens_in, stage.tokens_out = 3_000_000, 1_000_000
     stage.detail = {"price_in": 0.5, "price_out": 1.5}
     stage.save()
-    assert re.search(r"4,000,000<br><small[^>]*>3\.00<", html_of(cast, "rounds/"))
+    assert re.search(r"4,000,000<br><small[^>]*>Cost 3\.00<", html_of(cast, "rounds/"))
 
 
 @pytest.mark.parametrize(("start", "page"), [("llm", "labeling/"), ("slm", "filtering/")])
