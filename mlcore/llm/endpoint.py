@@ -69,6 +69,7 @@ class EndpointModel:
         self._budget = budget or Budget()
         self._first_backoff = first_backoff
         self._asks = Asks()
+        self._answered: set[Asks] = set()  # with these the server has answered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: ChatClient | None = None
 
@@ -164,6 +165,7 @@ class EndpointModel:
             StoppedError: the caller stopped.
         """
         met = Counter[str]()
+        left_out: Asks | None = None  # what was asked for until this row was refused
         while True:
             async with self.pace.turn():
                 asks, sent = self._asks, time.monotonic()
@@ -176,11 +178,18 @@ class EndpointModel:
                 else:
                     if reply:
                         self.pace.answered()
+                        self._answered.add(asks)
                         return reply
                     failure = failures.EMPTY
                 self.pace.count(failure.kind)
-                if failure.kind == "refused" and (self._asks != asks or self._ask_for_less(failure, asks)):
-                    continue
+                if failure.kind == "refused":
+                    if self._asks != asks:
+                        continue
+                    if self._ask_for_less(failure, asks):
+                        left_out = asks
+                        continue
+                    if left_out:  # without it the row is refused too, so it was not that
+                        self._asks = left_out
                 met[failure.kind] += 1
                 try:
                     self._give_up_if_hopeless(failure, met[failure.kind], sent=sent)
@@ -242,8 +251,8 @@ class EndpointModel:
 
     def _ask_for_less(self, failure: failures.Failure, asks: Asks) -> bool:
         """Leave out what the server may not know; True if there was something to leave out."""
-        if self.pace.answers and failure.names == ():
-            return False  # the server answered the same parameters before
+        if asks in self._answered and failure.names == ():
+            return False
         lesser = asks.without(failure.names)
         if lesser == asks:
             return False

@@ -221,6 +221,18 @@ def test_a_server_without_constrained_output_is_asked_without_it_from_then_on() 
     assert server.calls[-1].json["logprobs"] is True
 
 
+@pytest.mark.parametrize("concurrency", [2, 4])
+def test_a_first_row_that_is_refused_for_what_it_says_costs_the_others_nothing(concurrency: int) -> None:
+    def script(_number: int, call: Call) -> Step:
+        return fails(400, "content policy") if "row 0\n" in call.prompt else says("positive")
+
+    with fake_llm(script) as server:
+        answers = ask(server, rows=20, concurrency=concurrency)
+    assert [bool(answer.error) for answer in answers] == [True] + [False] * 19
+    assert len(server.calls) == 21, "the refused row was tried with less, once"
+    assert sum("logprobs" in call.json and "response_format" in call.json for call in server.calls) >= 16
+
+
 def test_a_hanging_server_is_left_at_the_deadline() -> None:
     with fake_llm(play(Step(delay=30), then=says("positive"))) as server:
         began = time.monotonic()
@@ -341,10 +353,14 @@ def test_a_refusal_in_no_encoding_of_text_is_read(charset: str) -> None:
 
 
 def test_time_spent_waiting_for_a_turn_is_not_the_calls() -> None:
-    with fake_llm(Step(**_fields(says("positive"), delay=0.2))) as server:
-        answers = ask(server, rows=3, concurrency=3)
-    assert server.most_at_once < 3, "the first answer is waited for"
-    assert max(answer.seconds for answer in answers) < 0.38
+    with fake_llm(play(fails(429, Retry_After="1"), then=says("positive"))) as server:
+        began = time.monotonic()
+        answers = ask(server, rows=2, concurrency=2)
+        took = time.monotonic() - began
+    assert (len(server.calls), server.most_at_once) == (3, 1)
+    assert sum(answer.seconds for answer in answers) <= took - 0.9, (
+        "both rows waited, neither was asked meanwhile"
+    )
 
 
 def test_an_answer_without_text_is_an_error_of_its_row() -> None:
