@@ -174,7 +174,9 @@ def test_long_rows_are_read_in_smaller_batches(folder: Path, monkeypatch: pytest
     model = LocalModel(folder, name="tiny", batch_size=4)
     monkeypatch.setattr(Scorer, "name_scores", counted)
     answers = _ask(model, requests)
-    assert read == [4, 2, 1, 1, 1, 1, 1], "at most four rows, and at most as many tokens as four of fifty have"
+    assert read == [4, 2, 1, 1, 1, 1, 1], (
+        "at most four rows, and at most as many tokens as four of fifty have"
+    )
     assert sorted(answer.key for answer in answers) == list(range(11))
     assert not any(answer.error for answer in answers)
 
