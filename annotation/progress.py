@@ -47,6 +47,7 @@ def stage_context(stage: Stage) -> dict[str, Any]:
         "rate": stats.stage_rate(stage),
         "seconds_left": stats.seconds_left(stage),
         "cost": stats.stage_cost(stage),
+        "cost_when_done": stats.cost_when_done(stage),
         "clean_share": _clean_share(stage),
         "worker_missing": stage.status == Stage.Status.QUEUED
         and worker_seen(QUEUES[Stage.Kind(stage.kind)][0]) is False,

@@ -172,10 +172,27 @@ def seconds_left(stage: Stage) -> float | None:
 
 def stage_cost(stage: Stage) -> float | None:
     """What the stage's tokens cost at the prices of its last attempt; None where no price is set."""
-    prices = stage.detail_value("price_in", 0.0), stage.detail_value("price_out", 0.0)
-    if not any(prices):
+    return _cost(stage, stage.tokens_in, stage.tokens_out)
+
+
+def cost_when_done(stage: Stage) -> float | None:
+    """What a labeling that runs will have cost, if the rows left cost as much as those of this attempt; None before that is
+    known. What answers from the cache saved so far is taken to go on."""
+    before = stage.detail_value("tokens_before")
+    done = stage.done - stage.detail_value("done_before", 0)
+    is_labeling = stage.status == Stage.Status.RUNNING and stage.phase == "labeling"
+    if not is_labeling or before is None or done < MIN_RATE_ROWS:
         return None
-    return float(stage.tokens_in * prices[0] + stage.tokens_out * prices[1]) / 1_000_000
+    spent = stage_cost(stage)
+    began = _cost(stage, *before)
+    if spent is None or began is None:
+        return None
+    return float(spent + (stage.total - stage.done) * (spent - began) / done)
+
+
+def _cost(stage: Stage, tokens_in: int, tokens_out: int) -> float | None:
+    prices = stage.detail_value("price_in", 0.0), stage.detail_value("price_out", 0.0)
+    return float(tokens_in * prices[0] + tokens_out * prices[1]) / 1_000_000 if any(prices) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class LlmConfig:
     concurrency: int = 16
     deadline_seconds: float = 60.0
     calibration_strength: float = 1.0
-    batch_size: int = 16
+    batch_size: int = 32
     second_percent: int = 25
     price_in: float = 0.0
     price_out: float = 0.0

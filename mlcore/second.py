@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -31,7 +32,6 @@ _CHINESE = re.compile(r"[\u3400-\u9fff]")
 # Where words aren't parted, characters.
 _WORDS = r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+"
 _FEATURES = 2**18
-_PART = 20_000
 
 
 def second_labels(labels: LabelSet) -> LabelSet:
@@ -97,48 +97,64 @@ def weigh_answers(first: int, second: int, classes: int) -> FloatArray | None:
     return probs
 
 
-def doubt_by_words(texts: Sequence[str], labels: IntArray, classes: int) -> FloatArray:
-    """How much each row's words speak against its label ``(N,)``: what to doubt first where nothing else is known.
+class WordDoubt:
+    """How much rows' words speak against their labels: what to doubt first where nothing else is known.
 
     Naive Bayes on words and word pairs, each row judged by all the others: the log-odds of the likeliest other label,
-    per word, so that long rows are not doubted more than short ones. It costs one pass over the texts to count, and one
-    to judge.
+    per word, so that long rows are not doubted more than short ones. Texts are given twice, part by part, so that no more
+    than a part of them is ever in memory: first all to :meth:`count`, then all to :meth:`judge`.
 
     Args:
-        texts: N rows as the model sees them.
-        labels: ``(N,)``, the label that each was given.
         classes: number of labels.
     """
-    from sklearn.feature_extraction.text import HashingVectorizer
 
-    words = HashingVectorizer(
-        n_features=_FEATURES,
-        token_pattern=_WORDS,
-        ngram_range=(1, 2),
-        binary=True,
-        norm=None,
-        alternate_sign=False,
-    )
-    parts = [slice(start, start + _PART) for start in range(0, len(texts), _PART)]
-    counts = np.zeros((classes, _FEATURES))
-    for part in parts:
-        matrix, given = words.transform(texts[part]), labels[part]
-        for label in range(classes):
-            counts[label] += np.asarray(matrix[given == label].sum(axis=0)).ravel()
-    rows, known = np.bincount(labels, minlength=classes), int((counts.sum(axis=0) > 0).sum())
-    with_row, without_row = np.log(counts + 1.0), np.log(np.maximum(counts, 1.0))
-    doubt = np.empty(len(texts))
-    for part in parts:
-        matrix, own = words.transform(texts[part]), labels[part]
-        place, length = np.arange(len(own)), np.asarray(matrix.sum(axis=1)).ravel()
-        totals = np.tile(counts.sum(axis=1) + known, (len(own), 1))
-        totals[place, own] -= length
-        others = np.tile(rows.astype(float), (len(own), 1))
-        others[place, own] -= 1.0
+    def __init__(self, classes: int) -> None:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        self._words = HashingVectorizer(
+            n_features=_FEATURES,
+            token_pattern=_WORDS,
+            ngram_range=(1, 2),
+            binary=True,
+            norm=None,
+            alternate_sign=False,
+        )
+        self._rows = np.zeros(classes)
+        self._counts = np.zeros((classes, _FEATURES), dtype=np.float32)  # rows of each label with each word
+
+    def count(self, texts: Sequence[str], labels: IntArray) -> None:
+        """Take in some rows.
+
+        Args:
+            texts: B rows as the model sees them.
+            labels: ``(B,)``, the label that each was given.
+        """
+        matrix = self._words.transform(texts)
+        for label in range(len(self._rows)):
+            self._counts[label] += np.asarray(matrix[labels == label].sum(axis=0)).ravel()
+        self._rows += np.bincount(labels, minlength=len(self._rows))
+
+    def judge(self, texts: Sequence[str], labels: IntArray) -> FloatArray:
+        """The doubt about each of some rows ``(B,)`` that were all counted before."""
+        matrix, place = self._words.transform(texts), np.arange(len(labels))
+        length = np.asarray(matrix.sum(axis=1)).ravel()
+        with_row, without_row, total = self._logs
+        totals = np.tile(total, (len(labels), 1))
+        totals[place, labels] -= length
+        others = np.tile(self._rows, (len(labels), 1))
+        others[place, labels] -= 1.0
         scores = matrix @ with_row.T
-        scores[place, own] = (matrix @ without_row.T)[place, own]
+        scores[place, labels] = (matrix @ without_row.T)[place, labels]
         scores += np.log(others + 1.0) - length[:, None] * np.log(np.maximum(totals, 1.0))
-        mine = scores[place, own].copy()
-        scores[place, own] = -np.inf
-        doubt[part] = (scores.max(axis=1) - mine) / np.maximum(length, 1.0)
-    return doubt
+        mine = scores[place, labels].copy()
+        scores[place, labels] = -np.inf
+        doubt: FloatArray = (scores.max(axis=1) - mine) / np.maximum(length, 1.0)
+        return doubt
+
+    @cached_property
+    def _logs(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Smoothed log-counts of words ``(K, F)`` with a row's own among them and without it, and the smoothed number of
+        all words of each label ``(K,)``."""
+        known = int((self._counts.sum(axis=0) > 0).sum())
+        total = self._counts.sum(axis=1, dtype=np.float64) + known
+        return np.log(self._counts + 1.0), np.log(np.maximum(self._counts, 1.0)), total

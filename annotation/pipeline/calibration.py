@@ -15,7 +15,7 @@ from annotation.pipeline.answers import probs_text
 from annotation.pipeline.blind import blind_answers, said_of_drawn_rows
 from annotation.pipeline.rows import round_labels
 from mlcore.calibrate import apply_temperature, calibrate_batch, choose_strength, fit_temperature
-from mlcore.records import NO_LABEL, Answer, BoolArray, FloatArray
+from mlcore.records import NO_LABEL, Answer, BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from annotation.pipeline.run import LabelingRun
@@ -74,21 +74,25 @@ def calibrate_corpus(run: LabelingRun) -> None:
     answers = Prediction.objects.filter(
         iteration=iteration, source=Prediction.ModelKind.LLM, probs__isnull=False
     ).exclude(origin=Prediction.Origin.EARLIER)
-    stored = list(answers.order_by("pk").values_list("pk", "sample_id", "probs", "second_raw"))
-    if not stored:
+    columns = answers.order_by("pk").values_list("pk", "sample_id", "probs", "second_raw")
+    stored = np.fromiter(
+        ((pk, sample, probs, second is None) for pk, sample, probs, second in columns.iterator()),
+        dtype=[
+            ("pk", np.int64),
+            ("sample", np.int64),
+            ("probs", np.float64, len(label_ids)),
+            ("biased", np.bool_),
+        ],
+    )
+    if not len(stored):
         return
     claim.report(phase="calibration", force=True)
-    calibrated = _calibrate(
-        run,
-        np.array([row[2] for row in stored]),
-        [row[1] for row in stored],
-        label_ids,
-        biased=np.array([row[3] is None for row in stored]),
-    )
+    calibrated = _calibrate(run, stored["probs"], stored["sample"], label_ids, biased=stored["biased"])
     for start in range(0, len(stored), WRITE_ROWS):
         part = slice(start, start + WRITE_ROWS)
         predictions, written = [], []
-        for (pk, sample_id, *_rest), row in zip(stored[part], calibrated[part], strict=True):
+        keys = zip(stored["pk"][part].tolist(), stored["sample"][part].tolist(), strict=True)
+        for (pk, sample_id), row in zip(keys, calibrated[part], strict=True):
             label_id = label_ids[int(row.argmax())]
             predictions.append((label_id, probs_text(row), pk))
             written.append(LlmLabel(sample_id, label_id, float(row.max())))
@@ -101,7 +105,7 @@ def calibrate_corpus(run: LabelingRun) -> None:
 def _calibrate(
     run: LabelingRun,
     probs: FloatArray,
-    sample_ids: list[int],
+    sample_ids: IntArray,
     label_ids: list[int],
     *,
     biased: BoolArray,
@@ -114,7 +118,8 @@ def _calibrate(
     because they look wrong would make every answer look so.
     """
     checked = _checked_rows(run, label_ids)
-    place = {sample_id: index for index, sample_id in enumerate(sample_ids)}
+    among_checked = np.flatnonzero(np.isin(sample_ids, [row.sample_id for row in checked]))
+    place = {int(sample_ids[index]): int(index) for index in among_checked}
     target = run.target_shares
     strength = run.config.calibration_strength
     among = np.cumsum(biased) - 1  # a row's place among the biased ones

@@ -86,7 +86,7 @@ def _batches(iteration: Iteration, earlier: Iteration) -> Iterator[list[Predicti
     waiting = project.samples.unlabelled_by(iteration, "llm").exclude(
         pk__in=project.samples.at_risk().values("pk")
     )
-    answers = Prediction.objects.filter(iteration=earlier, source="llm", error="").order_by("sample")
+    answers = Prediction.objects.filter(iteration=earlier, source="llm", error="").order_by("sample_id")
     after = 0
     while rows := list(waiting.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:BATCH_ROWS]):
         after = rows[-1]

@@ -67,6 +67,16 @@ def start_trial(project: Project, *, user: User | None) -> Stage:
     return stage
 
 
+def decides_trial(project: Project) -> dict[str, Any]:
+    """What decides a trial's answers, as it is now: with anything else they are of other settings."""
+    frozen, model = _frozen(project), project.llm_config.as_dict()
+    return {
+        "model": [model[name] for name in ("kind", "model", "base_url", "provider")],
+        "prompt": frozen["prompt"],
+        "labels": frozen["labels"],
+    }
+
+
 def _frozen(project: Project) -> dict[str, Any]:
     """Copies of all that decides a round's outcome, as it is now."""
     return {

@@ -24,7 +24,7 @@ from annotation.pipeline.second import ask_riskiest_again
 from mlcore.errors import StoppedError
 from mlcore.label import make_requests
 from mlcore.llm import open_model
-from mlcore.records import Answer, Demonstration, Row
+from mlcore.records import NO_LABEL, Answer, Demonstration, Row
 
 # A model on this machine sorts a part's rows by length and ends them before the next part's begin, so parts are large;
 # only the first is small, so that answers are on the page at once. A server is asked row by row.
@@ -72,7 +72,11 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
         phase="labeling",
         total=total,
         done=done,
-        detail={"done_before": done, "began_after": claim.seconds()},
+        detail={
+            "done_before": done,
+            "began_after": claim.seconds(),
+            "tokens_before": [claim.stage.tokens_in, claim.stage.tokens_out],
+        },
         force=True,
     )
     calibration = RunningCalibration(
@@ -126,6 +130,7 @@ def _store_answers(
 ) -> None:
     """Store one batch: the answers for ever, the rows' labels, and how far the stage is."""
     _labels, label_ids = round_labels(run.iteration)
+    unreadable = sum(answer.label == NO_LABEL and not answer.error for answer in batch)
     predictions, written = [], []
     for answer in batch:
         calibrated = calibration.calibrate(answer.probs)
@@ -159,7 +164,8 @@ def _store_answers(
             update=ANSWER_COLUMNS,
         )
         Sample.objects.write_llm_labels(written, round_number=run.iteration.number)
-        run.claim.report(done=done)
+        unreadable += run.claim.stage.detail_value("unreadable", 0)
+        run.claim.report(done=done, detail={"unreadable": unreadable})
         run.count(batch)
 
 

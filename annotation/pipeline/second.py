@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +19,10 @@ from annotation.pipeline.answers import gather, probs_text
 from annotation.pipeline.rows import as_row, round_labels, round_prompt
 from mlcore.errors import StoppedError
 from mlcore.prompts import read_answer
-from mlcore.records import NO_LABEL, Answer, Demonstration, FloatArray, Request
+from mlcore.records import NO_LABEL, Answer, Demonstration, FloatArray, IntArray, LabelSet, Request
 from mlcore.second import (
     AGREED,
-    doubt_by_words,
+    WordDoubt,
     first_index,
     make_second_requests,
     second_labels,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from annotation.pipeline.run import LabelingRun
 
 READ_ROWS = 500
+TEXT_ROWS = 5_000  # whose texts are in memory at once
+_ROW = [("sample", np.int64), ("risk", np.float64), ("waits", np.bool_)]
 
 
 def ask_riskiest_again(run: LabelingRun, demonstrations: Sequence[Demonstration]) -> None:
@@ -88,37 +91,52 @@ def _riskiest(iteration: Iteration, percent: int) -> list[int]:
     unreadable = list(waiting.filter(label__isnull=True).values_list("sample", flat=True)[:wanted])
     if len(unreadable) == wanted:
         return unreadable
+    rows = np.fromiter(_first_labels(iteration), dtype=_ROW)
+    doubt = _doubt_by_words(iteration) if np.isnan(rows["risk"]).any() else rows["risk"]
+    order = np.argsort(-doubt, kind="stable")
+    chosen: list[int] = rows["sample"][order][rows["waits"][order]][: wanted - len(unreadable)].tolist()
+    return unreadable + chosen
+
+
+def _named(iteration: Iteration) -> QuerySet[Prediction]:
+    return _answered(iteration).filter(label__isnull=False).order_by("sample_id")
+
+
+def _first_labels(iteration: Iteration) -> Iterator[tuple[int, float, bool]]:
+    """Rows that the first answer gave a label: the risk that the small model found before, and whether the second question
+    is still to be asked."""
     labels, _label_ids = round_labels(iteration)
-    named = answered.filter(label__isnull=False).order_by("sample__position")
-    first = [
-        (sample, label, risk, second is None)
-        for sample, label, risk, raw, second in named.values_list(
-            "sample", "label", "sample__risk", "raw", "second_raw"
-        )
-        if second is None or read_answer(raw, labels) != NO_LABEL  # not named by the second answer alone
-    ]
-    doubt = _doubt(iteration, [row[:3] for row in first])
-    order = [place for place in np.argsort(-doubt, kind="stable") if first[place][3]]
-    return unreadable + [first[place][0] for place in order[: wanted - len(unreadable)]]
+    columns = ("sample", "sample__risk", "raw", "second_raw")
+    for sample, risk, raw, second in _named(iteration).values_list(*columns).iterator():
+        if _by_first_answer(raw, second, labels):
+            yield sample, np.nan if risk is None else risk, second is None
 
 
-def _doubt(iteration: Iteration, named: Sequence[tuple[int, int, float | None]]) -> FloatArray:
-    """How doubtful each label is ``(N,)``: the risk that the small model found before; where it has judged nothing yet,
-    how much the words of the other rows speak against it."""
-    if all(risk is not None for _sample, _label, risk in named):
-        return np.array([risk for _sample, _label, risk in named], dtype=np.float64)
+def _by_first_answer(raw: str, second_raw: str | None, labels: LabelSet) -> bool:
+    """Whether a row has its label from its first answer, not from the second one alone."""
+    return second_raw is None or read_answer(raw, labels) != NO_LABEL
+
+
+def _doubt_by_words(iteration: Iteration) -> FloatArray:
+    """How much the words of the other rows speak against the label of each of :func:`_first_labels` ``(N,)``, where the
+    small model has not judged all of them yet."""
+    words = WordDoubt(len(iteration.labels))
+    for texts, labels in _texts(iteration):
+        words.count(texts, labels)
+    return np.concatenate([words.judge(texts, labels) for texts, labels in _texts(iteration)])
+
+
+def _texts(iteration: Iteration) -> Iterator[tuple[list[str], IntArray]]:
+    """The rows of :func:`_first_labels` as the model sees them, and the places of their labels; a part at a time."""
     project, (labels, label_ids) = iteration.project, round_labels(iteration)
-    wanted = {sample for sample, _label, _risk in named}
-    shown = {
-        sample.pk: project.task.show(as_row(sample, project))
-        for sample in project.samples.order_by("position").iterator()
-        if sample.pk in wanted
-    }
-    return doubt_by_words(
-        [shown[sample] for sample, _label, _risk in named],
-        np.array([label_ids.index(label) for _sample, label, _risk in named]),
-        len(labels),
+    place: dict[int | None, int] = {label_id: index for index, label_id in enumerate(label_ids)}
+    named = (
+        (project.task.show(as_row(answer.sample, project)), place[answer.label_id])
+        for answer in _named(iteration).select_related("sample").iterator(READ_ROWS)
+        if _by_first_answer(answer.raw, answer.second_raw, labels)
     )
+    while part := list(islice(named, TEXT_ROWS)):
+        yield [text for text, _label in part], np.array([label for _text, label in part])
 
 
 def _requests(

@@ -17,7 +17,7 @@ from annotation import jobs
 from annotation.models import Sample
 from annotation.pipeline.answers import KeepingModel
 from annotation.pipeline.demonstrations import draw_rows, handful_size
-from annotation.pipeline.iterate import TRIAL_ROWS
+from annotation.pipeline.iterate import TRIAL_ROWS, decides_trial
 from annotation.pipeline.rows import as_row, demonstration_from_dict
 from annotation.pipeline.run import ModelRun, open_model_of
 from annotation.pipeline.second import rows_asked_twice
@@ -56,7 +56,8 @@ def run_trial(claim: jobs.Claim) -> None:
         claim.report(done=len(found))
 
     try:
-        claim.report(phase="trial", total=len(rows), done=0, force=True)
+        asked_with = {"asked_with": decides_trial(project)}
+        claim.report(phase="trial", total=len(rows), done=0, detail=asked_with, force=True)
         with run.pausing():
             answers = label_rows(
                 KeepingModel(run.model, told=told),
@@ -115,7 +116,6 @@ def _result(
     return {
         "rows": told,
         "prefix": prompts[rows[0].key].prefix,
-        "model": run.config.model,
         "failed": len(found) - len(counted),
         "unreadable": unreadable,
         "unreadable_share": unreadable / len(counted) if counted else None,

@@ -23,7 +23,7 @@ def trial(request: MemberRequest, project: Project) -> HttpResponse:
         context |= progress.stage_context(stage)
     labels = {label.name: label for label in project.label_list()}
     rows = [(row, labels.get(row["label"])) for row in stage.detail_value("rows", [])] if stage else []
-    is_stale = bool(stage and rows and stage.detail_value("model") != project.llm_config.model)
+    is_stale = bool(stage and rows and stage.detail_value("asked_with") != iterate.decides_trial(project))
     return render(request, "annotation/trial.html", context | {"rows": rows, "is_stale": is_stale})
 
 

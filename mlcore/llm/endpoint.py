@@ -8,10 +8,11 @@ decided here and in :mod:`mlcore.llm.guard`, :mod:`mlcore.llm.pace` and :mod:`ml
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlcore.config import LlmConfig
@@ -21,7 +22,7 @@ from mlcore.llm.asks import Asks, ChatClient, answer_tokens, schema_text
 from mlcore.llm.budget import Bill, Budget, most_of
 from mlcore.llm.exchange import Exchange
 from mlcore.llm.guard import GuardedTransport, check_address, hub_destination
-from mlcore.llm.pace import TRIES, TRIES_UNREADABLE, Pace, backoff
+from mlcore.llm.pace import TRIES, TRIES_OF, Pace, backoff
 from mlcore.llm.reading import Reply, label_distribution, read_reply, read_usage
 from mlcore.prompts import read_answer
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
@@ -68,6 +69,7 @@ class EndpointModel:
         self._budget = budget or Budget()
         self._first_backoff = first_backoff
         self._asks = Asks()
+        self._answered: set[Asks] = set()  # with these the server has answered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: ChatClient | None = None
 
@@ -136,25 +138,25 @@ class EndpointModel:
         await _all_or_first_error([work() for _ in range(self.pace.most)], exchange.stopping)
 
     async def _answer(self, request: Request, labels: LabelSet, stopping: threading.Event) -> Answer:
-        began, bill, raw = time.monotonic(), Bill(), ""
+        cost, raw = _Cost(), ""
         try:
-            reply = await self._reply(request.prompt, labels, stopping, bill)
+            reply = await self._reply(request.prompt, labels, stopping, cost)
             label, raw = read_answer(reply.text, labels), reply.text
             if label == NO_LABEL:
                 sharper = _SHARPER.format(names=", ".join(labels.names))
                 prompt = Prompt(request.prompt.prefix, request.prompt.query + sharper)
-                reply = await self._reply(prompt, labels, stopping, bill)
+                reply = await self._reply(prompt, labels, stopping, cost)
                 label, raw = read_answer(reply.text, labels), reply.text
         except (ModelCallError, BudgetSpentError) as error:
-            spent = bill.tokens_in + bill.tokens_out
+            spent = cost.bill.tokens_in + cost.bill.tokens_out
             if self.pace.is_broken or (isinstance(error, BudgetSpentError) and not spent):
                 raise
-            return _answer(request, NO_LABEL, None, raw, bill, began, error=str(error))
+            return _answer(request, NO_LABEL, None, raw, cost, error=str(error))
         probs = label_distribution(reply, labels) if label != NO_LABEL else None
-        return _answer(request, label, probs, raw, bill, began)
+        return _answer(request, label, probs, raw, cost)
 
-    async def _reply(self, prompt: Prompt, labels: LabelSet, stopping: threading.Event, bill: Bill) -> Reply:
-        """One readable reply; repeats what may pass. What was spent is added to the bill.
+    async def _reply(self, prompt: Prompt, labels: LabelSet, stopping: threading.Event, cost: _Cost) -> Reply:
+        """One readable reply; repeats what may pass. What the calls took is added to the cost.
 
         Raises:
             ModelCallError: this row can't be answered.
@@ -162,11 +164,13 @@ class EndpointModel:
             BudgetSpentError: nothing is left for a call.
             StoppedError: the caller stopped.
         """
-        for tries in itertools.count(1):
+        met = Counter[str]()
+        left_out: Asks | None = None  # what was asked for until this row was refused
+        while True:
             async with self.pace.turn():
-                asks = self._asks
+                asks, sent = self._asks, time.monotonic()
                 try:
-                    reply = await self._call(prompt, labels, asks, stopping, bill)
+                    reply = await self._call(prompt, labels, asks, stopping, cost)
                 except EngineError:
                     raise
                 except Exception as error:
@@ -174,43 +178,48 @@ class EndpointModel:
                 else:
                     if reply:
                         self.pace.answered()
+                        self._answered.add(asks)
                         return reply
                     failure = failures.EMPTY
                 self.pace.count(failure.kind)
-                if failure.kind == "refused" and (self._asks != asks or self._ask_for_less(failure, asks)):
-                    continue
+                if failure.kind == "refused":
+                    if self._asks != asks:
+                        continue
+                    if self._ask_for_less(failure, asks):
+                        left_out = asks
+                        continue
+                    if left_out:  # without it the row is refused too, so it was not that
+                        self._asks = left_out
+                met[failure.kind] += 1
                 try:
-                    self._give_up_if_hopeless(failure, tries)
+                    self._give_up_if_hopeless(failure, met[failure.kind], sent=sent)
                 except EngineError as error:
                     if isinstance(error, ModelUnavailableError) or self.pace.is_broken:
                         stopping.set()  # before the turn ends, so that nobody calls in between
                     raise
-            wait = failure.wait if failure.wait is not None else backoff(tries - 1, first=self._first_backoff)
-            if failure.kind == "limited":
-                self.pace.limited(wait)
-            await asyncio.sleep(wait)
-        raise AssertionError("counting has no end")
+            if failure.kind != "limited":  # then the pace makes all calls wait
+                wait = backoff(met[failure.kind] - 1, first=self._first_backoff)
+                await asyncio.sleep(wait if failure.wait is None else failure.wait)
 
-    def _give_up_if_hopeless(self, failure: failures.Failure, tries: int) -> None:
+    def _give_up_if_hopeless(self, failure: failures.Failure, times: int, *, sent: float) -> None:
         if failure.kind == "fatal" or (failure.kind == "refused" and not self.pace.answers):
             raise ModelUnavailableError(failure.message)
-        if failure.kind in (
-            "row",
-            "refused",
-        ):  # others were answered, so it is this row that the server refuses
-            raise ModelCallError(failure.message)
-        if failure.kind != "limited":
+        if failure.kind in ("row", "refused"):
+            raise ModelCallError(failure.message)  # others were answered, so it is this row that is refused
+        if failure.kind == "limited":
+            self.pace.limited(failure.wait, sent=sent, first_backoff=self._first_backoff)
+        else:
             self.pace.failed()
         if self.pace.is_broken:
             raise ModelCallError(
                 f"{self.pace.failures_in_a_row} calls in a row failed, so the run was paused. "
                 f"The last reason: {failure.message}"
             )
-        if tries >= (TRIES_UNREADABLE if failure.kind == "unreadable" else TRIES):
+        if times >= TRIES_OF.get(failure.kind, TRIES):
             raise ModelCallError(failure.message)
 
     async def _call(
-        self, prompt: Prompt, labels: LabelSet, asks: Asks, stopping: threading.Event, bill: Bill
+        self, prompt: Prompt, labels: LabelSet, asks: Asks, stopping: threading.Event, cost: _Cost
     ) -> Reply | None:
         """One call. None if it was answered without any text."""
         text = prompt.text
@@ -219,6 +228,7 @@ class EndpointModel:
         async with self._budget.hold(most) as paid:
             if stopping.is_set():
                 raise StoppedError("The run was stopped.")
+            began = time.monotonic()
             try:
                 async with asyncio.timeout(self._config.deadline_seconds):
                     completion = await self._hub_client().complete(
@@ -230,7 +240,8 @@ class EndpointModel:
                     paid.add(most)  # it may have been answered, and billed, without our seeing it
                 raise
             finally:
-                bill.add(paid)
+                cost.bill.add(paid)
+                cost.seconds += time.monotonic() - began
         return read_reply(completion)
 
     def _charged(self, completion: Any, most: Bill) -> Bill:
@@ -240,8 +251,8 @@ class EndpointModel:
 
     def _ask_for_less(self, failure: failures.Failure, asks: Asks) -> bool:
         """Leave out what the server may not know; True if there was something to leave out."""
-        if self.pace.answers and failure.names == ():
-            return False  # the server answered the same parameters before
+        if asks in self._answered and failure.names == ():
+            return False
         lesser = asks.without(failure.names)
         if lesser == asks:
             return False
@@ -249,11 +260,17 @@ class EndpointModel:
         return True
 
 
-def _answer(
-    request: Request, label: int, probs: Any, raw: str, bill: Bill, began: float, *, error: str = ""
-) -> Answer:
-    seconds = time.monotonic() - began
-    return Answer(request.key, label, probs, raw, error, bill.tokens_in, bill.tokens_out, seconds)
+@dataclass(slots=True)
+class _Cost:
+    """What a row's calls took, failed ones and repetitions too; the time that it waited for its turn is not in it."""
+
+    bill: Bill = field(default_factory=Bill)
+    seconds: float = 0.0
+
+
+def _answer(request: Request, label: int, probs: Any, raw: str, cost: _Cost, *, error: str = "") -> Answer:
+    bill = cost.bill
+    return Answer(request.key, label, probs, raw, error, bill.tokens_in, bill.tokens_out, cost.seconds)
 
 
 async def _all_or_first_error(work: Sequence[Coroutine[Any, Any, None]], stopping: threading.Event) -> None:

@@ -26,6 +26,7 @@ _SENTENCES = {
     422: "The server can't work with the request (422). Check the model's name and the server's settings.",
 }
 _TRANSIENT = (408, 409, 425)
+_NO_CONNECTION = httpx2.ConnectError | httpx2.ConnectTimeout
 _SCHEMA_WORDS = ("response_format", "json_schema", "grammar", "guided", "structured")
 
 
@@ -44,7 +45,7 @@ EMPTY = Failure("unreadable", "The server's answer held no text. Check that the 
 
 def is_free(error: BaseException) -> bool:
     """Whether a call that failed so costs nothing for sure: it was refused with a status, or never left."""
-    return isinstance(error, HfHubHTTPError | httpx2.ConnectError | AddressRefusedError)
+    return isinstance(error, HfHubHTTPError | AddressRefusedError | _NO_CONNECTION)
 
 
 def judge(error: Exception, *, deadline: float) -> Failure:
@@ -57,14 +58,14 @@ def judge(error: Exception, *, deadline: float) -> Failure:
         return Failure("unreadable", str(error))
     if isinstance(error, TimeoutError):
         return Failure("transient", f"The server did not answer within {deadline:g} seconds.")
-    if isinstance(error, httpx2.ConnectError):
+    if isinstance(error, _NO_CONNECTION):
         return Failure("transient", "The server can't be reached. Check that it runs, and its address.")
     if isinstance(error, httpx2.TransportError) or type(error).__module__.startswith("httpcore2"):
         return Failure("transient", f"The connection broke ({type(error).__name__}).")
     if isinstance(error, OSError):
         return Failure("transient", f"The connection failed ({type(error).__name__}).")
-    if isinstance(error, ValueError | TypeError | AttributeError | KeyError):
-        # What the hub's client raises on a body that is not JSON, or JSON of another shape.
+    if isinstance(error, ValueError | TypeError | AttributeError | KeyError | RecursionError):
+        # What the hub's client raises on a body that is not JSON, or JSON of another shape, or nested without end.
         return Failure("unreadable", "The server's answer is not what a chat server sends.")
     raise error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def _convert(path: Path, folder: Path) -> None:
             model = make_model(config, dtype=torch.float32)
         # from_pretrained(gguf_file=...) would do the same, but asks for the accelerate package.
         tensors = read_tensors(str(path), return_tensors=True, model_to_load=model)["tensors"]
-    except (ValueError, KeyError, OSError, NotImplementedError) as error:
+    except (ValueError, KeyError, OSError, NotImplementedError, struct.error) as error:
         raise ModelUnavailableError(f"{path.name} can't be converted from GGUF: {error}") from error
     missing = model.load_state_dict(tensors, strict=False, assign=True).missing_keys
     model.tie_weights()

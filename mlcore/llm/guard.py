@@ -143,7 +143,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             for name, value in response.headers.multi_items()
             if name.lower() not in ("content-encoding", "content-length", "transfer-encoding")
         ]
-        return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
+        read = httpx2.Response(response.status_code, headers=headers, content=body, request=request)
+        read.encoding = "utf-8"  # JSON is; what a server names may be no encoding of text at all
+        return read
 
     async def aclose(self) -> None:
         for lane in self._lanes:

@@ -25,6 +25,7 @@ from mlcore.prompts import PARAGRAPH, label_joint
 from mlcore.records import Answer, FloatArray, LabelSet, Request
 from mlcore.weights import fingerprint
 
+ROW_TOKENS = 512  # what a pass keeps in memory grows with the square of longer rows
 TURNED_WEIGHT = 0.3  # a row's tokens are no independent witnesses: in full their word would be far too sure
 
 
@@ -43,7 +44,7 @@ class LocalModel:
     Args:
         folder: a folder that :func:`mlcore.weights.resolve_weights` has checked.
         name: what the user calls the model.
-        batch_size: rows in one forward pass.
+        batch_size: rows in one forward pass; fewer where they are longer than ``ROW_TOKENS``.
         threads: processor threads that torch may use; None leaves its default (``OMP_NUM_THREADS``).
         share_prefix: off only to measure what sharing saves.
 
@@ -58,7 +59,7 @@ class LocalModel:
         folder: Path,
         *,
         name: str,
-        batch_size: int = 16,
+        batch_size: int = 32,
         threads: int | None = None,
         share_prefix: bool = True,
     ) -> None:
@@ -130,17 +131,16 @@ class LocalModel:
         should_stop: Callable[[], bool],
     ) -> Iterator[Answer]:
         """Ask for rows that have the same prefixes; what a row's prompts say is averaged."""
-        rows = sorted(rows, key=lambda row: len(row.tokens))
+        rows = sorted(rows, key=_length)
         tree = self._tree(labels.names, [row.request.prompt.query for row in rows])
         shared = [self._encode_prefix(prefix) for prefix in prefixes]
         lead = _common_start(rows)
         turned_prefix = None if turned is None else self._encode_prefix(turned)
         unpaid = sum(map(len, shared)) + len(turned_prefix or [])  # counted once, with the first row
-        for start in range(0, len(rows), self.batch_size):
+        for batch in _batches(rows, most=self.batch_size):
             if should_stop():
                 return
             began = time.perf_counter()
-            batch = rows[start : start + self.batch_size]
             scores = self._name_scores(shared, batch, lead=lead, tree=tree)
             read = [len(shared) * (len(row.tokens) + len(tree.tokens)) for row in batch]
             if turned_prefix is not None:
@@ -183,6 +183,22 @@ class LocalModel:
         texts = [row.text for row in rows]
         scores = [self._scorer.text_scores(prefix, self._encode(lead), texts) for lead in turned.leads]
         return torch.stack(scores, dim=1), [len(scores) * len(text) for text in texts]
+
+
+def _length(row: _Row) -> int:
+    return max(len(row.tokens), len(row.text))
+
+
+def _batches(rows: Sequence[_Row], *, most: int) -> Iterator[list[_Row]]:
+    """Rows that are sorted by length, in batches; of long ones fewer, with no more tokens than ``most`` usual rows have."""
+    batch: list[_Row] = []
+    for row in rows:
+        if batch and (len(batch) == most or (len(batch) + 1) * _length(row) > most * ROW_TOKENS):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def _common_start(rows: Sequence[_Row]) -> list[int]:

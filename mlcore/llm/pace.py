@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-TRIES = 6
-TRIES_UNREADABLE = 2
 BREAKER = 20
+TRIES = 6
+TRIES_OF = {"unreadable": 2, "limited": BREAKER}  # kinds of failures that a row may meet more or less often
 LONGEST_WAIT = 120.0
 
 
@@ -25,7 +25,7 @@ class Pace:
     Attributes:
         most: the highest number of calls at once.
         limit: the number now.
-        failures_in_a_row: calls that failed since the last answer; 429 doesn't count, since the server is well.
+        failures_in_a_row: calls that failed since the last answer; of calls under way that are told 429 together, one.
         answers: calls that were answered.
         failures: failed calls by kind, see :mod:`mlcore.llm.failures`.
     """
@@ -38,12 +38,15 @@ class Pace:
     _active: int = 0
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     _pause_until: float = 0.0
-    _halved_at: float = 0.0
+    _was_halved: bool = False
     _credit: int = 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until one more call may be made, and count it while it lasts."""
+        await asyncio.sleep(
+            0
+        )  # who was woken goes first, so that a row that is refused lets another one be asked
         while (pause := self._pause_until - time.monotonic()) > 0 or self._active >= self.limit:
             if pause > 0:
                 await asyncio.sleep(pause)
@@ -73,18 +76,27 @@ class Pace:
         if self.limit >= self.most:
             return
         self._credit += 1
-        if self._credit >= (self.limit if self._halved_at else 1):
+        if self._credit >= (self.limit if self._was_halved else 1):
             self._credit = 0
-            self.limit = max(self.limit + 1, 0 if self._halved_at else self.most // 2)
+            self.limit = max(self.limit + 1, 0 if self._was_halved else self.most // 2)
             self._wake()
 
-    def limited(self, wait: float) -> None:
-        """The server asked for fewer calls: halve (once a second at most) and pause."""
-        now = time.monotonic()
-        self._pause_until = max(self._pause_until, now + wait)
-        if now - self._halved_at > 1.0 or not self._halved_at:
-            self.limit = max(1, self.limit // 2)
-            self._halved_at = now
+    def limited(self, wait: float | None, *, sent: float, first_backoff: float) -> None:
+        """The server asked for fewer calls: halve their number, and pause all of them.
+
+        A call that was sent before the last pause was over says nothing new. One that is refused after it doubles the next
+        pause, so that it comes to outlast the minute or so by which the server counts calls.
+
+        Args:
+            wait: seconds that the server asked for, the least to wait; None if it gave no time.
+            sent: when the call was sent, on the monotonic clock.
+            first_backoff: seconds of the first pause where the server gave no time.
+        """
+        if sent >= self._pause_until:
+            self.limit, self._was_halved = max(1, self.limit // 2), True
+            self.failures_in_a_row += 1
+            wait = max(wait or 0.0, backoff(self.failures_in_a_row - 1, first=first_backoff))
+        self._pause_until = max(self._pause_until, time.monotonic() + (wait or 0.0))
 
     def failed(self) -> None:
         self.failures_in_a_row += 1

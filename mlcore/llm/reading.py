@@ -15,6 +15,8 @@ from mlcore.records import FloatArray, LabelSet
 
 _VALUE_START = re.compile(r'"label"\s*:\s*"')
 _FENCE_START = re.compile(r"\s*```\w*\n")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # a database takes no NUL and no half of a surrogate pair
+MOST_TOKENS = 100_000_000  # no call takes more; a larger count is none
 _OPENING = " \t\r\n\"'`*“‘「『【[(<（"
 
 
@@ -43,7 +45,9 @@ def read_reply(completion: Any) -> Reply | None:
     if not isinstance(text, str) or not text.strip():
         return None
     content = _get(_get(choices[0], "logprobs"), "content")
-    return Reply(text=text, tokens=_tokens(content if isinstance(content, Sequence) else ()))
+    return Reply(
+        text=_UNSTORABLE.sub("\ufffd", text), tokens=_tokens(content if isinstance(content, Sequence) else ())
+    )
 
 
 def read_usage(completion: Any) -> tuple[int, int]:
@@ -138,9 +142,9 @@ def _tokens(content: Sequence[Any]) -> tuple[Token, ...]:
             [(_get(each, "token"), _get(each, "logprob")) for each in top] if isinstance(top, list) else []
         )
         candidates = {
-            name: float(value)
+            name: number
             for name, value in [*pairs, (text, logprob)]
-            if isinstance(name, str) and isinstance(value, int | float) and not math.isnan(value)
+            if isinstance(name, str) and (number := _number(value)) is not None
         }
         tokens.append(Token(text, tuple(candidates.items())))
     return tuple(tokens)
@@ -150,5 +154,17 @@ def _get(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
 
 
+def _number(value: Any) -> float | None:
+    """A number that can be calculated with; JSON may hold whole ones of any length."""
+    if not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return None if math.isnan(number) else number
+
+
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_TOKENS
+    return value if is_count else 0

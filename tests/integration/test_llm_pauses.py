@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -145,3 +146,22 @@ def test_the_page_tells_how_the_calls_go(server: FakeLlm) -> None:
     assert stage.detail["calls"]["failures"] == {"limited": 2}
     page = cast.client("viewer").get(cast.url("labeling/")).content.decode()
     assert "2 × too many calls (429)" in page
+
+
+def test_answers_that_no_database_can_hold_stop_no_run(server: FakeLlm) -> None:
+    odd = ["\0", "half \ud83c", "positive\0", "\ud83c\udfac"]
+
+    def script(number: int, call: Call) -> Step:
+        usage = {"prompt_tokens": 10**30, "completion_tokens": -1}
+        body = {"choices": [{"message": {"content": odd[number % len(odd)]}}], "usage": usage}
+        return Step(body=json.dumps(body).encode()) if number < 16 else judge(call)
+
+    server.script = script
+    _cast, iteration = make_run(server, budget_tokens=100_000)
+    stage = run_llm_stage(iteration)
+    assert stage.status == Stage.Status.DONE, stage.error
+    assert Prediction.objects.filter(error="").count() == 40
+    assert 0 < Prediction.objects.filter(label=None).count() <= 8
+    assert stage.tokens_in + stage.tokens_out <= 100_000, (
+        "a count that can't be is charged as the most that it may be"
+    )

@@ -156,6 +156,27 @@ def test_a_run_that_is_stopped_among_second_questions_goes_on_with_the_same_quar
     assert answers().filter(second_raw__isnull=False).count() == 10
 
 
+def test_the_rows_with_the_most_doubtful_words_are_chosen_whatever_the_parts_they_are_read_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = [f"number {number}" for number in (3, 12, 29, 30)]
+
+    def script(_number: int, call: Call) -> Step:
+        name = name_of(call)
+        is_wrong = any(f"{each}\n" in call.prompt for each in wrong)
+        return says({"positive": "negative", "negative": "positive"}[name] if is_wrong else name)
+
+    owner = make_user()
+    for part in (3, 5_000):
+        monkeypatch.setattr(second, "TEXT_ROWS", part)
+        monkeypatch.setattr(second, "READ_ROWS", part)
+        project = make_project(owner=owner)
+        run_round(script, project)
+        twice = project.samples.filter(predictions__second_raw__isnull=False)
+        assert set(twice.values_list("position", flat=True)) >= {3, 12, 29, 30}
+        assert twice.count() == 10
+
+
 def test_the_budget_holds_for_second_questions_too() -> None:
     project = make_project()
     # What 44 answers cost; the next call would go beyond.

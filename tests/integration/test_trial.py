@@ -119,6 +119,26 @@ def test_the_estimate_counts_second_questions(percent: int, rows: int) -> None:
     assert ("asked a second time" in page) == bool(percent)
 
 
+@pytest.mark.parametrize(
+    "changed", ["nothing", "a budget", "the model", "the address", "the prompt", "a label"]
+)
+def test_a_changed_configuration_makes_answers_stale(monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+    cast = make_cast(rows=20)
+    project = cast.project
+    use(monkeypatch)
+    run_trial(project)
+    if changed in ("a budget", "the model", "the address"):
+        change = {"a budget": "budget_tokens", "the model": "model", "the address": "base_url"}[changed]
+        project.llm_settings = {**project.llm_config.as_dict(), change: 5 if changed == "a budget" else "x"}
+    elif changed == "the prompt":
+        project.prompt_description += " Be strict."
+    elif changed == "a label":
+        project.labels.filter(name="positive").update(description="praise")
+    project.save()
+    page = cast.client("owner").get(cast.url("configure/trial/")).content.decode()
+    assert ("were changed since these answers" in page) == (changed not in ("nothing", "a budget"))
+
+
 def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     cast = make_cast(rows=20)
     client = cast.client("owner")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -138,6 +138,41 @@ def test_answers_that_failed_or_cant_be_read_say_so(cast: Cast) -> None:
     assert "call failed" in html
     assert "Timed out after 60 s." in html
     assert "unreadable" in html
+
+
+def test_a_running_stage_tells_what_it_will_cost_and_how_many_answers_cant_be_read(cast: Cast) -> None:
+    detail = {"price_in": 100.0, "price_out": 200.0, "tokens_before": [1_000, 0], "unreadable": 4}
+    running(cast, total=200_000, done=50_000, tokens_in=1_001_000, tokens_out=500_000, detail=detail)
+    html = html_of(cast, "labeling/")
+    assert "200.10" in html, "so far"
+    assert "800.10" in html, "when done: what came before the rows is not repeated"
+    assert "4 of 50,000" in html
+
+
+def test_the_page_tells_how_the_calls_go_and_what_the_prompt_shows(cast: Cast) -> None:
+    calls = {
+        "at_once": 8,
+        "most": 64,
+        "failures": {"limited": 3, "transient": 2},
+        "next_at": datetime(2026, 1, 1, 12, 3, 10, tzinfo=UTC).timestamp(),
+    }
+    stage = running(cast, total=12, done=11, detail={"calls": calls})
+    round_of(stage).project.iterations.update(
+        demonstrations=[{"key": 1, "shown": "a warm <b>film</b>", "label": "positive"}]
+    )
+    html = html_of(cast, "labeling/")
+    assert "8 of 64" in html
+    assert "3 × too many calls (429), 2 × no connection, or a failing server" in html
+    assert "the next one goes out at 12:03:10" in html
+    assert "1 demonstration in the prompt" in html
+    assert "a warm &lt;b&gt;film&lt;/b&gt; <b>→ positive</b>" in html
+
+
+def test_a_stage_that_has_hardly_begun_or_costs_nothing_tells_no_cost(cast: Cast) -> None:
+    stage = running(cast, done=5, tokens_in=500, detail={"price_in": 100.0, "tokens_before": [0, 0]})
+    assert "Cost when done" not in html_of(cast, "labeling/")
+    Stage.objects.filter(pk=stage.pk).update(done=11, detail={"tokens_before": [0, 0]})
+    assert "Cost when done" not in html_of(cast, "labeling/")
 
 
 def test_an_owner_pauses_resumes_and_cancels(cast: Cast) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from httpcore2 import AnyIOBackend
 
 from mlcore.config import LlmConfig
 from mlcore.errors import ModelCallError, ModelUnavailableError
+from mlcore.llm import guard, pace
+from mlcore.llm.budget import Bill, Budget
 from mlcore.llm.endpoint import EndpointModel
 from mlcore.llm.guard import check_address
 from mlcore.llm.pace import retry_after
@@ -102,7 +106,8 @@ def test_too_many_calls_without_a_time_backs_off_and_goes_on() -> None:
 
 
 def test_concurrency_grows_with_answers_and_halves_when_the_server_says_429() -> None:
-    with fake_llm(play(*[Step(**_fields(says("positive"), delay=0.02))] * 100, then=fails(429))) as server:
+    step = Step(**_fields(says("positive"), delay=0.02))
+    with fake_llm(play(*[step] * 100, fails(429), then=step)) as server:
         model = model_of(server, concurrency=16)
         requests = [Request(key, Prompt("", f"row {key}")) for key in range(101)]
         answers = list(model.ask(requests, LABELS, should_stop=never))
@@ -110,7 +115,46 @@ def test_concurrency_grows_with_answers_and_halves_when_the_server_says_429() ->
     assert server.most_at_once == 16
     # Answers to calls that were out already, 15 at most, let it grow by one again.
     assert model.pace.limit in (8, 9)
-    assert sum(bool(answer.error) for answer in answers) == 1
+    assert not any(answer.error for answer in answers)
+
+
+def test_a_server_that_limits_calls_for_long_fails_no_row() -> None:
+    with fake_llm(play(*[fails(429)] * 8, then=says("negative"))) as server:
+        answers = ask(server, rows=3)
+    assert [answer.label for answer in answers] == [1, 1, 1]
+    assert len(server.calls) == 11
+
+
+def test_a_server_that_limits_calls_without_end_pauses_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "BREAKER", 5)
+    with fake_llm(fails(429)) as server, pytest.raises(ModelCallError, match=r"5 calls in a row.*429"):
+        ask(server, rows=100)
+    assert len(server.calls) == 5
+
+
+def test_a_row_that_alone_is_told_429_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pace.TRIES_OF, "limited", 3)
+
+    def script(_number: int, call: Call) -> Step:
+        return fails(429) if "row 1\n" in call.prompt else says("positive")
+
+    with fake_llm(script) as server:
+        answers = ask(server, rows=3)
+    assert [bool(answer.error) for answer in answers] == [False, True, False]
+    assert len(server.calls) == 5
+
+
+def test_calls_under_way_that_are_told_429_together_halve_once() -> None:
+    found, sent = pace.Pace(most=64, limit=64), time.monotonic()
+    for _ in range(30):
+        found.limited(None, sent=sent, first_backoff=10.0)
+    assert (found.limit, found.failures_in_a_row) == (32, 1)
+    assert 4 < found.pause <= 10, "the first pause, not the thirtieth"
+    found.limited(40.0, sent=sent, first_backoff=10.0)
+    assert found.pause > 39, "what the server asks for holds all the same"
+    assert found.failures_in_a_row == 1
+    found.limited(None, sent=time.monotonic() + 60.0, first_backoff=10.0)
+    assert (found.limit, found.failures_in_a_row) == (16, 2)
 
 
 def _fields(step: Step, **changes: Any) -> dict[str, Any]:
@@ -177,6 +221,18 @@ def test_a_server_without_constrained_output_is_asked_without_it_from_then_on() 
     assert server.calls[-1].json["logprobs"] is True
 
 
+@pytest.mark.parametrize("concurrency", [2, 4])
+def test_a_first_row_that_is_refused_for_what_it_says_costs_the_others_nothing(concurrency: int) -> None:
+    def script(_number: int, call: Call) -> Step:
+        return fails(400, "content policy") if "row 0\n" in call.prompt else says("positive")
+
+    with fake_llm(script) as server:
+        answers = ask(server, rows=20, concurrency=concurrency)
+    assert [bool(answer.error) for answer in answers] == [True] + [False] * 19
+    assert len(server.calls) == 21, "the refused row was tried with less, once"
+    assert sum("logprobs" in call.json and "response_format" in call.json for call in server.calls) >= 16
+
+
 def test_a_hanging_server_is_left_at_the_deadline() -> None:
     with fake_llm(play(Step(delay=30), then=says("positive"))) as server:
         began = time.monotonic()
@@ -195,16 +251,45 @@ def test_a_dripping_server_is_left_at_the_total_deadline() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_nobody_listening_is_said_in_a_sentence() -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        config = LlmConfig(
-            kind="endpoint", base_url=f"http://127.0.0.1:{unused.getsockname()[1]}", concurrency=4
-        )
-        model = EndpointModel(config, token="", allowed_hosts=LOCAL, first_backoff=0.01)
+@contextlib.contextmanager
+def unreachable(how: str) -> Iterator[int]:
+    """A port at which no connection can be made: nobody listens, or somebody who never takes the next one."""
+    with socket.socket() as server, contextlib.ExitStack() as stack:
+        server.bind(("127.0.0.1", 0))
+        if how == "never taken":
+            server.listen(0)
+            for _ in range(2):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("how", ["refused", "never taken"])
+def test_a_server_that_takes_no_connection_is_tried_six_times_a_row_and_costs_nothing(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "CONNECT_SECONDS", 0.1)
+    tried: list[int] = []
+    connect = AnyIOBackend.connect_tcp
+
+    async def counted(backend: Any, host: str, port: int, *rest: Any) -> Any:
+        tried.append(port)
+        return await connect(backend, host, port, *rest)
+
+    monkeypatch.setattr(AnyIOBackend, "connect_tcp", counted)
+    with unreachable(how) as port:
+        config = LlmConfig(kind="endpoint", base_url=f"http://127.0.0.1:{port}", concurrency=4)
+        budget = Budget(tokens=10_000)
+        model = EndpointModel(config, token="", allowed_hosts=LOCAL, budget=budget, first_backoff=0.001)
         answers = list(model.ask([Request(1, Prompt("", "x"))], LABELS, should_stop=never))
+        assert tried == [port] * 6
+        with pytest.raises(ModelCallError, match="20 calls in a row"):
+            list(model.ask([Request(key, Prompt("", "x")) for key in range(9)], LABELS, should_stop=never))
         model.close()
     assert "can't be reached" in answers[0].error
+    assert len(tried) == 20, "no call went out while another row was still to be told"
+    assert budget.spent == Bill(), "no call left this machine"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +324,10 @@ def test_a_broken_connection_is_tried_again(step: Step) -> None:
         b'{"choices": [{"message": null}]}',
         b'{"choices": [{"message": {"content": 7}}]}',
         b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"choices": [{"message": {"content": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}]}",
     ],
+    ids=range(14),
 )
 def test_an_answer_of_another_shape_is_tried_twice_and_fails_its_row_only(body: bytes) -> None:
     def script(_number: int, call: Call) -> Step:
@@ -250,6 +338,29 @@ def test_an_answer_of_another_shape_is_tried_twice_and_fails_its_row_only(body: 
     assert [answer.label for answer in answers] == [1, NO_LABEL, 1]
     assert answers[1].error
     assert len(server.calls) == 4
+
+
+@pytest.mark.parametrize("charset", ["hex", "undefined", "utf-7", "?"])
+def test_a_refusal_in_no_encoding_of_text_is_read(charset: str) -> None:
+    refused = fails(400, "unknown field logprobs", Content_Type=f"text/plain; charset={charset}")
+
+    def script(_number: int, call: Call) -> Step:
+        return refused if "logprobs" in call.json else says("positive")
+
+    with fake_llm(script) as server:
+        assert ask(server)[0].label == 0
+    assert len(server.calls) == 2
+
+
+def test_time_spent_waiting_for_a_turn_is_not_the_calls() -> None:
+    with fake_llm(play(fails(429, Retry_After="1"), then=says("positive"))) as server:
+        began = time.monotonic()
+        answers = ask(server, rows=2, concurrency=2)
+        took = time.monotonic() - began
+    assert (len(server.calls), server.most_at_once) == (3, 1)
+    assert sum(answer.seconds for answer in answers) <= took - 0.9, (
+        "both rows waited, neither was asked meanwhile"
+    )
 
 
 def test_an_answer_without_text_is_an_error_of_its_row() -> None:

@@ -21,7 +21,7 @@ from mlcore.llm import open_model  # noqa: E402
 from mlcore.llm.head import OutputHead  # noqa: E402
 from mlcore.llm.labeltree import LabelTree  # noqa: E402
 from mlcore.llm.local import TURNED_WEIGHT, LocalModel  # noqa: E402
-from mlcore.llm.scorer import Sharing  # noqa: E402
+from mlcore.llm.scorer import Scorer, Sharing  # noqa: E402
 from mlcore.records import Answer, LabelSet, Prompt, Request, TurnedPrompt  # noqa: E402
 
 NAMES = ["very good", "very bad", "fine", "好评", "fine and dandy"]
@@ -158,6 +158,27 @@ def test_answers_do_not_depend_on_the_batch(folder: Path) -> None:
         assert answer.probs is not None
         assert answer.probs.sum() == pytest.approx(1)
         assert answer.raw == NAMES[answer.label]
+
+
+def test_long_rows_are_read_in_smaller_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlcore.llm.local.ROW_TOKENS", 50)
+    read: list[int] = []
+    name_scores = Scorer.name_scores
+
+    def counted(scorer: Scorer, prefix: Any, rows: Any, tree: Any, **more: Any) -> Any:
+        read.append(len(rows))
+        return name_scores(scorer, prefix, rows, tree, **more)
+
+    lengths = [40] * 6 + [100] * 3 + [150, 300]
+    requests = [Request(key, Prompt("Say.", "x" * size + ":")) for key, size in enumerate(lengths)]
+    model = LocalModel(folder, name="tiny", batch_size=4)
+    monkeypatch.setattr(Scorer, "name_scores", counted)
+    answers = _ask(model, requests)
+    assert read == [4, 2, 1, 1, 1, 1, 1], (
+        "at most four rows, and at most as many tokens as four of fifty have"
+    )
+    assert sorted(answer.key for answer in answers) == list(range(11))
+    assert not any(answer.error for answer in answers)
 
 
 def test_the_shared_prefix_is_counted_once(folder: Path) -> None:

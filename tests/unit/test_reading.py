@@ -438,6 +438,7 @@ def _with_logprobs(content: Any) -> Body:
         {"content": [{"token": "positive", "logprob": float("nan"), "top_logprobs": []}]},
         {"content": [{"token": "positive", "top_logprobs": [{"token": None, "logprob": -1}]}]},
         {"tokens": ["positive"], "token_logprobs": [-0.1]},
+        {"content": [{"token": "positive", "logprob": -(10**400), "top_logprobs": []}]},
     ],
 )
 def test_broken_log_probabilities_cost_the_distribution_and_not_the_label(logprobs: Any) -> None:
@@ -454,6 +455,15 @@ def test_a_logprob_over_zero_or_endless_is_held_in_bounds() -> None:
     assert probs.argmax() == 0
 
 
+@pytest.mark.parametrize("kept", ["正面", "🎬", "\ufffd", "\t\n"])
+@pytest.mark.parametrize("bad", ["\0", "\ud83c"])
+def test_what_no_database_can_hold_is_marked_in_a_raw_answer(kept: str, bad: str) -> None:
+    body: Body = {"choices": [{"message": {"content": f"{kept}{bad}x"}}]}
+    reply = read_reply(body)
+    assert reply is not None
+    assert reply.text == f"{kept}\ufffdx"
+
+
 @pytest.mark.parametrize(
     ("usage", "wanted"),
     [
@@ -461,6 +471,7 @@ def test_a_logprob_over_zero_or_endless_is_held_in_bounds() -> None:
         ({"prompt_tokens": 40}, (40, 0)),
         ({"prompt_tokens": "40", "completion_tokens": -3}, (0, 0)),
         ({"prompt_tokens": True, "completion_tokens": None}, (0, 0)),
+        ({"prompt_tokens": 10**30, "completion_tokens": 3}, (0, 3)),
         (None, (0, 0)),
     ],
 )

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mlcore.prompts import PromptTemplate
-from mlcore.records import NO_LABEL, Demonstration, LabelSet, Row
+from mlcore.records import NO_LABEL, Demonstration, FloatArray, IntArray, LabelSet, Row
 from mlcore.second import (
     AGREED,
-    doubt_by_words,
+    WordDoubt,
     first_index,
     make_second_requests,
     second_labels,
@@ -20,6 +20,15 @@ from mlcore.tasks import task_named
 LABELS = LabelSet.of("bad", "fair", "good")
 
 
+def doubt_of(texts: list[str], labels: IntArray, classes: int, *, part: int = 1_000) -> FloatArray:
+    words = WordDoubt(classes)
+    parts = [slice(start, start + part) for start in range(0, len(texts), part)]
+    for each in parts:
+        words.count(texts[each], labels[each])
+    return np.concatenate([words.judge(texts[each], labels[each]) for each in parts])
+
+
+@pytest.mark.parametrize("part", [7, 1_000])
 @pytest.mark.parametrize(
     ("good", "bad"),
     [
@@ -27,17 +36,17 @@ LABELS = LabelSet.of("bad", "fair", "good")
         ("味道很好，{}", "等了太久，{}"),
     ],
 )
-def test_wrong_labels_stand_out_by_the_words_of_the_other_rows(good: str, bad: str) -> None:
+def test_wrong_labels_stand_out_by_the_words_of_the_other_rows(good: str, bad: str, part: int) -> None:
     texts = [(good if row % 2 else bad).format(row) for row in range(200)]
     labels = np.arange(200) % 2
     wrong = np.array([3, 50, 77, 120, 199])
     labels[wrong] = 1 - labels[wrong]
-    doubt = doubt_by_words(texts, labels, 2)
+    doubt = doubt_of(texts, labels, 2, part=part)
     assert set(np.argsort(-doubt)[:5]) == set(wrong)
 
 
 def test_rows_without_words_are_no_trouble() -> None:
-    doubt = doubt_by_words(["", "…", "one word"], np.array([0, 1, 0]), 3)
+    doubt = doubt_of(["", "…", "one word"], np.array([0, 1, 0]), 3)
     assert np.isfinite(doubt).all()
 
 
