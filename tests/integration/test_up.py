@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -36,6 +37,12 @@ def is_healthy(program: Program) -> bool:
 def test_everything_is_there_after_the_start(program: Program) -> None:
     assert set(program.children()) == {"broker", "web", "llm", "slm"}
     wait_for(lambda: is_healthy(program), seconds=10, what="all workers report")
+
+
+def test_workers_give_way_to_people(program: Program) -> None:
+    children = program.children()
+    pages, *workers = (os.getpriority(os.PRIO_PROCESS, children[name]) for name in ("web", "llm", "slm"))
+    assert min(workers) > pages
 
 
 def test_the_first_start_makes_one_admin_with_a_random_password(program: Program) -> None:

@@ -24,6 +24,7 @@ STOP_SECONDS = 20.0
 LAST_SECONDS = 25.0
 SWEEP_SECONDS = 3.0
 TIDY_SECONDS = 3600.0
+NICENESS = 10  # people come first: no page and no correction waits for a row of a run
 
 
 class Command(BaseCommand):
@@ -42,6 +43,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, queues: str, threads: int, **options: Any) -> None:
+        os.nice(NICENESS)
         os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' progress bars are no lines for a log
         from annotation import actors  # noqa: F401 (declares the queues)
 
