@@ -70,6 +70,10 @@ class ModelsForm(BudgetForm):
     METHODS = [
         ("coral", _("CORAL")),
         ("paper", _("as in the paper")),
+        (
+            "adamatch",
+            _("as in the paper, but guesses keep the labels' shares and the threshold adapts (AdaMatch)"),
+        ),
         ("plain", _("plain training on all labels (for comparison)")),
     ]
 

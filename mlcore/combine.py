@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import brentq, minimize
 
+from mlcore.bounds import LEAST_WRONG, MOST_RIGHT, MOST_WEIGHT, MOST_WRONG, least_right
 from mlcore.corpus import NoisyLabels
 from mlcore.evidence import calibrate, log_softmax, match_shares, pool
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 
-MOST_WEIGHT = 12.0
 PRIOR_ROWS = 3.0  # imagined rows on which T is right, against chance in small corpora
 # Measured on 33 combinations of corpus and noise: with the plain estimate, mistakes that depend on the row (as a
 # language model's do) keep too much of T's word; tripling its log-odds mends that and leaves strong teachers alone.
@@ -76,7 +76,7 @@ class Contradictions:
         stated = stated[np.isfinite(stated)]
         if 2 * len(stated) <= len(self.together):
             return self
-        return replace(self, teacher_wrong=float(np.clip(max(self.teacher_wrong, stated.mean()), 0.02, 0.98)))
+        return replace(self, teacher_wrong=within_bounds(max(self.teacher_wrong, stated.mean())))
 
 
 def combine(
@@ -229,12 +229,16 @@ def count_contradictions(
     only_second = int((rows & (second != given) & (first == given)).sum())
     alone = (only_first + only_second) / 2
     q = alone / max(int(rows.sum()), 1)
-    student_right = float(np.clip(1.0 - POOLED_ERROR * q, 1.0 / count + 0.05, 0.995))
+    student_right = float(np.clip(1.0 - POOLED_ERROR * q, least_right(count), MOST_RIGHT))
     if len(together) == 0:
-        return Contradictions(together, 0.02, student_right)
+        return Contradictions(together, LEAST_WRONG, student_right)
     correction = min((1 - 3 * q) / max(1 - 4 * q, 0.15), 2.5)
     estimate = (1 - alone / len(together)) * correction * len(together) / (len(together) + PRIOR_ROWS)
-    return Contradictions(together, float(np.clip(estimate, 0.02, 0.98)), student_right)
+    return Contradictions(together, within_bounds(estimate), student_right)
+
+
+def within_bounds(wrong: float) -> float:
+    return float(np.clip(wrong, LEAST_WRONG, MOST_WRONG))
 
 
 def sharpen(logs: FloatArray, target: float) -> FloatArray:

@@ -12,6 +12,7 @@ from annotation.engine_words import engine_words
 from annotation.filters import NO_LABEL
 from annotation.models import Iteration, Project, Stage
 from annotation.templatetags.coral import share
+from mlcore.bounds import LEAST_WRONG, MOST_RIGHT, MOST_WEIGHT, MOST_WRONG, least_right
 
 MOST_NAMED = 3  # pairs of labels that are told in words
 HEAT_LEVELS = 4
@@ -101,7 +102,7 @@ def report_context(stage: Stage, project: Project, iteration: Iteration) -> dict
     return {
         "epochs": stage.detail_value("history", []),
         "pairs": pair_table(stage, labels) if is_done else None,
-        "facts": evidence_facts(stage) if is_done else [],
+        "facts": evidence_facts(stage, len(labels)) if is_done else [],
         "stopped": stage.detail_value("stopped", "") if is_done else "",
         "class_shares": class_shares(stage, labels) if is_done else [],
         "loss_parts": loss_parts(stage, labels) if is_done else [],
@@ -147,15 +148,15 @@ def _pair_line(given: RoundLabel | None, counts: list[int], labels: list[RoundLa
     return PairLine(given, total, pairs)
 
 
-def evidence_facts(stage: Stage) -> list[Fact]:
-    """What the verdicts trusted, and how much, in plain words."""
+def evidence_facts(stage: Stage, count: int) -> list[Fact]:
+    """What the verdicts of a round with ``count`` labels trusted, and how much, in plain words."""
     measured = stage.detail_value("evidence", {})
     if not {"student_right", "contradicted_share", "teacher_wrong_when_contradicted"} <= measured.keys():
         return []
     facts = [
         Fact(
             _("Small models together"),
-            share(measured["student_right"]),
+            share_within(measured["student_right"], least_right(count), MOST_RIGHT),
             _(
                 "How often the small models' joint opinion is right, over all rows, estimated from how often they contradict each other."
             ),
@@ -167,22 +168,9 @@ def evidence_facts(stage: Stage) -> list[Fact]:
                 "Two small models that look at different things (meaning; words or columns) agree on a label that is not the LLM's."
             ),
         ),
-        Fact(
-            _("There, the LLM is wrong"),
-            share(measured["teacher_wrong_when_contradicted"]),
-            _(
-                "Estimated share of those rows. Below a half, the LLM is to be trusted more; above it, the small models are."
-            ),
-        ),
     ]
-    if "teacher_weight" in measured:
-        facts.append(
-            Fact(
-                _("Weight of the LLM's word"),
-                f"{measured['teacher_weight']:.1f}",
-                weight_words(round(measured["teacher_weight"], 1)),
-            )
-        )
+    if measured["contradicted_share"]:
+        facts += _facts_of_contradicted(measured)
     facts.append(
         Fact(
             _("Rows checked by people"),
@@ -193,6 +181,31 @@ def evidence_facts(stage: Stage) -> list[Fact]:
         )
     )
     return facts
+
+
+def _facts_of_contradicted(measured: dict[str, float]) -> list[Fact]:
+    """What is estimated from the rows on which both contradict the LLM; without any, nothing is."""
+    wrong = Fact(
+        _("There, the LLM is wrong"),
+        share_within(measured["teacher_wrong_when_contradicted"], LEAST_WRONG, MOST_WRONG),
+        _(
+            "Estimated share of those rows. Below a half, the LLM is to be trusted more; above it, the small models are."
+        ),
+    )
+    if "teacher_weight" not in measured:
+        return [wrong]
+    weight = round(measured["teacher_weight"], 1)
+    shown = _("%(weight)d or more") % {"weight": MOST_WEIGHT} if weight >= MOST_WEIGHT else f"{weight:.1f}"
+    return [wrong, Fact(_("Weight of the LLM's word"), shown, weight_words(weight))]
+
+
+def share_within(value: float, least: float, most: float) -> str:
+    """A share that was estimated between two bounds; one that lies at a bound is known no nearer."""
+    if value <= least:
+        return _("at most %(share)s") % {"share": share(least)}
+    if value >= most:
+        return _("at least %(share)s") % {"share": share(most)}
+    return share(value)
 
 
 def weight_words(weight: float) -> str:

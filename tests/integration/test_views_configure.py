@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -12,7 +12,7 @@ from openpyxl import Workbook
 
 from annotation.models import Iteration, Project, Stage, Upload
 from annotation.pipeline import configure
-from mlcore.config import LlmConfig
+from mlcore.config import LlmConfig, Method
 from tests.factories import make_project, make_user
 from tests.pages import Cast, judge_rows, make_cast
 
@@ -360,6 +360,14 @@ def settings_of(cast: Cast, **changed: Any) -> dict[str, Any]:
 
 def save(cast: Cast, **changed: Any) -> Any:
     return cast.client("owner").post(cast.url("configure/models/"), settings_of(cast, **changed))
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_every_method_of_the_engine_can_be_chosen(method: str) -> None:
+    cast = make_cast()
+    assert save(cast, method=method)["Location"] == cast.url("configure/start/")
+    cast.project.refresh_from_db()
+    assert cast.project.distill_config.method == method
 
 
 def test_a_server_and_its_token_are_stored_and_the_token_is_never_shown_again() -> None:

@@ -147,6 +147,35 @@ def test_the_weight_of_the_llms_word_is_said_by_its_size(weight: float, words: s
     assert weight_words(weight).startswith(f"It {words}")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("teacher_wrong_when_contradicted", 0.02, "at most 2.0\N{NO-BREAK SPACE}%"),
+        ("teacher_wrong_when_contradicted", 0.98, "at least 98.0\N{NO-BREAK SPACE}%"),
+        ("teacher_wrong_when_contradicted", 0.03, "<b>3.0\N{NO-BREAK SPACE}%"),
+        ("student_right", 0.55, "at most 55.0\N{NO-BREAK SPACE}%"),
+        ("student_right", 0.995, "at least 99.5\N{NO-BREAK SPACE}%"),
+        ("teacher_weight", 12.0, "12 or more"),
+        ("teacher_weight", 11.5, "<b>11.5"),
+    ],
+)
+def test_an_estimate_that_lies_at_its_bound_is_not_shown_as_a_measured_number(
+    cast: Cast, name: str, value: float, words: str
+) -> None:
+    evidence = DETAIL["evidence"] | {name: value}  # type: ignore[operator]
+    Stage.objects.filter(kind="slm").update(detail=DETAIL | {"evidence": evidence})
+    assert words in html_of(cast)
+
+
+def test_without_contradicted_rows_nothing_is_said_of_how_often_the_llm_is_wrong_there(cast: Cast) -> None:
+    evidence = DETAIL["evidence"] | {"contradicted_share": 0.0, "teacher_weight": 12.0}  # type: ignore[operator]
+    Stage.objects.filter(kind="slm").update(detail=DETAIL | {"evidence": evidence})
+    html = html_of(cast)
+    assert "Rows on which they contradict the LLM" in html
+    assert "There, the LLM is wrong" not in html
+    assert "Weight of the LLM" not in html
+
+
 def test_the_table_opens_at_a_row(cast: Cast) -> None:
     rows = re.findall(r'<td class="pos num">(\d+)</td>', html_of(cast, "filtering/?row=9"))
     assert rows == ["9", "10", "11", "12"]

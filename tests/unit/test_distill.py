@@ -15,9 +15,10 @@ from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
 from mlcore.distill import choose_method, distill
 from mlcore.errors import InvalidInputError, ModelUnavailableError, StoppedError
 from mlcore.evidence import assign_folds, boosted_probs, logistic_probs, neighbour_votes
+from mlcore.inputs import Monitor, choose_network, prepare
 from mlcore.opinions import Judges, refit
 from mlcore.records import NO_LABEL
-from mlcore.training import why_stop
+from mlcore.training import train, why_stop
 
 WORDS = {0: ["goal", "match", "team", "coach", "league"], 1: ["bank", "stock", "market", "price", "trade"]}
 COMMON = ["the", "a", "of", "on", "today", "after", "with", "new", "big", "said"]
@@ -244,24 +245,70 @@ def test_the_default_method_on_a_table_is_adamatch_and_a_chosen_one_stays() -> N
     assert choose_method(DistillConfig(method="paper"), table) == "paper"
 
 
+STRANGE: list[tuple[list[str], list[int], int]] = [
+    (["one text", "two texts"], [0, 1], 2),
+    (["one text", "two texts", "three"], [0, 0, 0], 2),
+    (["", "", " ", ""], [0, 1, 0, 1], 2),
+    (["goal match", "bank stock", "goal team", "coach"], [0, 1, 0, 2], 9),
+    (["same", "same", "same", "same"], [0, 1, 0, NO_LABEL], 2),
+    (["\ud800 broken", "bank\x00", "𝕏" * 400, "٣"], [0, 1, 0, 1], 3),
+]
+
+
 @pytest.mark.parametrize(
-    ("texts", "given", "count"),
-    [
-        (["one text", "two texts"], [0, 1], 2),
-        (["one text", "two texts", "three"], [0, 0, 0], 2),
-        (["", "", " ", ""], [0, 1, 0, 1], 2),
-        (["goal match", "bank stock", "goal team", "coach"], [0, 1, 0, 2], 9),
-        (["same", "same", "same", "same"], [0, 1, 0, NO_LABEL], 2),
-        (["\ud800 broken", "bank\x00", "𝕏" * 400, "٣"], [0, 1, 0, 1], 3),
-    ],
+    ("network", "method"),
+    [("head", "coral"), ("head", "paper"), ("head", "adamatch"), ("finetune", "coral"), ("table", "coral")],
 )
+@pytest.mark.parametrize(("texts", "given", "count"), STRANGE)
 def test_a_strange_corpus_gets_a_verdict(
-    texts: list[str], given: list[int], count: int, weights_dir: Path, tmp_path: Path
+    texts: list[str],
+    given: list[int],
+    count: int,
+    network: str,
+    method: str,
+    weights_dir: Path,
+    tmp_path: Path,
 ) -> None:
-    result = run(texts, noisy(np.array(given), count=count), weights_dir, tmp_path, epochs=3)
+    cells = [text.replace("\ud800", "") for text in texts]  # no frame holds a lone surrogate
+    table = pd.DataFrame({"text": cells, "empty": [""] * len(texts)}) if network == "table" else None
+    settings: dict[str, Any] = {"network": network, "method": method, "table": table, "epochs": 3}
+    result = run(texts, noisy(np.array(given), count=count), weights_dir, tmp_path, **settings)
     assert np.isfinite(result.probs).all()
-    assert np.isfinite(result.risk).all()
+    assert ((result.risk >= 0) & (result.risk <= 1)).all()
+    assert ((result.label >= 0) & (result.label < count)).all()
     assert sorted(result.order.tolist()) == list(range(len(texts)))
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_the_default_network_follows_the_hardware(has_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    assert choose_network(DistillConfig()) == ("finetune" if has_gpu else "head")
+    assert choose_network(DistillConfig(network="head")) == "head"
+    assert choose_network(DistillConfig(network="finetune")) == "finetune"
+
+
+def test_each_half_is_judged_by_the_encoder_that_was_tuned_on_the_other(
+    weights_dir: Path, tmp_path: Path
+) -> None:
+    texts, _, given = make_corpus(60)
+    config = DistillConfig(
+        encoder="tiny",
+        network="finetune",
+        epochs=2,
+        warmup_epochs=1,
+        batch_size=16,
+        learning_rate=1e-2,
+    )
+    monitor = Monitor(lambda progress: None, lambda: False)
+    inputs = prepare(Corpus(texts), config, 2, cache_dir=tmp_path, weights_dir=weights_dir, monitor=monitor)
+    assert inputs.defaults.folds == 2
+    folds, weights = assign_folds(texts, given, 2, seed=0), np.ones(60)
+    changed = np.where(folds == 1, 1 - given, given)
+    before, after = (
+        train(inputs, known, weights, folds, 2, config, monitor, None).probs for known in (given, changed)
+    )
+    np.testing.assert_allclose(before[folds == 1], after[folds == 1], atol=1e-6)
+    assert not np.allclose(before[folds == 0], after[folds == 0])
 
 
 def test_one_label_only_is_warned_about(weights_dir: Path, tmp_path: Path) -> None:
