@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import log_loss
 from torch import Tensor
 
 from mlcore.config import DistillConfig, Method
@@ -67,6 +68,16 @@ def test_a_network_never_sees_the_labels_of_the_fold_that_it_judges(method: Meth
     before, after = (train_on(known, method=method, network=network).probs for known in (labels, changed))
     np.testing.assert_allclose(before[folds == 1], after[folds == 1], atol=1e-6)
     assert not np.allclose(before[folds != 1], after[folds != 1])
+
+
+def test_an_epochs_report_says_what_scikit_learn_says_of_the_same_predictions() -> None:
+    _, labels = make_rows()
+    known = np.where(np.arange(ROWS) % 7 == 0, NO_LABEL, labels)
+    trained = train_on(known)
+    report, read = trained.history[-1], known != NO_LABEL
+    assert report.fit == pytest.approx(-log_loss(known[read], trained.probs[read]))
+    np.testing.assert_allclose(report.balance, [np.mean(known[read] == label) for label in (0, 1)])
+    assert 0.0 < report.clean_share <= 1.0
 
 
 def test_rows_without_a_label_are_learned_from_as_unlabelled_ones() -> None:
