@@ -63,10 +63,12 @@ class Combined:
 @dataclass(frozen=True)
 class Contradictions:
     """``together``: rows where E and G agree and T does not. ``teacher_wrong``: the estimated share of them in which
-    T is wrong. ``student_right``: the estimated accuracy of E and G pooled, over all rows."""
+    T is wrong, and ``least_wrong`` what it comes to one standard error lower: a few contradictions say little.
+    ``student_right``: the estimated accuracy of E and G pooled, over all rows."""
 
     together: IntArray
     teacher_wrong: float
+    least_wrong: float
     student_right: float
 
     def at_least(self, doubt: FloatArray) -> Contradictions:
@@ -76,7 +78,12 @@ class Contradictions:
         stated = stated[np.isfinite(stated)]
         if 2 * len(stated) <= len(self.together):
             return self
-        return replace(self, teacher_wrong=within_bounds(max(self.teacher_wrong, stated.mean())))
+        least = within_bounds(stated.mean())
+        return replace(
+            self,
+            teacher_wrong=max(self.teacher_wrong, least),
+            least_wrong=max(self.least_wrong, least),
+        )
 
 
 def combine(
@@ -85,6 +92,7 @@ def combine(
     noisy: NoisyLabels,
     *,
     found: Contradictions | None = None,
+    heard: BoolArray | None = None,
     shares: FloatArray | None = None,
 ) -> Combined:
     """Weigh all opinions.
@@ -94,6 +102,7 @@ def combine(
         second: ``(N, K)`` out-of-fold probabilities of the models on something else (G).
         noisy: what the LLM said, with its distribution where it gave one, and what people said, which is final.
         found: who contradicts whom, from an earlier look; opinions that were fitted to a verdict no longer say.
+        heard: ``(N,)``, the rows whose contradictions are counted; None for all.
         shares: ``(K,)``, shares of the classes that the small models' opinion is brought to.
 
     Returns:
@@ -108,9 +117,8 @@ def combine(
     decisiveness = DECISIVENESS if found is None else REFITTED_DECISIVENESS
     if found is None:
         votes = first.argmax(axis=1), second.argmax(axis=1)
-        found = count_contradictions(*votes, given, readable & ~looked, noisy.count).at_least(
-            own_doubt(noisy)
-        )
+        counted = readable & ~looked if heard is None else readable & ~looked & heard
+        found = count_contradictions(*votes, given, counted, noisy.count).at_least(own_doubt(noisy))
     opinion = sharpen(np.log(np.maximum(student, 1e-9)), found.student_right)  # (N, K) log-probabilities
     word = teacher_word(noisy)  # (N, K)
     rows = found.together
@@ -222,7 +230,8 @@ def count_contradictions(
     """Estimate how often T is wrong where E (``first``) and G (``second``) contradict it together.
 
     With a = P(E = G != T) and q the mean of P(E = T != G) and P(G = T != E), and E and G wrong together as often as
-    each alone (q), T's error rate is (a - q) / (1 - 4 q), and T is wrong in (1 - q / a) (1 - 3 q) / (1 - 4 q) of a.
+    each alone (q), T's error rate is (a - q) / (1 - 4 q), and T is wrong in (1 - q / a) (1 - 3 q) / (1 - 4 q) of a. The
+    standard error takes the counts as Poisson's: those of a and of the two that q is the mean of.
     """
     together = np.flatnonzero(rows & (first == second) & (first != given))
     only_first = int((rows & (first != given) & (second == given)).sum())
@@ -230,11 +239,13 @@ def count_contradictions(
     alone = (only_first + only_second) / 2
     q = alone / max(int(rows.sum()), 1)
     student_right = float(np.clip(1.0 - POOLED_ERROR * q, least_right(count), MOST_RIGHT))
-    if len(together) == 0:
-        return Contradictions(together, LEAST_WRONG, student_right)
+    both = len(together)
+    if both == 0:
+        return Contradictions(together, LEAST_WRONG, LEAST_WRONG, student_right)
     correction = min((1 - 3 * q) / max(1 - 4 * q, 0.15), 2.5)
-    estimate = (1 - alone / len(together)) * correction * len(together) / (len(together) + PRIOR_ROWS)
-    return Contradictions(together, within_bounds(estimate), student_right)
+    estimate = (1 - alone / both) * correction * both / (both + PRIOR_ROWS)
+    error = correction * float(np.sqrt(alone / 2 + alone**2 / both)) / both
+    return Contradictions(together, within_bounds(estimate), within_bounds(estimate - error), student_right)
 
 
 def within_bounds(wrong: float) -> float:

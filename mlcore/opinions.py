@@ -29,6 +29,7 @@ from mlcore.training import train, weigh_by_trust
 WORD_STRENGTH = 2.0  # inverse ridge of the logistic regression on n-grams
 REFITS = 4
 LEAST_KEPT = 0.3  # of the rows that a class had in the first verdict
+LEAST_GIVEN = 0.2  # of the rows that the LLM gave a label, which the small models give it at first
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def decide(
     Where the LLM turns out to be the weaker one, its labels are replaced by the verdict and the small models are
     fitted again, a few times (after the rounds of relabelling in DivideMix and CanDist). Where it is the stronger
     one, this would only take true labels from the small models (MR: 95.2 instead of 95.5 % after a tenth is reviewed).
+    Of texts, it must be known to be the weaker one, by the lower end of the estimate: on a few hundred rows the refits would
+    otherwise learn the small models' own mistakes. Trees on few rows err by chance more than alike, and gain from refits.
     On a table the refitted models are all trees; the network, which errs in other ways, has its say beside them at the
     end, as far as it agrees with them. Were the trees fitted to its labels too, a class would fade away.
 
@@ -72,10 +75,12 @@ def decide(
         weights: ``(N,)``, how much each counts.
         monitor: asked whether to stop.
     """
-    verdict = combine(*gather_views(judges, probs, known, weights), noisy)
-    if verdict.found.teacher_wrong <= 0.5:
+    is_text = judges.corpus.table is None
+    views = gather_views(judges, probs, known, weights)
+    verdict = look(*views, noisy) if is_text else combine(*views, noisy)
+    if (verdict.found.least_wrong if is_text else verdict.found.teacher_wrong) <= 0.5:
         return verdict
-    if judges.corpus.table is None:
+    if is_text:
         trust = weigh_rows(verdict.student, known, weights, noisy.count)
         verdict = combine(*gather_views(judges, probs, known, trust), noisy)
     shares, found = known_shares(noisy), verdict.found
@@ -86,10 +91,19 @@ def decide(
         if forgets(labels, begun):
             break
         verdict = combine(*refit(judges, labels, weights, monitor), noisy, found=found, shares=shares)
-    if judges.corpus.table is None or forgets(probs.argmax(axis=1), begun):
+    if is_text or forgets(probs.argmax(axis=1), begun):
         return verdict
     network = calibrate(probs, verdict.student.argmax(axis=1), np.ones(len(known), dtype=bool))
     return combine(verdict.student, network, noisy, found=found, shares=shares)
+
+
+def look(first: FloatArray, second: FloatArray, noisy: NoisyLabels) -> Combined:
+    """The first verdict on texts. Where the small models all but give up a class that the LLM uses, as on few rows or in a language
+    that the encoder does not know, they contradict it in that class whoever is right: such rows tell nothing of the LLM."""
+    verdict = combine(first, second, noisy)
+    said = np.bincount(noisy.given[noisy.given != NO_LABEL], minlength=noisy.count)
+    given_up = np.bincount(verdict.student.argmax(axis=1), minlength=noisy.count) < LEAST_GIVEN * said
+    return combine(first, second, noisy, heard=~given_up[noisy.given]) if given_up.any() else verdict
 
 
 def forgets(labels: IntArray, begun: IntArray) -> bool:

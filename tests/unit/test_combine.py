@@ -67,6 +67,21 @@ def test_the_estimate_of_the_teachers_errors_is_near_the_truth() -> None:
         assert abs(found.teacher_wrong - actual) < 0.05
 
 
+@pytest.mark.parametrize("rows", [300, 3000])
+def test_the_lower_end_of_the_estimate_lies_one_standard_error_below_it(rows: int) -> None:
+    """The error that is stated of one corpus is how far the estimates of a hundred like it lie apart."""
+    found = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        truth = rng.integers(0, 2, rows)
+        voters = [opinion(truth, rng, 0.85).argmax(axis=1) for _ in range(2)]
+        given = np.where(rng.random(rows) < 0.35, 1 - truth, truth)
+        found.append(count_contradictions(voters[0], voters[1], given, np.ones(rows, dtype=bool), 2))
+    stated = np.mean([each.teacher_wrong - each.least_wrong for each in found])
+    actual = np.std([each.teacher_wrong for each in found])
+    assert 0.7 < stated / actual < 1.4
+
+
 def test_checked_rows_teach_how_much_each_opinion_counts() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 300)
@@ -197,8 +212,9 @@ def test_an_llm_that_doubts_itself_where_both_views_contradict_it_is_trusted_no_
 
 
 def test_rows_of_which_the_llm_states_nothing_leave_the_estimate_alone() -> None:
-    found = Contradictions(np.arange(4), 0.1, 0.8)
+    found = Contradictions(np.arange(4), 0.1, 0.05, 0.8)
     assert found.at_least(np.full(9, np.nan)).teacher_wrong == 0.1
     assert found.at_least(np.array([0.9, 0.5, np.nan, np.nan])).teacher_wrong == 0.1  # half is not most
-    assert found.at_least(np.array([0.9, 0.5, 0.4, np.nan])).teacher_wrong == pytest.approx(0.6)
+    doubted = found.at_least(np.array([0.9, 0.5, 0.4, np.nan]))
+    assert doubted.teacher_wrong == doubted.least_wrong == pytest.approx(0.6)
     assert found.at_least(np.array([0.01, 0.02, 0.0, 0.01])).teacher_wrong == 0.1

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from mlcore.combine import Combined
+from mlcore.combine import Combined, Contradictions, combine
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.evidence import assign_folds
 from mlcore.heads import Network
 from mlcore.inputs import TABLE, Inputs, Monitor
-from mlcore.opinions import Judges, decide, grow_halves, known_shares
+from mlcore.opinions import REFITS, Judges, decide, grow_halves, known_shares, look
 from mlcore.records import NO_LABEL
 
 
@@ -68,6 +70,34 @@ def test_no_network_overrules_labels_that_are_better_than_the_trees() -> None:
     misled, helped = (verdict_on(judges, truth, sure_of(labels, 0.9)) for labels in (1 - truth, truth))
     np.testing.assert_array_equal(misled.label, truth)
     np.testing.assert_array_equal(misled.student, helped.student)
+
+
+def test_a_class_that_the_small_models_give_up_is_no_evidence_against_the_llm() -> None:
+    """Two models that call every row 1 contradict the LLM together on each of its rows of 0, and never alone."""
+    given = np.where(np.arange(300) % 10 == 0, 0, 1)
+    ones = sure_of(np.ones(300, dtype=np.int64), 0.8)
+    noisy = NoisyLabels(given, None, np.full(300, NO_LABEL), 2)
+    assert combine(ones, ones, noisy).found.teacher_wrong > 0.8
+    np.testing.assert_array_equal(look(ones, ones, noisy).label, given)
+
+
+@pytest.mark.parametrize(
+    ("is_text", "least", "times"), [(True, 0.49, 0), (True, 0.51, REFITS), (False, 0.49, REFITS)]
+)
+def test_models_of_texts_are_fitted_again_only_where_the_labels_are_surely_the_weaker_ones(
+    is_text: bool, least: float, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judges, truth = table_judges(400, seed=0)
+    if is_text:
+        judges = replace(judges, corpus=Corpus(judges.corpus.texts))
+    given = np.where(np.arange(400) % 5 == 0, 1 - truth, truth)
+    found = Contradictions(np.flatnonzero(given != truth), 0.6, least, 0.9)
+    views, fitted = (sure_of(truth, 0.9), sure_of(truth, 0.8)), []
+    monkeypatch.setattr("mlcore.combine.count_contradictions", lambda *rest: found)
+    monkeypatch.setattr("mlcore.opinions.gather_views", lambda *rest: views)
+    monkeypatch.setattr("mlcore.opinions.refit", lambda *rest: fitted.append(rest) or views)
+    verdict_on(judges, given, views[0])
+    assert len(fitted) == times
 
 
 def test_shares_are_known_where_the_llm_gave_distributions() -> None:
