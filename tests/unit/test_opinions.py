@@ -92,10 +92,16 @@ def test_models_of_texts_are_fitted_again_only_where_the_labels_are_surely_the_w
         judges = replace(judges, corpus=Corpus(judges.corpus.texts))
     given = np.where(np.arange(400) % 5 == 0, 1 - truth, truth)
     found = Contradictions(np.flatnonzero(given != truth), 0.6, least, 0.9)
-    views, fitted = (sure_of(truth, 0.9), sure_of(truth, 0.8)), []
+    views = sure_of(truth, 0.9), sure_of(truth, 0.8)
+    fitted: list[object] = []
+
+    def fit(*rest: object) -> tuple[np.ndarray, np.ndarray]:
+        fitted.append(rest)
+        return views
+
     monkeypatch.setattr("mlcore.combine.count_contradictions", lambda *rest: found)
     monkeypatch.setattr("mlcore.opinions.gather_views", lambda *rest: views)
-    monkeypatch.setattr("mlcore.opinions.refit", lambda *rest: fitted.append(rest) or views)
+    monkeypatch.setattr("mlcore.opinions.refit", fit)
     verdict_on(judges, given, views[0])
     assert len(fitted) == times
 
