@@ -31,11 +31,13 @@ class MergedAreas:
     """The areas of a sheet, filled as its rows pass from top to bottom."""
 
     def __init__(self, areas: Sequence[MergedArea] = ()) -> None:
+        self._any = bool(areas)
         self._coming = sorted(areas, key=lambda area: area.top, reverse=True)
         self._at_hand: list[MergedArea] = []
 
     def __bool__(self) -> bool:
-        return bool(self._coming or self._at_hand)
+        """Whether there were areas to fill, also when all of them are filled: the file names them below its rows."""
+        return self._any
 
     def fill(self, line: int, cells: list[str]) -> None:
         """Writes the values of the areas that cover a row into its cells."""

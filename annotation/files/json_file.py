@@ -190,7 +190,9 @@ def _read(decode: Callable[[str], Any], text: str, line: int) -> _Item | Rejecte
         return _Item(line, decode(text), text)
     except JSONDecodeError as error:
         return RejectedRow(
-            line, _("not valid JSON: %(msg)s at character %(pos)s") % {"msg": error.msg, "pos": error.pos + 1}
+            line,
+            _("not valid JSON: %(msg)s at character %(pos)s")
+            % {"msg": error.msg.removesuffix(" at"), "pos": error.pos + 1},
         )
     except _Constant as error:
         return RejectedRow(line, str(error))

@@ -20,6 +20,8 @@ from annotation.models import Iteration, Stage
 from annotation.pipeline import distill, export, ingest, label
 
 POLL_SECONDS = 0.3
+#: What a shell expects of a command that Ctrl-C ended.
+INTERRUPTED = 130
 WORK: dict[str, Callable[[jobs.Claim], object]] = {
     Stage.Kind.IMPORT: ingest.run_import,
     Stage.Kind.LLM: label.run_labeling,
@@ -74,6 +76,12 @@ def complete(stage: Stage, *, here: bool = True) -> Stage:
             _work(stage)
         while _fresh(stage).status in (Stage.Status.QUEUED, Stage.Status.RUNNING):
             time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        raise CommandError(
+            f"{stage.get_kind_display()} stopped here. It goes on where it was as soon as a worker runs (manage.py up); to "
+            "end it, cancel it on the project's page.",
+            returncode=INTERRUPTED,
+        ) from None
     finally:
         stop.set()
         bar.join()

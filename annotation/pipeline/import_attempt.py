@@ -43,6 +43,7 @@ class ImportAttempt:
         if self._report.start_position is None:
             last = self._project.samples.aggregate(last=Max("position"))["last"]
             self._report.start_position = 0 if last is None else last + 1
+        self._claim.report(detail={"done_before": self._report.read})
         with _bulk_writing():
             for batch in _batches(islice(self._table.rows, self._report.read, None)):
                 if self._claim.should_stop():

@@ -43,6 +43,11 @@ def discard_import(stage: Stage, claim: jobs.Claim | None = None) -> None:
         if claim:
             claim.fence()
         clear_report(upload)
+    if claim:
+        claim.report(done=0)
+    else:
+        Stage.objects.filter(pk=stage.pk).update(done=0)
+        stage.done = 0
 
 
 def check_no_leftovers(project: Project) -> None:

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.base import File
 from django.db import transaction
+from django.utils.text import Truncator, capfirst
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, InvalidFileError
@@ -32,6 +33,7 @@ LOOK_ROWS = 200
 EXAMPLES = 4
 MAX_NAME = 255
 MAX_HEADER = 20
+MAX_SHOWN_NAMES = 200
 LINES = Reading("csv", delimiter="", quote="", header=0)
 
 
@@ -264,7 +266,8 @@ def _look(path: Path, reading: Reading, limits: Limits) -> Preview:
     rows = [row.cells for row in seen if isinstance(row, SourceRow)]
     if not seen:
         raise InvalidFileError(
-            _("The file has column names (%(names)s) but no rows.") % {"names": ", ".join(table.columns[:10])}
+            _("The file has column names (%(names)s) but no rows.")
+            % {"names": Truncator(", ".join(table.columns[:10])).chars(MAX_SHOWN_NAMES)}
         )
     kinds = {name: guess_kind([row[place] for row in rows]) for place, name in enumerate(table.columns)}
     warnings = list(_warnings(table, reading, seen))
@@ -287,7 +290,7 @@ def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow
             "The first text is taken as the column's name. If it is a row, say below that names stand nowhere."
         )
     for what, times in table.notes.counts.items():
-        yield _("%(what)s: %(value)s") % {"what": what, "value": f"{times:,}"}
+        yield _("%(what)s: %(value)s") % {"what": capfirst(what), "value": f"{times:,}"}
     for row in [row for row in seen if isinstance(row, RejectedRow)][:5]:
         yield _("Line %(line)d would be rejected: %(reason)s.") % {"line": row.line, "reason": row.reason}
 

@@ -65,7 +65,7 @@ def plain(value: float) -> str:
 
 @register.filter
 def rate(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 @register.filter
@@ -117,6 +117,8 @@ def stage_tone(stage: Stage) -> str:
 @register.filter
 def stage_words(stage: Stage) -> str:
     """What is going on, in one sentence."""
+    if words := _broken_off_words(stage):
+        return words
     if stage.status == Stage.Status.RUNNING and stage.wish == Stage.Wish.PAUSE:
         return _("What is under way ends first, then it pauses. What is finished is kept.")
     if stage.status == Stage.Status.RUNNING and stage.wish == Stage.Wish.CANCEL:
@@ -136,6 +138,27 @@ def stage_words(stage: Stage) -> str:
     if stage.status == Stage.Status.FAILED:
         return _("It stopped with the error below. What is finished is kept; resume tries the rest again.")
     return _done_words(stage)
+
+
+def _broken_off_words(stage: Stage) -> str:
+    """What becomes of an import or an export that ends early: neither leaves half of anything behind. Empty for others."""
+    if stage.kind == Stage.Kind.EXPORT:
+        if stage.status == Stage.Status.PAUSED:
+            return _("Half a file is not kept; resume writes it from the first row.")
+        if stage.status == Stage.Status.CANCELLED:
+            return _("No file was made. Resume writes it from the first row, or make another one.")
+        if stage.status == Stage.Status.FAILED:
+            return _("It stopped with the error below, and no file was made. Resume tries it again.")
+    if stage.kind == Stage.Kind.IMPORT:
+        if stage.status == Stage.Status.RUNNING and stage.wish == Stage.Wish.CANCEL:
+            return _("The rows of this file that are in the project already are being taken out again.")
+        if stage.status == Stage.Status.CANCELLED:
+            return _(
+                "No row of this file is in the project. Resume reads it from the first row, or upload another."
+            )
+        if stage.status == Stage.Status.FAILED and not stage.done:
+            return _("It stopped with the error below, and no row of this file is in the project.")
+    return ""
 
 
 def _phase_words(stage: Stage) -> str:
@@ -177,6 +200,6 @@ def _done_words(stage: Stage) -> str:
         return _("The rows are corrected.")
     if stage.kind == Stage.Kind.RESTORE:
         return _("The rows have that round's labels again. What people corrected stays as it is.")
-    return ngettext("%(count)d row was read.", "%(count)d rows were read.", stage.done) % {
-        "count": stage.done
+    return ngettext("%(shown)s row was read.", "%(shown)s rows were read.", stage.done) % {
+        "shown": f"{stage.done:,}"
     }

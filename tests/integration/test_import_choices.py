@@ -82,7 +82,7 @@ def test_the_column_names_may_stand_below_a_title(project: Project) -> None:
     preview = ingest.read_preview(stored, header=2)
     assert (preview.columns, preview.rows) == (("id", "text"), [["1", "a"]])
     assert Upload.objects.get(pk=stored.pk).reading["header"] == 2
-    assert "rows above the column names left out: 1" in preview.warnings
+    assert "Rows above the column names left out: 1" in preview.warnings
 
 
 def test_a_file_without_column_names_gets_numbered_ones(project: Project) -> None:
@@ -128,7 +128,11 @@ def merged_sheet() -> bytes:
 def test_merged_cells_are_filled_where_that_was_chosen(project: Project) -> None:
     stored = upload(project, merged_sheet(), "a.xlsx")
     assert [row[0] for row in ingest.read_preview(stored).rows] == ["A", "", "", "B"]
+    assert ingest.read_preview(stored).warnings == [
+        "Merged areas, of which only the first cell has the value: 2"
+    ]
     preview = ingest.read_preview(stored, fill_merged=True)
+    assert preview.warnings == []
     assert preview.rows == [["A", "one", "x"], ["A", "two", "y"], ["A", "three", "three"], ["B", "four", "z"]]
 
 
@@ -219,7 +223,7 @@ def test_a_title_above_the_table_is_found_told_of_and_changeable(project: Projec
     stored = upload(project, titled_book(), "survey.xlsx")
     assert stored.columns == ["id", "text", "score"]
     assert stored.reading["header"] == 3
-    assert "rows above the column names left out: 2" in ingest.read_preview(stored).warnings
+    assert "Rows above the column names left out: 2" in ingest.read_preview(stored).warnings
 
     ingest.read_preview(stored, sheet="plain")
     assert (stored.columns, stored.reading["header"]) == (["id", "text"], 1)

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from annotation.models import Activity, Project, Upload
-from annotation.pipeline import configure, ingest
+from annotation import jobs
+from annotation.management import console
+from annotation.models import Activity, Project, Stage, Upload
+from annotation.pipeline import configure, export, ingest
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -112,3 +114,32 @@ def test_the_help_names_every_kind_and_encoding(capsys: pytest.CaptureFixture[st
     told = " ".join(capsys.readouterr().out.split())
     for word in ("COLUMN=KIND", "number, category, text", "gb18030", "tab", "--reject", "several"):
         assert word in told
+
+
+def test_an_interrupted_import_says_what_becomes_of_it(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_claim: jobs.Claim) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(console.WORK, Stage.Kind.IMPORT, interrupt)
+    with pytest.raises(CommandError, match="goes on where it was as soon as a worker runs") as error:
+        run_import(project, put(tmp_path, "a.csv", "text\na\nb\n"))
+    assert error.value.returncode == console.INTERRUPTED
+    assert project.stages.get().status == Stage.Status.QUEUED
+
+
+def test_an_interrupted_export_leaves_no_file(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_import(project, put(tmp_path, "a.csv", "text\na\nb\n"))
+
+    def interrupt(*_arguments: Any, **_options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(export.WRITERS, "csv", interrupt)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(CommandError, match="no file was written") as error:
+        call_command("export", str(project.pk), str(tmp_path / "out" / "letters.csv"))
+    assert error.value.returncode == console.INTERRUPTED
+    assert list((tmp_path / "out").iterdir()) == []

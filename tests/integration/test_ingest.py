@@ -290,6 +290,13 @@ def test_a_file_without_one_good_row_is_refused_with_the_reason(project: Project
     assert "None of the 2 rows could be imported. The first, line 2: the text is empty" in stage.error
 
 
+def test_a_sentence_names_the_columns_briefly_however_long_they_are(project: Project) -> None:
+    letters = upload(project, b"id,text\n" + b"1,some words\n" * 2_000)
+    with pytest.raises(InvalidFileError, match="but no rows") as error:
+        ingest.read_preview(letters, encoding="utf-16-le")
+    assert len(str(error.value)) < 300
+
+
 def test_a_file_of_a_header_only_is_refused(project: Project) -> None:
     with pytest.raises(InvalidFileError, match=r"column names .* but no rows"):
         upload(project, b"id,text\n")
@@ -474,6 +481,7 @@ def test_a_cancelled_import_leaves_no_row_and_can_be_begun_anew(
     StopAfter(monkeypatch, stage, Stage.Wish.CANCEL, batches=3)
     run(stage)
     assert stage.status == Stage.Status.CANCELLED
+    assert stage.done == 0
     assert not project.samples.exists()
     jobs.resume(stage)
     assert run(stage).status == Stage.Status.DONE
@@ -490,6 +498,7 @@ def test_cancelling_a_paused_append_takes_back_its_rows_only(
     assert project.samples.count() == 2_100
     ingest.cancel_import(stage)
     assert stage.status == Stage.Status.CANCELLED
+    assert stage.done == Stage.objects.get(pk=stage.pk).done == 0
     assert project.samples.count() == 100
 
 

@@ -129,6 +129,31 @@ def test_going_back_to_a_round_does_not_speak_of_rows_that_were_read(stage: Stag
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "status", "done", "words"),
+    [
+        (Stage.Kind.LLM, Stage.Status.CANCELLED, 5, "What is finished is kept"),
+        (Stage.Kind.IMPORT, Stage.Status.PAUSED, 5, "What is finished is kept"),
+        (Stage.Kind.IMPORT, Stage.Status.CANCELLED, 0, "No row of this file is in the project"),
+        (Stage.Kind.IMPORT, Stage.Status.FAILED, 0, "no row of this file is in the project"),
+        (Stage.Kind.IMPORT, Stage.Status.FAILED, 5, "What is finished is kept"),
+        (Stage.Kind.EXPORT, Stage.Status.PAUSED, 5, "Half a file is not kept"),
+        (Stage.Kind.EXPORT, Stage.Status.CANCELLED, 5, "No file was made"),
+        (Stage.Kind.EXPORT, Stage.Status.FAILED, 5, "no file was made"),
+    ],
+)
+def test_what_is_said_to_be_kept_of_a_broken_off_stage_is_kept(
+    stage: Stage, kind: Stage.Kind, status: Stage.Status, done: int, words: str
+) -> None:
+    stage.kind, stage.status, stage.done = kind, status, done
+    assert words in stage_words(stage)
+
+
+def test_an_import_that_is_being_cancelled_says_that_its_rows_go(stage: Stage) -> None:
+    stage.kind, stage.status, stage.wish = Stage.Kind.IMPORT, Stage.Status.RUNNING, Stage.Wish.CANCEL
+    assert "are being taken out again" in stage_words(stage)
+
+
 @pytest.mark.parametrize(("epoch", "words"), [(11, "11 epochs"), (1, "1 epoch"), (12, "epoch 12 of 12")])
 def test_a_training_that_ended_early_says_how_many_epochs_it_took(
     stage: Stage, epoch: int, words: str

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from annotation.errors import AnnotationError
+from annotation.management.console import INTERRUPTED
 from annotation.models import Project
 from annotation.pipeline import export
 from annotation.pipeline.export_rows import Selection
@@ -71,6 +72,8 @@ class Command(BaseCommand):
                     project, part, selection=selection, on_progress=lambda done: bar.update(done - bar.n)
                 )
                 part.replace(path)
+        except KeyboardInterrupt:
+            raise CommandError("Stopped; no file was written.", returncode=INTERRUPTED) from None
         except OSError as error:
             raise CommandError(f"{path} can't be written: {error.strerror or error}.") from error
         self.stdout.write(f"{rows:,} rows written to {path}")

@@ -61,6 +61,7 @@ class Command(BaseCommand):
                 if no_web:
                     _wait_for_schema(supervisor)
                 else:
+                    supervisor.say("Bringing the database and the static files up to date.")
                     password = _prepare_site()
                 if not supervisor.stopping:
                     _start_services(supervisor, web=not no_web, demo=demo)
