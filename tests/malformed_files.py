@@ -231,6 +231,27 @@ STRUCTURE = [
         reading={"delimiter": ""},
     ),
     good(
+        "M21 one text a line, each with one comma",
+        b"text\nHello, the parcel is late\nSorry, I was billed twice\n",
+        ["Hello, the parcel is late"],
+        ["Sorry, I was billed twice"],
+        columns=("text",),
+        reading={"delimiter": ""},
+    ),
+    good(
+        "M21 one Chinese text a line, each with one full-width comma",
+        "内容\n你好，包裹晚了\n抱歉，多收了钱\n".encode(),
+        ["你好，包裹晚了"],
+        ["抱歉，多收了钱"],
+        columns=("内容",),
+        reading={"delimiter": ""},
+    ),
+    refused(
+        "M16 a header of one name over rows of two, with blanks between",
+        b"text\n1, a\n2, b\n",
+        "The header has 1 name, but the rows have 2 fields",
+    ),
+    good(
         "M22 a first line that names the delimiter",
         b"sep=;\nid;text\n1;a,b\n",
         ["1", "a,b"],

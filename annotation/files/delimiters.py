@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -66,10 +67,20 @@ def _evenness(sample: str, reading: Reading, complete: bool) -> tuple[float, int
 def _evenly_too_wide(sample: str, reading: Reading, complete: bool) -> str:
     """The delimiter that splits every row, but not the one-cell header, into the same number of cells."""
     for delimiter in DELIMITERS:
-        widths = _widths(sample, replace(reading, delimiter=delimiter), complete)[1:] if delimiter else []
+        if not delimiter or delimiter in _RARE or _is_punctuation(sample, delimiter):
+            continue
+        widths = _widths(sample, replace(reading, delimiter=delimiter), complete)[1:]
         if len(widths) > 1 and widths[0] > 1 and set(widths) == {widths[0]}:
             return delimiter
     return ""
+
+
+def _is_punctuation(sample: str, delimiter: str) -> bool:
+    """Whether a comma or semicolon below the header belongs to sentences: a blank follows each, and no cell is a number."""
+    rows = re.sub(r"\r\n?", "\n", sample).lstrip("\n").partition("\n")[2]
+    if delimiter not in ",;" or rows.count(delimiter) != rows.count(f"{delimiter} "):
+        return False
+    return not re.search(rf"(?:^|{delimiter})\s*[-+]?[\d.]+\s*(?:$|{delimiter})", rows, re.MULTILINE)
 
 
 def _quote_of(sample: str, reading: Reading, delimiter: str, complete: bool) -> str:

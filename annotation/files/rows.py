@@ -162,7 +162,7 @@ def _believed(
         raise InvalidFileError(
             _(
                 "The header has %(names)s, but the rows have %(fields)s. Nothing was shifted to make "
-                "them fit: mend the header, or choose another delimiter."
+                "them fit: mend the header, or put quotes around cells that contain the delimiter."
             )
             % {"names": _names(width), "fields": fields}
         )

@@ -46,7 +46,7 @@ class ImportReport:
         LeftOutRow.objects.bulk_create(
             [
                 LeftOutRow(upload=upload, line=line, outcome=outcome, reason=reason)
-                for line, outcome, reason in self.unsaved
+                for line, outcome, reason in sorted(self.unsaved)
             ],
             batch_size=1_000,
         )
@@ -77,7 +77,7 @@ def clear_report(upload: Upload) -> None:
 
 
 def left_out_rows(upload: Upload) -> Iterator[LeftOut]:
-    """Every row of the file that was not imported, in the order in which they were met."""
+    """Every row of the file that was not imported, in the order of the file."""
     last = 0
     rows = upload.left_out.order_by("pk").values_list("pk", "line", "outcome", "reason")
     while page := list(rows.filter(pk__gt=last)[:_READ_ROWS]):
