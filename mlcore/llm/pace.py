@@ -44,9 +44,7 @@ class Pace:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until one more call may be made, and count it while it lasts."""
-        await asyncio.sleep(
-            0
-        )  # who was woken goes first, so that a row that is refused lets another one be asked
+        await asyncio.sleep(0)  # who was woken goes first, so that after a refusal another row is asked
         while (pause := self._pause_until - time.monotonic()) > 0 or self._active >= self.limit:
             if pause > 0:
                 await asyncio.sleep(pause)
