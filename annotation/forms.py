@@ -12,7 +12,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from annotation.files.delimiters import DELIMITERS
+from annotation.files.delimiters import DELIMITERS, QUOTES
 from annotation.files.encodings import ENCODINGS
 from annotation.files.records import TEXT_FORMATS
 from annotation.models import Correction, Iteration, Label, Project, Role
@@ -99,11 +99,17 @@ HEADER_ROWS: list[tuple[Any, Any]] = [
 ]
 
 
+NO_QUOTE = "none"  # an empty value would say that nothing was chosen
+
+
 class ReadingForm(forms.Form):
     """How an uploaded file is to be read, where the guess is wrong."""
 
     encoding = forms.ChoiceField(label=_("Encoding"), required=False)
     delimiter = forms.ChoiceField(label=_("Separator"), required=False)
+    quote = forms.TypedChoiceField(
+        label=_("Quotes"), required=False, coerce=lambda value: value.replace(NO_QUOTE, ""), empty_value=None
+    )
     sheet = forms.ChoiceField(label=_("Sheet"), required=False)
 
     header = forms.TypedChoiceField(label=_("Column names"), required=False, coerce=int, empty_value=None)
@@ -119,13 +125,15 @@ class ReadingForm(forms.Form):
             "encoding": list(ENCODINGS.items()) if kind in TEXT_FORMATS else [],
             "header": HEADER_ROWS if kind in ("csv", "xlsx") else [],
             "delimiter": list(DELIMITERS.items()) if kind == "csv" else [],
+            "quote": [(quote or NO_QUOTE, words) for quote, words in QUOTES.items()] if kind == "csv" else [],
             "sheet": [(sheet["name"], sheet["name"]) for sheet in reading["sheets"]]
             if kind == "xlsx"
             else [],
         }
         for name, offered in choices.items():
             if offered:
-                self._offer(name, offered, reading.get(name, 1))
+                value = reading.get(name, 1)
+                self._offer(name, offered, NO_QUOTE if name == "quote" and not value else value)
             else:
                 del self.fields[name]
 

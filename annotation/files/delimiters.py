@@ -25,6 +25,8 @@ DELIMITERS = {
 }
 # Characters that texts are full of, or that stand for something else: taken only where every single row agrees.
 _RARE = ("^", "\uff0c")
+#: What quotes may be: around cells that hold a delimiter or a line end, or characters like any other.
+QUOTES = {'"': _("around cells"), "": _("plain characters")}
 _MAX_ROWS = 500
 
 

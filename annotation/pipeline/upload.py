@@ -18,7 +18,7 @@ from django.utils.text import Truncator, capfirst
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, InvalidFileError
-from annotation.files.delimiters import DELIMITERS
+from annotation.files.delimiters import DELIMITERS, QUOTES
 from annotation.files.encodings import ENCODINGS
 from annotation.files.records import TEXT_FORMATS, Limits, Reading, RejectedRow, SourceRow, Table
 from annotation.files.rows import open_table
@@ -73,6 +73,7 @@ class ReadingChoice(TypedDict, total=False):
 
     encoding: str | None
     delimiter: str | None
+    quote: str | None
     sheet: str | None
     header: int | None
     replace_bad: bool | None
@@ -214,6 +215,9 @@ def _chosen(path: Path, reading: Reading, limits: Limits, chosen: ReadingChoice)
     if delimiter is not None and reading.format == "csv":
         _check_choice(delimiter, list(DELIMITERS), _("delimiter"))
         reading = replace(reading, delimiter=delimiter, quote='"')
+    if (quote := chosen.get("quote")) is not None and reading.format == "csv":
+        _check_choice(quote, list(QUOTES), _("quote"))
+        reading = replace(reading, quote=quote)
     return reading
 
 

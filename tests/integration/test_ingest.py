@@ -351,7 +351,17 @@ def test_a_chosen_delimiter_is_kept_for_the_import(project: Project) -> None:
     assert texts(project) == ["1:a,b"]
 
 
-@pytest.mark.parametrize("choice", [{"encoding": "utf-7"}, {"delimiter": "xx"}, {"encoding": "../x"}])
+def test_quotes_can_be_taken_as_characters_like_any_other(project: Project) -> None:
+    stored = upload(project, b'text\n"one"\n"two" and more\n')
+    assert ingest.read_preview(stored, quote='"').rows == [["one"]]
+    assert ingest.read_preview(stored, quote="").rows == [['"one"'], ['"two" and more']]
+    run(start(project, stored, content_columns=["text"], reference_column=""))
+    assert texts(project) == ['"one"', '"two" and more']
+
+
+@pytest.mark.parametrize(
+    "choice", [{"encoding": "utf-7"}, {"delimiter": "xx"}, {"quote": "'"}, {"encoding": "../x"}]
+)
 def test_a_choice_that_is_not_offered_is_refused(project: Project, choice: Any) -> None:
     with pytest.raises(InvalidFileError, match="Choose one of"):
         ingest.read_preview(upload(project, table("a,one,bad")), **choice)

@@ -485,6 +485,19 @@ def test_several_files_are_shown_as_one_import(owner: Client) -> None:
     assert stage.detail["on_bad_row"] == "reject"
 
 
+def test_what_quotes_are_is_shown_and_can_be_changed(owner: Client) -> None:
+    project = make_empty(owner)
+    page = f"/projects/{project.pk}/configure/data/upload/"
+    file = SimpleUploadedFile("a.csv", b'id,text\n1,"a"\n')
+    answer = owner.post(page, {"file": file}, follow=True)
+    address = answer.redirect_chain[-1][0]
+    assert '<option value="&quot;" selected>around cells</option>' in answer.content.decode()
+    chosen = {"read": "1", "encoding": "utf-8", "delimiter": ",", "quote": "none"}
+    html = owner.post(address, chosen, follow=True).content.decode()
+    assert '<option value="none" selected>plain characters</option>' in html
+    assert project.uploads.get().preview == [["1", '"a"']]
+
+
 def test_a_file_that_can_not_be_read_is_named_and_the_others_are_taken(owner: Client) -> None:
     project = make_empty(owner)
     files = [

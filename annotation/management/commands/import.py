@@ -70,6 +70,7 @@ class Command(BaseCommand):
             upload,
             encoding=options["encoding"],
             delimiter={"\\t": "\t", "tab": "\t"}.get(options["delimiter"], options["delimiter"]),
+            quote="" if options["plain_quotes"] else None,
             sheet=options["sheet"],
             header=options["header"],
             replace_bad=options["replace_bad"] or None,
@@ -141,6 +142,9 @@ def _add_reading_options(parser: CommandParser) -> None:
     group.add_argument("--encoding", help=f"one of {', '.join(ENCODINGS)}")
     delimiters = ", ".join("tab" if each == "\t" else each for each in DELIMITERS if each)
     group.add_argument("--delimiter", help=f"one of {delimiters}".replace("%", "%%"))
+    group.add_argument(
+        "--plain-quotes", action="store_true", help="quotes are characters like any other, not around cells"
+    )
     group.add_argument("--sheet", help="the name of an Excel sheet, if it is not the first")
     group.add_argument(
         "--header",
