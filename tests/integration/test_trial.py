@@ -160,6 +160,7 @@ def test_whoever_tries_again_while_a_try_out_is_paused_sees_it_with_its_buttons(
     page = client.post(cast.url("configure/trial/start/"), follow=True).content.decode()
     assert "A try-out is at work or paused already." in page
     assert cast.url(f"stages/{stage.pk}/resume/") in page
+    assert "Change the models" in page, "the sentence says what to mend, the page leads there"
 
 
 @pytest.mark.parametrize(("status", "is_offered"), [("paused", True), ("running", False)])
