@@ -275,7 +275,9 @@ class MemberForm(forms.Form):
         user = User.objects.filter(username=name, is_active=True).first()
         if user is None:
             raise forms.ValidationError(
-                _("There is no account named “%(name)s”. Whoever runs this server can make one.")
+                _(
+                    "There is no account named “%(name)s”. Invite the person by link: it makes an account, too."
+                )
                 % {"name": name}
             )
         return user

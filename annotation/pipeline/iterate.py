@@ -61,7 +61,9 @@ def start_trial(project: Project, *, user: User | None) -> Stage:
     """
     check_trial_ready(project)
     total = min(TRIAL_ROWS, project.samples.count())
-    with jobs.alone(_("A try-out is at work already. Wait until it is done, or cancel it.")):
+    with jobs.alone(
+        _("A try-out is at work or paused already. Wait until it is done, resume it, or cancel it.")
+    ):
         stage = Stage.objects.create(project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total)
         jobs.submit(stage)
     return stage
@@ -211,7 +213,11 @@ def _check_labelled(project: Project) -> None:
     if not Prediction.objects.filter(
         iteration__project=project, source=Prediction.ModelKind.LLM, label__isnull=False
     ).exists():
-        raise NotReadyError(_("The LLM has not labelled any row yet. Start from LLM labeling."))
+        raise NotReadyError(
+            _(
+                "No row has a label of the LLM yet. Start LLM labeling; if it has run, try another prompt or model on 20 rows first."
+            )
+        )
 
 
 def _make_stage(iteration: Iteration, *, kind: str, user: User | None) -> Stage:

@@ -188,8 +188,7 @@ def _phase_words(stage: Stage) -> str:
 
 def _done_words(stage: Stage) -> str:
     if stage.kind == Stage.Kind.LLM:
-        has_all = stage.done >= stage.total
-        return _("Every row has an answer.") if has_all else _("Every row has been asked about.")
+        return _labelled_words(stage)
     if stage.kind == Stage.Kind.SLM:
         return _("Every row has a prediction, a confidence and a clean probability.")
     if stage.kind == Stage.Kind.EXPORT:
@@ -203,3 +202,21 @@ def _done_words(stage: Stage) -> str:
     return ngettext("%(shown)s row was read.", "%(shown)s rows were read.", stage.done) % {
         "shown": f"{stage.done:,}"
     }
+
+
+def _labelled_words(stage: Stage) -> str:
+    """An answer in which no label was found is none: whoever reads “done” must hear of it here."""
+    unreadable = stage.iteration.metrics.get("llm", {}).get("unreadable", 0) if stage.iteration else 0
+    if unreadable and unreadable >= stage.done:
+        return _(
+            "No answer could be read as a label, so there is nothing to learn from. Try another prompt or model on 20 rows."
+        )
+    if unreadable:
+        return ngettext(
+            "Every row has been asked about; %(count)s answer could not be read as a label.",
+            "Every row has been asked about; %(count)s answers could not be read as a label.",
+            unreadable,
+        ) % {"count": f"{unreadable:,}"}
+    return (
+        _("Every row has an answer.") if stage.done >= stage.total else _("Every row has been asked about.")
+    )

@@ -127,6 +127,7 @@ PAGES = {
     Stage.Kind.EXPORT: "export",
     Stage.Kind.TRIAL: "trial",
     Stage.Kind.BULK: "review",
+    Stage.Kind.RESTORE: "rounds",
 }
 
 

@@ -28,7 +28,7 @@ def trial(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 @require_POST
-@for_members(Role.OWNER, back="annotation:configure_start")
+@for_members(Role.OWNER, back="annotation:trial")
 def start_trial(request: MemberRequest, project: Project) -> HttpResponse:
     stage = iterate.start_trial(project, user=request.user)
     activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=stage.get_kind_display())

@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
 
 from annotation import progress
-from annotation.models import Project, Stage
+from annotation.models import Iteration, Project, Stage
 from annotation.templatetags.coral import stage_words
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,6 +120,30 @@ def test_a_finished_run_says_that_rows_have_answers_only_if_all_have(
 ) -> None:
     stage.status, stage.done = Stage.Status.DONE, done
     assert stage_words(stage) == f"Every row {words}."
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "words"),
+    [
+        (10, "No answer could be read as a label"),
+        (3, "Every row has been asked about; 3 answers could not be read as a label."),
+        (1, "Every row has been asked about; 1 answer could not be read as a label."),
+    ],
+)
+def test_a_finished_run_says_how_many_answers_hold_no_label(
+    stage: Stage, unreadable: int, words: str
+) -> None:
+    stage.status, stage.done = Stage.Status.DONE, 10
+    stage.iteration = Iteration(project=stage.project, metrics={"llm": {"unreadable": unreadable}})
+    assert words in stage_words(stage)
+
+
+def test_counts_of_thousands_are_grouped_everywhere_on_the_card(stage: Stage) -> None:
+    stage.kind, stage.status, stage.done, stage.total = Stage.Kind.IMPORT, Stage.Status.DONE, 2000, 2000
+    stage.seconds = 0.1
+    html = render_to_string("annotation/_stage_progress.html", progress.stage_context(stage))
+    assert "2,000 rows were read." in html
+    assert "20,000 rows a second" in html
 
 
 def test_going_back_to_a_round_does_not_speak_of_rows_that_were_read(stage: Stage) -> None:

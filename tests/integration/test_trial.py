@@ -145,10 +145,22 @@ def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.M
     assert "Try 20 rows" in client.get(cast.url("configure/start/")).content.decode()
     assert client.post(cast.url("configure/trial/start/")).status_code == 302
     assert client.get(cast.url("configure/trial/")).status_code == 200
-    with pytest.raises(BusyError, match="at work already"):
+    with pytest.raises(BusyError, match="at work or paused already"):
         iterate.start_trial(cast.project, user=None)
     assert Stage.objects.filter(kind=Stage.Kind.TRIAL).count() == 1
     client.get("/")  # the list of projects does not take it for the project's state
+
+
+def test_whoever_tries_again_while_a_try_out_is_paused_sees_it_with_its_buttons() -> None:
+    cast = make_cast(rows=20)
+    client = cast.client("owner")
+    client.post(cast.url("configure/trial/start/"))
+    stage = Stage.objects.get(kind=Stage.Kind.TRIAL)
+    Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.PAUSED)
+    page = client.post(cast.url("configure/trial/start/"), follow=True).content.decode()
+    assert "A try-out is at work or paused already." in page
+    assert cast.url(f"stages/{stage.pk}/resume/") in page
+    assert "Change the models" in page, "the sentence says what to mend, the page leads there"
 
 
 @pytest.mark.parametrize(("status", "is_offered"), [("paused", True), ("running", False)])

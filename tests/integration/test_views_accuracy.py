@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.template.loader import render_to_string
 
+from annotation import jobs
 from annotation.models import Activity, AuditDraw, Correction, Iteration, Prediction, Sample, Source, Stage
 from annotation.pipeline import audit, configure, restore, review
 from annotation.pipeline.configure import LabelDraft
@@ -174,6 +175,17 @@ def test_while_rows_are_set_back_nothing_else_is_started(cast: Cast) -> None:
     page = cast.client("owner").post(cast.url(f"rounds/{second.pk}/restore/"), follow=True).content.decode()
     assert "Going back to a round of this project is waiting for a worker" in page
     assert cast.project.stages.filter(kind=Stage.Kind.RESTORE).count() == 1
+
+
+@pytest.mark.parametrize("what", ["pause", "resume", "cancel"])
+def test_the_buttons_of_going_back_lead_to_the_rounds_without_scripts_too(cast: Cast, what: str) -> None:
+    worse_round(cast)
+    restore.start_restore(cast.project.iterations.get(number=1), user=None)
+    stage = cast.project.stages.get(kind=Stage.Kind.RESTORE)
+    if what == "resume":
+        jobs.request_pause(stage)
+    answered = cast.client("owner").post(cast.url(f"stages/{stage.pk}/{what}/"))
+    assert (answered.status_code, answered["Location"]) == (302, cast.url("rounds/"))
 
 
 def test_rounds_show_no_measured_accuracy_before_ten_answers_either(cast: Cast) -> None:
