@@ -28,7 +28,7 @@ PRIOR_ROWS = 3.0  # imagined rows on which T is right, against chance in small c
 DECISIVENESS = 3.0
 # The models that are fitted to a verdict repeat fewer of the LLM's mistakes than those that contradicted it, so they may
 # overrule it where it is in doubt (AG News, labels of the embedded LLM: 81.9 with 3, 83.8 with 6, three seeds; hard
-# labels: no difference).
+# labels: hardly a difference).
 REFITTED_DECISIVENESS = 6.0
 # Share of the rows on which the small models' pooled opinion is wrong, per unit of q; both-wrong and half of the rest.
 POOLED_ERROR = 1.8
