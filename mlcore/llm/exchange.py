@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from mlcore.records import Answer, Request
 
@@ -16,6 +17,7 @@ AHEAD_PER_CALL = 16
 # Answers that may wait for the caller to store them: what a crash loses is paid for twice.
 UNREAD_PER_CALL = 2
 _POLL_SECONDS = 0.1
+_GATHER_SECONDS = 0.0003  # a call: 20 ms where 64 are made at once
 _ROOM_SECONDS = 0.005
 
 
@@ -50,14 +52,22 @@ class Exchange:
             known = None if self.stopping.is_set() else self._draw(waiting)
             if known:
                 yield known
-            try:
-                answer = self._outbox.get(timeout=0 if known else _POLL_SECONDS)
-            except queue.Empty:
-                continue
-            if answer is None:
-                return
-            self._ahead -= 1
-            yield answer
+            for answer in self._read(wait=not known):
+                if answer is None:
+                    return
+                self._ahead -= 1
+                yield answer
+
+    def _read(self, *, wait: bool) -> list[Answer | None]:
+        """What has come. One wake for several answers: while this thread runs, the calls' thread does not."""
+        found: list[Answer | None] = []
+        with suppress(queue.Empty):
+            found.append(self._outbox.get(timeout=_POLL_SECONDS if wait else 0))
+            if wait:
+                time.sleep(_GATHER_SECONDS * self._calls)
+            while True:
+                found.append(self._outbox.get_nowait())
+        return found
 
     def _draw(self, waiting: Iterator[Request | Answer]) -> Answer | None:
         """Give some requests if few are ahead; stop early for an answer that is known already, and return it.

@@ -43,7 +43,7 @@ def test_an_empty_project_gets_a_sentence() -> None:
 
 
 def test_training_before_labeling_gets_a_sentence() -> None:
-    with pytest.raises(NotReadyError, match="Start from LLM labeling"):
+    with pytest.raises(NotReadyError, match="Start LLM labeling"):
         iterate.start_round(make_project(), started_from="slm", user=None)
 
 
