@@ -130,10 +130,10 @@ class ReadingForm(forms.Form):
             if kind == "xlsx"
             else [],
         }
+        values = {"header": 1, **reading, "quote": reading.get("quote") or NO_QUOTE}
         for name, offered in choices.items():
             if offered:
-                value = reading.get(name, 1)
-                self._offer(name, offered, NO_QUOTE if name == "quote" and not value else value)
+                self._offer(name, offered, values.get(name))
             else:
                 del self.fields[name]
 

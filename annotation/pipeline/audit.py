@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -94,13 +94,8 @@ def pending_draws(project: Project, user: User) -> QuerySet[Sample]:
 
 def open_draws(project: Project) -> QuerySet[AuditDraw]:
     """Drawn rows that wait for an answer, decided in bulk or not."""
-    # The sum keeps SQLite from walking over all corrections that take none back, once for every drawn row.
-    answers = Correction.objects.alias(takes_back=F("undoes") + 0).filter(
-        sample=OuterRef("sample"),
-        because=Correction.Because.AUDIT,
-        label__isnull=False,
-        takes_back__isnull=True,
-        undone_by__isnull=True,
+    answers = Correction.objects.standing().filter(
+        sample=OuterRef("sample"), because=Correction.Because.AUDIT
     )
     overruled = Q(sample__batch__isnull=False) & Exists(answers)
     alone = Q(sample__source=Source.PERSON, sample__batch__isnull=True)

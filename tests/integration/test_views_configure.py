@@ -487,9 +487,7 @@ def test_several_files_are_shown_as_one_import(owner: Client) -> None:
 
 def test_what_quotes_are_is_shown_and_can_be_changed(owner: Client) -> None:
     project = make_empty(owner)
-    page = f"/projects/{project.pk}/configure/data/upload/"
-    file = SimpleUploadedFile("a.csv", b'id,text\n1,"a"\n')
-    answer = owner.post(page, {"file": file}, follow=True)
+    answer = upload(owner, project, 'id,text\n1,"a"\n')
     address = answer.redirect_chain[-1][0]
     assert '<option value="&quot;" selected>around cells</option>' in answer.content.decode()
     chosen = {"read": "1", "encoding": "utf-8", "delimiter": ",", "quote": "none"}
