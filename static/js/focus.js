@@ -11,7 +11,7 @@ document.addEventListener("DOMContentLoaded", function () {
   const help = document.getElementById("focus-help");
   const STORE = `coral-answers-${words.user}-${words.project}`;
   const FEW_AHEAD = 4, RETRY_MS = 3000, ARRIVING_MS = 600, STRETCH = 50;
-  let at = 0, shownAt = performance.now(), sending = null, fetching = false, retry = null;
+  let at = 0, shownAt = performance.now(), sending = null, fetching = false, retry = null, told = 0;
   let stretches = Math.floor(Number(words.answered) / STRETCH);
   const given = []; // ids of this visit's answers, for undo
 
@@ -67,6 +67,7 @@ document.addEventListener("DOMContentLoaded", function () {
     const ahead = rows().slice(at);
     if (fetching || ahead.length > FEW_AHEAD) return;
     fetching = true;
+    const toldBefore = told;
     const have = [...new Set([...ahead.map((row) => row.dataset.row), ...kept().filter((each) => each.label).map((each) => each.sample)])];
     try {
       const answer = await post(words.next, { have: have.join(",") });
@@ -79,14 +80,22 @@ document.addEventListener("DOMContentLoaded", function () {
         if (old) { if (rows().indexOf(old) < at) at -= 1; old.remove(); }
         list.append(fromHtml(made.html));
       }
-      const today = document.querySelector("[data-today]").textContent; // it counts what is on its way too
-      document.getElementById("focus-figures").outerHTML = answer.figures;
-      document.querySelector("[data-today]").textContent = today;
+      tellFigures(answer.figures, told === toldBefore);
       tellStretch(answer.answered);
       if (wasEmpty && current()) show(at);
     } catch (error) { pause(error); }
     fetching = false;
     tell();
+  }
+
+  /* Figures that came with rows. Today's count stays: it has what is on its way too. So does what is left, where an
+     answer was saved, and counted, while these were on their way. */
+  function tellFigures(html, isNewest) {
+    const today = document.querySelector("[data-today]").textContent;
+    const left = [...document.querySelectorAll("[data-left]")].map((figure) => [figure.dataset.left, figure.textContent]);
+    document.getElementById("focus-figures").outerHTML = html;
+    document.querySelector("[data-today]").textContent = today;
+    if (!isNewest) showLeft(Object.fromEntries(left));
   }
 
   /* After each fifty answers of a day the figures draw the eye once. */
@@ -138,7 +147,12 @@ document.addEventListener("DOMContentLoaded", function () {
 
   /* What is left, as the server counted it after an answer or an undo. */
   function tellLeft(left) {
-    for (const [name, text] of Object.entries(left || {})) document.querySelector(`[data-left=${name}]`).textContent = text;
+    told += 1;
+    showLeft(left || {});
+  }
+
+  function showLeft(left) {
+    for (const [name, text] of Object.entries(left)) document.querySelector(`[data-left=${name}]`).textContent = text;
   }
 
   async function undo() {

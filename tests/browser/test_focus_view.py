@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Route, expect
 
 from tests.browser.conftest import take_screenshots
 from tests.browser.people import answers, browser_of, make_review, row_number
@@ -105,6 +105,30 @@ def test_the_next_row_is_there_within_100_ms_and_rows_never_run_dry(
     is_saved(focus)
     assert len(answers(program, project)) == 20
     assert sorted(times)[18] < 100, times
+
+
+def test_figures_that_come_late_with_more_rows_do_not_put_the_count_back(focus: Page) -> None:
+    """The rows were asked for before the second answer was saved, and arrive after it."""
+    focus.wait_for_load_state("networkidle")
+    left = focus.locator("[data-left=rows]")
+    late: list[tuple[Route, APIResponse]] = []
+    focus.route("**/focus/next/", lambda route: late.append((route, route.fetch())))
+    while not late:
+        focus.keyboard.press("2")
+        focus.wait_for_timeout(100)
+    is_saved(focus)
+    left_before = left.inner_text()
+    while left.inner_text() == left_before:  # not every row that is asked has a flag
+        focus.keyboard.press("1")
+        is_saved(focus)
+    today, shown_left = focus.locator("[data-today]").inner_text(), left.inner_text()
+    rows_before = focus.locator(".focus-row").count()
+    for route, response in late:
+        route.fulfill(response=response)
+    focus.unroute("**/focus/next/")
+    expect(focus.locator(".focus-row")).not_to_have_count(rows_before)
+    expect(left).to_have_text(shown_left)
+    expect(focus.locator("[data-today]")).to_have_text(today)
 
 
 def test_undo_goes_on_after_a_reload(focus: Page, program: Program, project: str) -> None:
