@@ -75,8 +75,8 @@ def make_requests(
     """What :func:`label_rows` asks, one request a row; see there."""
     shown = [task.show(row) for row in rows]
     render = partial(render_prompt, template, labels=labels)
-    marks = distinct_shingles(shown + [each.shown for each in demonstrations])
-    theirs = dict(zip((each.key for each in demonstrations), marks[len(rows) :], strict=True))
+    marks = _marks(shown, demonstrations)
+    theirs = dict(zip((each.key for each in demonstrations), marks[len(rows) :], strict=False))
     dealt = deal_sets(demonstrations, sets=sets, classes=len(labels))
     alone = sets == 1 or (len(dealt) == 1 and bool(demonstrations))
     requests = []
@@ -94,6 +94,13 @@ def make_requests(
         others = (render(demonstrations=group, shown=text, instructions=False).prefix for group in fitting)
         requests.append(Request(row.key, render(demonstrations=[], shown=text), tuple(others), turned))
     return requests
+
+
+def _marks(shown: Sequence[str], demonstrations: Sequence[Demonstration]) -> list[frozenset[str]]:
+    """By what rows and demonstrations are compared, in this order; nothing where there is nothing to compare rows with."""
+    if not demonstrations:
+        return [frozenset()] * len(shown)
+    return distinct_shingles([*shown, *(each.shown for each in demonstrations)])
 
 
 def passes_a_row(sets: int, *, classes: int, demonstrated: bool = False) -> int:

@@ -34,14 +34,16 @@ class LabelSet:
     """The classes of a task, in order; a label's index is its place here."""
 
     labels: tuple[Label, ...]
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "names", tuple(label.name for label in self.labels)
+        )  # asked for with every row
 
     @classmethod
     def of(cls, *names: str) -> LabelSet:
         return cls(tuple(Label(name) for name in names))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(label.name for label in self.labels)
 
     def index_of(self, name: str) -> int:
         """The index of exactly this name, or ``NO_LABEL``."""

@@ -120,6 +120,7 @@ def _unlabelled_rows(iteration: Iteration, *, most: int) -> Iterator[list[Row]]:
 def _read_unlabelled(iteration: Iteration) -> Iterator[Row]:
     after = -1
     waiting = iteration.project.samples.unlabelled_by(iteration, "llm").order_by("position")
+    waiting = waiting.only("project", "position", "text", "fields")
     while samples := list(waiting.filter(position__gt=after)[:READ_ROWS]):
         after = samples[-1].position
         yield from (as_row(sample, iteration.project) for sample in samples)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import httpx2
 from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.inference._common import RequestParameters
-from huggingface_hub.utils._http import hf_raise_for_status
 
+from mlcore.llm.guard import GuardedConnection, HttpResponse
 from mlcore.records import LabelSet
 
 TOP_LOGPROBS = 5  # the most that every server accepts
@@ -43,6 +42,14 @@ class Asks:
         )
 
 
+class ServerRefusedError(Exception):
+    """The server answered with an error's status."""
+
+    def __init__(self, response: HttpResponse) -> None:
+        super().__init__(f"status {response.status}")
+        self.response = response
+
+
 class ChatClient(AsyncInferenceClient):
     """Forms requests as the hub's client does, and sends them itself.
 
@@ -51,33 +58,33 @@ class ChatClient(AsyncInferenceClient):
     long as sending it.
     """
 
-    def __init__(self, *, transport: httpx2.AsyncBaseTransport, **settings: Any) -> None:
+    def __init__(self, *, connection: GuardedConnection, **settings: Any) -> None:
         super().__init__(**settings)
-        self._transport = transport
+        self._connection = connection
         self._prepared: dict[tuple[Asks, LabelSet], RequestParameters] = {}
 
     async def complete(self, text: str, *, model: str | None, labels: LabelSet, asks: Asks) -> Any:
         """Ask, and return the completion as it was parsed from JSON.
 
         Raises:
-            HfHubHTTPError: the server answered with an error's status.
+            ServerRefusedError: the server answered with an error's status.
             ValueError: the answer is not JSON.
+            HfHubHTTPError: the hub doesn't know the model, or not this token.
         """
         prepared = self._prepared.get((asks, labels))
         if prepared is None:
             prepared = self._prepared[asks, labels] = await self._prepare(model, labels, asks)
         assert isinstance(prepared.json, dict)  # every provider's chat is JSON
         body = {**prepared.json, "messages": [{"role": "user", "content": text}]}
-        request = httpx2.Request(
-            "POST", prepared.url, headers=prepared.headers, content=json.dumps(body).encode()
+        response = await self._connection.post(
+            prepared.url, headers=prepared.headers, body=json.dumps(body).encode()
         )
-        response = await self._transport.handle_async_request(request)
-        if response.is_error:
-            hf_raise_for_status(response)
-        return json.loads(response.content)
+        if response.status >= 400:
+            raise ServerRefusedError(response)
+        return json.loads(response.body)
 
     async def close(self) -> None:
-        await self._transport.aclose()
+        await self._connection.close()
 
     async def _prepare(self, model: str | None, labels: LabelSet, asks: Asks) -> RequestParameters:
         try:

@@ -21,7 +21,7 @@ from mlcore.llm import failures
 from mlcore.llm.asks import Asks, ChatClient, answer_tokens, schema_text
 from mlcore.llm.budget import Bill, Budget, most_of
 from mlcore.llm.exchange import Exchange
-from mlcore.llm.guard import GuardedTransport, check_address, hub_destination
+from mlcore.llm.guard import GuardedConnection, check_address, hub_destination
 from mlcore.llm.pace import TRIES, TRIES_OF, Pace, backoff
 from mlcore.llm.reading import Reply, label_distribution, read_reply, read_usage
 from mlcore.prompts import read_answer
@@ -114,7 +114,7 @@ class EndpointModel:
 
     def _hub_client(self) -> ChatClient:
         if self._client is None:
-            transport = GuardedTransport(
+            connection = GuardedConnection(
                 self._destination, connections=self.pace.most, send_token=bool(self._token)
             )
             address = self._config.base_url.strip() if self._config.kind == "endpoint" else None
@@ -123,7 +123,7 @@ class EndpointModel:
                 model=None if address else self._config.model,
                 provider=None if address else (self._config.provider or "auto"),
                 api_key=self._token or "none",  # without one, the client would send the machine's own
-                transport=transport,
+                connection=connection,
             )
         return self._client
 

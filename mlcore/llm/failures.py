@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import aiohttp
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
 
+from mlcore.llm.asks import ServerRefusedError
 from mlcore.llm.guard import AddressRefusedError, AnswerUnreadableError, RedirectRefusedError
 from mlcore.llm.pace import retry_after
 
@@ -25,8 +27,15 @@ _SENTENCES = {
     404: "The server has no such model or address (404). Check the model's name and the address.",
     422: "The server can't work with the request (422). Check the model's name and the server's settings.",
 }
+_UNREACHED = "The server can't be reached. Check that it runs, and its address."
 _TRANSIENT = (408, 409, 425)
-_NO_CONNECTION = httpx2.ConnectError | httpx2.ConnectTimeout
+# httpx2 is what the hub's client asks the hub with, for a model's provider.
+_NO_CONNECTION = (
+    aiohttp.ClientConnectorError
+    | aiohttp.ConnectionTimeoutError
+    | httpx2.ConnectError
+    | httpx2.ConnectTimeout
+)
 _SCHEMA_WORDS = ("response_format", "json_schema", "grammar", "guided", "structured")
 
 
@@ -45,22 +54,28 @@ EMPTY = Failure("unreadable", "The server's answer held no text. Check that the 
 
 def is_free(error: BaseException) -> bool:
     """Whether a call that failed so costs nothing for sure: it was refused with a status, or never left."""
-    return isinstance(error, HfHubHTTPError | AddressRefusedError | _NO_CONNECTION)
+    return isinstance(error, ServerRefusedError | HfHubHTTPError | AddressRefusedError | _NO_CONNECTION)
 
 
 def judge(error: Exception, *, deadline: float) -> Failure:
     """Say what a call's error means; errors that are faults of our own are raised again."""
+    if isinstance(error, ServerRefusedError):
+        said = error.response
+        return _judge_status(said.status, said.headers.get("Retry-After"), said.body.decode(errors="replace"))
     if isinstance(error, HfHubHTTPError):
-        return _judge_status(error)
+        told = error.response
+        return _judge_status(told.status_code, told.headers.get("Retry-After"), told.text)
     if isinstance(error, RedirectRefusedError | AddressRefusedError):
         return Failure("fatal", f"{error} Check the server's address.")
     if isinstance(error, AnswerUnreadableError):
         return Failure("unreadable", str(error))
+    if isinstance(error, aiohttp.InvalidURL):
+        return Failure("fatal", _UNREACHED)
+    if isinstance(error, _NO_CONNECTION):
+        return Failure("transient", _UNREACHED)
     if isinstance(error, TimeoutError):
         return Failure("transient", f"The server did not answer within {deadline:g} seconds.")
-    if isinstance(error, _NO_CONNECTION):
-        return Failure("transient", "The server can't be reached. Check that it runs, and its address.")
-    if isinstance(error, httpx2.TransportError) or type(error).__module__.startswith("httpcore2"):
+    if isinstance(error, aiohttp.ClientError | httpx2.TransportError):
         return Failure("transient", f"The connection broke ({type(error).__name__}).")
     if isinstance(error, OSError):
         return Failure("transient", f"The connection failed ({type(error).__name__}).")
@@ -70,9 +85,8 @@ def judge(error: Exception, *, deadline: float) -> Failure:
     raise error
 
 
-def _judge_status(error: HfHubHTTPError) -> Failure:
-    status = error.response.status_code
-    wait = retry_after(error.response.headers.get("Retry-After"))
+def _judge_status(status: int, asked_to_wait: str | None, body: str) -> Failure:
+    wait = retry_after(asked_to_wait)
     if status == 429:
         return Failure("limited", "The server asks for fewer calls (429).", wait=wait)
     if status >= 500 or status in _TRANSIENT:
@@ -81,7 +95,7 @@ def _judge_status(error: HfHubHTTPError) -> Failure:
         return Failure("row", "The row is too long for the server (413). Shorten it.")
     message = _SENTENCES.get(status, f"The server refused the request ({status}).")
     if status in (400, 422):
-        return Failure("refused", message, names=_complaints(error.response.text))
+        return Failure("refused", message, names=_complaints(body))
     return Failure("fatal", message)
 
 

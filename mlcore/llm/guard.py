@@ -1,43 +1,44 @@
 """Where a language model's calls may go: the address that was saved, checked again when the socket opens.
 
 The hub's client on its own follows redirects, never gives up, reads without limit, obeys proxies from the environment,
-and sends what it doesn't take for an address to a public router. Every call therefore goes through the transport here.
+and sends what it doesn't take for an address to a public router. Every call therefore goes through the connection here.
+It is aiohttp's, which takes a third of the processor time of the hub's (``docs/benchmarks.md``).
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 import ssl
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import certifi
-import httpx2
-from httpcore2 import AnyIOBackend, AsyncConnectionPool, AsyncNetworkBackend
+from yarl import URL
 
 from mlcore.errors import ModelUnavailableError
 
 ANSWER_BYTES = 1_000_000
 CONNECT_SECONDS = 10.0
+KEPT_SECONDS = 30.0  # a connection that nobody uses
 HUB_HOST = "router.huggingface.co"
 _METADATA = {ipaddress.ip_address("100.100.100.200"), ipaddress.ip_address("fd00:ec2::254")}
 _PORTS = {"http": 80, "https": 443}
 
 
-class AnswerUnreadableError(httpx2.TransportError):
+class AnswerUnreadableError(Exception):
     """The body is too long, or packed in a way that we don't unpack."""
 
 
-class RedirectRefusedError(httpx2.TransportError):
+class RedirectRefusedError(Exception):
     """The server sent the call elsewhere."""
 
 
-class AddressRefusedError(httpx2.TransportError):
+class AddressRefusedError(Exception):
     """The host isn't allowed, or its name leads to an address that isn't."""
 
 
@@ -67,7 +68,8 @@ def check_address(base_url: str, allowed_hosts: Sequence[str]) -> Destination:
     except ValueError as error:
         raise ModelUnavailableError(f"“{base_url[:200]}” is not an address. {_HOW}") from error
     host = (parts.hostname or "").rstrip(".")
-    if parts.scheme not in _PORTS or not host or parts.username or parts.query or parts.fragment:
+    is_odd = _as_ip(host) is None and host.replace(".", "").isdigit()  # 2130706433 is 127.0.0.1
+    if parts.scheme not in _PORTS or not host or is_odd or parts.username or parts.query or parts.fragment:
         raise ModelUnavailableError(f"“{base_url[:200]}” is not a server's address. {_HOW}")
     if any(character.isspace() or ord(character) < 32 for character in base_url.strip()):
         raise ModelUnavailableError(f"“{base_url[:200]}” holds a space. {_HOW}")
@@ -90,111 +92,89 @@ def hub_destination() -> Destination:
     return Destination("https", HUB_HOST, 443, listed=False)
 
 
-class GuardedTransport(httpx2.AsyncBaseTransport):
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """What a server sent: status, headers, and the body as it was before it was packed."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class GuardedConnection:
     """Sends to one destination only, without redirects, retries or proxies, and reads at most ``ANSWER_BYTES``, packed or
     unpacked. ``send_token``: without a token of the user's, none is sent, least of all the machine's own."""
 
     def __init__(self, destination: Destination, *, connections: int, send_token: bool) -> None:
         self._destination = destination
+        self._connections = connections
         self._send_token = send_token
-        self._context = ssl.create_default_context(cafile=certifi.where())
-        self._turns = asyncio.Semaphore(connections)
-        self._lanes: list[httpx2.AsyncHTTPTransport] = []
-        self._free: list[httpx2.AsyncHTTPTransport] = []
+        self._session: aiohttp.ClientSession | None = None
 
-    def _new_lane(self) -> httpx2.AsyncHTTPTransport:
-        """A pool of one connection: a pool of many looks through all of them twice for every call."""
-        lane = httpx2.AsyncHTTPTransport(verify=self._context, trust_env=False)
-        lane._pool = AsyncConnectionPool(
-            ssl_context=self._context,
-            max_connections=1,
-            max_keepalive_connections=1,
-            keepalive_expiry=30.0,
-            network_backend=GuardedBackend(self._destination),
-        )
-        self._lanes.append(lane)
-        return lane
+    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> HttpResponse:
+        """Send, and read the whole answer.
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        url, wanted = request.url, self._destination
-        port = url.port or _PORTS.get(url.scheme, 0)
-        if (url.scheme, url.host.rstrip("."), port) != (wanted.scheme, wanted.host, wanted.port):
-            raise AddressRefusedError(f"A call to {url.host} was refused: only {wanted.host} was saved.")
-        request.headers["Accept-Encoding"] = "identity"
-        if not self._send_token:
-            request.headers.pop("Authorization", None)
-        async with self._turns:
-            lane = self._free.pop() if self._free else self._new_lane()
-            try:
-                return await self._send(lane, request)
-            finally:
-                self._free.append(lane)
+        Raises:
+            AddressRefusedError, RedirectRefusedError, AnswerUnreadableError: see there.
+            aiohttp.ClientError: no connection, or a broken one.
+        """
+        address = URL(url, encoded=True)
+        self._check(address)
+        sent = {name: value for name, value in headers.items() if self._may_send(name)}
+        async with self._opened().post(
+            address, data=body, headers=sent | {"Accept-Encoding": "identity"}, allow_redirects=False
+        ) as response:
+            if 300 <= response.status < 400:
+                raise RedirectRefusedError(f"The server answered with a redirect ({response.status}).")
+            return HttpResponse(response.status, response.headers, await _read_body(response))
 
-    async def _send(self, lane: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
-        response = await lane.handle_async_request(request)
-        try:
-            if 300 <= response.status_code < 400:
-                raise RedirectRefusedError(f"The server answered with a redirect ({response.status_code}).")
-            body = await _read_body(response)
-        finally:
-            await response.aclose()
-        headers = [
-            (name, value)
-            for name, value in response.headers.multi_items()
-            if name.lower() not in ("content-encoding", "content-length", "transfer-encoding")
-        ]
-        read = httpx2.Response(response.status_code, headers=headers, content=body, request=request)
-        read.encoding = "utf-8"  # JSON is; what a server names may be no encoding of text at all
-        return read
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
 
-    async def aclose(self) -> None:
-        for lane in self._lanes:
-            await lane.aclose()
+    def _check(self, address: URL) -> None:
+        wanted = self._destination
+        hosts = [(host or "").rstrip(".") for host in (address.host, address.raw_host)]
+        if (address.scheme, address.port) != (wanted.scheme, wanted.port) or wanted.host not in hosts:
+            raise AddressRefusedError(f"A call to {address.host} was refused: only {wanted.host} was saved.")
 
+    def _may_send(self, name: str) -> bool:
+        return name.lower() != "accept-encoding" and (self._send_token or name.lower() != "authorization")
 
-class GuardedBackend(AsyncNetworkBackend):
-    """Opens sockets to addresses that were checked, not to names: a name can lead elsewhere the second time."""
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections,
+                    keepalive_timeout=KEPT_SECONDS,
+                    happy_eyeballs_delay=None,
+                    socket_factory=self._open_socket,
+                    ssl=ssl.create_default_context(cafile=certifi.where()),
+                ),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
 
-    def __init__(self, destination: Destination) -> None:
-        self._destination = destination
-        self._backend = AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> Any:
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpx2.ConnectError(f"The name {host} is unknown.") from error
-        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-        if not all(_may_connect(address, self._destination.listed) for address in addresses):
-            raise AddressRefusedError(f"{host} leads to an internal address, which isn't allowed.")
-        failure: Exception | None = None
-        for address in dict.fromkeys(addresses):
-            try:
-                return await self._backend.connect_tcp(
-                    str(address), port, timeout or CONNECT_SECONDS, local_address, socket_options
-                )
-            except Exception as error:  # the next address of the name may work
-                failure = error
-        raise failure or httpx2.ConnectError(f"The name {host} leads to no address.")
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    def _open_socket(self, info: Any) -> socket.socket:
+        """A socket for an address that is checked here, last: a name can lead elsewhere the second time."""
+        family, kind, protocol, _name, address = info
+        if not _may_connect(ipaddress.ip_address(address[0].partition("%")[0]), self._destination.listed):
+            raise AddressRefusedError(
+                f"{self._destination.host} leads to an internal address, which isn't allowed."
+            )
+        return socket.socket(family, kind, protocol)
 
 
-async def _read_body(response: httpx2.Response) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "deflate"):
         raise AnswerUnreadableError(f"The answer is packed as {encoding[:30]}, which wasn't asked for.")
     unpacker = zlib.decompressobj(wbits=47) if encoding in ("gzip", "deflate") else None
     parts, size, packed = [], 0, 0
-    async for chunk in response.stream:  # type: ignore[union-attr]
+    async for chunk in response.content.iter_any():
         packed += len(chunk)
         try:
             part = unpacker.decompress(chunk, ANSWER_BYTES + 1 - size) if unpacker else chunk

@@ -67,7 +67,7 @@ def label_distribution(reply: Reply, labels: LabelSet) -> FloatArray | None:
     if not reply.tokens or not any(token.candidates for token in reply.tokens):
         return None
     names = [name.casefold() for name in labels.names]
-    mass = np.zeros(len(names))
+    mass = [0.0] * len(names)  # few numbers: arrays would take longer
     path, said, place = 1.0, "", 0
     for token in reply.tokens:
         begin, place = place, place + len(token.text)
@@ -95,11 +95,11 @@ def label_distribution(reply: Reply, labels: LabelSet) -> FloatArray | None:
     else:
         for index in _complete(said, names):
             mass[index] += path
-    total = float(mass.sum())
+    total = sum(mass)
     if total <= 0:
         return None
-    mass += max(1.0 - total, 1e-6) / len(names)
-    result: FloatArray = mass / mass.sum()
+    rest = max(1.0 - total, 1e-6)
+    result: FloatArray = (np.array(mass) + rest / len(names)) / (total + rest)
     return result
 
 

@@ -34,6 +34,7 @@ from tests.words import WORDS
 LABELS = LabelSet.of("negative", "positive")
 BATCH_ROWS = 32
 REPEATS = 5
+TURNS = 3
 
 
 def measure(options: Options, report: Report) -> None:
@@ -69,19 +70,27 @@ def _measure_slow(report: Report, rows: int, folder: Path) -> None:
 
 
 def _measure_quick(report: Report, rows: int, scratch: Path) -> None:
-    """Ours between two bare loops, so that what else the machine does meanwhile weighs on both sides."""
+    """Bare loops and ours in turn, and medians: what else the machine does meanwhile weighs on both sides."""
+    bare, ours, firsts, ratios = list[float](), list[float](), list[float](), list[float]()
     with loopback_server(latency=0.05) as url:
-        before = in_process(bare_rate, url, rows)
-        ours, first = in_process(our_rate, scratch / "quick", url, rows)
-        after = in_process(bare_rate, url, rows)
+        bare.append(in_process(bare_rate, url, rows))
+        for turn in range(TURNS):
+            rate, first = in_process(our_rate, scratch / f"quick-{turn}", url, rows)
+            bare.append(in_process(bare_rate, url, rows))
+            ours.append(rate)
+            firsts.append(first)
+            ratios.append(2 * rate / (bare[-2] + bare[-1]))
         limit = in_process(aiohttp_rate, url, rows)
-    bare = (before + after) / 2
-    for method, rate in (("bare loop, same client", bare), ("bare loop, aiohttp", limit)):
+    for method, rate in (("bare loop, the hub's client", median(bare)), ("bare loop, aiohttp", limit)):
         report.row(part="endpoint", latency_ms=50, method=method, rows_per_second=rate)
     report.row(
-        part="endpoint", latency_ms=50, method="ours, stored", rows_per_second=ours, first_answer=first
+        part="endpoint",
+        latency_ms=50,
+        method="ours, stored",
+        rows_per_second=median(ours),
+        first_answer=median(firsts),
     )
-    report.measure("endpoint_rate_ratio", ours / bare, must=">= 0.90")
+    report.measure("endpoint_rate_ratio", median(ratios), must=">= 0.90")
 
 
 # --- Local --------------------------------------------------------------------------------------------------------

@@ -14,14 +14,13 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from httpcore2 import AnyIOBackend
 
 from mlcore.config import LlmConfig
 from mlcore.errors import ModelCallError, ModelUnavailableError
 from mlcore.llm import guard, pace
 from mlcore.llm.budget import Bill, Budget
 from mlcore.llm.endpoint import EndpointModel
-from mlcore.llm.guard import check_address
+from mlcore.llm.guard import GuardedConnection, check_address
 from mlcore.llm.pace import retry_after
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 from tests.fake_llm import Call, FakeLlm, Step, fails, fake_llm, play, says
@@ -272,13 +271,13 @@ def test_a_server_that_takes_no_connection_is_tried_six_times_a_row_and_costs_no
 ) -> None:
     monkeypatch.setattr(guard, "CONNECT_SECONDS", 0.1)
     tried: list[int] = []
-    connect = AnyIOBackend.connect_tcp
+    open_socket = GuardedConnection._open_socket
 
-    async def counted(backend: Any, host: str, port: int, *rest: Any) -> Any:
-        tried.append(port)
-        return await connect(backend, host, port, *rest)
+    def counted(connection: GuardedConnection, info: Any) -> socket.socket:
+        tried.append(info[4][1])
+        return open_socket(connection, info)
 
-    monkeypatch.setattr(AnyIOBackend, "connect_tcp", counted)
+    monkeypatch.setattr(GuardedConnection, "_open_socket", counted)
     with unreachable(how) as port:
         config = LlmConfig(kind="endpoint", base_url=f"http://127.0.0.1:{port}", concurrency=4)
         budget = Budget(tokens=10_000)
@@ -442,6 +441,8 @@ def test_a_redirect_is_refused_and_the_other_host_never_called(status: int) -> N
         "//127.0.0.1/",
         "http://",
         "http://127.0.0.1/?x=1",
+        "http://127.1/",
+        "http://2130706433/",
         "http://evil.example/",
         "http://[",
         "http://a:b",
@@ -452,7 +453,9 @@ def test_an_address_that_is_not_allowed_is_refused(address: str) -> None:
         check_address(address, LOCAL)
 
 
-@pytest.mark.parametrize("address", ["http://169.254.169.254/", "http://10.1.2.3/", "http://127.0.0.1/"])
+@pytest.mark.parametrize(
+    "address", ["http://169.254.169.254/", "http://10.1.2.3/", "http://127.1/", "http://2130706433/"]
+)
 def test_a_star_allows_public_hosts_only(address: str) -> None:
     assert check_address("https://llm.example.org/v1", ["*"]).host == "llm.example.org"
     with pytest.raises(ModelUnavailableError):
@@ -464,7 +467,7 @@ def test_metadata_addresses_are_refused_even_if_listed() -> None:
         check_address("http://169.254.169.254/", ["169.254.169.254"])
 
 
-@pytest.mark.parametrize("address", ["http://2130706433/", "http://127.1/", "http://rebound.example/"])
+@pytest.mark.parametrize("address", ["http://0x7f000001/", "http://0x7f.1/", "http://rebound.example/"])
 def test_a_name_that_leads_to_an_internal_address_is_refused_when_the_socket_opens(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

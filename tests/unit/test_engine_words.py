@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-import httpx2
+import aiohttp
 import numpy as np
 import pandas as pd
 import pytest
 from django.utils import translation
-from huggingface_hub.errors import HfHubHTTPError
 
 from annotation.engine_words import engine_words
 from mlcore.config import DistillConfig, LlmConfig
@@ -20,9 +19,10 @@ from mlcore.corpus import Corpus, EpochReport, NoisyLabels
 from mlcore.errors import EngineError
 from mlcore.inputs import check_inputs
 from mlcore.llm import failures
+from mlcore.llm.asks import ServerRefusedError
 from mlcore.llm.budget import Bill, Budget
 from mlcore.llm.endpoint import EndpointModel
-from mlcore.llm.guard import RedirectRefusedError, check_address
+from mlcore.llm.guard import HttpResponse, RedirectRefusedError, check_address
 from mlcore.noise import split_clean
 from mlcore.prompts import PromptTemplate, check_template
 from mlcore.records import NO_LABEL
@@ -38,8 +38,8 @@ def warnings_of(given: list[int], texts: list[str]) -> list[str]:
 
 
 def failed_call(status: int) -> str:
-    response = httpx2.Response(status, request=httpx2.Request("POST", "http://127.0.0.1/"))
-    return failures.judge(HfHubHTTPError("no", response=response), deadline=5.0).message
+    refused = ServerRefusedError(HttpResponse(status, {}, b"no"))
+    return failures.judge(refused, deadline=5.0).message
 
 
 async def hold_too_much(budget: Budget) -> None:
@@ -56,7 +56,7 @@ def refused(attempt: Callable[[], object]) -> str:
 def said_by_the_language_model() -> Iterator[str]:
     for status in (400, 401, 402, 403, 404, 413, 418, 422, 429, 503):
         yield failed_call(status)
-    errors = (TimeoutError(), httpx2.ConnectError("x"), httpx2.ReadError("x"), OSError(), ValueError())
+    errors = (TimeoutError(), aiohttp.InvalidURL("x"), aiohttp.ClientPayloadError(), OSError(), ValueError())
     for error in (*errors, RedirectRefusedError("The server answered with a redirect (302).")):
         yield failures.judge(error, deadline=2.5).message
     yield failures.EMPTY.message
