@@ -59,6 +59,9 @@ class FilesField(forms.FileField):
         return [super(FilesField, self).clean(each) for each in data or []]
 
 
+NO_DELIMITER = NO_QUOTE = "none"  # an empty value would say that nothing was chosen
+
+
 class UploadForm(forms.Form):
     """Files, or a text that was pasted."""
 
@@ -83,6 +86,20 @@ class UploadForm(forms.Form):
         choices=[("lines", _("one text a line")), ("table", _("a table with column names, such as CSV"))],
         initial="lines",
     )
+    delimiter = forms.TypedChoiceField(
+        label=_("Separator"),
+        required=False,
+        choices=[("", _("found out")), *((one or NO_DELIMITER, words) for one, words in DELIMITERS.items())],
+        coerce=lambda value: value.replace(NO_DELIMITER, ""),
+        empty_value=None,
+    )
+    quote = forms.TypedChoiceField(
+        label=_("Quotes"),
+        required=False,
+        choices=[("", _("found out")), *((one or NO_QUOTE, words) for one, words in QUOTES.items())],
+        coerce=lambda value: value.replace(NO_QUOTE, ""),
+        empty_value=None,
+    )
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
@@ -94,12 +111,9 @@ class UploadForm(forms.Form):
 #: Where the column names stand: the filled row, counted from 1, or nowhere.
 HEADER_ROWS: list[tuple[Any, Any]] = [
     (1, _("in the first row")),
-    *((row, format_lazy(_("in row {row}"), row=row)) for row in range(2, 11)),
+    *((row, format_lazy(_("in row {row}, empty ones aside"), row=row)) for row in range(2, 11)),
     (0, _("nowhere")),
 ]
-
-
-NO_QUOTE = "none"  # an empty value would say that nothing was chosen
 
 
 class ReadingForm(forms.Form):

@@ -271,6 +271,9 @@ def _finish(claim: Claim) -> None:
                 claim.on_done()
         except AnnotationError as error:
             logger.warning("Done, but the next stage could not be started: %s", error)
+            ended = Stage.objects.get(pk=claim.stage.pk)
+            ended.detail["not_followed"] = str(error)
+            ended.save(update_fields=["detail"])
 
 
 def _fail(claim: Claim, error: Exception) -> None:

@@ -118,6 +118,13 @@ class CheckedRows:
     def answered(self) -> list[Word]:
         return [*(word for word in self.words if word.batch), *self.overruled]
 
+    @property
+    def learned(self) -> int:
+        """Answered random rows that the current round learned from. Its models' opinions of them are out of fold, but the
+        weights of these opinions were fitted to them, so on them they may look a little better than on others."""
+        began = self.current.created_at if self.current else None
+        return sum(began is not None and word.first_at < began for word in self.answered)
+
     @cached_property
     def word_of(self) -> dict[int, Word]:
         return {word.sample_id: word for word in (*self.words, *self.overruled)}

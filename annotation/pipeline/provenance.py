@@ -101,6 +101,8 @@ def _measured_lines(project: Project) -> Lines:
             _("of them with labels that no random row tells of; the intervals allow for all of them"),
             evidence.unmeasured,
         ]
+    if evidence.learned:
+        yield [_("random rows that were checked before the round, which it learned from"), evidence.learned]
     yield [
         _(
             "Intervals hold with 95 percent confidence. What a person said of a row alone is taken as right; "

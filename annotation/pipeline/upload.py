@@ -81,7 +81,12 @@ class ReadingChoice(TypedDict, total=False):
 
 
 def store_upload(
-    project: Project, file: File[bytes], user: User | None, *, one_text_a_line: bool = False
+    project: Project,
+    file: File[bytes],
+    user: User | None,
+    *,
+    one_text_a_line: bool = False,
+    **chosen: Unpack[ReadingChoice],
 ) -> Upload:
     """Store an uploaded file and find out how it is to be read.
 
@@ -89,9 +94,11 @@ def store_upload(
 
     Args:
         one_text_a_line: each line is a text, without column names above.
+        chosen: how it is to be read, where detecting that goes wrong and the file would be refused for it.
 
     Raises:
-        InvalidFileError: the file is too large, empty, or nothing that can be read, with a sentence that says what it is.
+        InvalidFileError: the file is too large, empty, or nothing that can be read, with a sentence that says what it is;
+            or a choice is none that there is.
         AnnotationError: there is no room to store it.
     """
     limits = file_limits()
@@ -101,7 +108,8 @@ def store_upload(
     try:
         size, digest = _write(file, path, limits)
         reading = LINES if one_text_a_line else recognise(path, limits)
-        reading, preview = _first_look(path, reading, limits)
+        reading = _chosen(path, reading, limits, chosen)
+        reading, preview = _first_look(path, reading, limits, is_sure=chosen.get("header") is not None)
         return Upload.objects.create(
             project=project,
             name=shown_name(file.name or ""),
@@ -249,8 +257,14 @@ def _check_choice(chosen: str, allowed: list[str], what: str) -> None:
         )
 
 
-def _first_look(path: Path, reading: Reading, limits: Limits) -> tuple[Reading, Preview]:
-    """What the file looks like, by the column names below a title if there is one above them."""
+def _first_look(path: Path, reading: Reading, limits: Limits, *, is_sure: bool) -> tuple[Reading, Preview]:
+    """What the file looks like, by the column names below a title if there is one above them.
+
+    Args:
+        is_sure: a person said where the names are.
+    """
+    if is_sure:
+        return reading, _look(path, reading, limits)
     try:
         preview = _look(path, reading, limits)
     except InvalidFileError:

@@ -57,6 +57,7 @@ def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]
     rounds = evidence.standing
     return {
         "audited": len(evidence.answered),
+        "learned": evidence.learned,
         "pending": evidence.pending,
         "can_draw": evidence.rows_to_draw > 0,
         "decided_in_bulk": evidence.decided_in_bulk,

@@ -70,7 +70,16 @@ def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
     stored = []
     for file, one_text_a_line in _sent(form):
         try:
-            stored.append(ingest.store_upload(project, file, request.user, one_text_a_line=one_text_a_line))
+            stored.append(
+                ingest.store_upload(
+                    project,
+                    file,
+                    request.user,
+                    one_text_a_line=one_text_a_line,
+                    delimiter=None if one_text_a_line else form.cleaned_data["delimiter"],
+                    quote=None if one_text_a_line else form.cleaned_data["quote"],
+                )
+            )
         except AnnotationError as error:
             sentence = _("“%(name)s” was not taken: %(why)s")
             messages.error(request, sentence % {"name": ingest.shown_name(file.name or ""), "why": error})

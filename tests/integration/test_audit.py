@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from django.db import transaction
 from django.db.models import F
+from django.test import Client
+from django.urls import reverse
 
 from annotation import jobs, stats
 from annotation.errors import AnnotationError, NotReadyError
@@ -363,6 +365,25 @@ def test_a_round_that_is_worse_beyond_chance_is_marked_and_a_better_one_is_not(m
     gate.check_round(second)  # as a stage does that runs once more after a crash
     found = Activity.objects.get(verb=Activity.Verb.FOUND_WORSE)
     assert found.what == "round 2: of 30 audited rows 0 became right and 9 wrong since round 1"
+
+
+def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
+    measured: Project, client: Client
+) -> None:
+    def page() -> str:
+        client.force_login(measured.owner)
+        return client.get(reverse("annotation:accuracy", args=[measured.pk])).content.decode()
+
+    assert measure.Evidence.read(measured).learned == 0
+    assert "were checked before this round" not in page()
+    judged_again(measured, {})
+    audit.draw_sample(measured, rows=10, user=measured.owner)
+    answer_all(measured)
+    evidence = measure.Evidence.read(measured)
+    assert (evidence.learned, len(evidence.answered)) == (30, 40)
+    assert "30 of the random rows were checked before this round" in page()
+    told = {line[0]: line[1:] for line in quality_lines(measured) if line}
+    assert told["random rows that were checked before the round, which it learned from"] == [30]
 
 
 def test_a_label_that_vanishes_is_told_without_any_audited_row(project: Project) -> None:

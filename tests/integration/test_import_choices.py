@@ -8,6 +8,8 @@ from typing import Any
 import openpyxl
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
 
 from annotation import jobs
 from annotation.errors import InvalidFileError
@@ -96,6 +98,33 @@ def test_a_pasted_text_is_one_row_a_line(project: Project) -> None:
     assert stored.columns == ["text"]
     imported(project, stored)
     assert stored_rows(project) == [["a, b"], ['"c" and'], ["=d"]]
+
+
+ONE_NAME_TWO_FIELDS = b"text\nDear Sir,1\nDear Madam,2\n"
+OPEN_QUOTE = b'id,text\n1,a 5" disk\n2,"ten inches\n3,b\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "choice", "rows"),
+    [
+        (ONE_NAME_TWO_FIELDS, {"delimiter": ""}, [["Dear Sir,1"], ["Dear Madam,2"]]),
+        (OPEN_QUOTE, {"quote": ""}, [["1", 'a 5" disk'], ["2", '"ten inches'], ["3", "b"]]),
+    ],
+    ids=["delimiter", "quotes"],
+)
+def test_a_file_that_would_be_refused_as_it_is_read_is_taken_as_the_person_says(
+    project: Project, client: Client, data: bytes, choice: dict[str, str], rows: list[list[str]]
+) -> None:
+    with pytest.raises(InvalidFileError):
+        upload(project, data)
+    client.force_login(project.owner)
+    address = reverse("annotation:upload_file", args=[project.pk])
+    send = {name: value or "none" for name, value in choice.items()}
+    client.post(address, {"file": SimpleUploadedFile("letters.csv", data)})
+    assert not project.uploads.exists()
+    client.post(address, {"file": SimpleUploadedFile("letters.csv", data), **send})
+    imported(project, project.uploads.get())
+    assert stored_rows(project) == rows
 
 
 def test_bytes_that_do_not_fit_are_replaced_where_that_was_chosen(project: Project) -> None:

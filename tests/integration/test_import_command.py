@@ -49,6 +49,16 @@ def test_what_the_columns_hold_can_be_said(project: Project, tmp_path: Path) -> 
     assert Activity.objects.get(project=project).what == "a.csv"
 
 
+def test_a_file_that_would_be_refused_as_it_is_read_is_taken_as_the_person_says(
+    project: Project, tmp_path: Path
+) -> None:
+    path = put(tmp_path, "a.csv", "text\nDear Sir,1\nDear Madam,2\n")
+    with pytest.raises(CommandError, match="The header has 1 name, but the rows have 2 fields"):
+        run_import(project, path)
+    run_import(project, path, "--delimiter", "")
+    assert stored(project) == [["Dear Sir,1"], ["Dear Madam,2"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -12,15 +12,17 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection, transaction
 from django.db.models import F
+from django.template.loader import render_to_string
 from django.utils import timezone
 
 from annotation import jobs
 from annotation.broker import QUEUES
 from annotation.claim import shutting_down
 from annotation.current_run import run_id
-from annotation.errors import BusyError, InvalidFileError, LeaseLostError
+from annotation.errors import BusyError, InvalidFileError, LeaseLostError, NotReadyError
 from annotation.management.commands import worker
 from annotation.models import Project, Stage
+from annotation.progress import stage_context
 from annotation.sweep import sweep
 from mlcore.errors import ModelUnavailableError, StoppedError
 
@@ -191,6 +193,18 @@ def test_what_follows_is_made_together_with_the_end(stage: Stage) -> None:
         assert claim is not None
         claim.on_done = make_next
     assert set(Stage.objects.values_list("kind", "status")) == {("llm", "done"), ("slm", "queued")}
+
+
+def test_what_could_not_follow_is_told_where_the_stage_is_shown(stage: Stage) -> None:
+    def refuse() -> None:
+        raise NotReadyError("The LLM has labelled nothing yet.")
+
+    with jobs.work_on(stage.pk) as claim:
+        assert claim is not None
+        claim.on_done = refuse
+    assert fresh(stage).status == Stage.Status.DONE
+    shown = render_to_string("annotation/_stage_progress.html", stage_context(fresh(stage)))
+    assert "What was to follow could not be started: The LLM has labelled nothing yet." in shown
 
 
 # --- Wishes -------------------------------------------------------------------------------------------------------

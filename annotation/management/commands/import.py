@@ -52,8 +52,9 @@ class Command(BaseCommand):
         try:
             for path in options["file"]:
                 with _naming(path, one_of_several=len(options["file"]) > 1):
-                    uploads.append(_store(project, path, user, lines=options["lines"]))
-                    self._read(uploads[-1], options)
+                    uploads.append(_store(project, path, user, options))
+                    for warning in ingest.read_preview(uploads[-1]).warnings:
+                        self.stderr.write(f"note: {warning}")
             for upload in uploads:
                 if len(uploads) > 1:
                     self.stdout.write(f"{upload.name}:")
@@ -64,20 +65,6 @@ class Command(BaseCommand):
             # What was not begun is not left waiting on the project's page; the files are still where they came from.
             for upload in set(uploads) & set(ingest.waiting_uploads(project)):
                 ingest.delete_upload(upload)
-
-    def _read(self, upload: Upload, options: dict[str, Any]) -> None:
-        preview = ingest.read_preview(
-            upload,
-            encoding=options["encoding"],
-            delimiter={"\\t": "\t", "tab": "\t"}.get(options["delimiter"], options["delimiter"]),
-            quote="" if options["plain_quotes"] else None,
-            sheet=options["sheet"],
-            header=options["header"],
-            replace_bad=options["replace_bad"] or None,
-            fill_merged=options["fill_merged"] or None,
-        )
-        for warning in preview.warnings:
-            self.stderr.write(f"note: {warning}")
 
     def _import(
         self,
@@ -200,9 +187,21 @@ def _naming(path: Path, *, one_of_several: bool) -> Iterator[None]:
         raise AnnotationError(f"{path.name}: {error}") from error
 
 
-def _store(project: Project, path: Path, user: User, *, lines: bool) -> Upload:
+def _store(project: Project, path: Path, user: User, options: dict[str, Any]) -> Upload:
     try:
         with path.open("rb") as file:
-            return ingest.store_upload(project, File(file, name=path.name), user, one_text_a_line=lines)
+            return ingest.store_upload(
+                project,
+                File(file, name=path.name),
+                user,
+                one_text_a_line=options["lines"],
+                encoding=options["encoding"],
+                delimiter={"\\t": "\t", "tab": "\t"}.get(options["delimiter"], options["delimiter"]),
+                quote="" if options["plain_quotes"] else None,
+                sheet=options["sheet"],
+                header=options["header"],
+                replace_bad=options["replace_bad"] or None,
+                fill_merged=options["fill_merged"] or None,
+            )
     except OSError as error:
         raise CommandError(f"{path} can't be opened: {error.strerror}.") from error
