@@ -48,6 +48,9 @@ CALLS = (
     gettext_noop("The server's answer is not what a chat server sends."),
     gettext_noop("The server did not answer within %(seconds)s seconds."),
     gettext_noop("The server can't be reached. Check that it runs, and its address."),
+    gettext_noop(
+        "The server's certificate can't be trusted, so nothing was sent. Check the address, or have its certificate mended."
+    ),
     gettext_noop("The connection broke (%(kind)s)."),
     gettext_noop("The connection failed (%(kind)s)."),
     gettext_noop("The answer is longer than %(count)s bytes."),

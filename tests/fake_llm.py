@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,10 +74,11 @@ def play(*steps: Step, then: Step | None = None) -> Script:
 
 
 class FakeLlm:
-    """The server; use :func:`fake_llm`."""
+    """The server; use :func:`fake_llm`. ``tls``: it speaks https."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.script = script
+        self.tls = tls
         self.calls: list[Call] = []
         self.most_at_once = 0
         self.port = 0
@@ -87,7 +89,7 @@ class FakeLlm:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         self._thread.start()
@@ -100,7 +102,9 @@ class FakeLlm:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(
+            asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
+        )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
@@ -128,13 +132,15 @@ class FakeLlm:
 
 
 @contextlib.contextmanager
-def fake_llm(script: Script | Step | Sequence[Step]) -> Iterator[FakeLlm]:
+def fake_llm(
+    script: Script | Step | Sequence[Step], *, tls: ssl.SSLContext | None = None
+) -> Iterator[FakeLlm]:
     """A server that plays the script, or answers every call with the step, for the length of the block."""
     if isinstance(script, Step):
         script = play(script)
     elif not callable(script):
         script = play(*script)
-    server = FakeLlm(script)
+    server = FakeLlm(script, tls)
     server.start()
     try:
         yield server

@@ -28,6 +28,7 @@ _SENTENCES = {
     422: "The server can't work with the request (422). Check the model's name and the server's settings.",
 }
 _UNREACHED = "The server can't be reached. Check that it runs, and its address."
+_UNTRUSTED = "The server's certificate can't be trusted, so nothing was sent. Check the address, or have its certificate mended."
 _TRANSIENT = (408, 409, 425)
 # httpx2 is what the hub's client asks the hub with, for a model's provider.
 _NO_CONNECTION = (
@@ -71,6 +72,8 @@ def judge(error: Exception, *, deadline: float) -> Failure:
         return Failure("unreadable", str(error))
     if isinstance(error, aiohttp.InvalidURL):
         return Failure("fatal", _UNREACHED)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Failure("fatal", _UNTRUSTED)
     if isinstance(error, _NO_CONNECTION):
         return Failure("transient", _UNREACHED)
     if isinstance(error, TimeoutError):

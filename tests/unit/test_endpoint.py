@@ -69,6 +69,7 @@ def test_the_call_asks_for_temperature_zero_logprobs_and_the_label_names_only() 
     schema = sent["response_format"]["json_schema"]["schema"]
     assert schema["properties"]["label"]["enum"] == ["positive", "negative"]
     assert server.calls[0].headers["authorization"] == "Bearer user-token"
+    assert server.calls[0].headers["content-type"] == "application/json"
 
 
 def test_the_machines_own_token_is_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -56,8 +57,10 @@ def refused(attempt: Callable[[], object]) -> str:
 def said_by_the_language_model() -> Iterator[str]:
     for status in (400, 401, 402, 403, 404, 413, 418, 422, 429, 503):
         yield failed_call(status)
+    key: Any = None
+    untrusted = aiohttp.ClientConnectorCertificateError(key, ValueError("x"))
     errors = (TimeoutError(), aiohttp.InvalidURL("x"), aiohttp.ClientPayloadError(), OSError(), ValueError())
-    for error in (*errors, RedirectRefusedError("The server answered with a redirect (302).")):
+    for error in (*errors, untrusted, RedirectRefusedError("The server answered with a redirect (302).")):
         yield failures.judge(error, deadline=2.5).message
     yield failures.EMPTY.message
     for budget in (Budget(tokens=1_000), Budget(money=0.001, price_in=10.0)):
