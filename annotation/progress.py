@@ -51,7 +51,17 @@ def stage_context(stage: Stage) -> dict[str, Any]:
         "clean_share": _clean_share(stage),
         "worker_missing": stage.status == Stage.Status.QUEUED
         and worker_seen(QUEUES[Stage.Kind(stage.kind)][0]) is False,
+        "not_followed": _not_followed(stage),
     }
+
+
+def _not_followed(stage: Stage) -> str:
+    """Why what was to follow the stage could not be started, as long as nothing else has followed it."""
+    why: str = stage.detail_value("not_followed", "")
+    followers = (Stage.Kind.IMPORT, Stage.Kind.LLM, Stage.Kind.SLM)
+    if why and stage.project.stages.filter(pk__gt=stage.pk, kind__in=followers).exists():
+        return ""
+    return why
 
 
 def _clean_share(stage: Stage) -> float | None:

@@ -76,7 +76,7 @@ def make_requests(
     shown = [task.show(row) for row in rows]
     render = partial(render_prompt, template, labels=labels)
     marks = _marks(shown, demonstrations)
-    theirs = dict(zip((each.key for each in demonstrations), marks[len(rows) :], strict=False))
+    theirs = dict(zip((each.key for each in demonstrations), marks[len(rows) :], strict=True))
     dealt = deal_sets(demonstrations, sets=sets, classes=len(labels))
     alone = sets == 1 or (len(dealt) == 1 and bool(demonstrations))
     requests = []

@@ -31,15 +31,13 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """The classes of a task, in order; a label's index is its place here."""
+    """The classes of a task, in order; a label's index is its place here. ``names`` is asked for with every row."""
 
     labels: tuple[Label, ...]
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "names", tuple(label.name for label in self.labels)
-        )  # asked for with every row
+        object.__setattr__(self, "names", tuple(label.name for label in self.labels))
 
     @classmethod
     def of(cls, *names: str) -> LabelSet:

@@ -17,6 +17,7 @@ from typing import Self
 
 from django.db.models import Count
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from annotation.models import (
     AuditDraw,
@@ -28,6 +29,7 @@ from annotation.models import (
     Project,
     Sample,
     Source,
+    Stage,
 )
 from annotation.models.numbers import among
 from annotation.pipeline.blind import Said, blind_answers, said_of_drawn_rows
@@ -122,8 +124,11 @@ class CheckedRows:
     def learned(self) -> int:
         """Answered random rows that the current round learned from. Its models' opinions of them are out of fold, but the
         weights of these opinions were fitted to them, so on them they may look a little better than on others."""
-        began = self.current.created_at if self.current else None
-        return sum(began is not None and word.first_at < began for word in self.answered)
+        if self.current is None:
+            return 0
+        training = self.current.stage(Stage.Kind.SLM)
+        read_at = parse_datetime(training.detail_value("read_at", "")) if training else None
+        return sum(word.first_at < (read_at or self.current.created_at) for word in self.answered)
 
     @cached_property
     def word_of(self) -> dict[int, Word]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
+from django.utils import timezone
 
 from annotation import jobs, stats
 from annotation.models import Iteration, Prediction, Sample, Source
@@ -38,10 +39,12 @@ def run_distillation(claim: jobs.Claim) -> None:
         StoppedError: a person asked to pause or cancel.
     """
     iteration = Iteration.objects.select_related("project").get(stages=claim.stage)
+    read_at = timezone.now().isoformat()
     samples = list(iteration.project.samples.order_by("position"))
     folder = training_folder(claim.stage)
     claim.report(phase="features", total=len(samples), done=0, force=True)
     if not (folder / "inputs.json").exists():
+        claim.report(detail={"read_at": read_at}, force=True)
         _prepare(folder, iteration, samples)
     run_training(claim, folder, hub_token=_hub_token(iteration))
     result = read_result(folder)

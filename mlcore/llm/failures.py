@@ -55,7 +55,9 @@ EMPTY = Failure("unreadable", "The server's answer held no text. Check that the 
 
 def is_free(error: BaseException) -> bool:
     """Whether a call that failed so costs nothing for sure: it was refused with a status, or never left."""
-    return isinstance(error, ServerRefusedError | HfHubHTTPError | AddressRefusedError | _NO_CONNECTION)
+    return isinstance(
+        error, ServerRefusedError | HfHubHTTPError | AddressRefusedError | aiohttp.InvalidURL | _NO_CONNECTION
+    )
 
 
 def judge(error: Exception, *, deadline: float) -> Failure:

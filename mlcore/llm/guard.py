@@ -26,7 +26,10 @@ ANSWER_BYTES = 1_000_000
 CONNECT_SECONDS = 10.0
 KEPT_SECONDS = 30.0  # a connection that nobody uses
 HUB_HOST = "router.huggingface.co"
+HEADER_BYTES = 65_536  # of one header
+HEADERS = 1_000
 _METADATA = {ipaddress.ip_address("100.100.100.200"), ipaddress.ip_address("fd00:ec2::254")}
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -68,8 +71,8 @@ def check_address(base_url: str, allowed_hosts: Sequence[str]) -> Destination:
     except ValueError as error:
         raise ModelUnavailableError(f"“{base_url[:200]}” is not an address. {_HOW}") from error
     host = (parts.hostname or "").rstrip(".")
-    is_odd = _as_ip(host) is None and host.replace(".", "").isdigit()  # 2130706433 is 127.0.0.1
-    if parts.scheme not in _PORTS or not host or is_odd or parts.username or parts.query or parts.fragment:
+    has_more = "@" in parts.netloc or parts.query or parts.fragment
+    if parts.scheme not in _PORTS or not _can_be_called(parts.hostname or "") or port == 0 or has_more:
         raise ModelUnavailableError(f"“{base_url[:200]}” is not a server's address. {_HOW}")
     if any(character.isspace() or ord(character) < 32 for character in base_url.strip()):
         raise ModelUnavailableError(f"“{base_url[:200]}” holds a space. {_HOW}")
@@ -118,7 +121,7 @@ class GuardedConnection:
             AddressRefusedError, RedirectRefusedError, AnswerUnreadableError: see there.
             aiohttp.ClientError: no connection, or a broken one.
         """
-        address = URL(url, encoded=True)
+        address = URL(url)
         self._check(address)
         sent = {name: value for name, value in headers.items() if self._may_send(name)}
         async with self._opened().post(
@@ -149,11 +152,14 @@ class GuardedConnection:
                     keepalive_timeout=KEPT_SECONDS,
                     happy_eyeballs_delay=None,
                     socket_factory=self._open_socket,
-                    ssl=ssl.create_default_context(cafile=certifi.where()),
+                    ssl=_tls(),
                 ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                max_line_size=HEADER_BYTES,
+                max_field_size=HEADER_BYTES,
+                max_headers=HEADERS,
                 trust_env=False,
             )
         return self._session
@@ -166,6 +172,12 @@ class GuardedConnection:
                 f"{self._destination.host} leads to an internal address, which isn't allowed."
             )
         return socket.socket(family, kind, protocol)
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:
@@ -185,6 +197,18 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
         if max(size, packed) > ANSWER_BYTES:
             raise AnswerUnreadableError(f"The answer is longer than {ANSWER_BYTES:,} bytes.")
     return b"".join(parts)
+
+
+def _can_be_called(host: str) -> bool:
+    """Whether it is an IP address, or a name that the internet's naming has a form for. 2130706433 is 127.0.0.1: no name."""
+    if _as_ip(host) is not None:
+        return True
+    name = host.rstrip(".")
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(name) and not name.replace(".", "").isdigit()
 
 
 def _is_listed(host: str, port: int, allowed: Sequence[str]) -> bool:
@@ -208,8 +232,19 @@ def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def _may_connect(address: ipaddress.IPv4Address | ipaddress.IPv6Address, listed: bool) -> bool:
     """Link-local and metadata addresses never; other internal ones only if the operator named the host."""
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
+    address = _carried(address)
     if address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA:
         return False
-    return listed or address.is_global
+    return listed or (address.is_global and not getattr(address, "is_site_local", False))
+
+
+def _carried(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Where an address leads: that of the fourth version which one of the sixth may carry, or itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    number = int(address)
+    if address in _NAT64 or 1 < number < 2**32:
+        return ipaddress.IPv4Address(number % 2**32)
+    return address.ipv4_mapped or address.sixtofour or address

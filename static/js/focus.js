@@ -101,9 +101,9 @@ document.addEventListener("DOMContentLoaded", function () {
   /* After each fifty answers of a day the figures draw the eye once. */
   function tellStretch(answered) {
     const now = Math.floor(answered / STRETCH);
-    const told = document.querySelector("[data-stretch]");
-    if (told && now > stretches) told.classList.add("fresh");
-    if (told && now > stretches) told.setAttribute("role", "status");
+    const figure = document.querySelector("[data-stretch]");
+    if (figure && now > stretches) figure.classList.add("fresh");
+    if (figure && now > stretches) figure.setAttribute("role", "status");
     stretches = now ? Math.max(stretches, now) : 0;
   }
 

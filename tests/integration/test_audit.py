@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from annotation import jobs, stats
 from annotation.errors import AnnotationError, NotReadyError
@@ -384,6 +385,23 @@ def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
     assert "30 of the random rows were checked before this round" in page()
     told = {line[0]: line[1:] for line in quality_lines(measured) if line}
     assert told["random rows that were checked before the round, which it learned from"] == [30]
+
+
+def test_rows_that_are_checked_after_a_round_was_begun_and_before_it_was_trained_count_as_learned(
+    project: Project,
+) -> None:
+    audit.draw_sample(project, rows=20, user=project.owner)
+    round_two = judged_again(project, {})
+    answer_all(project)
+    assert measure.Evidence.read(project).learned == 0, (
+        "as far as can be told without the time of the training"
+    )
+    training = round_two.stage(Stage.Kind.SLM) or Stage(
+        project=project, iteration=round_two, kind=Stage.Kind.SLM
+    )
+    training.detail = {"read_at": timezone.now().isoformat()}
+    training.save()
+    assert measure.Evidence.read(project).learned == 20
 
 
 def test_a_label_that_vanishes_is_told_without_any_audited_row(project: Project) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
 from annotation import jobs
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
@@ -101,7 +102,9 @@ def test_a_correction_trains_the_small_model_and_survives_it(project: Project) -
     corrected = project.samples.get(position=10)
     stage = iterate.start_filtering(newest(project), user=project.owner)
     review.correct_sample(corrected.pk, label_id=labels[1].pk, user=project.owner)
-    run_slm_stage(stage)
+    answered_at = timezone.now()
+    stage = run_slm_stage(stage)
+    assert answered_at.isoformat() < stage.detail["read_at"] < timezone.now().isoformat()
     corrected.refresh_from_db()
     assert (corrected.label_id, corrected.source, corrected.risk) == (labels[1].pk, "person", 0.0)
     inputs = read_inputs(settings.RUN_DIR / str(stage.run_id))

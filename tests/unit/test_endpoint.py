@@ -434,6 +434,10 @@ def test_a_redirect_is_refused_and_the_other_host_never_called(status: int) -> N
         "http://0.0.0.0/",
         "http://[::1]/",
         "http://user:pw@127.0.0.1/",
+        "http://:pw@127.0.0.1/",
+        "http://@127.0.0.1/",
+        "http://127.0.0.1:0/",
+        "http://127.0.0.1./",
         "ftp://127.0.0.1/",
         "file:///etc/passwd",
         "127.0.0.1",
@@ -466,6 +470,60 @@ def test_a_star_allows_public_hosts_only(address: str) -> None:
 def test_metadata_addresses_are_refused_even_if_listed() -> None:
     with pytest.raises(ModelUnavailableError):
         check_address("http://169.254.169.254/", ["169.254.169.254"])
+
+
+@pytest.mark.parametrize("address", [f"http://{'a' * 70}.example/", "http://a..example/", "http://./"])
+def test_a_name_that_the_internet_has_no_form_for_is_refused(address: str) -> None:
+    with pytest.raises(ModelUnavailableError, match="not a server's address"):
+        check_address(address, ["*"])
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "fec0::1",
+        "fd00::1",
+        "64:ff9b::10.0.0.1",
+        "2002:a00:1::",
+        "::10.0.0.1",
+        "::ffff:10.0.0.1",
+        "2001:0:1::1",
+    ],
+)
+def test_an_internal_address_in_a_form_of_the_sixth_version_is_refused_under_a_star(address: str) -> None:
+    with pytest.raises(ModelUnavailableError, match="internal address"):
+        check_address(f"http://[{address}]/", ["*"])
+
+
+def test_a_public_address_of_the_sixth_version_is_allowed_under_a_star() -> None:
+    for address in ("2606:4700::1111", "64:ff9b::8.8.8.8"):
+        assert check_address(f"http://[{address}]/", ["*"]).host == address
+
+
+@pytest.mark.parametrize("name", ["bücher.example", "BÜCHER.example", "xn--bcher-kva.example"])
+def test_a_name_with_letters_of_any_kind_is_called(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def found(host: str, port: int, *_rest: Any, **_more: Any) -> Sequence[Any]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    with fake_llm(says("positive")) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+        config = LlmConfig(kind="endpoint", model="fake", base_url=f"http://{name}:{server.port}/möbel")
+        model = EndpointModel(config, token="", allowed_hosts=[name.lower()])
+        answers = list(model.ask([Request(1, Prompt("", "x"))], LABELS, should_stop=never))
+        model.close()
+    assert [answer.label for answer in answers] == [0]
+    assert set(asked) == {"xn--bcher-kva.example"}
+    assert server.calls[0].path == "/m%C3%B6bel/v1/chat/completions"
+
+
+def test_large_headers_are_read() -> None:
+    more = {f"X-{number}": "x" for number in range(200)} | {"Set-Cookie": "a=" + "x" * 20_000}
+    with fake_llm(Step(**_fields(says("positive"), headers=more))) as server:
+        assert [answer.label for answer in ask(server, rows=2)] == [0, 0]
+        assert "cookie" not in server.calls[1].headers
 
 
 @pytest.mark.parametrize("address", ["http://0x7f000001/", "http://0x7f.1/", "http://rebound.example/"])

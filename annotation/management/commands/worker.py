@@ -57,10 +57,10 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: over.set())
         worker = dramatiq.Worker(dramatiq.get_broker(), queues=names, worker_threads=threads)
         worker.queue_prefetch = threads  # the default of twice as many hides waiting stages from idle workers
+        load_ahead(names)
         worker.start()
         sweeper = threading.Thread(target=_sweep_until, args=(over, sorted(names)), name="sweep", daemon=True)
         sweeper.start()
-        load_ahead(names)
         logger.info("At work on %s, %d at a time", ", ".join(sorted(names)), threads)
         over.wait()
         logger.info("Stopping")
