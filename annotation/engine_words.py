@@ -51,6 +51,9 @@ CALLS = (
     gettext_noop(
         "The server's certificate can't be trusted, so nothing was sent. Check the address, or have its certificate mended."
     ),
+    gettext_noop(
+        "No secure connection could be made. Check whether the server's address begins with https or http."
+    ),
     gettext_noop("The connection broke (%(kind)s)."),
     gettext_noop("The connection failed (%(kind)s)."),
     gettext_noop("The answer is longer than %(count)s bytes."),

@@ -89,22 +89,29 @@ class UploadForm(forms.Form):
     delimiter = forms.TypedChoiceField(
         label=_("Separator"),
         required=False,
-        choices=[("", _("found out")), *((one or NO_DELIMITER, words) for one, words in DELIMITERS.items())],
+        choices=[("", _("automatic")), *((one or NO_DELIMITER, words) for one, words in DELIMITERS.items())],
         coerce=lambda value: value.replace(NO_DELIMITER, ""),
         empty_value=None,
     )
     quote = forms.TypedChoiceField(
         label=_("Quotes"),
         required=False,
-        choices=[("", _("found out")), *((one or NO_QUOTE, words) for one, words in QUOTES.items())],
+        choices=[("", _("automatic")), *((one or NO_QUOTE, words) for one, words in QUOTES.items())],
         coerce=lambda value: value.replace(NO_QUOTE, ""),
         empty_value=None,
     )
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
-        if not data.get("file") and not data.get("text", "").strip() and not self.errors:
+        has_text = bool(data.get("text", "").strip())
+        if not data.get("file") and not has_text and not self.errors:
             raise forms.ValidationError(_("Choose a file, or paste a text."))
+        if has_text and data.get("pasted") != "table" and (data["delimiter"] or data["quote"] is not None):
+            raise forms.ValidationError(
+                _(
+                    "A separator and quotes belong to a table: say that a table was pasted, or choose “automatic” for them."
+                )
+            )
         return data
 
 

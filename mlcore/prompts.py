@@ -20,6 +20,7 @@ CUT_MARK = " […]"
 PARAGRAPH = "\n\n"
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+_WORD_IN_BRACES = re.compile(r"\{([a-z_]+)\}")
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -62,6 +63,12 @@ def check_template(template: PromptTemplate) -> list[str]:
     if "{labels}" not in template.description + template.output:
         problems.append("{labels} is missing: the model must be told the labels. Add it to the description.")
     return problems
+
+
+def unknown_placeholders(template: PromptTemplate) -> list[str]:
+    """Words in braces that look like placeholders and are none; they go to the model as they are written."""
+    whole = template.description + template.demonstration + template.output
+    return [name for name in dict.fromkeys(_WORD_IN_BRACES.findall(whole)) if name not in PLACEHOLDERS]
 
 
 def render_prompt(

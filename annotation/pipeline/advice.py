@@ -86,20 +86,27 @@ def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None
 
 
 def found_curve(project: Project, *, points: int = 60) -> list[tuple[int, int]]:
-    """Rows checked, and errors found in them, as people went on: the first word on each row that is decided counts. Rows
-    decided in bulk were not looked at one by one; an error found in them later counts."""
+    """Rows checked, and errors found in them, as people went on.
+
+    A row counts when its first standing word was said, as an error if the last one is not what stood before. Rows
+    decided in bulk were not looked at one by one; an error found in them later counts.
+    """
     decided = list(project.samples.checked_alone().order_by().values_list("pk", flat=True))
-    said = Correction.objects.filter(
-        sample__in=among(decided), batch__isnull=True, label__isnull=False
-    ).exclude(replaced_source=Source.NONE)
-    seen: set[int] = set()
-    curve, errors = [(0, 0)], 0
+    said = (
+        Correction.objects.standing()
+        .filter(sample__in=among(decided), batch__isnull=True, label__isnull=False)
+        .exclude(replaced_source=Source.NONE)
+    )
+    before: dict[int, int | None] = {}  # row -> what stood before its first word, in the order of these
+    now: dict[int, int | None] = {}
     for sample_id, label_id, replaced in said.order_by("id").values_list(
         "sample_id", "label_id", "replaced_label_id"
     ):
-        if sample_id not in seen:
-            seen.add(sample_id)
-            errors += label_id != replaced
-            curve.append((len(seen), errors))
+        before.setdefault(sample_id, replaced)
+        now[sample_id] = label_id
+    curve, errors = [(0, 0)], 0
+    for checked, (sample_id, stood) in enumerate(before.items(), start=1):
+        errors += now[sample_id] != stood
+        curve.append((checked, errors))
     step = max(1, len(curve) // points)
     return [*curve[::step], curve[-1]] if (len(curve) - 1) % step else curve[::step]

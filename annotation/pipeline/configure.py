@@ -19,6 +19,7 @@ from mlcore.tasks import task_named
 
 MAX_LABELS = 50
 PALETTE_SIZE = 10
+RESERVED_KEYS = {"u", "s", "?"}  # undo, skip and help in the focus view
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,11 @@ def _check_drafts(drafts: Sequence[LabelDraft]) -> None:
     if composed := next((key for key in keys if east_asian_width(key) in "WF"), ""):
         raise AnnotationError(
             _("“%(key)s” can't be typed with one key. Take a letter, a digit or a sign.") % {"key": composed}
+        )
+    if taken := next((key for key in keys if key.lower() in RESERVED_KEYS), ""):
+        raise AnnotationError(
+            _("“%(key)s” has a meaning of its own in the review. Take another letter, a digit or a sign.")
+            % {"key": taken}
         )
     if len(set(keys)) < len(keys):
         raise AnnotationError(_("Two labels have the same key. Each key may stand for one label only."))

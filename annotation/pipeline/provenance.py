@@ -255,8 +255,8 @@ def _round_lines(iteration: Iteration) -> Lines:
 
 def _setting_lines(name: str, values: Mapping[str, Any]) -> Lines:
     for key, value in values.items():
-        # Tokens are no settings; should one ever be put among them, it still does not leave with the file.
-        if "token" not in key and "key" not in key:
+        # What opens a server is no setting; should it ever be put among them, it still does not leave with the file.
+        if key == "budget_tokens" or ("token" not in key and "key" not in key):
             yield [f"{name}: {key}", value if isinstance(value, int | float | str) else str(value)]
 
 

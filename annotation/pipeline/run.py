@@ -105,6 +105,8 @@ class ModelRun:
 
     def _report_spent(self, *, detail: dict[str, Any]) -> None:
         spent = self.budget.spent
+        if self.budget.assumed:
+            detail = detail | {"assumed": self.budget.assumed}
         self.claim.report(tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, detail=detail, force=True)
 
     def _calls(self) -> dict[str, Any]:
@@ -174,4 +176,5 @@ def budget_of(project: Project, stage: Stage) -> Budget:
         price_in=config.price_in,
         price_out=config.price_out,
         spent=Bill(stage.tokens_in, stage.tokens_out),
+        assumed=stage.detail_value("assumed", 0),
     )

@@ -104,7 +104,7 @@ def failure_words(failures: Mapping[str, int]) -> str:
         "unreadable": _("an answer of another shape"),
         "row": _("row too long"),
         "refused": _("request refused"),
-        "fatal": _("token or model refused"),
+        "fatal": _("token, model or address refused"),
     }
     return ", ".join(f"{count:,} × {words.get(kind, kind)}" for kind, count in failures.items())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -26,7 +26,7 @@ from annotation.views.access import MemberRequest, for_members
 from annotation.views.projects import task_choices
 from annotation.views.wizard import first_open, wizard_context, wizard_steps
 from mlcore.errors import EngineError
-from mlcore.prompts import PromptTemplate, check_template, render_prompt
+from mlcore.prompts import PromptTemplate, check_template, render_prompt, unknown_placeholders
 from mlcore.records import Demonstration, Prompt
 
 PREVIEW_PROMPTS = 3
@@ -147,6 +147,8 @@ def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
             try:
                 configuring.set_prompt(project, **form.cleaned_data)
                 _record(request, project, _("prompt"))
+                if unknown := unknown_placeholders(template):
+                    messages.warning(request, _unknown_words(unknown))
                 return redirect("annotation:configure_models", project.pk)
             except AnnotationError as error:
                 form.add_error(None, str(error))
@@ -191,9 +193,17 @@ def prompt_preview(project: Project, template: PromptTemplate) -> dict[str, Any]
 
     return {
         "problems": problems,
+        "unknown": _unknown_words(unknown) if (unknown := unknown_placeholders(template)) else "",
         "prompts": [] if problems else [(sample, prompt_of(sample)) for sample in samples],
         "has_rows": bool(samples),
         "own_demonstrations": bool(latest),
+    }
+
+
+def _unknown_words(names: Sequence[str]) -> str:
+    written = ", ".join(f"{{{name}}}" for name in names)
+    return _("%(names)s is no placeholder of CORAL and goes to the model as it is written.") % {
+        "names": written
     }
 
 

@@ -44,7 +44,6 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     context = page_context(request, project, step="review")
     context |= _figures(request, project) | {
         "rows": focus_rows(project, wanted),
-        "only_random": only_random,
         "random_left": audit.pending_draws(project, request.user).exists(),
         "undo_id": uuid4(),
     }
@@ -54,7 +53,10 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
 def _figures(request: MemberRequest, project: Project) -> dict[str, Any]:
     today = _today(request, project)
     stretch = pace.last_stretch(project, request.user)
-    return {"today": today, "left": _left_words(project, today), "stretch": stretch}
+    left = _left_words(project, today)
+    if only_random := _only_random(request):
+        left |= _random_left(request, project)
+    return {"today": today, "left": left, "stretch": stretch, "only_random": only_random}
 
 
 def _today(request: MemberRequest, project: Project) -> pace.Work:
@@ -66,6 +68,10 @@ def _left_words(project: Project, today: pace.Work) -> dict[str, str]:
     rows = pace.rows_left(project)
     seconds = rows * 60 / today.rows_per_minute if today.rows_per_minute else None
     return {"rows": str(intcomma(rows)), "time": duration(seconds)}
+
+
+def _random_left(request: MemberRequest, project: Project) -> dict[str, str]:
+    return {"random": str(intcomma(audit.pending_draws(project, request.user).count()))}
 
 
 @require_POST
@@ -122,6 +128,8 @@ def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
         return _show_again(request, project, sample.pk, differs, version=sample.version)
     if _wants_json(request):
         left = _left_words(project, _today(request, project))
+        if data["because"] == Correction.Because.AUDIT:
+            left |= _random_left(request, project)
         return JsonResponse({"version": sample.version, "left": left})
     return redirect("annotation:focus", project.pk)
 
@@ -218,6 +226,8 @@ def _show_again(
         return redirect(f"{reverse('annotation:focus', args=[project.pk])}?row={sample_id}")
     row = focus_rows(project, [(sample_id, because)], sentence=sentence)[0]
     left = _left_words(project, _today(request, project))
+    if because == Correction.Because.AUDIT:
+        left |= _random_left(request, project)
     shown = {"version": version, "left": left, "row": _as_json(request, project, row)}
     return JsonResponse(shown, status=status)
 

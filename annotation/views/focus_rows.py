@@ -11,10 +11,9 @@ from django.utils.translation import gettext as _
 
 from annotation.models import Correction, Label, Prediction, Project, Sample
 from annotation.pipeline.blind import BLIND
+from annotation.pipeline.configure import RESERVED_KEYS
 from annotation.pipeline.neighbours import Neighbour, nearest_samples
 from annotation.templatetags.coral import share
-
-RESERVED_KEYS = {"u", "s", "?"}  # undo, skip, help
 
 
 @dataclass(slots=True)
@@ -69,6 +68,14 @@ class FocusRow:
     def is_blind(self) -> bool:
         """The answer measures something, so nothing is shown that could suggest one."""
         return self.because in BLIND
+
+    @property
+    def source(self) -> str:
+        return self.sample.source
+
+    @property
+    def flag(self) -> str:
+        return self.sample.flag
 
     @property
     def suggestion(self) -> Label | None:

@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.core.files.base import ContentFile, File
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -84,7 +85,7 @@ def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
             sentence = _("“%(name)s” was not taken: %(why)s")
             messages.error(request, sentence % {"name": ingest.shown_name(file.name or ""), "why": error})
     if not stored:
-        return redirect("annotation:configure_data", project.pk)
+        return redirect(f"{reverse('annotation:configure_data', args=[project.pk])}?refused=yes")
     return redirect("annotation:configure_columns", project.pk, stored[0].pk)
 
 

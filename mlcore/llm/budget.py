@@ -34,6 +34,7 @@ class Budget:
         money: the most money, in whatever currency the prices are in.
         price_in, price_out: of a million tokens read, and written.
         spent: what counts as spent, earlier attempts of the run included.
+        assumed: calls of which nobody told what they took, so that they count as the most that they may have taken.
     """
 
     tokens: int = 0
@@ -41,6 +42,7 @@ class Budget:
     price_in: float = 0.0
     price_out: float = 0.0
     spent: Bill = field(default_factory=Bill)
+    assumed: int = 0
     _held: Bill = field(default_factory=Bill)
     _calls: int = 0
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)

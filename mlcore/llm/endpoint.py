@@ -237,7 +237,9 @@ class EndpointModel:
                 paid.add(self._charged(completion, most))
             except BaseException as error:  # a call that is given up too
                 if self._budget.is_limited and not failures.is_free(error):
-                    paid.add(most)  # it may have been answered, and billed, without our seeing it
+                    paid.add(
+                        self._assumed(most)
+                    )  # it may have been answered, and billed, without our seeing it
                 raise
             finally:
                 cost.bill.add(paid)
@@ -247,7 +249,11 @@ class EndpointModel:
     def _charged(self, completion: Any, most: Bill) -> Bill:
         """What the server says that it counted; if it says nothing, what it may have counted."""
         told = Bill(*read_usage(completion))
-        return most if self._budget.is_limited and not told.tokens_in else told
+        return self._assumed(most) if self._budget.is_limited and not told.tokens_in else told
+
+    def _assumed(self, most: Bill) -> Bill:
+        self._budget.assumed += 1
+        return most
 
     def _ask_for_less(self, failure: failures.Failure, asks: Asks) -> bool:
         """Leave out what the server may not know; True if there was something to leave out."""

@@ -28,6 +28,9 @@ _SENTENCES = {
     422: "The server can't work with the request (422). Check the model's name and the server's settings.",
 }
 _UNREACHED = "The server can't be reached. Check that it runs, and its address."
+_NOT_SECURE = (
+    "No secure connection could be made. Check whether the server's address begins with https or http."
+)
 _UNTRUSTED = "The server's certificate can't be trusted, so nothing was sent. Check the address, or have its certificate mended."
 _TRANSIENT = (408, 409, 425)
 # httpx2 is what the hub's client asks the hub with, for a model's provider.
@@ -76,6 +79,8 @@ def judge(error: Exception, *, deadline: float) -> Failure:
         return Failure("fatal", _UNREACHED)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Failure("fatal", _UNTRUSTED)
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return Failure("transient", _NOT_SECURE)
     if isinstance(error, _NO_CONNECTION):
         return Failure("transient", _UNREACHED)
     if isinstance(error, TimeoutError):

@@ -152,7 +152,9 @@ document.addEventListener("DOMContentLoaded", function () {
   }
 
   function showLeft(left) {
-    for (const [name, text] of Object.entries(left)) document.querySelector(`[data-left=${name}]`).textContent = text;
+    for (const figure of document.querySelectorAll("[data-left]")) {
+      if (figure.dataset.left in left) figure.textContent = left[figure.dataset.left];
+    }
   }
 
   async function undo() {

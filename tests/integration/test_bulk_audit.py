@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
@@ -342,6 +343,24 @@ def test_a_second_person_is_not_asked_for_rows_that_nobody_looked_at(project: Pr
     alone = project.samples.get(position=40)
     review.correct_sample(alone.pk, label_id=alone.label_id, user=project.owner)
     assert queue._second_answers(project, make_user("second"), 9) == [alone.pk]
+
+
+def test_the_curve_counts_words_that_stand_and_what_a_changed_one_says_in_the_end(project: Project) -> None:
+    def say(place: int, *, is_right: bool) -> None:
+        sample = project.samples.get(position=place)
+        stood = sample.machine_label or sample.label
+        other = next(label for label in project.label_list() if label != stood)
+        said = stood if is_right else other
+        assert said is not None
+        review.correct_sample(sample.pk, label_id=said.pk, user=project.owner)
+
+    say(1, is_right=False)
+    review.undo_answer(project, user=project.owner, answer_id=uuid4())
+    say(1, is_right=True)
+    say(2, is_right=True)
+    assert advice.found_curve(project)[-1] == (2, 0), "the wrong label was taken back"
+    say(2, is_right=False)
+    assert advice.found_curve(project)[-1] == (2, 1), "the answer was changed"
 
 
 def test_errors_found_in_rows_decided_in_bulk_are_on_the_curve_and_those_left_in_the_forecast(

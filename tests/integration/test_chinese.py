@@ -104,6 +104,14 @@ def test_a_key_that_no_keyboard_has_is_refused(key: str) -> None:
         configure.set_labels(project, [LabelDraft("好评", key="1"), LabelDraft("差评", key=key)])
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("key", ["s", "U", "?"])
+def test_a_key_that_means_something_else_in_the_review_is_refused(key: str) -> None:
+    project = make_project(rows=0)
+    with pytest.raises(AnnotationError, match="meaning of its own"):
+        configure.set_labels(project, [LabelDraft("好评", key="1"), LabelDraft("差评", key=key)])
+
+
 def test_djangos_own_words_to_a_newcomer_are_as_polite_as_the_pages() -> None:
     with translation.override("zh-hans"):
         told = " ".join(password_validators_help_texts())

@@ -127,6 +127,17 @@ def test_a_file_that_would_be_refused_as_it_is_read_is_taken_as_the_person_says(
     assert stored_rows(project) == rows
 
 
+def test_a_separator_for_pasted_lines_is_not_dropped_without_a_word(project: Project, client: Client) -> None:
+    client.force_login(project.owner)
+    address = reverse("annotation:upload_file", args=[project.pk])
+    sent = {"text": "id;text\n1;a, b\n", "pasted": "lines", "delimiter": ";"}
+    told = client.post(address, sent, follow=True).content.decode()
+    assert "A separator and quotes belong to a table" in told
+    assert not project.uploads.exists()
+    client.post(address, sent | {"pasted": "table"})
+    assert project.uploads.get().columns == ["id", "text"]
+
+
 def test_bytes_that_do_not_fit_are_replaced_where_that_was_chosen(project: Project) -> None:
     stored = upload(project, b"id,text\n" + "1,\u00e9t\u00e9\n".encode() * 9 + b"2,caf\xe9\n3,x\xff\xfe\n")
     ingest.read_preview(stored, encoding="utf-8", replace_bad=True)

@@ -332,6 +332,19 @@ def test_a_prompt_that_cant_work_is_not_stored() -> None:
     assert "{content}" in cast.project.prompt_output
 
 
+def test_a_word_in_braces_that_is_no_placeholder_is_told_and_stored() -> None:
+    cast, data = (
+        make_cast(),
+        {"description": "{labels}", "demonstration": "", "output": '{content} {text} {"a": 1}'},
+    )
+    client = cast.client("owner")
+    sentence = "{text} is no placeholder of CORAL and goes to the model as it is written."
+    assert sentence in client.post(cast.url("configure/prompt/preview/"), data).content.decode()
+    assert sentence in client.post(cast.url("configure/prompt/"), data, follow=True).content.decode()
+    cast.project.refresh_from_db()
+    assert cast.project.prompt_output == data["output"]
+
+
 def test_placeholders_are_filled_in_one_pass_and_reach_no_attribute() -> None:
     cast = make_cast()
     cast.project.samples.filter(position=0).update(text="{labels} {demonstrations} {content.__class__}")

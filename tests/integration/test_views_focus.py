@@ -13,7 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from annotation.models import AuditDraw, Correction, Label, RowClaim, Sample, Source, Stage
-from annotation.pipeline import bulk, review
+from annotation.pipeline import audit, bulk, review
 from annotation.views.focus_rows import label_choices
 from tests.pages import Cast, judge_rows, make_cast
 
@@ -51,6 +51,17 @@ def answer_data(cast: Cast, sample_id: int, place: int = 0, **more: Any) -> dict
         "because": "queue",
         "seconds": "2.5",
     } | more
+
+
+def test_random_rows_are_counted_where_they_alone_are_shown(cast: Cast) -> None:
+    audit.draw_sample(cast.project, rows=10, user=None)
+    html = html_of(cast, "?only=random")
+    assert re.search(r'data-left="random">10<', html)
+    assert "Flagged rows left" not in html
+    data = answer_data(cast, first_id(html), because="audit")
+    told = cast.client("reviewer").post(cast.url("focus/answer/"), data, headers=JSON).json()
+    assert told["left"]["random"] == "9"
+    assert "Random rows left" not in html_of(cast)
 
 
 # --- Looking ------------------------------------------------------------------------------------------------------
@@ -206,6 +217,7 @@ def test_who_was_overtaken_sees_what_the_other_chose_and_decides(cast: Cast) -> 
     assert refused.status_code == 409
     html = refused.json()["row"]["html"]
     assert "owner set this row to “negative” meanwhile" in html
+    assert "✎ by owner" in html
     assert 'data-version="1"' in html
     client.post(cast.url("focus/answer/"), answer_data(cast, first, 0, version=1), headers=JSON)
     said = Correction.objects.order_by("pk").values_list("user__username", "label__name")

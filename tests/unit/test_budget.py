@@ -78,6 +78,7 @@ def test_a_server_that_does_not_count_is_charged_the_most_that_it_may_have_count
         answers, _ = ask(server.url, budget)
     size = len(json.dumps(server.calls[0].json["response_format"]["json_schema"]))
     assert budget.spent.tokens_in >= len(answers) * size
+    assert budget.assumed == len(answers), "and it is known of how many calls that is"
     assert 0 < len(answers) < 10
 
 
@@ -89,6 +90,7 @@ def test_a_call_that_got_no_answer_may_have_been_billed_and_a_refused_one_was_no
     assert budget.spent.tokens_in > 40 + len("Classify.\n\nrow 0")
     assert answers[0].tokens_in == budget.spent.tokens_in
     assert budget.spent.tokens_in < 2 * 300
+    assert budget.assumed == 1
 
 
 def test_both_calls_of_an_unreadable_answer_are_counted() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import socketserver
 import ssl
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -71,3 +73,23 @@ def test_a_server_whose_certificate_nobody_vouches_for_is_sent_nothing(certifica
         with pytest.raises(ModelUnavailableError, match="certificate can't be trusted"):
             ask(server)
         assert server.calls == []
+
+
+class PlainServer(socketserver.BaseRequestHandler):
+    """What a server of plain http says to anything else."""
+
+    def handle(self) -> None:
+        self.request.recv(1024)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+
+def test_an_address_that_begins_with_https_by_mistake_gets_a_sentence_of_its_own() -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), PlainServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = LlmConfig(kind="endpoint", base_url=f"https://127.0.0.1:{server.server_address[1]}")
+        model = EndpointModel(config, token="", allowed_hosts=["127.0.0.1"], first_backoff=0.001)
+        requests = [Request(1, Prompt("", "x"))]
+        answers = list(model.ask(requests, LabelSet.of("a", "b"), should_stop=lambda: False))
+        model.close()
+        server.shutdown()
+    assert "begins with https or http" in answers[0].error

@@ -59,8 +59,14 @@ def said_by_the_language_model() -> Iterator[str]:
         yield failed_call(status)
     key: Any = None
     untrusted = aiohttp.ClientConnectorCertificateError(key, ValueError("x"))
+    insecure = aiohttp.ClientConnectorSSLError(key, OSError())
     errors = (TimeoutError(), aiohttp.InvalidURL("x"), aiohttp.ClientPayloadError(), OSError(), ValueError())
-    for error in (*errors, untrusted, RedirectRefusedError("The server answered with a redirect (302).")):
+    for error in (
+        *errors,
+        untrusted,
+        insecure,
+        RedirectRefusedError("The server answered with a redirect (302)."),
+    ):
         yield failures.judge(error, deadline=2.5).message
     yield failures.EMPTY.message
     for budget in (Budget(tokens=1_000), Budget(money=0.001, price_in=10.0)):
