@@ -106,7 +106,11 @@ class UploadForm(forms.Form):
         has_text = bool(data.get("text", "").strip())
         if not data.get("file") and not has_text and not self.errors:
             raise forms.ValidationError(_("Choose a file, or paste a text."))
-        if has_text and data.get("pasted") != "table" and (data["delimiter"] or data["quote"] is not None):
+        if (
+            has_text
+            and data.get("pasted") != "table"
+            and (data.get("delimiter") or data.get("quote") is not None)
+        ):
             raise forms.ValidationError(
                 _(
                     "A separator and quotes belong to a table: say that a table was pasted, or choose “automatic” for them."

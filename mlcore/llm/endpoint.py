@@ -236,10 +236,9 @@ class EndpointModel:
                     )
                 paid.add(self._charged(completion, most))
             except BaseException as error:  # a call that is given up too
+                # Without our seeing it, it may have been answered, and billed.
                 if self._budget.is_limited and not failures.is_free(error):
-                    paid.add(
-                        self._assumed(most)
-                    )  # it may have been answered, and billed, without our seeing it
+                    paid.add(self._assumed(most))
                 raise
             finally:
                 cost.bill.add(paid)

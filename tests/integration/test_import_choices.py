@@ -134,6 +134,7 @@ def test_a_separator_for_pasted_lines_is_not_dropped_without_a_word(project: Pro
     told = client.post(address, sent, follow=True).content.decode()
     assert "A separator and quotes belong to a table" in told
     assert not project.uploads.exists()
+    assert client.post(address, sent | {"delimiter": "x"}).status_code == 302, "a choice that there is not"
     client.post(address, sent | {"pasted": "table"})
     assert project.uploads.get().columns == ["id", "text"]
 
