@@ -459,7 +459,14 @@ def test_an_address_that_is_not_allowed_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["http://169.254.169.254/", "http://10.1.2.3/", "http://127.1/", "http://2130706433/"]
+    "address",
+    [
+        "http://169.254.169.254/",
+        "http://10.1.2.3/",
+        "http://127.0.0.1/",
+        "http://127.1/",
+        "http://2130706433/",
+    ],
 )
 def test_a_star_allows_public_hosts_only(address: str) -> None:
     assert check_address("https://llm.example.org/v1", ["*"]).host == "llm.example.org"

@@ -9,10 +9,12 @@ from functools import partial
 from typing import Any
 
 import aiohttp
+import httpx2
 import numpy as np
 import pandas as pd
 import pytest
 from django.utils import translation
+from huggingface_hub.errors import HfHubHTTPError
 
 from annotation.engine_words import engine_words
 from mlcore.config import DistillConfig, LlmConfig
@@ -39,8 +41,12 @@ def warnings_of(given: list[int], texts: list[str]) -> list[str]:
 
 
 def failed_call(status: int) -> str:
+    """By the server that is asked, and by the hub when it is asked for a model's provider: the same sentence."""
     refused = ServerRefusedError(HttpResponse(status, {}, b"no"))
-    return failures.judge(refused, deadline=5.0).message
+    response = httpx2.Response(status, request=httpx2.Request("POST", "http://127.0.0.1/"))
+    said = failures.judge(HfHubHTTPError("no", response=response), deadline=5.0)
+    assert said == failures.judge(refused, deadline=5.0)
+    return said.message
 
 
 async def hold_too_much(budget: Budget) -> None:
@@ -60,9 +66,11 @@ def said_by_the_language_model() -> Iterator[str]:
     key: Any = None
     untrusted = aiohttp.ClientConnectorCertificateError(key, ValueError("x"))
     insecure = aiohttp.ClientConnectorSSLError(key, OSError())
-    errors = (TimeoutError(), aiohttp.InvalidURL("x"), aiohttp.ClientPayloadError(), OSError(), ValueError())
+    errors = (TimeoutError(), httpx2.ConnectError("x"), httpx2.ReadError("x"), OSError(), ValueError())
     for error in (
         *errors,
+        aiohttp.InvalidURL("x"),
+        aiohttp.ClientPayloadError(),
         untrusted,
         insecure,
         RedirectRefusedError("The server answered with a redirect (302)."),
