@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -59,7 +59,24 @@ class FilesField(forms.FileField):
         return [super(FilesField, self).clean(each) for each in data or []]
 
 
-NO_DELIMITER = NO_QUOTE = "none"  # an empty value would say that nothing was chosen
+NO_CHARACTER = "none"  # an empty value would say that nothing was chosen
+AUTOMATIC = ("", _("automatic"))
+
+
+def _offered(characters: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """The choices of a :func:`_character_field`; “no character” is one of them."""
+    return [(character or NO_CHARACTER, words) for character, words in characters.items()]
+
+
+def _character_field(label: Any, choices: Sequence[tuple[Any, Any]] = ()) -> forms.TypedChoiceField:
+    """A choice of one character or of none; None if nothing was chosen."""
+    return forms.TypedChoiceField(
+        label=label,
+        required=False,
+        choices=choices,
+        coerce=lambda value: value.replace(NO_CHARACTER, ""),
+        empty_value=None,
+    )
 
 
 class UploadForm(forms.Form):
@@ -86,20 +103,8 @@ class UploadForm(forms.Form):
         choices=[("lines", _("one text a line")), ("table", _("a table with column names, such as CSV"))],
         initial="lines",
     )
-    delimiter = forms.TypedChoiceField(
-        label=_("Separator"),
-        required=False,
-        choices=[("", _("automatic")), *((one or NO_DELIMITER, words) for one, words in DELIMITERS.items())],
-        coerce=lambda value: value.replace(NO_DELIMITER, ""),
-        empty_value=None,
-    )
-    quote = forms.TypedChoiceField(
-        label=_("Quotes"),
-        required=False,
-        choices=[("", _("automatic")), *((one or NO_QUOTE, words) for one, words in QUOTES.items())],
-        coerce=lambda value: value.replace(NO_QUOTE, ""),
-        empty_value=None,
-    )
+    delimiter = _character_field(_("Separator"), [AUTOMATIC, *_offered(DELIMITERS)])
+    quote = _character_field(_("Quotes"), [AUTOMATIC, *_offered(QUOTES)])
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
@@ -132,9 +137,7 @@ class ReadingForm(forms.Form):
 
     encoding = forms.ChoiceField(label=_("Encoding"), required=False)
     delimiter = forms.ChoiceField(label=_("Separator"), required=False)
-    quote = forms.TypedChoiceField(
-        label=_("Quotes"), required=False, coerce=lambda value: value.replace(NO_QUOTE, ""), empty_value=None
-    )
+    quote = _character_field(_("Quotes"))
     sheet = forms.ChoiceField(label=_("Sheet"), required=False)
 
     header = forms.TypedChoiceField(label=_("Column names"), required=False, coerce=int, empty_value=None)
@@ -150,12 +153,12 @@ class ReadingForm(forms.Form):
             "encoding": list(ENCODINGS.items()) if kind in TEXT_FORMATS else [],
             "header": HEADER_ROWS if kind in ("csv", "xlsx") else [],
             "delimiter": list(DELIMITERS.items()) if kind == "csv" else [],
-            "quote": [(quote or NO_QUOTE, words) for quote, words in QUOTES.items()] if kind == "csv" else [],
+            "quote": _offered(QUOTES) if kind == "csv" else [],
             "sheet": [(sheet["name"], sheet["name"]) for sheet in reading["sheets"]]
             if kind == "xlsx"
             else [],
         }
-        values = {"header": 1, **reading, "quote": reading.get("quote") or NO_QUOTE}
+        values = {"header": 1, **reading, "quote": reading.get("quote") or NO_CHARACTER}
         for name, offered in choices.items():
             if offered:
                 self._offer(name, offered, values.get(name))

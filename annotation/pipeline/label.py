@@ -119,8 +119,11 @@ def _unlabelled_rows(iteration: Iteration, *, most: int) -> Iterator[list[Row]]:
 
 def _read_unlabelled(iteration: Iteration) -> Iterator[Row]:
     after = -1
-    waiting = iteration.project.samples.unlabelled_by(iteration, "llm").order_by("position")
-    waiting = waiting.only("project", "position", "text", "fields")
+    waiting = (
+        iteration.project.samples.unlabelled_by(iteration, "llm")
+        .order_by("position")
+        .only("project", "position", "text", "fields")  # without the project it would be asked for row by row
+    )
     while samples := list(waiting.filter(position__gt=after)[:READ_ROWS]):
         after = samples[-1].position
         yield from (as_row(sample, iteration.project) for sample in samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -147,8 +147,8 @@ def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
             try:
                 configuring.set_prompt(project, **form.cleaned_data)
                 _record(request, project, _("prompt"))
-                if unknown := unknown_placeholders(template):
-                    messages.warning(request, _unknown_words(unknown))
+                if unknown := _unknown_words(template):
+                    messages.warning(request, unknown)
                 return redirect("annotation:configure_models", project.pk)
             except AnnotationError as error:
                 form.add_error(None, str(error))
@@ -193,16 +193,17 @@ def prompt_preview(project: Project, template: PromptTemplate) -> dict[str, Any]
 
     return {
         "problems": problems,
-        "unknown": _unknown_words(unknown) if (unknown := unknown_placeholders(template)) else "",
+        "unknown": _unknown_words(template),
         "prompts": [] if problems else [(sample, prompt_of(sample)) for sample in samples],
         "has_rows": bool(samples),
         "own_demonstrations": bool(latest),
     }
 
 
-def _unknown_words(names: Sequence[str]) -> str:
-    written = ", ".join(f"{{{name}}}" for name in names)
-    return _("%(names)s is no placeholder of CORAL and goes to the model as it is written.") % {
+def _unknown_words(template: PromptTemplate) -> str:
+    """What to say of words in braces that are no placeholders; nothing, if there are none."""
+    written = ", ".join(f"{{{name}}}" for name in unknown_placeholders(template))
+    return written and _("%(names)s is no placeholder of CORAL and goes to the model as it is written.") % {
         "names": written
     }
 

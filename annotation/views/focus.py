@@ -53,9 +53,8 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
 def _figures(request: MemberRequest, project: Project) -> dict[str, Any]:
     today = _today(request, project)
     stretch = pace.last_stretch(project, request.user)
-    left = _left_words(project, today)
-    if only_random := _only_random(request):
-        left |= _random_left(request, project)
+    only_random = _only_random(request)
+    left = _left_words(request, project, today, with_random=only_random)
     return {"today": today, "left": left, "stretch": stretch, "only_random": only_random}
 
 
@@ -63,15 +62,22 @@ def _today(request: MemberRequest, project: Project) -> pace.Work:
     return pace.work_of(pace.answers_of(project, request.user, since=pace.midnight()).order_by())
 
 
-def _left_words(project: Project, today: pace.Work) -> dict[str, str]:
-    """How many flagged rows are left, and the time for them at today's pace."""
+def _left_words(
+    request: MemberRequest, project: Project, today: pace.Work, *, with_random: bool
+) -> dict[str, str]:
+    """How many flagged rows are left, the time for them at today's pace, and how many random rows wait for this person."""
     rows = pace.rows_left(project)
     seconds = rows * 60 / today.rows_per_minute if today.rows_per_minute else None
-    return {"rows": str(intcomma(rows)), "time": duration(seconds)}
+    left = {"rows": str(intcomma(rows)), "time": duration(seconds)}
+    if with_random:
+        left["random"] = str(intcomma(audit.pending_draws(project, request.user).count()))
+    return left
 
 
-def _random_left(request: MemberRequest, project: Project) -> dict[str, str]:
-    return {"random": str(intcomma(audit.pending_draws(project, request.user).count()))}
+def _left_after(request: MemberRequest, project: Project, because: str) -> dict[str, str]:
+    """What is left after an answer or an undo; random rows change with theirs only."""
+    today = _today(request, project)
+    return _left_words(request, project, today, with_random=because == Correction.Because.AUDIT)
 
 
 @require_POST
@@ -127,9 +133,7 @@ def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
     if differs:
         return _show_again(request, project, sample.pk, differs, version=sample.version)
     if _wants_json(request):
-        left = _left_words(project, _today(request, project))
-        if data["because"] == Correction.Because.AUDIT:
-            left |= _random_left(request, project)
+        left = _left_after(request, project, data["because"])
         return JsonResponse({"version": sample.version, "left": left})
     return redirect("annotation:focus", project.pk)
 
@@ -225,9 +229,7 @@ def _show_again(
             messages.warning(request, sentence)
         return redirect(f"{reverse('annotation:focus', args=[project.pk])}?row={sample_id}")
     row = focus_rows(project, [(sample_id, because)], sentence=sentence)[0]
-    left = _left_words(project, _today(request, project))
-    if because == Correction.Because.AUDIT:
-        left |= _random_left(request, project)
+    left = _left_after(request, project, because)
     shown = {"version": version, "left": left, "row": _as_json(request, project, row)}
     return JsonResponse(shown, status=status)
 

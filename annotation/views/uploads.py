@@ -6,6 +6,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from django.contrib import messages
 from django.core.files.base import ContentFile, File
@@ -69,18 +70,9 @@ def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
         messages.error(request, sentence_of(form))
         return redirect("annotation:configure_data", project.pk)
     stored = []
-    for file, one_text_a_line in _sent(form):
+    for file, reading in _sent(form):
         try:
-            stored.append(
-                ingest.store_upload(
-                    project,
-                    file,
-                    request.user,
-                    one_text_a_line=one_text_a_line,
-                    delimiter=None if one_text_a_line else form.cleaned_data["delimiter"],
-                    quote=None if one_text_a_line else form.cleaned_data["quote"],
-                )
-            )
+            stored.append(ingest.store_upload(project, file, request.user, **reading))
         except AnnotationError as error:
             sentence = _("“%(name)s” was not taken: %(why)s")
             messages.error(request, sentence % {"name": ingest.shown_name(file.name or ""), "why": error})
@@ -89,14 +81,15 @@ def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("annotation:configure_columns", project.pk, stored[0].pk)
 
 
-def _sent(form: UploadForm) -> Iterator[tuple[File[bytes], bool]]:
-    """The files and the pasted text, each with whether every line of it is a text."""
+def _sent(form: UploadForm) -> Iterator[tuple[File[bytes], dict[str, Any]]]:
+    """The files and the pasted text, each with how it is to be read."""
     data = form.cleaned_data
+    as_table = {"delimiter": data["delimiter"], "quote": data["quote"]}
     for file in data["file"]:
-        yield file, False
+        yield file, as_table
     if data["text"].strip():
         pasted = ContentFile(data["text"].encode("utf-8", "replace"), name=_("pasted text"))
-        yield pasted, data["pasted"] != "table"
+        yield pasted, as_table if data["pasted"] == "table" else {"one_text_a_line": True}
 
 
 @require_POST
