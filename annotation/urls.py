@@ -3,25 +3,14 @@ from __future__ import annotations
 from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
-from annotation.views import (
-    audit,
-    bulk,
-    configure,
-    distilling,
-    exports,
-    focus,
-    invitations,
-    labeling,
-    members,
-    projects,
-    put_away,
-    review,
-    rounds,
-    table_choices,
-    team,
-    trial,
-    uploads,
-)
+from annotation.views.distill import filtering
+from annotation.views.export import exports
+from annotation.views.ingest import uploads
+from annotation.views.iterate import rounds
+from annotation.views.label import labeling, try_out
+from annotation.views.measure import accuracy
+from annotation.views.project import archive, configure, invitations, members, projects, saved_tables, team
+from annotation.views.review import bulk, focus, review
 
 app_name = "annotation"
 
@@ -40,9 +29,9 @@ urlpatterns = [
     path("", projects.projects, name="projects"),
     path("projects/new/", projects.create_project, name="create_project"),
     path(f"{PROJECT}/", projects.project, name="project"),
-    path(f"{PROJECT}/put-away/", put_away.put_away, name="put_away"),
-    path(f"{PROJECT}/take-back/", put_away.take_back, name="take_back"),
-    path(f"{PROJECT}/delete/", put_away.delete_project, name="delete_project"),
+    path(f"{PROJECT}/put-away/", archive.put_away, name="put_away"),
+    path(f"{PROJECT}/take-back/", archive.take_back, name="take_back"),
+    path(f"{PROJECT}/delete/", archive.delete_project, name="delete_project"),
     path(f"{PROJECT}/configure/", configure.configure, name="configure"),
     path(f"{PROJECT}/configure/task/", configure.configure_task, name="configure_task"),
     path(f"{PROJECT}/configure/data/", uploads.configure_data, name="configure_data"),
@@ -57,22 +46,22 @@ urlpatterns = [
     path(f"{PROJECT}/configure/prompt/preview/", configure.preview_prompt, name="preview_prompt"),
     path(f"{PROJECT}/configure/models/", configure.configure_models, name="configure_models"),
     path(f"{PROJECT}/configure/start/", configure.configure_start, name="configure_start"),
-    path(f"{PROJECT}/configure/trial/", trial.trial, name="trial"),
-    path(f"{PROJECT}/configure/trial/start/", trial.start_trial, name="start_trial"),
+    path(f"{PROJECT}/configure/trial/", try_out.trial, name="trial"),
+    path(f"{PROJECT}/configure/trial/start/", try_out.start_trial, name="start_trial"),
     path(f"{PROJECT}/labeling/", labeling.labeling, name="labeling"),
     path(f"{PROJECT}/labeling/budget/", labeling.set_budget, name="set_budget"),
-    path(f"{PROJECT}/filtering/", distilling.filtering, name="filtering"),
-    path(f"{PROJECT}/filtering/start/", distilling.start_filtering, name="start_filtering"),
-    path(f"{PROJECT}/filtering/plots/", distilling.filtering_plots, name="filtering_plots"),
+    path(f"{PROJECT}/filtering/", filtering.filtering, name="filtering"),
+    path(f"{PROJECT}/filtering/start/", filtering.start_filtering, name="start_filtering"),
+    path(f"{PROJECT}/filtering/plots/", filtering.filtering_plots, name="filtering_plots"),
     path(f"{PROJECT}/stages/<id:stage_id>/", labeling.stage_progress, name="stage_progress"),
     path(f"{PROJECT}/stages/<id:stage_id>/pause/", labeling.pause_stage, name="pause_stage"),
     path(f"{PROJECT}/stages/<id:stage_id>/cancel/", labeling.cancel_stage, name="cancel_stage"),
     path(f"{PROJECT}/stages/<id:stage_id>/resume/", labeling.resume_stage, name="resume_stage"),
     path(f"{PROJECT}/review/", review.review, name="review"),
-    path(f"{PROJECT}/review/columns/", table_choices.choose_columns, name="choose_columns"),
-    path(f"{PROJECT}/review/filters/save/", table_choices.save_filter, name="save_filter"),
+    path(f"{PROJECT}/review/columns/", saved_tables.choose_columns, name="choose_columns"),
+    path(f"{PROJECT}/review/filters/save/", saved_tables.save_filter, name="save_filter"),
     path(
-        f"{PROJECT}/review/filters/<id:filter_id>/remove/", table_choices.remove_filter, name="remove_filter"
+        f"{PROJECT}/review/filters/<id:filter_id>/remove/", saved_tables.remove_filter, name="remove_filter"
     ),
     path(f"{PROJECT}/review/bulk/", bulk.correct_many, name="correct_many"),
     path(f"{PROJECT}/review/bulk/<id:batch_id>/undo/", bulk.undo_many, name="undo_many"),
@@ -86,8 +75,8 @@ urlpatterns = [
     path(f"{PROJECT}/rounds/start/", rounds.start_round, name="start_round"),
     path(f"{PROJECT}/rounds/<id:iteration_id>/restore/", rounds.restore_round, name="restore_round"),
     path(f"{PROJECT}/rounds/<id:iteration_id>/flips/", rounds.round_flips, name="round_flips"),
-    path(f"{PROJECT}/accuracy/", audit.accuracy, name="accuracy"),
-    path(f"{PROJECT}/accuracy/draw/", audit.draw_audit, name="draw_audit"),
+    path(f"{PROJECT}/accuracy/", accuracy.accuracy, name="accuracy"),
+    path(f"{PROJECT}/accuracy/draw/", accuracy.draw_audit, name="draw_audit"),
     path(f"{PROJECT}/export/", exports.export, name="export"),
     path(f"{PROJECT}/export/start/", exports.start_export, name="start_export"),
     path(f"{PROJECT}/export/<id:stage_id>/download/", exports.download_export, name="download_export"),

@@ -12,7 +12,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coral_site.settings")
 pages = get_asgi_application()  # sets Django up; what follows needs it
 
-from annotation.routing import websocket_urlpatterns  # noqa: E402
+from annotation.live.routing import websocket_urlpatterns  # noqa: E402
 from coral_site.body_limit import BodyLimit  # noqa: E402
 
 application = ProtocolTypeRouter(

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from annotation.disk_space import is_disk_full, no_room
+from annotation.jobs.disk_space import is_disk_full, no_room
 
 logger = logging.getLogger(__name__)
 

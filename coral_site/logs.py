@@ -6,7 +6,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
-from annotation.current_run import run_id
+from annotation.jobs.run_id import run_id
 
 
 def _one_line(text: str) -> str:

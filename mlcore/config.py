@@ -20,7 +20,7 @@ class LlmConfig:
     ``price_in``, ``price_out``: of a million tokens read and written; ``budget_tokens``, ``budget_money``: the most that
     one run may spend, 0 for no limit.
     ``second_percent``: of the rows that a server answers without log-probabilities, the share that is asked a second time
-    in other words, see :mod:`mlcore.second`; 0 for none.
+    in other words, see :mod:`mlcore.label.second_question`; 0 for none.
     ``demonstrations``: in one prompt. ``demonstration_sets``: how many different sets of them a local model is asked with.
     """
 

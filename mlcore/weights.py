@@ -187,7 +187,7 @@ def _package_file(package: str, pattern: str) -> Path:
 
 
 def _converted(path: Path, cache_dir: Path) -> Path:
-    from mlcore.llm.gguf import convert_gguf
+    from mlcore.weights_gguf import convert_gguf
 
     return check_folder(convert_gguf(path, cache_dir / "weights"))
 

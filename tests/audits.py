@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlcore.estimate import Batch, Interval, estimate_wrong
+from mlcore.measure.estimate import Batch, Interval, estimate_wrong
+from mlcore.measure.sampling import allocate, make_strata, scarce_labels
 from mlcore.records import BoolArray, FloatArray, IntArray
-from mlcore.sampling import allocate, make_strata, scarce_labels
 
 AUDITS = 1_000
 

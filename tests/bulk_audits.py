@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from annotation.models import AuditDraw, Iteration, Label, Project
-from annotation.pipeline import audit
-from annotation.pipeline.checked import BulkLabel, InBulk, Machine, Word
-from annotation.pipeline.measure import Evidence
+from annotation.pipeline.measure import draw_sample
+from annotation.pipeline.measure.accuracy import Evidence
+from annotation.pipeline.measure.checked_rows import BulkLabel, InBulk, Machine, Word
 from mlcore.records import BoolArray, FloatArray, IntArray
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,14 +48,14 @@ class SimulatedFile:
     def draw(self, rows: int) -> None:
         """As ``audit.draw_sample`` does, without its database."""
         at, left = self._later(), np.flatnonzero(~self.alone)
-        frame = np.zeros(len(left), dtype=audit.FRAME)
+        frame = np.zeros(len(left), dtype=draw_sample.FRAME)
         in_bulk = self.batch[left] > 0
         accepted = self.label[left] == self.models_say[left]
         frame["pk"], frame["label"], frame["differ"] = left, self.label[left], self.differ[left]
         frame["risk"] = np.where(in_bulk, np.nan, self.risk[left])
         frame["bulk"] = np.where(in_bulk, np.where(accepted, 1, 2), 0)
         checked = Counter(dict.fromkeys(LABELS, rows))
-        chosen = audit._choose(frame, rows=rows, checked=checked, rng=self.rng)
+        chosen = draw_sample._choose(frame, rows=rows, checked=checked, rng=self.rng)
         self.draws = [draw for draw in self.draws if draw.sample_id in self.words]
         number = 1 + max((draw.batch for draw in self.draws), default=0)
         counts = Counter(draw.stratum for draw in chosen)

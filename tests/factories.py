@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from django.contrib.auth.models import User
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.models import Iteration, Label, Project, Sample, Stage
-from annotation.pipeline import configure, iterate, label
-from annotation.pipeline.configure import LabelDraft
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.label import run_labeling
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
 from mlcore.records import Answer, LabelSet, Request
 
 GOOD = [
@@ -126,12 +128,12 @@ def judge_sentiment(query: str, names: Sequence[str]) -> Sequence[float]:
 def run_llm_stage(iteration: Iteration) -> Stage:
     """Do the LLM stage's work in this process."""
     stage = iteration.stages.get(kind=Stage.Kind.LLM)
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        label.run_labeling(claim)
+        run_labeling.run_labeling(claim)
     stage.refresh_from_db()
     return stage
 
 
 def start_llm_round(project: Project) -> Iteration:
-    return iterate.start_round(project, started_from="llm", user=project.owner)
+    return start_round.start_round(project, started_from="llm", user=project.owner)

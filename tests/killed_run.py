@@ -36,11 +36,11 @@ def kill_after(times: int) -> Callable[[], None]:
 
 def arm(point: str) -> None:
     """Put the kill where it is wanted."""
-    from annotation.models.bulk import insert_rows
-    from annotation.pipeline import label, second
-    from mlcore.llm.asks import ChatClient
+    from annotation.models.sql import insert_rows
+    from annotation.pipeline.label import run_labeling, second_question
+    from mlcore.llm.endpoint.capabilities import ChatClient
 
-    complete, store, store_second = ChatClient.complete, label._store_answers, second._store
+    complete, store, store_second = ChatClient.complete, run_labeling._store_answers, second_question._store
     at_call, at_batch = kill_after(ROWS // 2), kill_after(3)
 
     async def killed_call(self: ChatClient, *arguments: Any, **named: Any) -> Any:
@@ -67,29 +67,31 @@ def arm(point: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     ChatClient.complete = killed_call  # type: ignore[method-assign]
-    label.insert_rows = killed_insert  # type: ignore[attr-defined]
-    label._store_answers = killed_store
-    second._store = killed_second
+    run_labeling.insert_rows = killed_insert  # type: ignore[attr-defined]
+    run_labeling._store_answers = killed_store
+    second_question._store = killed_second
 
 
 def main(folder: Path, url: str, point: str) -> None:
     open_program(folder)
-    from annotation import jobs
+    from annotation.jobs import state
     from annotation.models import Prediction, Stage
-    from annotation.pipeline import answers, configure, iterate, label
+    from annotation.pipeline.iterate import start_round
+    from annotation.pipeline.label import answer_cache, run_labeling
+    from annotation.pipeline.project import configure
 
-    answers.BATCH_ROWS = BATCH_ROWS
+    answer_cache.BATCH_ROWS = BATCH_ROWS
     stage = Stage.objects.first()
     if stage is None:
         project = make_project(url, ROWS)
         config = project.llm_config.as_dict() | {"concurrency": CALLS_AT_ONCE}
         configure.set_llm(project, config=type(project.llm_config)(**config), token=TOKEN)
-        stage = iterate.start_round(project, started_from="llm", user=None).stages.get()
+        stage = start_round.start_round(project, started_from="llm", user=None).stages.get()
     Stage.objects.update(status=Stage.Status.QUEUED)  # as the sweep does when the lease has run out
     arm(point)
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        label.run_labeling(claim)
+        run_labeling.run_labeling(claim)
     stored = Prediction.objects.filter(source="llm", error="").select_related("label", "sample")
     found = {each.sample.position: each.label.name if each.label else None for each in stored}
     stage.refresh_from_db()

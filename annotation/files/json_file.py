@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from django.utils.translation import gettext as _
 
 from annotation.errors import InvalidFileError
-from annotation.files.csv_file import first_bad_byte, replace_bad
 from annotation.files.header import name_columns
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, Table
-from annotation.files.streams import open_text
+from annotation.files.text.csv_file import first_bad_byte, replace_bad
+from annotation.files.text.streams import open_text
 
 _CHUNK = 1 << 16
 _SPACE = " \t\r\n"

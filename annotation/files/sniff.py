@@ -14,12 +14,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from annotation.errors import InvalidFileError
-from annotation.files.delimiters import sniff_delimiter
-from annotation.files.encodings import detect_encoding
-from annotation.files.excel_file import list_sheets
+from annotation.files.excel.reader import list_sheets
 from annotation.files.parquet_file import check_parquet
 from annotation.files.records import FileFormat, Limits, Notes, Reading
-from annotation.files.streams import open_bytes, open_text
+from annotation.files.text.delimiters import sniff_delimiter
+from annotation.files.text.encodings import detect_encoding
+from annotation.files.text.streams import open_bytes, open_text
 from annotation.files.writers import is_guarded
 
 _HEAD = 1 << 18

@@ -15,18 +15,21 @@ from django.core.management.base import CommandError
 from django.db import connection
 from tqdm import tqdm
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.models import Iteration, Stage
-from annotation.pipeline import distill, export, ingest, label
+from annotation.pipeline.distill import run_distillation
+from annotation.pipeline.export import run_export
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.label import run_labeling
 
 POLL_SECONDS = 0.3
 #: What a shell expects of a command that Ctrl-C ended.
 INTERRUPTED = 130
-WORK: dict[str, Callable[[jobs.Claim], object]] = {
-    Stage.Kind.IMPORT: ingest.run_import,
-    Stage.Kind.LLM: label.run_labeling,
-    Stage.Kind.SLM: distill.run_distillation,
-    Stage.Kind.EXPORT: export.run_export,
+WORK: dict[str, Callable[[state.Claim], object]] = {
+    Stage.Kind.IMPORT: start_import.run_import,
+    Stage.Kind.LLM: run_labeling.run_labeling,
+    Stage.Kind.SLM: run_distillation.run_distillation,
+    Stage.Kind.EXPORT: run_export.run_export,
 }
 
 
@@ -94,7 +97,7 @@ def complete(stage: Stage, *, here: bool = True) -> Stage:
 
 
 def _work(stage: Stage) -> None:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         if claim:
             WORK[stage.kind](claim)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from annotation.models.answer import CachedAnswer
 from annotation.models.audit import AuditDraw
-from annotation.models.batch import CorrectionBatch
-from annotation.models.iteration import Iteration, Stage
+from annotation.models.correction_batch import CorrectionBatch
 from annotation.models.left_out import LeftOutRow
 from annotation.models.project import Label, Membership, Project, Role, Upload
+from annotation.models.round import Iteration, Stage
 from annotation.models.sample import Correction, Flag, Prediction, Sample, Source
 from annotation.models.saved_filter import SavedFilter
 from annotation.models.tally import Tally

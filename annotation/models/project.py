@@ -11,13 +11,13 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.models.secret import EncryptedTextField
 from mlcore.config import DistillConfig, LlmConfig
-from mlcore.prompts import PromptTemplate
+from mlcore.prompting.prompts import PromptTemplate
+from mlcore.prompting.tasks import Task, task_named
 from mlcore.records import Label as EngineLabel
 from mlcore.records import LabelSet
-from mlcore.tasks import Task, task_named
 
 if TYPE_CHECKING:
-    from annotation.models.iteration import Iteration, Stage
+    from annotation.models.round import Iteration, Stage
 
 
 class Role(models.TextChoices):

@@ -10,9 +10,9 @@ from django.db import connections, models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from annotation.models.batch import CorrectionBatch
-from annotation.models.iteration import Iteration
+from annotation.models.correction_batch import CorrectionBatch
 from annotation.models.project import Label, Project
+from annotation.models.round import Iteration
 
 
 class Source(models.TextChoices):

@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from annotation.engine_words import engine_words
+from annotation.messages import engine_words
 from annotation.models import Label, Stage
 
 register = template.Library()

@@ -16,8 +16,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django_htmx.middleware import HtmxDetails
 
-from annotation.engine_words import engine_words
 from annotation.errors import AnnotationError
+from annotation.messages import engine_words
 from annotation.models import Membership, Project, Role
 from mlcore.errors import EngineError
 

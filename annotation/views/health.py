@@ -9,7 +9,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from annotation import broker
+from annotation.jobs import broker
 from annotation.models import Stage
 
 logger = logging.getLogger(__name__)

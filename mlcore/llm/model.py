@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from mlcore.config import LlmConfig
 from mlcore.llm.budget import Budget
-from mlcore.llm.pace import Pace
+from mlcore.llm.endpoint.rate_limit import Pace
 from mlcore.records import Answer, LabelSet, Request
 
 
@@ -90,12 +90,12 @@ def open_model(
         ModelUnavailableError: the model can't be loaded, or its address isn't allowed.
     """
     if config.kind == "local":
-        from mlcore.llm.local import LocalModel  # loads torch, which the web process must not
+        from mlcore.llm.local.model import LocalModel  # loads torch, which the web process must not
         from mlcore.weights import resolve_weights
 
         with _LOADING:
             folder = resolve_weights(config.model, weights_dir=weights_dir, cache_dir=cache_dir, token=token)
             return LocalModel(folder, name=config.model, batch_size=config.batch_size)
-    from mlcore.llm.endpoint import EndpointModel
+    from mlcore.llm.endpoint.client import EndpointModel
 
     return EndpointModel(config, token=token, allowed_hosts=tuple(allowed_hosts), budget=budget)

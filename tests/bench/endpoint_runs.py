@@ -40,22 +40,23 @@ def our_rate(folder: Path, url: str, rows: int) -> tuple[float, float]:
         Rows stored per second, from taking up the stage to its end; seconds until the first answer is in the database.
     """
     open_program(folder)
-    from annotation import jobs
+    from annotation.jobs import state
     from annotation.management.commands.worker import load_ahead
     from annotation.models import Prediction, Stage
-    from annotation.pipeline import iterate, label
+    from annotation.pipeline.iterate import start_round
+    from annotation.pipeline.label import run_labeling
 
     load_ahead({"llm"})
 
     project = make_project(url, rows)
-    stage = iterate.start_round(project, started_from="llm", user=None).stages.get()
+    stage = start_round.start_round(project, started_from="llm", user=None).stages.get()
     first: list[float] = []
     began = time.perf_counter()
     watch = threading.Thread(target=_watch, args=(began, first), daemon=True)
     watch.start()
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        label.run_labeling(claim)
+        run_labeling.run_labeling(claim)
     seconds = time.perf_counter() - began
     stage.refresh_from_db()
     watch.join()
@@ -70,8 +71,8 @@ def make_project(url: str, rows: int) -> Any:
     from django.contrib.auth.models import User
 
     from annotation.models import Sample
-    from annotation.pipeline import configure
-    from annotation.pipeline.configure import LabelDraft
+    from annotation.pipeline.project import configure
+    from annotation.pipeline.project.configure import LabelDraft
     from mlcore.config import LlmConfig
 
     owner = User.objects.create_user("bench")
@@ -121,7 +122,7 @@ def bare_rate(url: str, rows: int) -> float:
     import httpx2
     from huggingface_hub import AsyncInferenceClient
 
-    from mlcore.llm.asks import Asks, answer_tokens
+    from mlcore.llm.endpoint.capabilities import Asks, answer_tokens
     from mlcore.records import LabelSet
 
     labels, texts = LabelSet.of(*LABELS), _questions(rows)
@@ -177,7 +178,7 @@ def aiohttp_rate(url: str, rows: int) -> float:
     """The same questions by another client, as the limit of what this machine's Python can do."""
     import aiohttp
 
-    from mlcore.llm.asks import Asks, answer_tokens
+    from mlcore.llm.endpoint.capabilities import Asks, answer_tokens
     from mlcore.records import LabelSet
 
     labels, texts = LabelSet.of(*LABELS), _questions(rows)
@@ -198,9 +199,9 @@ def aiohttp_rate(url: str, rows: int) -> float:
 
 
 def _questions(rows: int) -> list[str]:
-    from mlcore.prompts import render_prompt
+    from mlcore.prompting.prompts import render_prompt
+    from mlcore.prompting.tasks import task_named
     from mlcore.records import LabelSet
-    from mlcore.tasks import task_named
 
     template, labels = task_named("sentiment").default_prompt, LabelSet.of(*LABELS)
     return [

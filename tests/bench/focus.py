@@ -32,7 +32,7 @@ import numpy as np
 from django.conf import settings
 from django.db import transaction
 from annotation.models import Iteration, Prediction, Sample, Stage
-from annotation.pipeline.same_texts import index_rows, store_run
+from annotation.pipeline.ingest.duplicates import index_rows, store_run
 from tests.factories import make_project, make_sample, make_user
 rows, part = {rows}, 5_000
 rng = np.random.default_rng(0)

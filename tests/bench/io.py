@@ -92,7 +92,7 @@ def _write_corpus(path: Path, rows: int) -> None:
 def _new_project() -> Project:
     from django.contrib.auth.models import User
 
-    from annotation.pipeline import configure
+    from annotation.pipeline.project import configure
 
     owner, _ = User.objects.get_or_create(username="bench")
     return configure.create_project(name="bench", task_type="topic", owner=owner)
@@ -102,19 +102,19 @@ def _import_file(project: Project, path: Path) -> float:
     """Upload to last row, in seconds."""
     from django.core.files.base import File
 
-    from annotation import jobs
+    from annotation.jobs import state
     from annotation.models import Stage
-    from annotation.pipeline import ingest
+    from annotation.pipeline.ingest import start_import
 
     started = time.perf_counter()
     with path.open("rb") as file:
-        upload = ingest.store_upload(project, File(file, name=path.name), None)
-    stage = ingest.start_import(
+        upload = start_import.store_upload(project, File(file, name=path.name), None)
+    stage = start_import.start_import(
         project, upload, content_columns=["text"], reference_column="label", user=None
     )
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        ingest.run_import(claim)
+        start_import.run_import(claim)
     seconds = time.perf_counter() - started
     stage.refresh_from_db()
     assert stage.status == Stage.Status.DONE, stage.error
@@ -196,7 +196,8 @@ def _append(folder: Path, stored: int) -> dict[str, float]:
 
 def _export(folder: Path, rows: int) -> dict[str, dict[str, float]]:
     open_program(folder)
-    from annotation.pipeline import export, export_rows
+    from annotation.pipeline.export import rows as export_rows
+    from annotation.pipeline.export import run_export
 
     corpus = folder / "corpus.csv"
     _write_corpus(corpus, rows)
@@ -206,7 +207,7 @@ def _export(folder: Path, rows: int) -> dict[str, dict[str, float]]:
     base = _memory_mb("VmRSS")
     results = {}
     for kind in ("csv", "jsonl", "parquet", "xlsx"):
-        seconds = _timed(partial(export.WRITERS[kind], project, folder / f"out.{kind}"))
+        seconds = _timed(partial(run_export.WRITERS[kind], project, folder / f"out.{kind}"))
         results[f"export {kind}"] = {"seconds": seconds, "extra_mb": _peak_mb() - base}
     cells: list[list[Any]] = [
         list(export_rows.export_header(project)),
@@ -220,17 +221,17 @@ def _export(folder: Path, rows: int) -> dict[str, dict[str, float]]:
 def _reimport(path: Path) -> float:
     from django.core.files.base import File
 
-    from annotation import jobs
-    from annotation.pipeline import ingest
+    from annotation.jobs import state
+    from annotation.pipeline.ingest import start_import
 
     project = _new_project()
     started = time.perf_counter()
     with path.open("rb") as file:
-        upload = ingest.store_upload(project, File(file, name=path.name), None)
-    stage = ingest.start_import(project, upload, content_columns=["text"], user=None)
-    with jobs.work_on(stage.pk) as claim:
+        upload = start_import.store_upload(project, File(file, name=path.name), None)
+    stage = start_import.start_import(project, upload, content_columns=["text"], user=None)
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        ingest.run_import(claim)
+        start_import.run_import(claim)
     return time.perf_counter() - started
 
 

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlcore.calibrate import calibrate_batch
 from mlcore.config import LlmConfig
-from mlcore.label import label_rows, self_annotate
+from mlcore.label.annotate import label_rows, self_annotate
+from mlcore.label.calibrate import calibrate_batch
 from mlcore.llm import LanguageModel, open_model
-from mlcore.metrics import accuracy, expected_calibration_error, macro_f1
+from mlcore.measure.metrics import accuracy, expected_calibration_error, macro_f1
+from mlcore.prompting.tasks import task_named
 from mlcore.records import Demonstration, IntArray, LabelSet, Row
-from mlcore.tasks import task_named
 from tests.bench.harness import Options, Report, run_bench
 
 SLICE = 100  # rows; short rows are asked first within a slice, and a run that is stopped has whole slices

@@ -16,10 +16,10 @@ from statistics import median
 import torch
 
 from mlcore.config import EMBEDDED_LLM
-from mlcore.llm.local import LocalModel
-from mlcore.prompts import render_prompt
+from mlcore.llm.local.model import LocalModel
+from mlcore.prompting.prompts import render_prompt
+from mlcore.prompting.tasks import task_named
 from mlcore.records import Answer, Demonstration, LabelSet, Request
-from mlcore.tasks import task_named
 from mlcore.weights import resolve_weights
 from tests.bench.endpoint_runs import (
     SLOTS,

@@ -46,7 +46,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import User
 from annotation.models import Membership, Sample
 from annotation.pipeline import configure, iterate
-from annotation.pipeline.same_texts import index_rows, store_run
+from annotation.pipeline.ingest.duplicates import index_rows, store_run
 from tests.factories import make_project, make_sample
 project = make_project(rows=0)
 labels = project.label_list()

@@ -182,7 +182,7 @@ def _judge(project: Any) -> None:
     from django.db import connection
 
     from annotation.models import Iteration, Stage
-    from annotation.stats import record_metrics
+    from annotation.pipeline.measure.round_metrics import record_metrics
 
     names = [{"id": label.pk, "name": label.name, "description": ""} for label in project.label_list()]
     with connection.cursor() as cursor:
@@ -207,11 +207,11 @@ def _judge(project: Any) -> None:
 def _review(project: Any, user: Any) -> None:
     """What people said of the rows in front of the queue, and of the rows drawn at random: every sixth was wrong."""
     from annotation.models import Correction
-    from annotation.pipeline import audit
+    from annotation.pipeline.measure import draw_sample
 
     queue = project.samples.filter(queue_rank__lte=QUEUED).order_by("queue_rank")
     _say(project, user, list(queue), Correction.Because.QUEUE)
-    audit.draw_sample(project, rows=DRAWN, user=user)
+    draw_sample.draw_sample(project, rows=DRAWN, user=user)
     drawn = project.samples.filter(audit_draws__isnull=False).order_by("audit_draws__id")
     _say(project, user, list(drawn), Correction.Because.AUDIT)
     _tidy()

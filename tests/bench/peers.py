@@ -11,10 +11,10 @@ import numpy as np
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus
-from mlcore.evidence import assign_folds, logistic_probs
-from mlcore.inputs import Monitor, limited_threads, prepare
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
-from mlcore.training import train
+from mlcore.slm.cross_fit import train
+from mlcore.slm.inputs import Monitor, limited_threads, prepare
+from mlcore.verdict.pooling import assign_folds, logistic_probs
 
 
 def network_probs(

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.calibrate import calibrate_batch
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus
-from mlcore.inputs import Monitor, prepare
+from mlcore.label.calibrate import calibrate_batch
 from mlcore.records import FloatArray
+from mlcore.slm.inputs import Monitor, prepare
 from tests.bench.harness import Options, Report, run_bench
 from tests.bench.peers import network_probs
 from tests.bench.quality_flips import measure_flips, measure_others, measure_tables
@@ -102,10 +102,10 @@ def measure_llm(options: Options, report: Report, cache: Path) -> None:
 def embedded_labels(texts: list[str], names: list[str], cache: Path) -> FloatArray:
     """The embedded LLM's distribution of every text: self-annotated demonstrations, then all rows. Kept in the cache."""
     from mlcore.config import LlmConfig
-    from mlcore.label import label_rows, self_annotate
+    from mlcore.label.annotate import label_rows, self_annotate
     from mlcore.llm.model import open_model
+    from mlcore.prompting.tasks import task_named
     from mlcore.records import LabelSet, Row
-    from mlcore.tasks import task_named
 
     task, labels = task_named("topic"), LabelSet.of(*names)
     config = LlmConfig()

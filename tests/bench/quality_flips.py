@@ -11,9 +11,9 @@ from sklearn.naive_bayes import MultinomialNB
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus
-from mlcore.evidence import assign_folds, ngram_features
-from mlcore.inputs import Monitor, prepare
 from mlcore.records import FloatArray, IntArray
+from mlcore.slm.inputs import Monitor, prepare
+from mlcore.verdict.pooling import assign_folds, ngram_features
 from tests.bench.harness import Options, Report
 from tests.bench.peers import filter_and_retrain, network_probs, remembered
 from tests.bench.scores import PEERS, accuracy, index_labels, margin, mean, ours, read, score_flags, seeds

@@ -17,7 +17,7 @@ import pandas as pd
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import INCONSISTENT, Corpus, Distilled, NoisyLabels
-from mlcore.distill import distill
+from mlcore.distill.distill import distill
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 from tests.audits import coverage, leave_errors
 from tests.bench.harness import Options, Report, open_program, run_bench

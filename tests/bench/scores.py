@@ -11,7 +11,7 @@ import pandas as pd
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels
-from mlcore.distill import distill
+from mlcore.distill.distill import distill
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from tests.bench.harness import Options
 

@@ -182,9 +182,9 @@ def fill(rows: int) -> tuple[Any, Any]:
     from django.db import connection
 
     from annotation.models import Iteration
-    from annotation.pipeline import configure
-    from annotation.pipeline.configure import LabelDraft
-    from annotation.pipeline.same_texts import index_rows, store_run
+    from annotation.pipeline.ingest.duplicates import index_rows, store_run
+    from annotation.pipeline.project import configure
+    from annotation.pipeline.project.configure import LabelDraft
 
     user = User.objects.create_user("olga", password="correct horse battery")
     User.objects.create_user("piet", password="correct horse battery")
@@ -211,7 +211,7 @@ def fill(rows: int) -> tuple[Any, Any]:
 
 def _pages(project: Any, rows: int) -> dict[str, str]:
     """Every kind of page, by a name."""
-    from annotation.keyset import SORTS, Cursor
+    from annotation.table.keyset import SORTS, Cursor
 
     labels = project.label_list()
     first, second, rare, seldom = (labels[place].pk for place in (0, 1, 5, 6))

@@ -10,21 +10,22 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 
-from annotation import actors, jobs
-from annotation.broker import QUEUES
-from annotation.claim import Claim
+from annotation.jobs import state
+from annotation.jobs.broker import QUEUES
+from annotation.jobs.lease import Claim
 from annotation.models import Project, Stage
+from annotation.worker import actors
 from mlcore.errors import ModelUnavailableError
 
 STEPS = {
-    Stage.Kind.LLM: "annotation.pipeline.label.run_labeling",
-    Stage.Kind.SLM: "annotation.pipeline.distill.run_distillation",
-    Stage.Kind.IMPORT: "annotation.pipeline.ingest.run_import",
-    Stage.Kind.EXPORT: "annotation.pipeline.export.run_export",
-    Stage.Kind.TRIAL: "annotation.pipeline.trial.run_trial",
-    Stage.Kind.BULK: "annotation.pipeline.bulk.run_batch",
-    Stage.Kind.RESTORE: "annotation.pipeline.restore.run_restore",
-    Stage.Kind.DELETION: "annotation.pipeline.put_away.run_deletion",
+    Stage.Kind.LLM: "annotation.pipeline.label.run_labeling.run_labeling",
+    Stage.Kind.SLM: "annotation.pipeline.distill.run_distillation.run_distillation",
+    Stage.Kind.IMPORT: "annotation.pipeline.ingest.start_import.run_import",
+    Stage.Kind.EXPORT: "annotation.pipeline.export.run_export.run_export",
+    Stage.Kind.TRIAL: "annotation.pipeline.label.try_out.run_trial",
+    Stage.Kind.BULK: "annotation.pipeline.review.bulk.run_batch",
+    Stage.Kind.RESTORE: "annotation.pipeline.iterate.restore_round.run_restore",
+    Stage.Kind.DELETION: "annotation.pipeline.project.archive.run_deletion",
 }
 
 
@@ -61,7 +62,7 @@ def test_a_submitted_stage_reaches_its_step_of_the_pipeline(
 
     monkeypatch.setattr(STEPS[kind], step)
     stage = make_stage(kind)
-    jobs.submit(stage)
+    state.submit(stage)
     stage = finish(worker, stage)
     assert seen == [stage.pk]
     assert (stage.status, stage.done) == (Stage.Status.DONE, 1)
@@ -75,7 +76,7 @@ def test_five_messages_for_one_stage_make_one_run(
     monkeypatch.setattr(STEPS[Stage.Kind.LLM], lambda claim: seen.append(claim.attempt))
     stage = make_stage(Stage.Kind.LLM)
     for _ in range(5):
-        jobs.submit(stage)
+        state.submit(stage)
     assert finish(worker, stage).status == Stage.Status.DONE
     assert seen == [1]
 
@@ -90,8 +91,8 @@ def test_a_step_that_fails_leaves_the_worker_at_work(
 
     monkeypatch.setattr(STEPS[Stage.Kind.LLM], step)
     broken, sound = make_stage(Stage.Kind.LLM), make_stage(Stage.Kind.LLM)
-    jobs.submit(broken)
-    jobs.submit(sound)
+    state.submit(broken)
+    state.submit(sound)
     assert finish(worker, broken).status == Stage.Status.FAILED
     assert finish(worker, sound).status == Stage.Status.DONE
 
@@ -120,7 +121,7 @@ def modules_loaded_by(code: str) -> set[str]:
 
 def test_the_web_process_loads_no_model_code(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORAL_DATA_DIR", str(tmp_path))
-    loaded = modules_loaded_by("import coral_site.asgi, coral_site.urls, annotation.jobs")
+    loaded = modules_loaded_by("import coral_site.asgi, coral_site.urls, annotation.jobs.state")
     assert "django" in loaded
     assert not loaded & set(HEAVY)
 
@@ -129,7 +130,7 @@ def test_a_worker_that_waits_loads_no_model_code(tmp_path: Any, monkeypatch: pyt
     monkeypatch.setenv("CORAL_DATA_DIR", str(tmp_path))
     loaded = modules_loaded_by(
         "import os, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'coral_site.settings'; django.setup()\n"
-        "import annotation.actors, annotation.management.commands.worker"
+        "import annotation.worker.actors, annotation.management.commands.worker"
     )
     assert "dramatiq" in loaded
     assert not loaded & set(HEAVY)

@@ -11,7 +11,8 @@ from django.test import Client
 from django.urls import reverse
 
 from annotation.models import Correction, Iteration, Prediction, Project, Sample, Stage, Upload
-from annotation.pipeline import configure, review
+from annotation.pipeline.project import configure
+from annotation.pipeline.review import corrections
 from mlcore.config import LlmConfig
 from tests.pages import judge_rows, make_cast
 
@@ -32,7 +33,7 @@ def project() -> Project:
     cast = make_cast()
     judge_rows(cast.project)
     sample = cast.project.samples.get(position=0)
-    review.correct_sample(sample.pk, label_id=cast.project.label_list()[1].pk, user=cast.users["owner"])
+    corrections.correct_sample(sample.pk, label_id=cast.project.label_list()[1].pk, user=cast.users["owner"])
     configure.set_llm(cast.project, config=LlmConfig(kind="hub", model="org/name"), token=TOKEN)
     return cast.project
 

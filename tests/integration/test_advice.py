@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from annotation.pipeline.advice import TARGETS, Forecast, next_target
-from mlcore.estimate import Interval
+from annotation.pipeline.measure.advice import TARGETS, Forecast, next_target
+from mlcore.measure.estimate import Interval
 
 
 @pytest.mark.parametrize(

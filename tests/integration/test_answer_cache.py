@@ -11,13 +11,14 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.models import CachedAnswer, Prediction, Project, Stage
-from annotation.pipeline import answers, configure, label
-from annotation.pipeline.answers import KeepingModel, RememberingModel, question_keys
+from annotation.pipeline.label import answer_cache, run_labeling
+from annotation.pipeline.label.answer_cache import KeepingModel, RememberingModel, question_keys
+from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
 from mlcore.errors import ModelCallError
-from mlcore.llm.endpoint import EndpointModel
+from mlcore.llm.endpoint.client import EndpointModel
 from mlcore.records import Answer, LabelSet, Prompt, Request, TurnedPrompt
 from tests.factories import (
     ScriptedModel,
@@ -38,7 +39,7 @@ def use(
     monkeypatch: pytest.MonkeyPatch, judge: Any = judge_sentiment, identity: str = "one model"
 ) -> ScriptedModel:
     model = ScriptedModel(judge, identity=identity)
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
     return model
 
 
@@ -107,12 +108,12 @@ def test_a_pause_while_the_first_examples_are_labelled_costs_nothing_when_resume
 ) -> None:
     project = make_project(rows=40)
     iteration = start_llm_round(project)
-    monkeypatch.setattr(answers, "BATCH_ROWS", 5)
-    monkeypatch.setattr("annotation.claim.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(answer_cache, "BATCH_ROWS", 5)
+    monkeypatch.setattr("annotation.jobs.lease.LOOK_SECONDS", 0.0)
 
     def judge(query: str, names: Any) -> Any:
         if CachedAnswer.objects.count() >= 10:
-            jobs.request_pause(iteration.stages.get())
+            state.request_pause(iteration.stages.get())
         return judge_sentiment(query, names)
 
     before = use(monkeypatch, judge)
@@ -123,7 +124,7 @@ def test_a_pause_while_the_first_examples_are_labelled_costs_nothing_when_resume
     assert not stage.detail.get("demonstrations_chosen"), "a choice among half of the answers is none"
 
     after = use(monkeypatch)
-    jobs.resume(stage)
+    state.resume(stage)
     stage = run_llm_stage(iteration)
     assert stage.status == Stage.Status.DONE
     assert sorted(before.asked + after.asked) == sorted([*project.samples.values_list("pk", flat=True)] * 3)
@@ -198,7 +199,7 @@ def test_old_answers_are_forgotten() -> None:
     for key, days in (("a", settings.CACHE_DAYS + 1), ("b", 1)):
         CachedAnswer.objects.create(owner=owner, key=key, label=0)
         CachedAnswer.objects.filter(key=key).update(created_at=timezone.now() - timedelta(days=days))
-    assert answers.forget_old_answers() == 1
+    assert answer_cache.forget_old_answers() == 1
     assert CachedAnswer.objects.get().key == "b"
 
 
@@ -212,7 +213,7 @@ def test_equal_texts_in_different_parts_are_asked_once() -> None:
         endpoint = EndpointModel(config, token="", allowed_hosts=["127.0.0.1"])
         model = RememberingModel(endpoint, owner_id=make_user().pk)
         found = []
-        for batch in answers.gather(model.ask_parts(parts, LABELS, should_stop=lambda: False)):
+        for batch in answer_cache.gather(model.ask_parts(parts, LABELS, should_stop=lambda: False)):
             model.keep(batch)
             found += batch
         model.close()

@@ -13,8 +13,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotation import jobs, stats
 from annotation.errors import AnnotationError, NotReadyError
+from annotation.jobs import state
 from annotation.models import (
     Activity,
     AuditDraw,
@@ -26,9 +26,13 @@ from annotation.models import (
     Source,
     Stage,
 )
-from annotation.pipeline import advice, audit, blind, configure, gate, measure, restore, review
-from annotation.pipeline.configure import LabelDraft
-from annotation.pipeline.provenance import quality_lines
+from annotation.pipeline.export.provenance import quality_lines
+from annotation.pipeline.iterate import restore_round
+from annotation.pipeline.measure import accuracy as measure
+from annotation.pipeline.measure import advice, blind_answers, compare_rounds, draw_sample, round_metrics
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.review import corrections
 from tests.factories import make_project, make_user
 from tests.pages import judge_rows
 
@@ -43,24 +47,24 @@ def project() -> Project:
 
 
 def answer_all(project: Project) -> None:
-    for sample in audit.pending_draws(project, project.owner):
-        review.correct_sample(
+    for sample in draw_sample.pending_draws(project, project.owner):
+        corrections.correct_sample(
             sample.pk, label_id=sample.reference_id, user=project.owner, because=Correction.Because.AUDIT
         )
 
 
 def test_drawn_rows_wait_until_they_are_answered(project: Project) -> None:
-    assert audit.draw_sample(project, rows=20, user=project.owner) == 20
-    assert audit.pending_draws(project, project.owner).count() == 20
+    assert draw_sample.draw_sample(project, rows=20, user=project.owner) == 20
+    assert draw_sample.pending_draws(project, project.owner).count() == 20
     answer_all(project)
-    assert not audit.pending_draws(project, project.owner).exists()
+    assert not draw_sample.pending_draws(project, project.owner).exists()
     assert project.samples.filter(source=Source.PERSON).count() == 20
 
 
 def test_a_blind_answer_that_agrees_with_the_models_is_on_record_too(project: Project) -> None:
-    audit.draw_sample(project, rows=60, user=project.owner)
-    sample = audit.pending_draws(project, project.owner)[0]
-    review.correct_sample(
+    draw_sample.draw_sample(project, rows=60, user=project.owner)
+    sample = draw_sample.pending_draws(project, project.owner)[0]
+    corrections.correct_sample(
         sample.pk, label_id=sample.label_id, user=project.owner, because=Correction.Because.AUDIT
     )
     stored = Correction.objects.get()
@@ -69,46 +73,46 @@ def test_a_blind_answer_that_agrees_with_the_models_is_on_record_too(project: Pr
 
 def test_weights_add_up_to_the_rows_that_were_open(project: Project) -> None:
     decided = project.samples.get(position=3)
-    review.correct_sample(decided.pk, label_id=decided.label_id, user=project.owner)
-    audit.draw_sample(project, rows=25, user=project.owner)
+    corrections.correct_sample(decided.pk, label_id=decided.label_id, user=project.owner)
+    draw_sample.draw_sample(project, rows=25, user=project.owner)
     draws = AuditDraw.objects.filter(project=project)
     assert sum(draw.weight for draw in draws) == pytest.approx(59)
     assert not draws.filter(sample=decided).exists()
 
 
 def test_a_new_draw_replaces_the_rows_that_nobody_answered(project: Project) -> None:
-    audit.draw_sample(project, rows=10, user=project.owner)
-    first = audit.pending_draws(project, project.owner)[0]
-    review.correct_sample(
+    draw_sample.draw_sample(project, rows=10, user=project.owner)
+    first = draw_sample.pending_draws(project, project.owner)[0]
+    corrections.correct_sample(
         first.pk, label_id=first.reference_id, user=project.owner, because=Correction.Because.AUDIT
     )
-    audit.draw_sample(project, rows=15, user=project.owner)
-    assert audit.pending_draws(project, project.owner).count() == 15
+    draw_sample.draw_sample(project, rows=15, user=project.owner)
+    assert draw_sample.pending_draws(project, project.owner).count() == 15
     assert AuditDraw.objects.get(sample=first).batch == 1
     assert set(AuditDraw.objects.exclude(sample=first).values_list("batch", flat=True)) == {2}
 
 
 def test_a_drawn_row_that_somebody_decides_while_browsing_is_not_asked_for_again(project: Project) -> None:
-    audit.draw_sample(project, rows=10, user=project.owner)
-    found = audit.pending_draws(project, project.owner)[0]
-    review.correct_sample(found.pk, label_id=found.label_id, user=make_user("browser"))
-    assert not audit.pending_draws(project, project.owner).filter(pk=found.pk).exists()
+    draw_sample.draw_sample(project, rows=10, user=project.owner)
+    found = draw_sample.pending_draws(project, project.owner)[0]
+    corrections.correct_sample(found.pk, label_id=found.label_id, user=make_user("browser"))
+    assert not draw_sample.pending_draws(project, project.owner).filter(pk=found.pk).exists()
 
 
 def test_who_withdrew_a_word_on_a_row_is_not_asked_blind_but_others_are(project: Project) -> None:
-    audit.draw_sample(project, rows=10, user=project.owner)
-    found = audit.pending_draws(project, project.owner)[0]
-    review.correct_sample(found.pk, label_id=found.label_id, user=project.owner)
-    review.correct_sample(found.pk, label_id=None, user=project.owner)
-    assert not audit.pending_draws(project, project.owner).filter(pk=found.pk).exists()
-    assert audit.pending_draws(project, make_user("other")).filter(pk=found.pk).exists()
+    draw_sample.draw_sample(project, rows=10, user=project.owner)
+    found = draw_sample.pending_draws(project, project.owner)[0]
+    corrections.correct_sample(found.pk, label_id=found.label_id, user=project.owner)
+    corrections.correct_sample(found.pk, label_id=None, user=project.owner)
+    assert not draw_sample.pending_draws(project, project.owner).filter(pk=found.pk).exists()
+    assert draw_sample.pending_draws(project, make_user("other")).filter(pk=found.pk).exists()
 
 
 def test_a_draw_asks_for_a_possible_number_and_for_labelled_rows(project: Project) -> None:
     with pytest.raises(AnnotationError, match="1 to 5000 rows, not 0"):
-        audit.draw_sample(project, rows=0, user=project.owner)
+        draw_sample.draw_sample(project, rows=0, user=project.owner)
     with pytest.raises(NotReadyError, match="no row has a label"):
-        audit.draw_sample(make_project(owner=make_user("new")), rows=10, user=None)
+        draw_sample.draw_sample(make_project(owner=make_user("new")), rows=10, user=None)
 
 
 def test_a_draw_makes_sure_of_a_few_rows_of_a_scarce_label_until_they_are_answered(project: Project) -> None:
@@ -117,13 +121,13 @@ def test_a_draw_makes_sure_of_a_few_rows_of_a_scarce_label_until_they_are_answer
     mixed = project.labels.get(name="mixed")
     project.samples.filter(position__lt=6).update(label=mixed)
     Prediction.objects.filter(sample__project=project, sample__position__lt=6).update(verdict=mixed)
-    audit.draw_sample(project, rows=20, user=None)
+    draw_sample.draw_sample(project, rows=20, user=None)
     drawn = AuditDraw.objects.filter(sample__label=mixed)
     assert drawn.count() == 5
     assert sum(draw.weight for draw in drawn) == pytest.approx(6)
     assert sum(draw.weight for draw in AuditDraw.objects.all()) == pytest.approx(60)
     answer_all(project)
-    audit.draw_sample(project, rows=20, user=None)
+    draw_sample.draw_sample(project, rows=20, user=None)
     assert not AuditDraw.objects.filter(batch=2, stratum__startswith="label").exists()
 
 
@@ -131,28 +135,28 @@ def test_rows_that_people_decide_while_a_draw_is_made_are_not_answers_of_it(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One in the table; one as a member of the draw before."""
-    audit.draw_sample(project, rows=30, user=None)
-    answered = audit.pending_draws(project, project.owner)[0]
-    choose, decided = audit._choose, []
+    draw_sample.draw_sample(project, rows=30, user=None)
+    answered = draw_sample.pending_draws(project, project.owner)[0]
+    choose, decided = draw_sample._choose, []
 
     def choose_slowly(*arguments: Any, **options: Any) -> list[AuditDraw]:
         chosen = choose(*arguments, **options)
         undrawn = [each for each in chosen if not AuditDraw.objects.filter(sample=each.sample_id).exists()]
         decided.append(undrawn[0].sample_id)
-        review.correct_sample(decided[0], label_id=project.label_list()[0].pk, user=project.owner)
-        review.correct_sample(
+        corrections.correct_sample(decided[0], label_id=project.label_list()[0].pk, user=project.owner)
+        corrections.correct_sample(
             answered.pk, label_id=answered.label_id, user=project.owner, because=Correction.Because.AUDIT
         )
         return chosen
 
-    monkeypatch.setattr(audit, "_choose", choose_slowly)
-    assert audit.draw_sample(project, rows=60, user=None) == 59
+    monkeypatch.setattr(draw_sample, "_choose", choose_slowly)
+    assert draw_sample.draw_sample(project, rows=60, user=None) == 59
     assert AuditDraw.objects.get(sample=answered).batch == 1
     assert AuditDraw.objects.get(sample=decided[0]).batch == 2
     evidence = measure.Evidence.read(project)
     assert [word.sample_id for word in evidence.answered] == [answered.pk]
-    assert audit.pending_draws(project, make_user("other")).count() == 58
-    assert not audit.pending_draws(project, make_user("another")).filter(pk=decided[0]).exists()
+    assert draw_sample.pending_draws(project, make_user("other")).count() == 58
+    assert not draw_sample.pending_draws(project, make_user("another")).filter(pk=decided[0]).exists()
 
 
 # --- What is measured ----------------------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ def judged_again(project: Project, verdicts: dict[int, int]) -> Iteration:
             sample.label_id = second.predictions.get(sample=sample).verdict_id
             sample.source, sample.round = Source.SLM, 2
             sample.save()
-    stats.record_metrics(second)
+    round_metrics.record_metrics(second)
     return second
 
 
@@ -195,8 +199,8 @@ def measured(project: Project) -> Project:
         rows = Prediction.objects.filter(sample__project=project, sample__position=position, source="slm")
         rows.update(verdict=wrong_label(project, position))
         project.samples.filter(position=position).update(label=wrong_label(project, position))
-    stats.record_metrics(project.iterations.get())
-    audit.draw_sample(project, rows=30, user=project.owner)
+    round_metrics.record_metrics(project.iterations.get())
+    draw_sample.draw_sample(project, rows=30, user=project.owner)
     answer_all(project)
     return project
 
@@ -216,7 +220,7 @@ def test_errors_that_people_mend_afterwards_are_taken_off_exactly(measured: Proj
     before = measure.Evidence.read(measured).wrong_left
     wrong = measured.samples.exclude(label=F("reference")).first()
     assert wrong is not None
-    review.correct_sample(wrong.pk, label_id=wrong.reference_id, user=measured.owner)
+    corrections.correct_sample(wrong.pk, label_id=wrong.reference_id, user=measured.owner)
     after = measure.Evidence.read(measured).wrong_left
     assert before is not None
     assert after is not None
@@ -224,7 +228,7 @@ def test_errors_that_people_mend_afterwards_are_taken_off_exactly(measured: Proj
 
 
 def correct_table(project: Project, row: Sample) -> None:
-    review.correct_sample(row.pk, label_id=row.reference_id, user=project.owner)
+    corrections.correct_sample(row.pk, label_id=row.reference_id, user=project.owner)
 
 
 def test_a_drawn_row_that_was_decided_otherwise_is_no_answer_and_not_taken_off_twice(
@@ -235,16 +239,16 @@ def test_a_drawn_row_that_was_decided_otherwise_is_no_answer_and_not_taken_off_t
         other = wrong_label(project, sample.position)
         sample.predictions.filter(source="slm").update(verdict=other)
         project.samples.filter(pk=sample.pk).update(label=other, reference=sample.label_id)
-    stats.record_metrics(project.iterations.get())
-    audit.draw_sample(project, rows=40, user=project.owner)
-    drawn = list(audit.pending_draws(project, project.owner))
+    round_metrics.record_metrics(project.iterations.get())
+    draw_sample.draw_sample(project, rows=40, user=project.owner)
+    drawn = list(draw_sample.pending_draws(project, project.owner))
     for row in project.samples.order_by("position")[::2]:
         correct_table(project, row)
     waiting = {row.pk for row in drawn if row.position % 2}
     assert measure.Evidence.read(project).answered == []
     assert (
         measure.Evidence.read(project).pending
-        == audit.pending_draws(project, project.owner).count()
+        == draw_sample.pending_draws(project, project.owner).count()
         == len(waiting)
     )
     answer_all(project)
@@ -268,7 +272,7 @@ def test_a_blind_answer_that_is_corrected_later_stays_the_samples_answer(measure
     ).first()
     assert row is not None
     other = wrong_label(measured, row.position)
-    review.correct_sample(row.pk, label_id=other, user=make_user("later"))
+    corrections.correct_sample(row.pk, label_id=other, user=make_user("later"))
     after = measure.Evidence.read(measured)
     assert len(after.answered) == len(before.answered) == 30
     assert after.wrong_left == before.wrong_left
@@ -280,7 +284,7 @@ def test_a_blind_answer_that_is_undone_is_none(measured: Project) -> None:
     said = Correction.objects.first()
     assert said is not None
     with transaction.atomic():
-        review.take_back(said.sample, said, user=measured.owner)
+        corrections.take_back(said.sample, said, user=measured.owner)
     evidence = measure.Evidence.read(measured)
     assert (len(evidence.answered), evidence.pending) == (29, 1)
 
@@ -290,12 +294,12 @@ def test_only_standing_blind_answers_agree_or_disagree(measured: Project) -> Non
     ben, carla, dora = make_user("ben"), make_user("carla"), make_user("dora")
     for row in rows:
         wrong = wrong_label(measured, row.position)
-        review.correct_sample(row.pk, label_id=wrong, user=carla)  # in the table
-        review.correct_sample(row.pk, label_id=wrong, user=dora, because="second")
+        corrections.correct_sample(row.pk, label_id=wrong, user=carla)  # in the table
+        corrections.correct_sample(row.pk, label_id=wrong, user=dora, because="second")
         with transaction.atomic():
             row.refresh_from_db()
-            review.take_back(row, Correction.objects.get(sample=row, user=dora), user=dora)
-        review.correct_sample(row.pk, label_id=row.reference_id, user=ben, because="second")
+            corrections.take_back(row, Correction.objects.get(sample=row, user=dora), user=dora)
+        corrections.correct_sample(row.pk, label_id=row.reference_id, user=ben, because="second")
     names, lines = measure.Evidence.read(measured).ratings()
     assert names == [measured.owner.username, "ben", "LLM", "SLM"]
     assert (lines[0] == lines[1]).all()
@@ -303,10 +307,10 @@ def test_only_standing_blind_answers_agree_or_disagree(measured: Project) -> Non
 
 def test_the_share_that_answers_stand_for_depends_on_when_rows_were_decided_otherwise() -> None:
     early, late, later = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
-    assert blind.share_left(10, [late] * 8, [early] * 2) == pytest.approx(0.8)
-    assert blind.share_left(10, [early] * 8, [late] * 2) == 1
-    assert blind.share_left(10, [early] * 5 + [later] * 4, [late]) == pytest.approx((5 + 4 * 0.8) / 9)
-    assert blind.share_answered_by(late, [early, early, later, later]) == 0.5
+    assert blind_answers.share_left(10, [late] * 8, [early] * 2) == pytest.approx(0.8)
+    assert blind_answers.share_left(10, [early] * 8, [late] * 2) == 1
+    assert blind_answers.share_left(10, [early] * 5 + [later] * 4, [late]) == pytest.approx((5 + 4 * 0.8) / 9)
+    assert blind_answers.share_answered_by(late, [early, early, later, later]) == 0.5
 
 
 @pytest.mark.parametrize("answered_first", [0, 60, 120])
@@ -323,8 +327,8 @@ def test_mending_drawn_rows_in_the_table_hardly_biases_the_estimate(answered_fir
         lost = int(mended[drawn].sum())
         answered = np.array([row for row in drawn if not mended[row]])
         times = [start] * len(first) + [end] * (len(answered) - len(first))
-        frame = 1_000 * blind.share_left(120, times, [bulk] * lost)
-        counted = mended.sum() * blind.share_answered_by(bulk, times) + wrong[answered].sum()
+        frame = 1_000 * blind_answers.share_left(120, times, [bulk] * lost)
+        counted = mended.sum() * blind_answers.share_answered_by(bulk, times) + wrong[answered].sum()
         found.append(frame * wrong[answered].mean() - counted)
         truth.append((wrong & ~mended).sum() - wrong[answered].sum())
     assert np.mean(found) == pytest.approx(np.mean(truth), abs=6)  # of 1,000 rows
@@ -362,8 +366,8 @@ def test_a_round_that_is_worse_beyond_chance_is_marked_and_a_better_one_is_not(m
     assert (comparison.better, comparison.worse) == (0, 9)
     assert comparison.is_worse
     assert not measure.Evidence.read(measured).compare(second, first).is_worse
-    gate.check_round(second)
-    gate.check_round(second)  # as a stage does that runs once more after a crash
+    compare_rounds.check_round(second)
+    compare_rounds.check_round(second)  # as a stage does that runs once more after a crash
     found = Activity.objects.get(verb=Activity.Verb.FOUND_WORSE)
     assert found.what == "round 2: of 30 audited rows 0 became right and 9 wrong since round 1"
 
@@ -378,7 +382,7 @@ def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
     assert measure.Evidence.read(measured).learned == 0
     assert "were checked before this round" not in page()
     judged_again(measured, {})
-    audit.draw_sample(measured, rows=10, user=measured.owner)
+    draw_sample.draw_sample(measured, rows=10, user=measured.owner)
     answer_all(measured)
     evidence = measure.Evidence.read(measured)
     assert (evidence.learned, len(evidence.answered)) == (30, 40)
@@ -390,7 +394,7 @@ def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
 def test_rows_that_are_checked_after_a_round_was_begun_and_before_it_was_trained_count_as_learned(
     project: Project,
 ) -> None:
-    audit.draw_sample(project, rows=20, user=project.owner)
+    draw_sample.draw_sample(project, rows=20, user=project.owner)
     round_two = judged_again(project, {})
     answer_all(project)
     assert measure.Evidence.read(project).learned == 0, (
@@ -406,7 +410,7 @@ def test_rows_that_are_checked_after_a_round_was_begun_and_before_it_was_trained
 
 def test_a_label_that_vanishes_is_told_without_any_audited_row(project: Project) -> None:
     first, names = project.iterations.get(), project.label_list()
-    stats.record_metrics(first)
+    round_metrics.record_metrics(first)
     second = judged_again(project, dict.fromkeys(range(60), names[0].pk))
     comparison = measure.Evidence.read(project).compare(Iteration.objects.get(pk=first.pk), second)
     assert comparison.lost_labels == [names[1].name]
@@ -415,10 +419,10 @@ def test_a_label_that_vanishes_is_told_without_any_audited_row(project: Project)
 
 
 def run_restore(iteration: Iteration) -> None:
-    stage = restore.start_restore(iteration, user=iteration.project.owner)
-    with jobs.work_on(stage.pk) as claim:
+    stage = restore_round.start_restore(iteration, user=iteration.project.owner)
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        restore.run_restore(claim)
+        restore_round.run_restore(claim)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.DONE, stage.error
 
@@ -452,8 +456,10 @@ def test_a_withdrawn_correction_returns_to_the_round_that_is_in_force(measured: 
     run_restore(measured.iterations.get(number=1))
     row = measured.samples.exclude(source=Source.PERSON).first()
     assert row is not None
-    review.correct_sample(row.pk, label_id=second.predictions.get(sample=row).verdict_id, user=measured.owner)
-    assert review.correct_sample(row.pk, label_id=None, user=measured.owner).label_id == row.label_id
+    corrections.correct_sample(
+        row.pk, label_id=second.predictions.get(sample=row).verdict_id, user=measured.owner
+    )
+    assert corrections.correct_sample(row.pk, label_id=None, user=measured.owner).label_id == row.label_id
 
 
 def test_a_correction_that_is_withdrawn_while_a_round_goes_back_returns_to_that_round(
@@ -465,14 +471,14 @@ def test_a_correction_that_is_withdrawn_while_a_round_goes_back_returns_to_that_
     row, other = measured.samples.exclude(source=Source.PERSON)[:2]
     chosen = second.predictions.get(sample=other).verdict_id
     for each in (row, other):
-        review.correct_sample(each.pk, label_id=chosen, user=measured.owner)
-    mark = restore._mark
+        corrections.correct_sample(each.pk, label_id=chosen, user=measured.owner)
+    mark = restore_round._mark
 
     def withdraw_first(*arguments: Any) -> None:
-        review.correct_sample(row.pk, label_id=None, user=measured.owner)
+        corrections.correct_sample(row.pk, label_id=None, user=measured.owner)
         mark(*arguments)
 
-    monkeypatch.setattr(restore, "_mark", withdraw_first)
+    monkeypatch.setattr(restore_round, "_mark", withdraw_first)
     run_restore(first)
     row.refresh_from_db()
     other.refresh_from_db()
@@ -484,7 +490,7 @@ def test_a_correction_that_is_withdrawn_while_a_round_goes_back_returns_to_that_
 def test_there_is_no_way_to_a_round_that_was_never_judged(project: Project) -> None:
     project.stages.filter(kind=Stage.Kind.SLM).delete()
     with pytest.raises(NotReadyError, match="no finished SLM filtering"):
-        restore.start_restore(project.iterations.get(), user=project.owner)
+        restore_round.start_restore(project.iterations.get(), user=project.owner)
 
 
 def test_the_workbook_tells_the_measured_accuracy_or_that_it_is_unknown(measured: Project) -> None:

@@ -5,12 +5,12 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from annotation import jobs
 from annotation.errors import AnnotationError, ConflictError
+from annotation.jobs import state
 from annotation.models import Correction, CorrectionBatch, Label, Prediction, Project, Sample, Source, Stage
-from annotation.pipeline import bulk, review
-from annotation.pipeline.bulk import Choice
-from annotation.views import review as review_page
+from annotation.pipeline.review import bulk, corrections
+from annotation.pipeline.review.bulk import Choice
+from annotation.views.review import review as review_page
 from mlcore.errors import StoppedError
 from tests.pages import Cast, judge_rows, make_cast
 
@@ -26,7 +26,7 @@ def cast() -> Cast:
     judge_rows(cast.project)
     for position in (1, 3):
         sample = cast.project.samples.get(position=position)
-        review.correct_sample(sample.pk, label_id=good(cast).pk, user=cast.users["reviewer"])
+        corrections.correct_sample(sample.pk, label_id=good(cast).pk, user=cast.users["reviewer"])
     return cast
 
 
@@ -44,7 +44,7 @@ def states(project: Project) -> list[tuple[object, ...]]:
 
 def run(batch: CorrectionBatch) -> Stage:
     assert batch.stage
-    with jobs.work_on(batch.stage.pk) as claim:
+    with state.work_on(batch.stage.pk) as claim:
         assert claim
         bulk.run_batch(claim)
     batch.stage.refresh_from_db()
@@ -143,7 +143,7 @@ def test_undoing_gives_every_row_back_what_it_had(
 def test_undoing_leaves_alone_what_somebody_corrected_since(cast: Cast) -> None:
     batch = relabel(cast)
     sample = cast.project.samples.get(position=0)
-    review.correct_sample(sample.pk, label_id=good(cast).pk, user=cast.users["reviewer"])
+    corrections.correct_sample(sample.pk, label_id=good(cast).pk, user=cast.users["reviewer"])
     bulk.undo_batch(batch, user=cast.users["owner"])
     sample.refresh_from_db()
     assert (sample.label, sample.corrected_by) == (good(cast), cast.users["reviewer"])
@@ -175,19 +175,19 @@ def test_a_batch_is_taken_back_when_it_is_over_and_does_not_go_on_afterwards(
 ) -> None:
     before, batch = states(cast.project), relabel(cast)
     assert batch.stage
-    with jobs.work_on(batch.stage.pk) as claim:
+    with state.work_on(batch.stage.pk) as claim:
         assert claim
         bulk._carry_out(batch, [row.pk for row in cast.project.samples.filter(position__lt=3)])
-        jobs.request_pause(batch.stage)
+        state.request_pause(batch.stage)
         raise_stopped()
     batch.stage.refresh_from_db()
     assert batch.stage.status == Stage.Status.PAUSED
     with pytest.raises(ConflictError, match="still being made"):
         bulk.undo_batch(batch, user=cast.users["owner"])
-    jobs.request_cancel(batch.stage)
+    state.request_cancel(batch.stage)
     run(bulk.undo_batch(batch, user=cast.users["owner"]))
     assert states(cast.project) == before
-    jobs.resume(batch.stage)
+    state.resume(batch.stage)
     stage = run(batch)
     assert (stage.status, "taken back already" in stage.error) == (Stage.Status.FAILED, True)
     assert states(cast.project) == before
@@ -237,7 +237,7 @@ def test_rows_that_no_small_model_has_judged_go_back_to_the_llms_label(
 
 def run_until_stopped(batch: CorrectionBatch) -> str:
     assert batch.stage
-    with jobs.work_on(batch.stage.pk) as claim:
+    with state.work_on(batch.stage.pk) as claim:
         assert claim
         bulk.run_batch(claim)
     batch.stage.refresh_from_db()
@@ -247,7 +247,7 @@ def run_until_stopped(batch: CorrectionBatch) -> str:
 def test_what_a_person_decides_while_a_large_batch_runs_stays(cast: Cast, in_background: None) -> None:
     batch = relabel(cast)
     sample = cast.project.samples.get(position=0)
-    review.correct_sample(sample.pk, label_id=good(cast).pk, user=cast.users["reviewer"])
+    corrections.correct_sample(sample.pk, label_id=good(cast).pk, user=cast.users["reviewer"])
     assert run(batch).done == 9
     sample.refresh_from_db()
     assert sample.corrected_by == cast.users["reviewer"]

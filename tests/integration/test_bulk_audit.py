@@ -11,7 +11,6 @@ from django.db import connection, transaction
 from django.db.models import Count, F
 from django.test.utils import CaptureQueriesContext
 
-from annotation import stats
 from annotation.models import (
     Activity,
     AuditDraw,
@@ -24,10 +23,12 @@ from annotation.models import (
     Source,
 )
 from annotation.models.sample import LlmLabel, Verdict
-from annotation.pipeline import advice, audit, bulk, gate, measure, queue, review
-from annotation.pipeline.bulk import Choice
-from annotation.pipeline.provenance import quality_lines
-from mlcore.estimate import Interval
+from annotation.pipeline.export.provenance import quality_lines
+from annotation.pipeline.measure import accuracy as measure
+from annotation.pipeline.measure import advice, compare_rounds, draw_sample, round_metrics
+from annotation.pipeline.review import bulk, corrections, queue
+from annotation.pipeline.review.bulk import Choice
+from mlcore.measure.estimate import Interval
 from tests.factories import make_project, make_user
 from tests.integration.test_audit import judged_again, run_restore
 from tests.integration.test_bulk import explain
@@ -48,7 +49,7 @@ def project() -> Project:
         rows = Prediction.objects.filter(sample__project=project, sample__position=position, source="slm")
         rows.update(verdict=other)
         project.samples.filter(position=position).update(label=other)
-    stats.record_metrics(project.iterations.get())
+    round_metrics.record_metrics(project.iterations.get())
     return project
 
 
@@ -66,8 +67,8 @@ def decide(
 
 
 def answer(project: Project, rows: int | None = None) -> None:
-    for sample in audit.pending_draws(project, project.owner)[:rows]:
-        review.correct_sample(
+    for sample in draw_sample.pending_draws(project, project.owner)[:rows]:
+        corrections.correct_sample(
             sample.pk, label_id=sample.reference_id, user=project.owner, because=Correction.Because.AUDIT
         )
 
@@ -94,7 +95,7 @@ def wrong_rows(project: Project) -> int:
 def test_accepted_and_relabelled_rows_are_drawn_in_strata_of_their_own(project: Project) -> None:
     decide(project, range(1, 21))
     decide(project, range(40, 60, 2), label=label_of(project, 1))
-    audit.draw_sample(project, rows=40, user=None)
+    draw_sample.draw_sample(project, rows=40, user=None)
     sizes = dict(AuditDraw.objects.values_list("stratum", "stratum_rows"))
     others = sum(count for name, count in sizes.items() if not name.startswith("in bulk"))
     same = project.samples.filter(position__in=range(40, 60, 2), label=F("machine_label")).count()
@@ -105,7 +106,7 @@ def test_accepted_and_relabelled_rows_are_drawn_in_strata_of_their_own(project: 
 
 def test_rows_that_were_all_accepted_at_once_are_measured_and_not_taken_as_right(project: Project) -> None:
     decide(project)
-    audit.draw_sample(project, rows=ROWS, user=None)
+    draw_sample.draw_sample(project, rows=ROWS, user=None)
     answer(project, 40)
     evidence = evidence_of(project)
     left, accuracy = evidence.wrong_left, evidence.accuracy
@@ -120,33 +121,33 @@ def test_rows_that_were_all_accepted_at_once_are_measured_and_not_taken_as_right
 
 def test_who_decided_in_bulk_is_asked_blind_but_not_who_looked_at_the_row_alone(project: Project) -> None:
     decide(project)
-    audit.draw_sample(project, rows=10, user=None)
-    assert audit.pending_draws(project, project.owner).count() == 10
+    draw_sample.draw_sample(project, rows=10, user=None)
+    assert draw_sample.pending_draws(project, project.owner).count() == 10
     claims = queue.take_rows(project, user=project.owner)
     assert {claim.because for claim in claims} == {Correction.Because.AUDIT}
 
 
 def test_a_drawn_row_stays_to_be_answered_when_it_is_decided_in_bulk(project: Project) -> None:
-    audit.draw_sample(project, rows=20, user=None)
-    drawn = set(audit.pending_draws(project, project.owner).values_list("pk", flat=True))
+    draw_sample.draw_sample(project, rows=20, user=None)
+    drawn = set(draw_sample.pending_draws(project, project.owner).values_list("pk", flat=True))
     decide(project)
-    assert set(audit.pending_draws(project, project.owner).values_list("pk", flat=True)) == drawn
+    assert set(draw_sample.pending_draws(project, project.owner).values_list("pk", flat=True)) == drawn
     answer(project)
     evidence = evidence_of(project)
     assert (len(evidence.answered), evidence.pending) == (20, 0)
 
 
 def test_a_new_draw_keeps_answers_whose_rows_were_overruled_in_bulk(project: Project) -> None:
-    audit.draw_sample(project, rows=20, user=None)
+    draw_sample.draw_sample(project, rows=20, user=None)
     answer(project)
     decide(project, label=label_of(project, 0), include_corrected=True)
     evidence = evidence_of(project)
     overruled = project.samples.filter(audit_draws__batch=1, batch__isnull=False)
     assert len(evidence.overruled) == overruled.count() > 5
     assert (len(evidence.answered), evidence.pending) == (20, 0)
-    assert not audit.pending_draws(project, make_user("other")).exists()
+    assert not draw_sample.pending_draws(project, make_user("other")).exists()
     assert all(map(evidence.was_wrong, evidence.overruled)), "each had another label when it was answered"
-    audit.draw_sample(project, rows=20, user=None)
+    draw_sample.draw_sample(project, rows=20, user=None)
     assert AuditDraw.objects.filter(batch=1).count() == 20
 
 
@@ -155,17 +156,17 @@ def test_a_new_draw_keeps_answers_whose_rows_were_overruled_in_bulk(project: Pro
 
 def test_a_blind_answer_on_such_a_row_is_an_ordinary_correction_and_can_be_undone(project: Project) -> None:
     batch = decide(project)
-    audit.draw_sample(project, rows=10, user=None)
-    row = audit.pending_draws(project, project.owner)[0]
+    draw_sample.draw_sample(project, rows=10, user=None)
+    row = draw_sample.pending_draws(project, project.owner)[0]
     other = next(label for label in project.label_list() if label != row.label)
-    said = review.correct_sample(row.pk, label_id=other.pk, user=project.owner, because="audit")
+    said = corrections.correct_sample(row.pk, label_id=other.pk, user=project.owner, because="audit")
     assert (said.batch, said.label, said.source) == (None, other, Source.PERSON)
     evidence = evidence_of(project)
     [word] = evidence.answered
     assert evidence.file_label(word) == row.label_id
     assert evidence.was_wrong(word)
     with transaction.atomic():
-        review.take_back(said, Correction.objects.get(because="audit"), user=project.owner)
+        corrections.take_back(said, Correction.objects.get(because="audit"), user=project.owner)
     said.refresh_from_db()
     assert (said.batch, said.label_id, said.source) == (batch, row.label_id, Source.PERSON)
     assert evidence_of(project).pending == 10
@@ -173,7 +174,7 @@ def test_a_blind_answer_on_such_a_row_is_an_ordinary_correction_and_can_be_undon
 
 def test_an_answer_counts_for_the_models_label_again_when_the_bulk_is_taken_back(project: Project) -> None:
     batch = decide(project, label=label_of(project, 0))
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project, 20)
     in_bulk = evidence_of(project)
     assert sum(map(in_bulk.was_wrong, in_bulk.answered)) > 5
@@ -205,9 +206,9 @@ def test_a_second_bulk_over_the_first_is_the_one_that_stands(project: Project) -
 def test_a_row_mended_alone_after_a_bulk_is_taken_off_once(project: Project) -> None:
     """All rows are checked but those that a person mends in the table; so the estimate must be exact."""
     decide(project, range(0, ROWS, 2))
-    audit.draw_sample(project, rows=ROWS, user=None)
+    draw_sample.draw_sample(project, rows=ROWS, user=None)
     wrong = project.samples.exclude(label=F("reference")).order_by("position")[0]
-    review.correct_sample(wrong.pk, label_id=wrong.reference_id, user=project.owner)
+    corrections.correct_sample(wrong.pk, label_id=wrong.reference_id, user=project.owner)
     answer(project)
     evidence = evidence_of(project)
     assert evidence.wrong_left is not None
@@ -218,7 +219,7 @@ def test_a_row_mended_alone_after_a_bulk_is_taken_off_once(project: Project) -> 
 
 
 def test_accepting_after_a_draw_changes_neither_the_file_nor_its_measured_accuracy(project: Project) -> None:
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project)
     before = evidence_of(project)
     decide(project)
@@ -231,7 +232,7 @@ def test_accepting_after_a_draw_changes_neither_the_file_nor_its_measured_accura
 def test_labels_given_after_a_draw_are_not_measured_and_the_interval_allows_for_all_of_them(
     project: Project,
 ) -> None:
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project)
     before = evidence_of(project).wrong_left
     decide(project, label=label_of(project, 0))
@@ -245,7 +246,7 @@ def test_labels_given_after_a_draw_are_not_measured_and_the_interval_allows_for_
     assert left.low == 0
     assert left.high == min(before.high + relabelled, 30)
     assert left.low <= wrong_rows(project) <= left.high
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project, 20)
     evidence = evidence_of(project)
     assert evidence.unmeasured == 0
@@ -254,7 +255,7 @@ def test_labels_given_after_a_draw_are_not_measured_and_the_interval_allows_for_
 def test_accepted_labels_that_a_later_round_contradicts_are_measured_by_a_later_draw_only(
     project: Project,
 ) -> None:
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project)
     decide(project)
     kept = dict(project.samples.filter(batch__isnull=False).values_list("pk", "label_id"))
@@ -275,7 +276,7 @@ def test_accepted_labels_that_a_later_round_contradicts_are_measured_by_a_later_
 def test_rows_that_an_older_draw_could_not_hold_are_not_measured(project: Project) -> None:
     """Draws from before rows decided in bulk were drawn."""
     decide(project, range(30))
-    audit.draw_sample(project, rows=40, user=None)
+    draw_sample.draw_sample(project, rows=40, user=None)
     AuditDraw.objects.filter(stratum__startswith="in bulk").delete()
     AuditDraw.objects.update(covers_bulk=False, frame_rows=30)
     answer(project)
@@ -292,10 +293,12 @@ def test_as_long_as_no_drawn_row_of_a_bulk_is_answered_the_interval_allows_for_a
     project: Project,
 ) -> None:
     decide(project, range(30))
-    audit.draw_sample(project, rows=40, user=None)
-    others = audit.pending_draws(project, project.owner).filter(batch__isnull=True)
+    draw_sample.draw_sample(project, rows=40, user=None)
+    others = draw_sample.pending_draws(project, project.owner).filter(batch__isnull=True)
     for sample in others:
-        review.correct_sample(sample.pk, label_id=sample.reference_id, user=project.owner, because="audit")
+        corrections.correct_sample(
+            sample.pk, label_id=sample.reference_id, user=project.owner, because="audit"
+        )
     left = evidence_of(project).wrong_left
     assert left is not None
     assert left.high >= 30
@@ -311,14 +314,14 @@ def test_as_long_as_no_drawn_row_of_a_bulk_is_answered_the_interval_allows_for_a
 def test_flags_are_not_worth_more_for_rows_that_nobody_looked_at(project: Project) -> None:
     decide(project)
     assert [flag.checked for flag in evidence_of(project).flags] == [0, 0, 0]
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project)
     assert sum(flag.checked for flag in evidence_of(project).flags) == 30
 
 
 def test_rounds_are_compared_on_what_the_models_said_of_rows_decided_in_bulk(project: Project) -> None:
     decide(project)
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project, 29)
     first = project.iterations.get()
     wrong = {
@@ -327,9 +330,9 @@ def test_rounds_are_compared_on_what_the_models_said_of_rows_decided_in_bulk(pro
         if row.position % 10
     }
     second = judged_again(project, {place: label_of(project, other).pk for place, other in wrong.items()})
-    assert gate.check_answered_draw(project) is None, "one row waits"
+    assert compare_rounds.check_answered_draw(project) is None, "one row waits"
     answer(project)
-    comparison = gate.check_answered_draw(project)
+    comparison = compare_rounds.check_answered_draw(project)
     assert comparison is not None
     assert comparison.is_worse
     assert (comparison.rows, comparison.before, comparison.after) == (30, first, second)
@@ -341,7 +344,7 @@ def test_a_second_person_is_not_asked_for_rows_that_nobody_looked_at(project: Pr
     project.save()
     decide(project, range(30))
     alone = project.samples.get(position=40)
-    review.correct_sample(alone.pk, label_id=alone.label_id, user=project.owner)
+    corrections.correct_sample(alone.pk, label_id=alone.label_id, user=project.owner)
     assert queue._second_answers(project, make_user("second"), 9) == [alone.pk]
 
 
@@ -352,10 +355,10 @@ def test_the_curve_counts_words_that_stand_and_what_a_changed_one_says_in_the_en
         other = next(label for label in project.label_list() if label != stood)
         said = stood if is_right else other
         assert said is not None
-        review.correct_sample(sample.pk, label_id=said.pk, user=project.owner)
+        corrections.correct_sample(sample.pk, label_id=said.pk, user=project.owner)
 
     say(1, is_right=False)
-    review.undo_answer(project, user=project.owner, answer_id=uuid4())
+    corrections.undo_answer(project, user=project.owner, answer_id=uuid4())
     say(1, is_right=True)
     say(2, is_right=True)
     assert advice.found_curve(project)[-1] == (2, 0), "the wrong label was taken back"
@@ -367,7 +370,7 @@ def test_errors_found_in_rows_decided_in_bulk_are_on_the_curve_and_those_left_in
     project: Project,
 ) -> None:
     decide(project)
-    audit.draw_sample(project, rows=40, user=None)
+    draw_sample.draw_sample(project, rows=40, user=None)
     answer(project)
     found = evidence_of(project)
     wrong = sum(map(found.was_wrong, found.answered))
@@ -382,7 +385,7 @@ def test_errors_found_in_rows_decided_in_bulk_are_on_the_curve_and_those_left_in
 
 
 def test_the_workbook_tells_what_is_not_measured(project: Project) -> None:
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project)
     decide(project, label=label_of(project, 0))
     told = {str(line[0]): line[1:] for line in quality_lines(project) if line}
@@ -396,7 +399,7 @@ def test_the_pages_say_that_labels_from_after_the_answers_are_not_measured(
 ) -> None:
     client.force_login(project.owner)
     url = f"/projects/{project.pk}/accuracy/"
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project)
     decide(project, range(30))
     assert "are not measured" not in client.get(url).content.decode()
@@ -417,7 +420,7 @@ def test_the_table_shows_the_rows_that_were_decided_in_bulk(project: Project, cl
 def test_queries_do_not_grow_with_rows_decided_in_bulk(
     project: Project, django_assert_max_num_queries: Any
 ) -> None:
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project)
     for start in range(0, ROWS, 10):
         decide(project, range(start, start + 10), label=label_of(project, 0), include_corrected=True)
@@ -430,7 +433,7 @@ def test_queries_do_not_grow_with_rows_decided_in_bulk(
 def test_no_query_of_the_evidence_walks_over_all_corrections_or_rows(project: Project) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plans")
-    audit.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None)
     answer(project)
     decide(project)
     with CaptureQueriesContext(connection) as queries:
@@ -478,11 +481,11 @@ def test_rows_decided_in_bulk_before_this_was_kept_on_the_row_are_found(project:
     decide(project, range(20, 25), label=label_of(project, 1), include_corrected=True)
     for position in (7, 40):
         row = project.samples.get(position=position)
-        review.correct_sample(row.pk, label_id=label_of(project, 0).pk, user=project.owner)
+        corrections.correct_sample(row.pk, label_id=label_of(project, 0).pk, user=project.owner)
     row = project.samples.get(position=8)
     with transaction.atomic():
-        said = review.correct_sample(row.pk, label_id=label_of(project, 1).pk, user=project.owner)
-        review.take_back(said, said.corrections.latest("pk"), user=project.owner)
+        said = corrections.correct_sample(row.pk, label_id=label_of(project, 1).pk, user=project.owner)
+        corrections.take_back(said, said.corrections.latest("pk"), user=project.owner)
     decided = project.samples.filter(source=Source.PERSON).order_by("pk")
     kept = list(decided.values_list("pk", "batch", "machine_label"))
     project.samples.update(batch=None, machine_label=None)

@@ -9,8 +9,9 @@ import pytest
 from django.utils import timezone
 
 from annotation.models import AuditDraw, Correction, Project, Stage
-from annotation.pipeline import label, review
-from mlcore.calibrate import calibrate_batch, choose_strength
+from annotation.pipeline.label import run_labeling
+from annotation.pipeline.review import corrections
+from mlcore.label.calibrate import calibrate_batch, choose_strength
 from tests.factories import GOOD, ScriptedModel, make_project, run_llm_stage, start_llm_round
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,7 +34,7 @@ def check(project: Project, rows: int, *, wrong_every: int = 0) -> None:
         )
         right = next(place for place, each in enumerate(labels) if each.pk == sample.reference_id)
         other = wrong_every and sample.position % wrong_every == 0
-        review.correct_sample(
+        corrections.correct_sample(
             sample.pk,
             label_id=labels[1 - right if other else right].pk,
             user=project.owner,
@@ -48,7 +49,7 @@ def run(project: Project, monkeypatch: pytest.MonkeyPatch) -> Stage:
     project.llm_settings = {**project.llm_settings, "demonstrations": 0, "demonstration_sets": 1}
     project.save()
     model = ScriptedModel(judge)
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
     stage = run_llm_stage(start_llm_round(project))
     assert stage.status == Stage.Status.DONE, stage.error
     return stage

@@ -10,14 +10,15 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import translation
 
-from annotation.default_prompts import default_prompts
 from annotation.errors import AnnotationError
-from annotation.files.delimiters import DELIMITERS
-from annotation.files.encodings import ENCODINGS
-from annotation.pipeline import configure, upload
-from annotation.pipeline.configure import LabelDraft
-from mlcore.prompts import check_template
-from mlcore.tasks import TASKS, Task
+from annotation.files.text.delimiters import DELIMITERS
+from annotation.files.text.encodings import ENCODINGS
+from annotation.pipeline.ingest import upload
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.project.default_prompts import default_prompts
+from mlcore.prompting.prompts import check_template
+from mlcore.prompting.tasks import TASKS, Task
 from tests.factories import make_project
 from tests.pages import make_cast
 

@@ -13,7 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from annotation.errors import NotReadyError
 from annotation.management.commands import up
 from annotation.models import Project, Stage
-from annotation.pipeline import label
+from annotation.pipeline.label import run_labeling
 from tests.factories import BAD, GOOD, ScriptedModel, judge_sentiment
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,7 +34,7 @@ def use_scripted_model(monkeypatch: pytest.MonkeyPatch) -> None:
         good = any(text.replace(",", "") in query.replace(",", "") for text in GOOD)
         return judge_sentiment(GOOD[0] if good else BAD[0], names)
 
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: ScriptedModel(judge))
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: ScriptedModel(judge))
 
 
 def test_a_database_of_a_newer_program_is_left_alone() -> None:
@@ -94,7 +94,7 @@ def test_a_file_without_labels_gets_a_sentence(corpus: Path, tmp_path: Path) -> 
 
 def test_the_demo_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ScriptedModel(lambda query, names: len(query) % len(names))
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
     first = run("demo", "--rounds", 1)
     assert "400 rows" in first
     projects = list(Project.objects.order_by("pk").values_list("pk", "name"))

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from uvicorn.protocols.utils import ClientDisconnected
 
-from annotation import consumers
+from annotation.live import consumers
+from annotation.live.stage_status import nudge
 from annotation.models import Membership, Project, Role, Stage
-from annotation.progress import nudge
 from tests.sockets import Socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -180,7 +180,7 @@ async def test_an_error_closes_the_socket_so_that_the_page_connects_again(
 async def test_a_page_that_has_gone_is_no_error(
     visitor: Client, stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("DEBUG", logger="annotation.consumers")
+    caplog.set_level("DEBUG", logger="annotation.live.consumers")
     socket = socket_of(visitor, stage.pk)
     await socket.connect()
     await socket.pushed()
@@ -194,7 +194,7 @@ async def test_a_page_that_has_gone_is_no_error(
     assert await socket.is_silent(1.0)
     await socket.close()
     assert [
-        (line.levelname, line.message) for line in caplog.records if line.name == "annotation.consumers"
+        (line.levelname, line.message) for line in caplog.records if line.name == "annotation.live.consumers"
     ] == [("DEBUG", f"The page that followed stage {stage.pk} is gone.")]
 
 

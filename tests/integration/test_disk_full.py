@@ -12,10 +12,13 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError, connection
 
-from annotation import jobs
-from annotation.disk_space import is_disk_full
+from annotation.jobs import state
+from annotation.jobs.disk_space import is_disk_full
 from annotation.models import Prediction, Project, Stage
-from annotation.pipeline import answers, configure, export, ingest, label
+from annotation.pipeline.export import run_export
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.label import answer_cache, run_labeling
+from annotation.pipeline.project import configure
 from tests.factories import (
     ScriptedModel,
     judge_sentiment,
@@ -46,8 +49,8 @@ def room() -> Any:
     give_room(None)
 
 
-def run(stage: Stage, work: Callable[[jobs.Claim], None]) -> Stage:
-    with jobs.work_on(stage.pk) as claim:
+def run(stage: Stage, work: Callable[[state.Claim], None]) -> Stage:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         work(claim)
     stage.refresh_from_db()
@@ -58,18 +61,18 @@ def test_an_import_that_finds_the_disk_full_goes_on_when_there_is_room(room: Any
     project = configure.create_project(name="Letters", task_type="sentiment", owner=make_user())
     texts = [f"{number} {'word ' * 40}".strip() for number in range(5_000)]
     file = SimpleUploadedFile("letters.csv", ("text\n" + "\n".join(texts) + "\n").encode())
-    upload = ingest.store_upload(project, file, project.owner)
-    stage = ingest.start_import(project, upload, content_columns=["text"], user=project.owner)
+    upload = start_import.store_upload(project, file, project.owner)
+    stage = start_import.start_import(project, upload, content_columns=["text"], user=project.owner)
     room(400)
-    run(stage, ingest.run_import)
+    run(stage, start_import.run_import)
     assert (stage.status, stage.crashes) == (Stage.Status.FAILED, 0)
     assert stage.error.startswith(SENTENCE)
     kept = project.samples.count()
     assert 0 < kept < 5_000
 
     room(None)
-    jobs.resume(stage)
-    assert run(stage, ingest.run_import).status == Stage.Status.DONE
+    state.resume(stage)
+    assert run(stage, start_import.run_import).status == Stage.Status.DONE
     assert list(project.samples.order_by("position").values_list("text", flat=True)) == texts
 
 
@@ -77,9 +80,9 @@ def test_a_labeling_run_that_finds_the_disk_full_asks_nothing_twice(
     room: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project(rows=400)
-    monkeypatch.setattr(answers, "BATCH_ROWS", 20)
+    monkeypatch.setattr(answer_cache, "BATCH_ROWS", 20)
     model = ScriptedModel(judge_sentiment)
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
     iteration = start_llm_round(project)
     room(20)
     stage = run_llm_stage(iteration)
@@ -90,8 +93,8 @@ def test_a_labeling_run_that_finds_the_disk_full_asks_nothing_twice(
 
     room(None)
     second = ScriptedModel(judge_sentiment)
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: second)
-    jobs.resume(stage)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: second)
+    state.resume(stage)
     assert run_llm_stage(iteration).status == Stage.Status.DONE
     assert Prediction.objects.filter(iteration=iteration).count() == 400
     assert len(second.asked) <= 400 - kept + 20
@@ -102,21 +105,21 @@ def test_an_export_that_finds_the_disk_full_leaves_no_file(
     format: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     project: Project = make_project(rows=12)
-    stage = export.start_export(project, user=project.owner, format=format)
+    stage = run_export.start_export(project, user=project.owner, format=format)
 
     def is_full(_file: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", is_full)
-        run(stage, export.run_export)
+        run(stage, run_export.run_export)
     assert stage.status == Stage.Status.FAILED
     assert stage.error.startswith(SENTENCE)
     assert list(settings.EXPORT_DIR.iterdir()) == []
 
-    jobs.resume(stage)
-    assert run(stage, export.run_export).status == Stage.Status.DONE
-    assert export.export_path(stage).stat().st_size > 0
+    state.resume(stage)
+    assert run(stage, run_export.run_export).status == Stage.Status.DONE
+    assert run_export.export_path(stage).stat().st_size > 0
 
 
 def test_postgres_without_room_is_known_and_another_failure_is_not() -> None:

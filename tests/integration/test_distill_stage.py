@@ -9,12 +9,15 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
-from annotation.pipeline import bulk, demonstrations, distill, iterate, label, review, training_process
-from annotation.pipeline.training_folder import newest_features, training_folder
-from mlcore.demos import select_demonstrations
-from mlcore.distill_folder import read_inputs, read_result
+from annotation.pipeline.distill import run_distillation, training_process
+from annotation.pipeline.distill.training_folder import newest_features, training_folder
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.label import demonstrations, run_labeling
+from annotation.pipeline.review import bulk, corrections
+from mlcore.distill.folder import read_inputs, read_result
+from mlcore.prompting.demonstrations import select_demonstrations
 from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,15 +42,15 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Project:
         return judge(query.split("\n")[0], names)
 
     made = make_project(rows=60)
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: ScriptedModel(judge_query))
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: ScriptedModel(judge_query))
     assert run_llm_stage(start_llm_round(made)).status == Stage.Status.DONE
     return made
 
 
 def run_slm_stage(stage: Stage) -> Stage:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        distill.run_distillation(claim)
+        run_distillation.run_distillation(claim)
     stage.refresh_from_db()
     return stage
 
@@ -59,7 +62,7 @@ def newest(project: Project) -> Iteration:
 
 
 def test_training_gives_every_row_a_verdict_and_finds_the_wrong_labels(project: Project) -> None:
-    stage = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    stage = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
 
     assert stage.status == Stage.Status.DONE, stage.error
     assert stage.done == stage.total == 60
@@ -82,7 +85,7 @@ def test_training_gives_every_row_a_verdict_and_finds_the_wrong_labels(project: 
 def test_a_finished_training_tells_how_the_models_differ_and_how_the_losses_lie(project: Project) -> None:
     unread = project.samples.get(position=5)
     project.samples.filter(pk=unread.pk).update(llm_label=None)
-    detail = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner)).detail
+    detail = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner)).detail
 
     assert detail["labels"] == [label.pk for label in project.label_list()]
     pairs: Counter[tuple[int | None, int | None]] = Counter(
@@ -100,8 +103,8 @@ def test_a_finished_training_tells_how_the_models_differ_and_how_the_losses_lie(
 def test_a_correction_trains_the_small_model_and_survives_it(project: Project) -> None:
     labels = project.label_list()
     corrected = project.samples.get(position=10)
-    stage = iterate.start_filtering(newest(project), user=project.owner)
-    review.correct_sample(corrected.pk, label_id=labels[1].pk, user=project.owner)
+    stage = start_round.start_filtering(newest(project), user=project.owner)
+    corrections.correct_sample(corrected.pk, label_id=labels[1].pk, user=project.owner)
     answered_at = timezone.now()
     stage = run_slm_stage(stage)
     assert answered_at.isoformat() < stage.detail["read_at"] < timezone.now().isoformat()
@@ -114,10 +117,10 @@ def test_a_correction_trains_the_small_model_and_survives_it(project: Project) -
 
 def test_what_was_decided_in_bulk_is_trained_on_but_not_taken_as_checked(project: Project) -> None:
     labels = project.label_list()
-    review.correct_sample(project.samples.get(position=10).pk, label_id=labels[1].pk, user=project.owner)
+    corrections.correct_sample(project.samples.get(position=10).pk, label_id=labels[1].pk, user=project.owner)
     chosen = [project.samples.get(position=place).pk for place in (12, 13)]
     bulk.start_batch(project, bulk.Choice(label=labels[0], samples=chosen), user=project.owner)
-    stage = iterate.start_filtering(newest(project), user=project.owner)
+    stage = start_round.start_filtering(newest(project), user=project.owner)
     run_slm_stage(stage)
     noisy = read_inputs(settings.RUN_DIR / str(stage.run_id)).noisy
     assert np.flatnonzero(noisy.verified >= 0).tolist() == [10, 12, 13]
@@ -130,9 +133,9 @@ def test_rows_that_people_looked_at_are_demonstrations_before_those_decided_in_b
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = project.label_list()
-    run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
     alone = project.samples.get(position=10)
-    review.correct_sample(alone.pk, label_id=labels[1].pk, user=project.owner)
+    corrections.correct_sample(alone.pk, label_id=labels[1].pk, user=project.owner)
     chosen = list(project.samples.filter(position__in=range(20, 30)).values_list("pk", flat=True))
     bulk.start_batch(project, bulk.Choice(label=labels[0], samples=chosen), user=project.owner)
     told: dict[str, Any] = {}
@@ -158,7 +161,7 @@ def test_a_correction_made_while_the_training_runs_wins(
 
     def correct_meanwhile(folder: Any) -> Any:
         thread = threading.Thread(
-            target=review.correct_sample,
+            target=corrections.correct_sample,
             args=(row.pk,),
             kwargs={"label_id": labels[1].pk, "user": project.owner},
         )
@@ -166,18 +169,20 @@ def test_a_correction_made_while_the_training_runs_wins(
         thread.join()
         return real(folder)
 
-    monkeypatch.setattr(distill, "read_result", correct_meanwhile)
-    run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    monkeypatch.setattr(run_distillation, "read_result", correct_meanwhile)
+    run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
     row.refresh_from_db()
     assert (row.label_id, row.source) == (labels[1].pk, "person")
     assert row.slm_label is not None
 
 
 def test_the_reference_labels_do_not_reach_the_training(project: Project) -> None:
-    stage = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    stage = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
     first = {row.pk: (row.label_id, row.risk) for row in project.samples.all()}
     project.samples.update(reference=None)
-    again = run_slm_stage(iterate.start_round(project, started_from="slm", user=project.owner).stages.get())
+    again = run_slm_stage(
+        start_round.start_round(project, started_from="slm", user=project.owner).stages.get()
+    )
     assert again.status == stage.status == Stage.Status.DONE
     assert {row.pk: (row.label_id, row.risk) for row in project.samples.all()} == first
 
@@ -185,12 +190,12 @@ def test_the_reference_labels_do_not_reach_the_training(project: Project) -> Non
 def test_the_second_round_takes_clean_and_corrected_rows_as_demonstrations(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
     corrected = project.samples.get(position=WRONG[0])
-    review.correct_sample(corrected.pk, label_id=corrected.reference_id, user=project.owner)
+    corrections.correct_sample(corrected.pk, label_id=corrected.reference_id, user=project.owner)
     assert newest_features(project, [corrected]) is not None
     model = ScriptedModel(judge_sentiment)
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
     at_risk = set(project.samples.at_risk().values_list("pk", flat=True))
     stage = run_llm_stage(start_llm_round(project))
 
@@ -211,7 +216,7 @@ def test_a_crash_of_the_training_process_fails_the_stage_with_a_sentence(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
-    stage = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    stage = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
     assert stage.status == Stage.Status.FAILED
     assert "training process ended with an unexpected error (exit code 1)" in stage.error
 
@@ -219,15 +224,15 @@ def test_a_crash_of_the_training_process_fails_the_stage_with_a_sentence(
 def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annotation.claim.LOOK_SECONDS", 0.0)
-    stage = iterate.start_filtering(newest(project), user=project.owner)
+    monkeypatch.setattr("annotation.jobs.lease.LOOK_SECONDS", 0.0)
+    stage = start_round.start_filtering(newest(project), user=project.owner)
     real = training_process._events
     cancelled: list[Any] = []
 
     def cancel_at_first_event(child: Any) -> Any:
         for event in real(child):
             if not cancelled:
-                jobs.request_cancel(stage)
+                state.request_cancel(stage)
                 cancelled.append(child)
             yield event
 
@@ -236,7 +241,7 @@ def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
     assert stage.status == Stage.Status.CANCELLED
     assert cancelled[0].poll() is not None
 
-    jobs.resume(stage)
+    state.resume(stage)
     assert run_slm_stage(stage).status == Stage.Status.DONE
     assert Prediction.objects.filter(iteration=stage.iteration, source="slm").count() == 60
 
@@ -248,7 +253,7 @@ def test_the_token_of_another_server_never_goes_to_the_hub(project: Project) -> 
     seen: dict[str, str] = {}
     for kind in ("hub", "local", "endpoint"):
         iteration.llm_settings = {**iteration.llm_settings, "kind": kind}
-        seen[kind] = distill._hub_token(iteration)
+        seen[kind] = run_distillation._hub_token(iteration)
     assert seen == {"hub": "hf_mine", "local": "hf_mine", "endpoint": ""}
 
 
@@ -256,7 +261,7 @@ def test_the_training_is_told_what_a_person_said_that_columns_hold(project: Proj
     project.task_type, project.content_columns = "tabular", ["id", "text"]
     project.column_kinds = {"id": "number"}
     project.save()
-    stage = run_slm_stage(iterate.start_filtering(newest(project), user=project.owner))
+    stage = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
 
     assert stage.status == Stage.Status.DONE, stage.error
     assert read_inputs(training_folder(stage)).corpus.column_kinds == {"id": "number"}

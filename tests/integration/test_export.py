@@ -20,13 +20,17 @@ from django.utils import timezone, translation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotation import jobs
-from annotation.claim import Claim
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.files import excel_writer
+from annotation.files.excel import writer
 from annotation.files.writers import RESULT_COLUMNS
+from annotation.jobs import state
+from annotation.jobs.lease import Claim
 from annotation.models import Correction, Flag, Label, Project, Sample, Source, Stage
-from annotation.pipeline import configure, export, export_rows, ingest, review
+from annotation.pipeline.export import rows as export_rows
+from annotation.pipeline.export import run_export
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.project import configure
+from annotation.pipeline.review import corrections
 from mlcore.config import LlmConfig
 from tests.factories import make_project, make_user, start_llm_round
 
@@ -70,11 +74,11 @@ def rows_of(path: Path, sheet: str = "Rows") -> list[list[Any]]:
 def import_back(project: Project, path: Path) -> Project:
     """The exported file, imported into a new project."""
     again = configure.create_project(name="Again", task_type="topic", owner=project.owner)
-    stored = ingest.store_upload(again, SimpleUploadedFile(path.name, path.read_bytes()), project.owner)
-    stage = ingest.start_import(again, stored, content_columns=["text"], user=project.owner)
-    with jobs.work_on(stage.pk) as claim:
+    stored = start_import.store_upload(again, SimpleUploadedFile(path.name, path.read_bytes()), project.owner)
+    stage = start_import.start_import(again, stored, content_columns=["text"], user=project.owner)
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        ingest.run_import(claim)
+        start_import.run_import(claim)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.DONE, stage.error
     again.refresh_from_db()
@@ -88,9 +92,9 @@ def uploaded_cells(project: Project, columns: int) -> list[list[str]]:
 
 
 def run(stage: Stage) -> Stage:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        export.run_export(claim)
+        run_export.run_export(claim)
     stage.refresh_from_db()
     return stage
 
@@ -99,7 +103,7 @@ def run(stage: Stage) -> Stage:
 
 
 def test_the_uploaded_columns_come_first_and_untouched(project: Project, tmp_path: Path) -> None:
-    assert export.write_excel(project, tmp_path / "a.xlsx") == 12
+    assert run_export.write_excel(project, tmp_path / "a.xlsx") == 12
     header, *rows = rows_of(tmp_path / "a.xlsx")
     assert header == ["id", "text", "truth", *RESULT_COLUMNS]
     assert [row[:3] for row in rows] == uploaded_cells(project, 3)
@@ -114,8 +118,8 @@ def test_a_row_tells_its_labels_where_they_come_from_and_who_corrected_it(
         label=positive, source=Source.SLM, llm_label=negative, slm_label=positive, confidence=0.91234567, clean_prob=0.25,
         risk=0.5, flag=Flag.INCONSISTENT, round=2,
     )  # fmt: skip
-    review.correct_sample(sample.pk, label_id=negative.pk, user=project.owner, seen_version=0)
-    export.write_excel(project, tmp_path / "a.xlsx")
+    corrections.correct_sample(sample.pk, label_id=negative.pk, user=project.owner, seen_version=0)
+    run_export.write_excel(project, tmp_path / "a.xlsx")
     row = dict(zip(RESULT_COLUMNS, rows_of(tmp_path / "a.xlsx")[2][3:], strict=True))
     when = row.pop("corrected_at")
     assert row == {
@@ -128,14 +132,14 @@ def test_a_row_tells_its_labels_where_they_come_from_and_who_corrected_it(
 def test_a_column_of_ours_that_is_taken_gets_a_prefix(project: Project, tmp_path: Path) -> None:
     project.columns = ["id", "text", "Source"]
     project.save()
-    export.write_csv(project, tmp_path / "a.csv")
+    run_export.write_csv(project, tmp_path / "a.csv")
     header = (tmp_path / "a.csv").read_text("utf-8-sig").splitlines()[0].split(",")
     assert header[:5] == ["id", "text", "Source", "final_label", "coral_source"]
 
 
 def test_no_cell_of_a_workbook_is_a_formula_or_a_link(tmp_path: Path) -> None:
     project = nasty_project(NASTY)
-    export.write_excel(project, tmp_path / "a.xlsx")
+    run_export.write_excel(project, tmp_path / "a.xlsx")
     with zipfile.ZipFile(tmp_path / "a.xlsx") as package:
         for name in package.namelist():
             assert b"<f>" not in package.read(name)
@@ -149,7 +153,7 @@ def test_no_cell_of_a_workbook_is_a_formula_or_a_link(tmp_path: Path) -> None:
 
 
 def test_a_csv_cell_that_a_spreadsheet_would_run_is_guarded_and_a_number_is_not(tmp_path: Path) -> None:
-    export.write_csv(
+    run_export.write_csv(
         nasty_project(["=1+1", "-1.5", "+7", "-1+1", "@x", "\t=1", "plain", "'=1"]), tmp_path / "a.csv"
     )
     with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
@@ -159,14 +163,14 @@ def test_a_csv_cell_that_a_spreadsheet_would_run_is_guarded_and_a_number_is_not(
 
 
 def test_json_lines_hold_the_texts_as_they_are(tmp_path: Path) -> None:
-    assert export.write_jsonl(nasty_project(NASTY), tmp_path / "a.jsonl") == len(NASTY)
+    assert run_export.write_jsonl(nasty_project(NASTY), tmp_path / "a.jsonl") == len(NASTY)
     lines = (tmp_path / "a.jsonl").read_bytes().decode().split("\n")
     assert [json.loads(line)["text"] for line in lines[:-1]] == NASTY
 
 
 def test_a_text_that_excel_cannot_hold_is_cut_with_a_mark_and_whole_in_the_csv(tmp_path: Path) -> None:
     project = nasty_project(["y" * 40_000, "😀" * 20_000, "z" * 32_767])
-    export.write_excel(project, tmp_path / "a.xlsx")
+    run_export.write_excel(project, tmp_path / "a.xlsx")
     texts = [row[1] for row in rows_of(tmp_path / "a.xlsx")[1:]]
     for text, length in zip(texts[:2], ("40,000", "20,000"), strict=True):
         assert text.endswith(f"… [cut: the text has {length} characters]")
@@ -175,7 +179,7 @@ def test_a_text_that_excel_cannot_hold_is_cut_with_a_mark_and_whole_in_the_csv(t
     assert ["texts cut at 32,767 characters", 2] in [
         row[:2] for row in rows_of(tmp_path / "a.xlsx", "How it was made")
     ]
-    export.write_csv(project, tmp_path / "a.csv")
+    run_export.write_csv(project, tmp_path / "a.csv")
     assert "y" * 40_000 in (tmp_path / "a.csv").read_text("utf-8-sig")
 
 
@@ -184,7 +188,7 @@ def test_the_header_is_frozen_filtered_and_likely_wrong_rows_are_coloured(
 ) -> None:
     Sample.objects.filter(project=project, position__in=[3, 4]).update(flag=Flag.WRONG)
     Sample.objects.filter(project=project, position=4).update(source=Source.PERSON)
-    export.write_excel(project, tmp_path / "a.xlsx")
+    run_export.write_excel(project, tmp_path / "a.xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "a.xlsx")["Rows"]
     assert sheet.freeze_panes == "A2"
     assert sheet.auto_filter.ref == "A1:N13"
@@ -201,8 +205,8 @@ def test_the_header_is_frozen_filtered_and_likely_wrong_rows_are_coloured(
 def test_more_rows_than_a_sheet_holds_go_on_in_the_next(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(excel_writer, "MAX_ROWS", 5)
-    export.write_excel(project, tmp_path / "a.xlsx")
+    monkeypatch.setattr(writer, "MAX_ROWS", 5)
+    run_export.write_excel(project, tmp_path / "a.xlsx")
     book = openpyxl.load_workbook(tmp_path / "a.xlsx")
     assert book.sheetnames == ["Rows", "Rows 2", "Rows 3", "Quality", "How it was made"]
     ids = [row[0].value for name in book.sheetnames[:3] for row in book[name].iter_rows(min_row=2)]
@@ -215,7 +219,7 @@ def test_the_quality_sheet_counts_classes_and_measures_against_the_references(
     positive, negative = project.label_list()
     project.samples.update(llm_label=positive, slm_label=negative, label=positive, source=Source.LLM)
     project.samples.filter(position=1).update(label=negative, source=Source.PERSON)
-    export.write_excel(project, tmp_path / "a.xlsx")
+    run_export.write_excel(project, tmp_path / "a.xlsx")
     lines = rows_of(tmp_path / "a.xlsx", "Quality")
     assert ["positive", 11, 0, 0, 11] in lines
     assert ["negative", 0, 0, 1, 1] in lines
@@ -229,7 +233,7 @@ def test_the_workbook_tells_how_it_was_made_and_never_the_token(project: Project
     iteration = start_llm_round(project)
     iteration.demonstrations = [{"key": 1, "shown": "=a warm film", "label": "positive"}]
     iteration.save()
-    export.write_excel(project, tmp_path / "a.xlsx")
+    run_export.write_excel(project, tmp_path / "a.xlsx")
     lines = rows_of(tmp_path / "a.xlsx", "How it was made")
     told = {line[0]: line[1] for line in lines}
     assert (told["project"], told["LLM: model"], told["seed"]) == ("Film notes", "some/model", 0)
@@ -245,7 +249,7 @@ def test_an_export_asks_the_database_as_often_for_many_rows_as_for_few(
 ) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
-            export.WRITERS[format](project, tmp_path / f"a.{format}")
+            run_export.WRITERS[format](project, tmp_path / f"a.{format}")
         return len(captured)
 
     few = queries()
@@ -294,9 +298,9 @@ def test_only_the_chosen_rows_are_exported_and_the_files_name_says_so(
     judged: Project, chosen: dict[str, Any], expected: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_rows, "READ_ROWS", 2)
-    stage = run(export.start_export(judged, user=judged.owner, format="jsonl", **chosen))
+    stage = run(run_export.start_export(judged, user=judged.owner, format="jsonl", **chosen))
     assert stage.status == Stage.Status.DONE, stage.error
-    assert ids_of(export.export_path(stage)) == [f"r{number}" for number in expected]
+    assert ids_of(run_export.export_path(stage)) == [f"r{number}" for number in expected]
     assert stage.total == stage.done == len(expected)
     assert stage.detail["file"].startswith(name)
 
@@ -311,19 +315,21 @@ def test_only_the_chosen_rows_are_exported_and_the_files_name_says_so(
 )
 def test_a_choice_without_rows_is_refused(judged: Project, chosen: dict[str, Any], sentence: str) -> None:
     with pytest.raises(AnnotationError, match=sentence):
-        export.start_export(judged, user=judged.owner, format="csv", **chosen)
+        run_export.start_export(judged, user=judged.owner, format="csv", **chosen)
 
 
 def test_other_rows_make_another_export(judged: Project) -> None:
-    first = export.start_export(judged, user=judged.owner, format="csv")
-    other = export.start_export(judged, user=judged.owner, format="csv", query="show=wrong")
+    first = run_export.start_export(judged, user=judged.owner, format="csv")
+    other = run_export.start_export(judged, user=judged.owner, format="csv", query="show=wrong")
     assert other.pk != first.pk
-    assert export.start_export(judged, user=judged.owner, format="csv", query="?show=wrong").pk == other.pk
+    assert (
+        run_export.start_export(judged, user=judged.owner, format="csv", query="?show=wrong").pk == other.pk
+    )
 
 
 def test_a_workbook_of_some_rows_says_which(judged: Project, tmp_path: Path) -> None:
     selection = export_rows.Selection.of(judged, query="show=right", certainty=0.9)
-    assert export.write_excel(judged, tmp_path / "a.xlsx", selection=selection) == 6
+    assert run_export.write_excel(judged, tmp_path / "a.xlsx", selection=selection) == 6
     told = {line[0]: line[1] for line in rows_of(tmp_path / "a.xlsx", "How it was made")}
     assert told["rows in this file"] == "6 of the project's 12"
     assert told["only rows of the filter"] == "show=right"
@@ -339,7 +345,7 @@ def test_a_workbook_names_the_rows_that_were_rejected_at_import(project: Project
     upload.left_out.create(line=3, outcome="rejected", reason="the text is empty")
     upload.left_out.create(line=9, outcome="duplicate", reason="is there")
     upload.left_out.create(line=11, outcome="rejected", reason="the row has 3 fields, the header has 2 names")
-    export.write_excel(project, tmp_path / "a.xlsx")
+    run_export.write_excel(project, tmp_path / "a.xlsx")
     lines = [line[:2] for line in rows_of(tmp_path / "a.xlsx", "How it was made")]
     assert ["notes.csv", "14 rows read = 12 imported + 0 duplicates + 2 rejected"] in lines
     at = lines.index(["Rejected at import: 2 of 14 rows of notes.csv", None])
@@ -352,7 +358,7 @@ def test_a_workbook_names_the_rows_that_were_rejected_at_import(project: Project
 
 def test_a_row_without_a_label_has_no_round(project: Project, tmp_path: Path) -> None:
     project.samples.filter(position__gt=0).update(label=project.label_list()[0], round=2)
-    export.write_jsonl(project, tmp_path / "a.jsonl")
+    run_export.write_jsonl(project, tmp_path / "a.jsonl")
     rounds = [json.loads(line)["round"] for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()]
     assert rounds == [None] + [2] * 11
 
@@ -364,7 +370,7 @@ def test_a_row_without_a_label_has_no_round(project: Project, tmp_path: Path) ->
 def test_importing_an_export_gives_back_the_same_rows(format: str, tmp_path: Path) -> None:
     project = nasty_project(NASTY)
     path = tmp_path / f"a.{format}"
-    export.WRITERS[format](project, path)
+    run_export.WRITERS[format](project, path)
     again = import_back(project, path)
     assert again.columns == ["=id", "text", *RESULT_COLUMNS]
     assert uploaded_cells(again, 2) == uploaded_cells(project, 2)
@@ -373,8 +379,8 @@ def test_importing_an_export_gives_back_the_same_rows(format: str, tmp_path: Pat
 def test_a_workbook_of_several_sheets_comes_back_whole(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(excel_writer, "MAX_ROWS", 5)
-    export.write_excel(project, tmp_path / "a.xlsx")
+    monkeypatch.setattr(writer, "MAX_ROWS", 5)
+    run_export.write_excel(project, tmp_path / "a.xlsx")
     again = import_back(project, tmp_path / "a.xlsx")
     assert uploaded_cells(again, 3) == uploaded_cells(project, 3)
     assert again.uploads.get().report["warnings"]["further sheets of the export read on"] == 2
@@ -383,11 +389,11 @@ def test_a_workbook_of_several_sheets_comes_back_whole(
 def test_a_workbook_explains_itself_in_the_language_of_whoever_asked_for_it_and_comes_back_in_any(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(excel_writer, "MAX_ROWS", 5)
+    monkeypatch.setattr(writer, "MAX_ROWS", 5)
     start_llm_round(project)
     with translation.override("zh-hans"):
-        asked = export.start_export(project, user=project.owner, format="xlsx")
-    path = export.export_path(run(asked))  # a worker's own language is English
+        asked = run_export.start_export(project, user=project.owner, format="xlsx")
+    path = run_export.export_path(run(asked))  # a worker's own language is English
     book = openpyxl.load_workbook(path)
     assert book.sheetnames == ["Rows", "Rows 2", "Rows 3", "质量", "制作说明"]
     assert tuple(rows_of(path)[0][3:]) == RESULT_COLUMNS
@@ -401,9 +407,9 @@ def test_a_workbook_explains_itself_in_the_language_of_whoever_asked_for_it_and_
 
 
 def test_the_same_rows_in_another_language_are_another_file(project: Project) -> None:
-    english = export.start_export(project, user=project.owner, format="xlsx")
+    english = run_export.start_export(project, user=project.owner, format="xlsx")
     with translation.override("zh-hans"):
-        assert export.start_export(project, user=project.owner, format="xlsx").pk != english.pk
+        assert run_export.start_export(project, user=project.owner, format="xlsx").pk != english.pk
 
 
 def test_a_workbook_of_someone_else_is_read_as_the_one_sheet_that_was_chosen(tmp_path: Path) -> None:
@@ -421,7 +427,7 @@ def test_a_workbook_of_someone_else_is_read_as_the_one_sheet_that_was_chosen(tmp
 def test_a_text_that_excel_cannot_hold_comes_back_whole_or_is_told_of(format: str, tmp_path: Path) -> None:
     project = nasty_project(["y" * 40_000, "short"])
     path = tmp_path / f"a.{format}"
-    export.WRITERS[format](project, path)
+    run_export.WRITERS[format](project, path)
     again = import_back(project, path)
     told = again.uploads.get().report["warnings"]
     if format == "xlsx":
@@ -453,15 +459,15 @@ def test_any_table_survives_import_export_and_import(
     data = "".join(
         json.dumps({"first": first, "text": text}, ensure_ascii=False) + "\n" for first, text in rows
     )
-    stored = ingest.store_upload(project, SimpleUploadedFile("any.jsonl", data.encode()), owner)
-    stage = ingest.start_import(project, stored, content_columns=["text"], user=owner)
-    with jobs.work_on(stage.pk) as claim:
+    stored = start_import.store_upload(project, SimpleUploadedFile("any.jsonl", data.encode()), owner)
+    stage = start_import.start_import(project, stored, content_columns=["text"], user=owner)
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        ingest.run_import(claim)
+        start_import.run_import(claim)
     project.refresh_from_db()
     assert uploaded_cells(project, 2) == [list(row) for row in rows]
     path = tmp_path / f"any.{format}"
-    export.WRITERS[format](project, path)
+    run_export.WRITERS[format](project, path)
     assert uploaded_cells(import_back(project, path), 2) == [list(row) for row in rows]
 
 
@@ -470,46 +476,46 @@ def test_any_table_survives_import_export_and_import(
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_finished_export_lies_whole_under_its_own_name(project: Project, format: Any) -> None:
-    stage = run(export.start_export(project, user=project.owner, format=format))
+    stage = run(run_export.start_export(project, user=project.owner, format=format))
     assert (stage.status, stage.done, stage.total) == (Stage.Status.DONE, 12, 12)
-    path = export.export_path(stage)
+    path = run_export.export_path(stage)
     assert path.stat().st_size == stage.detail["size"]
     assert stage.detail["file"].startswith("film-notes-")
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_a_double_click_makes_one_export(project: Project) -> None:
-    first = export.start_export(project, user=project.owner, format="csv")
-    assert export.start_export(project, user=project.owner, format="csv").pk == first.pk
-    assert export.start_export(project, user=project.owner, format="xlsx").pk != first.pk
+    first = run_export.start_export(project, user=project.owner, format="csv")
+    assert run_export.start_export(project, user=project.owner, format="csv").pk == first.pk
+    assert run_export.start_export(project, user=project.owner, format="xlsx").pk != first.pk
 
 
 def test_an_export_that_is_not_finished_is_not_offered(project: Project) -> None:
-    stage = export.start_export(project, user=project.owner, format="csv")
+    stage = run_export.start_export(project, user=project.owner, format="csv")
     with pytest.raises(NotReadyError, match="not finished"):
-        export.export_path(stage)
+        run_export.export_path(stage)
 
 
 def test_what_cannot_be_exported_is_refused(project: Project) -> None:
     with pytest.raises(AnnotationError, match="no export format “pdf”"):
-        export.start_export(project, user=project.owner, format="pdf")  # type: ignore[arg-type]
+        run_export.start_export(project, user=project.owner, format="pdf")  # type: ignore[arg-type]
     project.samples.all().delete()
     with pytest.raises(NotReadyError, match="no rows to export"):
-        export.start_export(project, user=project.owner, format="csv")
+        run_export.start_export(project, user=project.owner, format="csv")
 
 
 @pytest.mark.parametrize("format", ["xlsx", "csv"])
 def test_a_cancelled_export_leaves_no_file(
     project: Project, format: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    stage = export.start_export(project, user=project.owner, format=format)
+    stage = run_export.start_export(project, user=project.owner, format=format)
     monkeypatch.setattr(export_rows, "TELL_ROWS", 5)
     original = Claim.report
 
     def report(claim: Claim, **told: Any) -> None:
         original(claim, **told)
         if told.get("done") == 5:
-            jobs.request_cancel(stage)
+            state.request_cancel(stage)
             claim._next_look = 0.0
 
     monkeypatch.setattr(Claim, "report", report)
@@ -528,23 +534,23 @@ def leave_part(settings: Any, stage: Stage, *, attempt: int) -> Path:
 def test_an_export_whose_worker_was_killed_is_begun_anew_and_its_part_removed(
     project: Project, settings: Any
 ) -> None:
-    stage = export.start_export(project, user=project.owner, format="csv")
+    stage = run_export.start_export(project, user=project.owner, format="csv")
     leave_part(settings, stage, attempt=7)
-    path = export.export_path(run(stage))
+    path = run_export.export_path(run(stage))
     assert [each.name for each in settings.EXPORT_DIR.iterdir()] == [path.name]
 
 
 def test_a_worker_that_lost_its_lease_offers_no_file(
     project: Project, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = export.start_export(project, user=project.owner, format="csv")
-    write = export.write_csv
+    stage = run_export.start_export(project, user=project.owner, format="csv")
+    write = run_export.write_csv
 
     def write_and_lose(*arguments: Any, **more: Any) -> int:
         Stage.objects.filter(pk=stage.pk).update(attempt=99)
         return write(*arguments, **more)
 
-    monkeypatch.setitem(export.WRITERS, "csv", write_and_lose)
+    monkeypatch.setitem(run_export.WRITERS, "csv", write_and_lose)
     run(stage)
     assert list(settings.EXPORT_DIR.iterdir()) == []
 
@@ -552,25 +558,25 @@ def test_a_worker_that_lost_its_lease_offers_no_file(
 def test_what_a_killed_attempt_left_is_removed_once_nobody_goes_on_with_it(
     project: Project, settings: Any
 ) -> None:
-    stage = export.start_export(project, user=project.owner, format="csv")
+    stage = run_export.start_export(project, user=project.owner, format="csv")
     left = leave_part(settings, stage, attempt=1)
-    assert export.remove_old_exports() == 0
+    assert run_export.remove_old_exports() == 0
     assert left.exists()
-    jobs.request_cancel(stage)
-    assert export.remove_old_exports() == 1
+    state.request_cancel(stage)
+    assert run_export.remove_old_exports() == 1
     assert not left.exists()
 
 
 def test_old_exports_are_removed_and_the_link_says_so(project: Project, settings: Any) -> None:
     old, new = (
-        run(export.start_export(project, user=project.owner, format=name)) for name in ("csv", "jsonl")
+        run(run_export.start_export(project, user=project.owner, format=name)) for name in ("csv", "jsonl")
     )
     long_ago = time.time() - settings.EXPORT_DAYS * 86_400 - 1
-    os.utime(export.export_path(old), (long_ago, long_ago))
-    assert export.remove_old_exports() == 1
-    assert export.export_path(new).exists()
+    os.utime(run_export.export_path(old), (long_ago, long_ago))
+    assert run_export.remove_old_exports() == 1
+    assert run_export.export_path(new).exists()
     with pytest.raises(NotReadyError, match="kept for 7 days"):
-        export.export_path(old)
+        run_export.export_path(old)
 
 
 def test_the_command_writes_the_file_that_its_name_asks_for(project: Project, tmp_path: Path) -> None:
@@ -597,9 +603,9 @@ def test_a_correction_that_was_withdrawn_is_exported_as_the_machines_label(
     label = Label.objects.filter(project=project).first()
     assert label is not None
     sample = project.samples.get(position=0)
-    review.correct_sample(sample.pk, label_id=label.pk, user=project.owner, seen_version=0)
-    review.correct_sample(sample.pk, label_id=None, user=project.owner, seen_version=1)
-    export.write_jsonl(project, tmp_path / "a.jsonl")
+    corrections.correct_sample(sample.pk, label_id=label.pk, user=project.owner, seen_version=0)
+    corrections.correct_sample(sample.pk, label_id=None, user=project.owner, seen_version=1)
+    run_export.write_jsonl(project, tmp_path / "a.jsonl")
     row = json.loads((tmp_path / "a.jsonl").read_text("utf-8").splitlines()[0])
     assert (row["final_label"], row["source"], row["corrected_by"]) == ("", "", "")
     assert Correction.objects.count() == 2

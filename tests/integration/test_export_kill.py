@@ -15,11 +15,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from annotation import jobs
 from annotation.errors import NotReadyError
+from annotation.jobs import state
+from annotation.jobs.reaper import sweep
 from annotation.models import Stage
-from annotation.pipeline import export
-from annotation.sweep import sweep
+from annotation.pipeline.export import run_export
 from tests.factories import make_project
 
 KILLED = """
@@ -52,7 +52,7 @@ def test_an_export_that_is_killed_is_written_anew_and_never_offered_half(
     format: Any, settings: Any, tmp_path: Path
 ) -> None:
     project = make_project(rows=12)
-    stage = export.start_export(project, user=project.owner, format=format)
+    stage = run_export.start_export(project, user=project.owner, format=format)
     killed = subprocess.run(
         [
             sys.executable,
@@ -78,16 +78,16 @@ def test_an_export_that_is_killed_is_written_anew_and_never_offered_half(
     assert not [path for path in left_behind if path.suffix == f".{format}"]
     stage.refresh_from_db()
     with pytest.raises(NotReadyError, match="not finished yet"):
-        export.export_path(stage)
+        run_export.export_path(stage)
 
     Stage.objects.filter(pk=stage.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
     assert sweep() == 1
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        export.run_export(claim)
+        run_export.run_export(claim)
     stage.refresh_from_db()
     assert (stage.status, stage.done, stage.attempt) == (Stage.Status.DONE, 12, 2)
-    path = export.export_path(stage)
+    path = run_export.export_path(stage)
     assert list(settings.EXPORT_DIR.iterdir()) == [path]
     if format == "jsonl":
         ids = [json.loads(line)["id"] for line in path.read_text("utf-8").splitlines()]

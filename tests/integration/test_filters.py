@@ -9,12 +9,13 @@ from django.db import connection
 from django.http import QueryDict
 from django.test.utils import CaptureQueriesContext
 
-from annotation import keyset, table_form
 from annotation.errors import AnnotationError
-from annotation.filters import filter_rows, plain_query
 from annotation.models import Project, Sample, Source
-from annotation.pipeline import review
-from annotation.table_form import TableForm
+from annotation.pipeline.review import corrections
+from annotation.table import form as table_form
+from annotation.table import keyset
+from annotation.table.filters import filter_rows, plain_query
+from annotation.table.form import TableForm
 from tests.pages import Cast, judge_rows, make_cast
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +31,7 @@ def cast() -> Cast:
     labels = cast.project.label_list()
     for position, label in ((1, labels[0]), (2, labels[0]), (5, labels[1])):
         sample = cast.project.samples.get(position=position)
-        review.correct_sample(sample.pk, label_id=label.pk, user=cast.users["reviewer"])
+        corrections.correct_sample(sample.pk, label_id=label.pk, user=cast.users["reviewer"])
     cast.project.samples.filter(position__in=(7, 8)).update(round=3)
     cast.project.samples.filter(position=11).update(
         label=None, source="", confidence=None, clean_prob=None, risk=None, queue_rank=None, flag=""

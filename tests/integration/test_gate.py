@@ -8,10 +8,14 @@ from uuid import uuid4
 
 import pytest
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.models import Activity, Correction, Iteration, Source, Stage
-from annotation.pipeline import audit, distill, gate, label, restore, review
-from annotation.pipeline.provenance import provenance_lines
+from annotation.pipeline.distill import run_distillation
+from annotation.pipeline.export.provenance import provenance_lines
+from annotation.pipeline.iterate import restore_round
+from annotation.pipeline.label import run_labeling
+from annotation.pipeline.measure import compare_rounds, draw_sample
+from annotation.pipeline.review import corrections
 from tests.factories import ScriptedModel, run_llm_stage
 from tests.pages import Cast, make_cast
 
@@ -39,7 +43,7 @@ def llm_says(monkeypatch: pytest.MonkeyPatch, wrong: set[int]) -> None:
         position = int(found[1])
         return [0.97, 0.03] if (position % 2 == 0) != (position in wrong) else [0.03, 0.97]
 
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: ScriptedModel(judge))
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: ScriptedModel(judge))
 
 
 def run_round(cast: Cast, monkeypatch: pytest.MonkeyPatch, *, wrong: set[int]) -> Iteration:
@@ -50,12 +54,12 @@ def run_round(cast: Cast, monkeypatch: pytest.MonkeyPatch, *, wrong: set[int]) -
     iteration = cast.project.iterations.latest("number")
     assert run_llm_stage(iteration).status == Stage.Status.DONE
     client.post(cast.url("filtering/start/"))
-    work(iteration.stages.get(kind=Stage.Kind.SLM), distill.run_distillation)
+    work(iteration.stages.get(kind=Stage.Kind.SLM), run_distillation.run_distillation)
     return iteration
 
 
 def work(stage: Stage, run: Any) -> None:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         run(claim)
     stage.refresh_from_db()
@@ -64,9 +68,9 @@ def work(stage: Stage, run: Any) -> None:
 
 def answer_blind(cast: Cast) -> None:
     """Every drawn row, in the view row by row."""
-    audit.draw_sample(cast.project, rows=DRAWN, user=cast.users["owner"])
+    draw_sample.draw_sample(cast.project, rows=DRAWN, user=cast.users["owner"])
     client = cast.client("reviewer")
-    for row in audit.pending_draws(cast.project, cast.users["reviewer"]):
+    for row in draw_sample.pending_draws(cast.project, cast.users["reviewer"]):
         answer = {"sample": row.pk, "label": row.reference_id, "version": row.version, "because": "audit"}
         sent = client.post(cast.url("focus/answer/"), answer | {"id": uuid4(), "seconds": 3})
         assert sent.status_code == 302
@@ -104,7 +108,7 @@ def test_a_worse_round_is_marked_on_record_and_undone_by_one_click_and_the_file_
     assert re.match(
         rf"round 2: of {DRAWN} audited rows \d+ became right and \d+ wrong since round 1", found.what
     )
-    gate.check_round(second)  # as a stage does that runs once more after a crash
+    compare_rounds.check_round(second)  # as a stage does that runs once more after a crash
     assert Activity.objects.filter(verb=Activity.Verb.FOUND_WORSE).count() == 1
     log = cast.client("owner").get(cast.url("members/activity/")).content.decode()
     assert found.what in log
@@ -112,7 +116,7 @@ def test_a_worse_round_is_marked_on_record_and_undone_by_one_click_and_the_file_
     # Somebody goes on meanwhile, and then the one click that the page offers.
     late = cast.project.samples.exclude(source=Source.PERSON).first()
     assert late is not None
-    review.correct_sample(late.pk, label_id=late.reference_id, user=cast.users["owner"])
+    corrections.correct_sample(late.pk, label_id=late.reference_id, user=cast.users["owner"])
     people = decided_rows(cast)
     button = re.search(
         r'action="(/projects/\d+/rounds/\d+/restore/)"[^>]*>(?:(?!</form>).)*Go back to round 1', page, re.S
@@ -121,7 +125,7 @@ def test_a_worse_round_is_marked_on_record_and_undone_by_one_click_and_the_file_
     cast.client("owner").post(button[1])
     waiting = cast.client("owner").get(cast.url("rounds/")).content.decode()
     assert 'id="after-stage" data-after-stage' in waiting, "the table of rounds asks anew once it is done"
-    work(cast.project.stages.get(kind=Stage.Kind.RESTORE), restore.run_restore)
+    work(cast.project.stages.get(kind=Stage.Kind.RESTORE), restore_round.run_restore)
 
     after = labels_of(cast)
     assert decided_rows(cast) == people
@@ -147,7 +151,7 @@ def test_a_round_that_is_as_good_is_neither_marked_nor_on_record(
     answer_blind(cast)
     second = run_round(cast, monkeypatch, wrong={5, 22, 41})
     assert "is worse than" not in cast.client("owner").get(cast.url("rounds/")).content.decode()
-    comparison = gate.check_round(second)
+    comparison = compare_rounds.check_round(second)
     assert comparison is not None
     assert comparison.rows == DRAWN
     assert not Activity.objects.filter(verb=Activity.Verb.FOUND_WORSE).exists()

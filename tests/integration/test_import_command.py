@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.management import console
 from annotation.models import Activity, Project, Stage, Upload
-from annotation.pipeline import configure, export, ingest
+from annotation.pipeline.export import run_export
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.project import configure
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -76,7 +78,7 @@ def test_what_does_not_fit_gets_a_sentence_and_leaves_nothing_waiting(
 ) -> None:
     with pytest.raises(CommandError, match=sentence):
         run_import(project, put(tmp_path, "a.csv", "age,town\n40,x\n"), *arguments)
-    assert ingest.waiting_uploads(project) == []
+    assert start_import.waiting_uploads(project) == []
     assert not Upload.objects.exists()
     assert not project.samples.exists()
 
@@ -129,7 +131,7 @@ def test_the_help_names_every_kind_and_encoding(capsys: pytest.CaptureFixture[st
 def test_an_interrupted_import_says_what_becomes_of_it(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_claim: jobs.Claim) -> None:
+    def interrupt(_claim: state.Claim) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(console.WORK, Stage.Kind.IMPORT, interrupt)
@@ -147,7 +149,7 @@ def test_an_interrupted_export_leaves_no_file(
     def interrupt(*_arguments: Any, **_options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(export.WRITERS, "csv", interrupt)
+    monkeypatch.setitem(run_export.WRITERS, "csv", interrupt)
     (tmp_path / "out").mkdir()
     with pytest.raises(CommandError, match="no file was written") as error:
         call_command("export", str(project.pk), str(tmp_path / "out" / "letters.csv"))

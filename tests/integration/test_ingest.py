@@ -17,14 +17,15 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
-from annotation import jobs
-from annotation.claim import Claim
 from annotation.errors import AnnotationError, BusyError, InvalidFileError, LeaseLostError
+from annotation.jobs import state
+from annotation.jobs.lease import Claim
+from annotation.jobs.reaper import sweep
 from annotation.models import Project, Sample, Stage, Upload
-from annotation.pipeline import configure, ingest
-from annotation.pipeline.configure import LabelDraft
-from annotation.pipeline.same_texts import rows_with_texts
-from annotation.sweep import sweep
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.duplicates import rows_with_texts
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
 from tests.factories import make_user
 from tests.malformed_files import CASES, Case
 
@@ -48,18 +49,18 @@ def numbered(count: int, *, first: int = 0) -> list[str]:
 
 
 def upload(project: Project, data: bytes, name: str = "letters.csv") -> Upload:
-    return ingest.store_upload(project, SimpleUploadedFile(name, data), project.owner)
+    return start_import.store_upload(project, SimpleUploadedFile(name, data), project.owner)
 
 
 def start(project: Project, stored: Upload, **mapping: Any) -> Stage:
     mapping = {"content_columns": ["text"], "reference_column": "truth", **mapping}
-    return ingest.start_import(project, stored, user=project.owner, **mapping)
+    return start_import.start_import(project, stored, user=project.owner, **mapping)
 
 
 def run(stage: Stage) -> Stage:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        ingest.run_import(claim)
+        start_import.run_import(claim)
     stage.refresh_from_db()
     return stage
 
@@ -68,8 +69,8 @@ def load(project: Project, data: bytes, **mapping: Any) -> Stage:
     return run(start(project, upload(project, data), **mapping))
 
 
-def report_of(stage: Stage) -> ingest.ImportReport:
-    return ingest.ImportReport.of(Upload.objects.get(pk=stage.detail["upload"]))
+def report_of(stage: Stage) -> start_import.ImportReport:
+    return start_import.ImportReport.of(Upload.objects.get(pk=stage.detail["upload"]))
 
 
 def texts(project: Project) -> list[str]:
@@ -187,19 +188,19 @@ def test_a_malformed_file_is_imported_by_the_same_rules_or_leaves_nothing(
 
 def test_reference_values_are_suggested_as_labels_the_most_frequent_first(project: Project) -> None:
     load(project, table("a,one,Good", "b,two,bad", "c,three, good ", "d,four,Good", "e,five,"))
-    assert ingest.suggest_labels(project) == ["Good", "bad"]
+    assert start_import.suggest_labels(project) == ["Good", "bad"]
 
 
 def test_no_more_than_fifty_labels_are_suggested(project: Project) -> None:
     load(project, table(*[f"{number},text,value {number}" for number in range(300)]))
-    assert len(ingest.suggest_labels(project)) == 50
+    assert len(start_import.suggest_labels(project)) == 50
 
 
 def test_references_are_linked_when_the_labels_are_set_after_the_import(project: Project) -> None:
     load(project, table("a,one,Good", "b,two, BAD ", "c,three,strange", "d,four,"))
     assert not project.samples.filter(reference__isnull=False).exists()
     configure.set_labels(project, [LabelDraft("good"), LabelDraft("bad")])
-    assert ingest.match_references(project) == 2
+    assert start_import.match_references(project) == 2
     found = project.samples.order_by("position").values_list("reference__name", flat=True)
     assert list(found) == ["good", "bad", None, None]
 
@@ -218,7 +219,7 @@ def test_a_renamed_label_keeps_the_references_that_it_had(project: Project) -> N
     load(project, table("a,one,good", "b,two,bad"))
     good.name = "positive"
     good.save()
-    assert ingest.match_references(project) == 2
+    assert start_import.match_references(project) == 2
 
 
 # --- Refusals -----------------------------------------------------------------------------------------------------
@@ -258,7 +259,7 @@ def test_a_disk_that_is_full_leaves_no_file_and_says_so(project: Project, settin
             raise OSError(28, "No space left on device")
 
     with pytest.raises(AnnotationError, match="No space left on device"):
-        ingest.store_upload(project, Full("a.csv", b""), project.owner)
+        start_import.store_upload(project, Full("a.csv", b""), project.owner)
     assert list(settings.UPLOAD_DIR.iterdir()) == []
 
 
@@ -293,7 +294,7 @@ def test_a_file_without_one_good_row_is_refused_with_the_reason(project: Project
 def test_a_sentence_names_the_columns_briefly_however_long_they_are(project: Project) -> None:
     letters = upload(project, b"id,text\n" + b"1,some words\n" * 2_000)
     with pytest.raises(InvalidFileError, match="but no rows") as error:
-        ingest.read_preview(letters, encoding="utf-16-le")
+        start_import.read_preview(letters, encoding="utf-16-le")
     assert len(str(error.value)) < 300
 
 
@@ -313,7 +314,7 @@ def test_a_file_of_a_header_only_is_refused(project: Project) -> None:
     ],
 )
 def test_the_shown_name_holds_no_path_and_no_control_character(name: str, shown: str) -> None:
-    assert ingest.shown_name(name) == shown
+    assert start_import.shown_name(name) == shown
 
 
 def test_the_stored_name_has_nothing_of_the_uploaded_one(project: Project, settings: Any) -> None:
@@ -326,7 +327,7 @@ def test_the_stored_name_has_nothing_of_the_uploaded_one(project: Project, setti
 
 
 def test_the_preview_shows_twenty_rows_and_how_the_file_is_read(project: Project) -> None:
-    preview = ingest.read_preview(upload(project, table(*numbered(50))))
+    preview = start_import.read_preview(upload(project, table(*numbered(50))))
     assert preview.columns == ("id", "text", "truth")
     assert len(preview.rows) == 20
     assert preview.rows[0] == ["r0", "text number 0", "bad"]
@@ -335,9 +336,9 @@ def test_the_preview_shows_twenty_rows_and_how_the_file_is_read(project: Project
 
 def test_a_guessed_encoding_is_called_a_guess_and_can_be_changed(project: Project) -> None:
     stored = upload(project, "id,text\n1,dość miło\n2,plain\n".encode("cp1250"))
-    first = ingest.read_preview(stored)
+    first = start_import.read_preview(stored)
     assert any("is a guess" in warning for warning in first.warnings)
-    second = ingest.read_preview(stored, encoding="cp1250")
+    second = start_import.read_preview(stored, encoding="cp1250")
     assert second.rows == [["1", "dość miło"], ["2", "plain"]]
     assert second.warnings == []
     assert Upload.objects.get(pk=stored.pk).reading["encoding"] == "cp1250"
@@ -345,7 +346,7 @@ def test_a_guessed_encoding_is_called_a_guess_and_can_be_changed(project: Projec
 
 def test_a_chosen_delimiter_is_kept_for_the_import(project: Project) -> None:
     stored = upload(project, b"id:text,more\n1:a,b\n")
-    preview = ingest.read_preview(stored, delimiter="")
+    preview = start_import.read_preview(stored, delimiter="")
     assert preview.columns == ("id:text,more",)
     run(start(project, stored, content_columns=["id:text,more"], reference_column=""))
     assert texts(project) == ["1:a,b"]
@@ -353,8 +354,8 @@ def test_a_chosen_delimiter_is_kept_for_the_import(project: Project) -> None:
 
 def test_quotes_can_be_taken_as_characters_like_any_other(project: Project) -> None:
     stored = upload(project, b'text\n"one"\n"two" and more\n')
-    assert ingest.read_preview(stored, quote='"').rows == [["one"]]
-    assert ingest.read_preview(stored, quote="").rows == [['"one"'], ['"two" and more']]
+    assert start_import.read_preview(stored, quote='"').rows == [["one"]]
+    assert start_import.read_preview(stored, quote="").rows == [['"one"'], ['"two" and more']]
     run(start(project, stored, content_columns=["text"], reference_column=""))
     assert texts(project) == ['"one"', '"two" and more']
 
@@ -364,7 +365,7 @@ def test_quotes_can_be_taken_as_characters_like_any_other(project: Project) -> N
 )
 def test_a_choice_that_is_not_offered_is_refused(project: Project, choice: Any) -> None:
     with pytest.raises(InvalidFileError, match="Choose one of"):
-        ingest.read_preview(upload(project, table("a,one,bad")), **choice)
+        start_import.read_preview(upload(project, table("a,one,bad")), **choice)
 
 
 def test_the_same_file_is_recognised(project: Project) -> None:
@@ -372,7 +373,7 @@ def test_the_same_file_is_recognised(project: Project) -> None:
     load(project, data)
     assert (
         "The same file was imported into this project before."
-        in ingest.read_preview(upload(project, data)).warnings
+        in start_import.read_preview(upload(project, data)).warnings
     )
 
 
@@ -478,7 +479,7 @@ def test_a_paused_import_goes_on_where_it_stopped(project: Project, monkeypatch:
     run(stage)
     assert stage.status == Stage.Status.PAUSED
     assert project.samples.count() == report_of(stage).read == 2_000
-    jobs.resume(stage)
+    state.resume(stage)
     assert run(stage).status == Stage.Status.DONE
     assert texts(project) == [f"text number {number}" for number in range(5_500)]
     assert report_of(stage).rows == [(5502, "rejected", "the text is empty")]
@@ -493,7 +494,7 @@ def test_a_cancelled_import_leaves_no_row_and_can_be_begun_anew(
     assert stage.status == Stage.Status.CANCELLED
     assert stage.done == 0
     assert not project.samples.exists()
-    jobs.resume(stage)
+    state.resume(stage)
     assert run(stage).status == Stage.Status.DONE
     assert project.samples.count() == 5_500
 
@@ -506,7 +507,7 @@ def test_cancelling_a_paused_append_takes_back_its_rows_only(
     StopAfter(monkeypatch, stage, Stage.Wish.PAUSE, batches=3)
     run(stage)
     assert project.samples.count() == 2_100
-    ingest.cancel_import(stage)
+    start_import.cancel_import(stage)
     assert stage.status == Stage.Status.CANCELLED
     assert stage.done == Stage.objects.get(pk=stage.pk).done == 0
     assert project.samples.count() == 100
@@ -520,10 +521,10 @@ def test_a_half_import_must_be_ended_before_anything_else(
     run(stage)
     Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.FAILED)
     with pytest.raises(BusyError, match=r"The import of “letters\.csv” was broken off"):
-        ingest.check_no_leftovers(project)
+        start_import.check_no_leftovers(project)
     load(project, table(*numbered(20)))
     assert project.samples.count() == 20
-    ingest.check_no_leftovers(project)
+    start_import.check_no_leftovers(project)
 
 
 def test_two_imports_at_once_are_one(project: Project) -> None:
@@ -536,11 +537,11 @@ def test_two_imports_at_once_are_one(project: Project) -> None:
 
 def test_a_worker_that_lost_its_lease_stores_nothing(project: Project) -> None:
     stage = start(project, upload(project, table(*numbered(10))))
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         Stage.objects.filter(pk=stage.pk).update(attempt=99)
         with pytest.raises(LeaseLostError), transaction.atomic():
-            ingest.run_import(claim)
+            start_import.run_import(claim)
         assert not project.samples.exists()
         assert Upload.objects.get(pk=stage.detail["upload"]).report == {}
 

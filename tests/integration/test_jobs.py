@@ -15,15 +15,15 @@ from django.db.models import F
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from annotation import jobs
-from annotation.broker import QUEUES
-from annotation.claim import shutting_down
-from annotation.current_run import run_id
 from annotation.errors import BusyError, InvalidFileError, LeaseLostError, NotReadyError
+from annotation.jobs import state
+from annotation.jobs.broker import QUEUES
+from annotation.jobs.lease import shutting_down
+from annotation.jobs.reaper import sweep
+from annotation.jobs.run_id import run_id
+from annotation.live.stage_status import stage_context
 from annotation.management.commands import worker
 from annotation.models import Project, Stage
-from annotation.progress import stage_context
-from annotation.sweep import sweep
 from mlcore.errors import ModelUnavailableError, StoppedError
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +44,7 @@ def _empty_queues() -> Iterator[None]:
 @pytest.fixture
 def _quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.LEASE_SECONDS = 0.3
-    monkeypatch.setattr("annotation.claim.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("annotation.jobs.lease.LOOK_SECONDS", 0.0)
 
 
 def let_lease_run_out(stage: Stage) -> None:
@@ -71,7 +71,7 @@ def stop(error: BaseException | None = None) -> None:
 
 
 def test_work_that_ends_well_is_done_and_what_was_reported_last_is_stored(stage: Stage) -> None:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         assert fresh(stage).status == Stage.Status.RUNNING
         claim.report(done=3, phase="labeling", detail={"a": 1}, force=True)
@@ -85,7 +85,7 @@ def test_work_that_ends_well_is_done_and_what_was_reported_last_is_stored(stage:
 
 
 def test_the_row_is_not_written_for_every_report(stage: Stage, django_assert_num_queries: Any) -> None:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         claim.report(done=0, force=True)
         with django_assert_num_queries(0):
@@ -96,14 +96,14 @@ def test_the_row_is_not_written_for_every_report(stage: Stage, django_assert_num
 def test_of_two_runs_started_at_the_same_moment_one_is_refused_in_a_sentence(stage: Stage) -> None:
     with (
         pytest.raises(BusyError, match="Another stage of this project is at work"),
-        jobs.alone(jobs.another_at_work()),
+        state.alone(state.another_at_work()),
     ):
         Stage.objects.create(project=stage.project, kind=Stage.Kind.RESTORE)
     assert Stage.objects.count() == 1
 
 
 def test_a_piece_of_a_worker_that_lost_the_stage_is_not_written(stage: Stage) -> None:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         with claim.piece():
             Project.objects.update(name="First piece")
@@ -118,7 +118,7 @@ def test_five_messages_at_once_make_one_run(stage: Stage) -> None:
 
     def take() -> None:
         barrier.wait()
-        with jobs.work_on(stage.pk) as claim:
+        with state.work_on(stage.pk) as claim:
             if claim:
                 claims.append(claim.attempt)
                 time.sleep(0.2)
@@ -138,13 +138,13 @@ def test_five_messages_at_once_make_one_run(stage: Stage) -> None:
 )
 def test_a_stage_that_is_not_queued_is_left_alone(stage: Stage, status: str) -> None:
     Stage.objects.filter(pk=stage.pk).update(status=status)
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is None
     assert fresh(stage).status == status
 
 
 def test_a_stage_that_was_deleted_is_nothing_to_do() -> None:
-    with jobs.work_on(404) as claim:
+    with state.work_on(404) as claim:
         assert claim is None
 
 
@@ -152,7 +152,7 @@ def test_a_stage_that_was_deleted_is_nothing_to_do() -> None:
     "error", [InvalidFileError("Row 3 is broken. Mend it."), ModelUnavailableError("No such model.")]
 )
 def test_an_error_with_a_sentence_fails_the_stage_with_that_sentence(stage: Stage, error: Exception) -> None:
-    with jobs.work_on(stage.pk):
+    with state.work_on(stage.pk):
         stop(error)
     assert (fresh(stage).status, fresh(stage).error) == (Stage.Status.FAILED, str(error))
 
@@ -160,7 +160,7 @@ def test_an_error_with_a_sentence_fails_the_stage_with_that_sentence(stage: Stag
 def test_an_unexpected_error_is_told_in_general_and_its_traceback_stays_in_the_log(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with jobs.work_on(stage.pk):
+    with state.work_on(stage.pk):
         stop(ZeroDivisionError("secret internals"))
     after = fresh(stage)
     assert after.status == Stage.Status.FAILED
@@ -170,7 +170,7 @@ def test_an_unexpected_error_is_told_in_general_and_its_traceback_stays_in_the_l
 
 
 def test_an_error_of_the_database_has_the_stage_tried_again(stage: Stage) -> None:
-    with jobs.work_on(stage.pk):
+    with state.work_on(stage.pk):
         stop(OperationalError("database is locked"))
     assert fresh(stage).status == Stage.Status.RUNNING
     let_lease_run_out(stage)
@@ -179,7 +179,7 @@ def test_an_error_of_the_database_has_the_stage_tried_again(stage: Stage) -> Non
 
 
 def test_log_records_carry_the_run_only_while_it_is_at_work(stage: Stage) -> None:
-    with jobs.work_on(stage.pk):
+    with state.work_on(stage.pk):
         assert run_id.get() == str(stage.run_id)
     assert run_id.get() == ""
 
@@ -189,7 +189,7 @@ def test_what_follows_is_made_together_with_the_end(stage: Stage) -> None:
         assert connection.in_atomic_block
         Stage.objects.create(project=stage.project, kind=Stage.Kind.SLM)
 
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         claim.on_done = make_next
     assert set(Stage.objects.values_list("kind", "status")) == {("llm", "done"), ("slm", "queued")}
@@ -199,7 +199,7 @@ def test_what_could_not_follow_is_told_where_the_stage_is_shown(stage: Stage) ->
     def refuse() -> None:
         raise NotReadyError("The LLM has labelled nothing yet.")
 
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         claim.on_done = refuse
     assert fresh(stage).status == Stage.Status.DONE
@@ -214,11 +214,11 @@ def test_what_could_not_follow_is_told_where_the_stage_is_shown(stage: Stage) ->
 
 @pytest.mark.parametrize(
     ("request_stop", "status"),
-    [(jobs.request_pause, Stage.Status.PAUSED), (jobs.request_cancel, Stage.Status.CANCELLED)],
+    [(state.request_pause, Stage.Status.PAUSED), (state.request_cancel, Stage.Status.CANCELLED)],
 )
 @pytest.mark.usefixtures("_quick")
 def test_a_running_stage_stops_as_it_was_wished(stage: Stage, request_stop: Any, status: str) -> None:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         assert not claim.should_stop()
         request_stop(stage)
@@ -230,23 +230,23 @@ def test_a_running_stage_stops_as_it_was_wished(stage: Stage, request_stop: Any,
 
 @pytest.mark.parametrize(
     ("request_stop", "status"),
-    [(jobs.request_pause, Stage.Status.PAUSED), (jobs.request_cancel, Stage.Status.CANCELLED)],
+    [(state.request_pause, Stage.Status.PAUSED), (state.request_cancel, Stage.Status.CANCELLED)],
 )
 def test_a_waiting_stage_stops_at_once(stage: Stage, request_stop: Any, status: str) -> None:
     request_stop(stage)
     assert stage.status == status
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is None
 
 
 @pytest.mark.parametrize(
     ("request_stop", "status"),
-    [(jobs.request_pause, Stage.Status.PAUSED), (jobs.request_cancel, Stage.Status.CANCELLED)],
+    [(state.request_pause, Stage.Status.PAUSED), (state.request_cancel, Stage.Status.CANCELLED)],
 )
 def test_a_stage_whose_worker_is_dead_stops_at_once_and_its_late_worker_is_fenced_out(
     stage: Stage, request_stop: Any, status: str
 ) -> None:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         let_lease_run_out(stage)
         request_stop(stage)
@@ -257,47 +257,47 @@ def test_a_stage_whose_worker_is_dead_stops_at_once_and_its_late_worker_is_fence
 
 
 def test_a_cancel_is_not_softened_to_a_pause(stage: Stage) -> None:
-    with jobs.work_on(stage.pk):
-        jobs.request_cancel(stage)
-        jobs.request_pause(stage)
+    with state.work_on(stage.pk):
+        state.request_cancel(stage)
+        state.request_pause(stage)
         stop()
     assert fresh(stage).status == Stage.Status.CANCELLED
 
 
 def test_a_paused_stage_can_be_cancelled(stage: Stage) -> None:
-    jobs.request_pause(stage)
-    jobs.request_cancel(stage)
+    state.request_pause(stage)
+    state.request_cancel(stage)
     assert stage.status == Stage.Status.CANCELLED
 
 
 def test_a_wish_comes_too_late_for_a_stage_that_has_ended(stage: Stage) -> None:
-    with jobs.work_on(stage.pk):
+    with state.work_on(stage.pk):
         pass
-    jobs.request_pause(stage)
-    jobs.request_cancel(stage)
+    state.request_pause(stage)
+    state.request_cancel(stage)
     assert (stage.status, stage.wish) == (Stage.Status.DONE, "")
 
 
 @pytest.mark.parametrize("status", [Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED])
 def test_a_stopped_stage_can_be_resumed_and_its_deaths_are_forgotten(stage: Stage, status: str) -> None:
     Stage.objects.filter(pk=stage.pk).update(status=status, crashes=3, error="It died.", done=4)
-    jobs.resume(stage)
+    state.resume(stage)
     assert (stage.status, stage.crashes, stage.error, stage.done) == (Stage.Status.QUEUED, 0, "", 4)
     assert messages_for(stage) == 1
 
 
 def test_a_stage_is_not_resumed_beside_another_one_of_its_project(stage: Stage) -> None:
-    jobs.request_cancel(stage)
+    state.request_cancel(stage)
     Stage.objects.create(project=stage.project, kind=Stage.Kind.LLM)
     with pytest.raises(BusyError, match="Another stage of this project is at work"):
-        jobs.resume(stage)
+        state.resume(stage)
     assert fresh(stage).status == Stage.Status.CANCELLED
 
 
 def test_a_pause_that_was_not_seen_yet_can_be_taken_back(stage: Stage) -> None:
-    with jobs.work_on(stage.pk):
-        jobs.request_pause(stage)
-        jobs.resume(stage)
+    with state.work_on(stage.pk):
+        state.request_pause(stage)
+        state.resume(stage)
     assert fresh(stage).status == Stage.Status.DONE
 
 
@@ -306,7 +306,7 @@ def test_a_pause_that_was_not_seen_yet_can_be_taken_back(stage: Stage) -> None:
 
 @pytest.mark.usefixtures("_quick")
 def test_a_heartbeat_keeps_the_lease_of_work_that_says_nothing(stage: Stage) -> None:
-    with jobs.work_on(stage.pk):
+    with state.work_on(stage.pk):
         time.sleep(0.8)
         assert sweep() == 0
     assert fresh(stage).status == Stage.Status.DONE
@@ -314,11 +314,11 @@ def test_a_heartbeat_keeps_the_lease_of_work_that_says_nothing(stage: Stage) -> 
 
 @pytest.mark.usefixtures("_quick")
 def test_a_worker_whose_lease_went_to_another_can_write_nothing(stage: Stage) -> None:
-    with jobs.work_on(stage.pk) as stalled:
+    with state.work_on(stage.pk) as stalled:
         assert stalled is not None
         let_lease_run_out(stage)
         sweep()
-        with jobs.work_on(stage.pk) as second:
+        with state.work_on(stage.pk) as second:
             assert second is not None
             second.report(done=7, force=True)
             stalled.report(done=2, force=True)
@@ -333,7 +333,7 @@ def test_a_worker_whose_lease_went_to_another_can_write_nothing(stage: Stage) ->
 
 
 def test_a_fence_outside_a_transaction_is_a_mistake_that_is_told(stage: Stage) -> None:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         with pytest.raises(RuntimeError, match="inside"):
             claim.fence()
@@ -341,7 +341,7 @@ def test_a_fence_outside_a_transaction_is_a_mistake_that_is_told(stage: Stage) -
 
 def test_a_stage_is_tried_again_after_a_death_and_failed_after_three(stage: Stage, settings: Any) -> None:
     for death in (1, 2, 3):
-        jobs._take_up(stage.pk)  # the worker dies: nothing more is heard of it
+        state._take_up(stage.pk)  # the worker dies: nothing more is heard of it
         let_lease_run_out(stage)
         assert sweep() == 1
         assert fresh(stage).crashes == death
@@ -353,14 +353,14 @@ def test_a_stage_is_tried_again_after_a_death_and_failed_after_three(stage: Stag
 
 def test_deaths_between_which_the_work_gets_on_are_not_in_a_row(stage: Stage) -> None:
     for reached in (3, 3, 5, 8, 9):
-        claim = jobs._take_up(stage.pk)
+        claim = state._take_up(stage.pk)
         assert claim is not None
         claim.report(done=reached, force=True)
         let_lease_run_out(stage)
         sweep()
     assert (fresh(stage).status, fresh(stage).crashes) == (Stage.Status.QUEUED, 1)
     for _death in (2, 3):
-        claim = jobs._take_up(stage.pk)
+        claim = state._take_up(stage.pk)
         assert claim is not None
         claim.report(done=4, force=True)  # it began anew and got no further than before
         let_lease_run_out(stage)
@@ -380,7 +380,7 @@ def test_a_clock_that_jumps_takes_no_stage_from_its_worker(
     monkeypatch.setattr(time, "time", lambda: seconds() + jump.total_seconds())
     over = threading.Event()
     sweeper = threading.Thread(target=worker._sweep_until, args=(over, ["llm"]))
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         sweeper.start()
         time.sleep(0.2)
@@ -395,15 +395,15 @@ def test_a_clock_that_jumps_takes_no_stage_from_its_worker(
 
 
 def test_a_dead_workers_wish_is_carried_out_by_the_sweep(stage: Stage) -> None:
-    jobs._take_up(stage.pk)
-    jobs.request_pause(stage)
+    state._take_up(stage.pk)
+    state.request_pause(stage)
     let_lease_run_out(stage)
     sweep()
     assert fresh(stage).status == Stage.Status.PAUSED
 
 
 def test_many_sweeps_at_once_count_one_death(stage: Stage) -> None:
-    jobs._take_up(stage.pk)
+    state._take_up(stage.pk)
     let_lease_run_out(stage)
 
     def sweep_in_thread() -> None:
@@ -428,7 +428,7 @@ def test_a_stage_that_nobody_took_up_is_sent_again_once_in_a_lease_time(stage: S
 
 def test_a_worker_that_is_going_hands_its_stage_to_another_without_counting_a_death(stage: Stage) -> None:
     try:
-        with jobs.work_on(stage.pk) as claim:
+        with state.work_on(stage.pk) as claim:
             assert claim is not None
             shutting_down.set()
             assert claim.should_stop()
@@ -441,18 +441,18 @@ def test_a_worker_that_is_going_hands_its_stage_to_another_without_counting_a_de
 def test_a_worker_that_is_going_takes_up_nothing_and_wakes_others_for_what_waits(stage: Stage) -> None:
     shutting_down.set()
     try:
-        with jobs.work_on(stage.pk) as claim:
+        with state.work_on(stage.pk) as claim:
             assert claim is None
     finally:
         shutting_down.clear()
-    jobs.wake_workers({"slm", "files"})
+    state.wake_workers({"slm", "files"})
     assert messages_for(stage) == 0
-    jobs.wake_workers({"llm"})
+    state.wake_workers({"llm"})
     assert messages_for(stage) == 1
 
 
 def test_a_command_that_is_interrupted_hands_its_stage_back(stage: Stage) -> None:
-    with pytest.raises(KeyboardInterrupt), jobs.work_on(stage.pk):
+    with pytest.raises(KeyboardInterrupt), state.work_on(stage.pk):
         stop(KeyboardInterrupt())
     assert fresh(stage).status == Stage.Status.QUEUED
 
@@ -462,7 +462,7 @@ def test_a_command_that_is_interrupted_hands_its_stage_back(stage: Stage) -> Non
 
 def test_a_worker_is_woken_only_when_the_stage_is_committed(stage: Stage) -> None:
     with transaction.atomic():
-        jobs.submit(stage)
+        state.submit(stage)
         assert messages_for(stage) == 0
     assert messages_for(stage) == 1
 
@@ -471,7 +471,7 @@ def test_a_broker_that_is_away_is_no_error(stage: Stage, caplog: pytest.LogCaptu
     import redis
 
     with patch.object(type(dramatiq.get_broker()), "enqueue", side_effect=redis.ConnectionError("refused")):
-        jobs.submit(stage)
+        state.submit(stage)
     assert "waits in the database" in caplog.text
     assert fresh(stage).status == Stage.Status.QUEUED
 
@@ -482,7 +482,7 @@ def test_pages_that_can_not_be_told_cost_the_run_nothing(
     async def refuse(*_: Any) -> None:
         raise OSError("no broker")
 
-    with patch("channels.layers.InMemoryChannelLayer.group_send", refuse), jobs.work_on(stage.pk) as claim:
+    with patch("channels.layers.InMemoryChannelLayer.group_send", refuse), state.work_on(stage.pk) as claim:
         assert claim is not None
         claim.report(done=5, force=True)
     assert fresh(stage).status == Stage.Status.DONE

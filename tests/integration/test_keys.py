@@ -13,11 +13,13 @@ import pytest
 from django.conf import settings as site
 from django.db import connection
 
-from annotation import jobs
 from annotation.errors import AnnotationError
+from annotation.jobs import state
 from annotation.models import Project, Stage
 from annotation.models.secret import readable
-from annotation.pipeline import configure, iterate, label
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.label import run_labeling
+from annotation.pipeline.project import configure
 from tests.pages import Cast, judge_rows, make_cast
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,18 +54,18 @@ def test_a_lost_key_leaves_every_page_open_and_says_what_to_do(cast: Cast) -> No
     models = cast.client("owner").get(cast.url("configure/models/")).content.decode()
     assert "decrypted with the keys at hand; enter it anew" in models
     with pytest.raises(AnnotationError, match=r"Restore token\.key"):
-        iterate.start_round(again(cast), started_from="llm", user=None)
+        start_round.start_round(again(cast), started_from="llm", user=None)
 
 
 def test_a_run_that_needs_a_lost_token_fails_with_a_sentence_and_asks_nobody(
     cast: Cast, settings: Any
 ) -> None:
     settings.TOKEN_KEYS = ["the key"]
-    stage = iterate.start_round(again(cast), started_from="llm", user=None).stages.get()
+    stage = start_round.start_round(again(cast), started_from="llm", user=None).stages.get()
     settings.TOKEN_KEYS = ["another key"]
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        label.run_labeling(claim)
+        run_labeling.run_labeling(claim)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.FAILED
     assert "enter the token anew" in stage.error

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.models import Iteration, Prediction, Project, Sample, Stage
-from annotation.pipeline import answers, label, review
+from annotation.pipeline.label import answer_cache, run_labeling
+from annotation.pipeline.review import corrections
 from mlcore.errors import ModelUnavailableError
 from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
 
@@ -25,7 +26,7 @@ def newest(project: Project) -> Iteration:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, model: ScriptedModel) -> ScriptedModel:
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
     return model
 
 
@@ -67,14 +68,14 @@ def test_a_cancelled_run_keeps_its_answers_and_asks_only_the_rest_when_resumed(
 ) -> None:
     iteration = start_llm_round(project)
     stage = iteration.stages.get()
-    monkeypatch.setattr(answers, "BATCH_ROWS", 5)
-    monkeypatch.setattr("annotation.claim.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(answer_cache, "BATCH_ROWS", 5)
+    monkeypatch.setattr("annotation.jobs.lease.LOOK_SECONDS", 0.0)
     labelled: list[int] = []
 
     def judge(query: str, names: Any) -> Any:
         labelled.append(1)
         if Prediction.objects.filter(iteration=iteration).count() >= 15:
-            jobs.request_cancel(stage)
+            state.request_cancel(stage)
         return judge_sentiment(query, names)
 
     use(monkeypatch, ScriptedModel(judge))
@@ -84,7 +85,7 @@ def test_a_cancelled_run_keeps_its_answers_and_asks_only_the_rest_when_resumed(
     assert 15 <= kept < 40
 
     second = use(monkeypatch, ScriptedModel(judge_sentiment))
-    jobs.resume(stage)
+    state.resume(stage)
     stage = run_llm_stage(iteration)
     assert stage.status == Stage.Status.DONE
     assert len(second.asked) == 40 - kept, (
@@ -98,11 +99,11 @@ def test_a_correction_made_before_or_during_a_run_is_never_overwritten(
 ) -> None:
     first, second = project.samples.order_by("position")[:2]
     wrong = {first.reference_id: second.reference_id, second.reference_id: first.reference_id}
-    review.correct_sample(first.pk, label_id=wrong[first.reference_id], user=project.owner)
+    corrections.correct_sample(first.pk, label_id=wrong[first.reference_id], user=project.owner)
 
     def judge(query: str, names: Any) -> Any:
         if Sample.objects.get(pk=second.pk).source != "person":
-            review.correct_sample(second.pk, label_id=wrong[second.reference_id], user=project.owner)
+            corrections.correct_sample(second.pk, label_id=wrong[second.reference_id], user=project.owner)
         return judge_sentiment(query, names)
 
     use(monkeypatch, ScriptedModel(judge))

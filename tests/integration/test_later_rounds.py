@@ -7,9 +7,12 @@ import pytest
 from django.utils import timezone
 
 from annotation.models import Flag, Prediction, Project, Sample, Source, Stage
-from annotation.pipeline import configure, iterate, label, review
-from annotation.pipeline.configure import LabelDraft
-from mlcore.calibrate import calibrate_batch
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.label import run_labeling
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.review import corrections
+from mlcore.label.calibrate import calibrate_batch
 from tests.factories import ScriptedModel, judge_sentiment, make_project, run_llm_stage, start_llm_round
 from tests.pages import Cast, make_cast
 
@@ -33,7 +36,7 @@ def use(monkeypatch: pytest.MonkeyPatch, project: Project) -> ScriptedModel:
     project.llm_settings = {**project.llm_settings, "demonstrations": 0}
     project.save()
     model = ScriptedModel(judge_sentiment)
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
     return model
 
 
@@ -98,7 +101,7 @@ def test_a_row_that_a_person_decided_is_not_asked_about_and_stays_theirs(
 ) -> None:
     sample = cast.project.samples.get(position=0)
     other = next(each for each in cast.project.label_list() if each.pk != sample.llm_label_id)
-    review.correct_sample(sample.pk, label_id=other.pk, user=cast.project.owner)
+    corrections.correct_sample(sample.pk, label_id=other.pk, user=cast.project.owner)
     model = use(monkeypatch, cast.project)
     run_llm_stage(start_llm_round(cast.project))
     assert set(model.asked) == risky_ids(cast.project) - {sample.pk}
@@ -112,7 +115,7 @@ def test_a_round_whose_first_call_failed_takes_mended_settings_although_it_kept_
     from mlcore.errors import ModelUnavailableError
 
     model = ScriptedModel(lambda query, names: ModelUnavailableError("The token was refused."))
-    monkeypatch.setattr(label, "open_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
     iteration = start_llm_round(cast.project)
     stage = run_llm_stage(iteration)
     assert stage.status == Stage.Status.FAILED
@@ -121,7 +124,7 @@ def test_a_round_whose_first_call_failed_takes_mended_settings_although_it_kept_
     cast.project.llm_settings = {**cast.project.llm_settings, "model": "mended"}
     cast.project.save()
     use(monkeypatch, cast.project)
-    iterate.resume(stage)
+    start_round.resume(stage)
     iteration.refresh_from_db()
     assert iteration.llm_settings["model"] == "mended"
     assert run_llm_stage(iteration).detail["kept"] == 32

@@ -9,12 +9,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from annotation import jobs
+from annotation.jobs import state
+from annotation.jobs.reaper import sweep
 from annotation.models import CachedAnswer, Iteration, Prediction, Stage
-from annotation.pipeline import configure
-from annotation.sweep import sweep
+from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
-from mlcore.llm import pace
+from mlcore.llm.endpoint import rate_limit
 from tests.factories import run_llm_stage, start_llm_round
 from tests.fake_llm import Call, FakeLlm, Step, fails, fake_llm, play, says
 from tests.pages import Cast, make_cast
@@ -90,7 +90,7 @@ def test_a_budget_in_money_is_refused_without_prices_and_shown_with_them(server:
 def test_a_server_that_is_down_pauses_the_run_and_the_sweep_tries_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pace, "BREAKER", 2)
+    monkeypatch.setattr(rate_limit, "BREAKER", 2)
     with fake_llm(play(*[fails(503)] * 4, then=says("positive"))) as server:
         _cast, iteration = make_run(server)
         before = timezone.now()
@@ -119,12 +119,12 @@ def test_a_server_that_is_down_pauses_the_run_and_the_sweep_tries_again(
 def test_whoever_pauses_a_run_that_waits_for_its_server_keeps_it_paused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pace, "BREAKER", 1)
+    monkeypatch.setattr(rate_limit, "BREAKER", 1)
     with fake_llm(fails(500)) as server:
         _cast, iteration = make_run(server)
         stage = run_llm_stage(iteration)
     assert stage.resume_at is not None
-    jobs.request_pause(stage)
+    state.request_pause(stage)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.PAUSED
     assert not stage.resume_at

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.template.loader import render_to_string
 from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
 
-from annotation import progress
+from annotation.live import stage_status
 from annotation.models import Iteration, Project, Stage
 from annotation.templatetags.coral import stage_words
 
@@ -60,13 +60,13 @@ def worker_loop() -> Iterator[EventLoopThread]:
 
 
 def test_a_nudge_says_only_that_the_row_changed(stage: Stage, sent: Sent) -> None:
-    progress.nudge(stage)
+    stage_status.nudge(stage)
     assert sent.messages == [(f"stage.{stage.pk}", {"type": "stage.changed"})]
 
 
 def test_a_nudge_waits_for_the_commit(stage: Stage, sent: Sent) -> None:
     with transaction.atomic():
-        progress.nudge(stage)
+        stage_status.nudge(stage)
         assert sent.messages == []
     assert len(sent.messages) == 1
 
@@ -74,7 +74,7 @@ def test_a_nudge_waits_for_the_commit(stage: Stage, sent: Sent) -> None:
 def test_a_worker_sends_from_its_own_loop_and_does_not_wait(
     stage: Stage, sent: Sent, worker_loop: EventLoopThread
 ) -> None:
-    progress.nudge(stage)
+    stage_status.nudge(stage)
     assert sent.arrived.wait(5)
     assert sent.threads == ["worker-loop"]
 
@@ -91,10 +91,10 @@ def test_a_broker_that_hangs_does_not_hold_up_a_worker(
     async def hang(*_: Any) -> None:
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(progress, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(stage_status, "SEND_SECONDS", 0.2)
     with patch.object(get_channel_layer(), "group_send", hang):
         begun = time.monotonic()
-        progress.nudge(stage)
+        stage_status.nudge(stage)
         assert time.monotonic() - begun < 0.1
         time.sleep(0.5)
     assert f"Pages could not be told that stage {stage.pk} changed: TimeoutError" in caplog.text
@@ -102,7 +102,7 @@ def test_a_broker_that_hangs_does_not_hold_up_a_worker(
 
 def test_the_context_has_rate_and_time_left(stage: Stage) -> None:
     stage.status, stage.done, stage.seconds = Stage.Status.DONE, 10, 5.0
-    context = progress.stage_context(stage)
+    context = stage_status.stage_context(stage)
     assert context["stage"] is stage
     assert context["project"] == stage.project
     assert context["rate"] == 2.0
@@ -111,7 +111,7 @@ def test_the_context_has_rate_and_time_left(stage: Stage) -> None:
 
 def test_the_rate_leaves_out_rows_that_kept_their_answer(stage: Stage) -> None:
     stage.status, stage.done, stage.seconds, stage.detail = Stage.Status.DONE, 10, 4.0, {"kept": 8}
-    assert progress.stage_context(stage)["rate"] == 0.5
+    assert stage_status.stage_context(stage)["rate"] == 0.5
 
 
 @pytest.mark.parametrize(("done", "words"), [(10, "has an answer"), (9, "has been asked about")])
@@ -141,7 +141,7 @@ def test_a_finished_run_says_how_many_answers_hold_no_label(
 def test_counts_of_thousands_are_grouped_everywhere_on_the_card(stage: Stage) -> None:
     stage.kind, stage.status, stage.done, stage.total = Stage.Kind.IMPORT, Stage.Status.DONE, 2000, 2000
     stage.seconds = 0.1
-    html = render_to_string("annotation/_stage_progress.html", progress.stage_context(stage))
+    html = render_to_string("annotation/_stage_progress.html", stage_status.stage_context(stage))
     assert "2,000 rows were read." in html
     assert "20,000 rows a second" in html
 
@@ -183,12 +183,12 @@ def test_a_training_that_ended_early_says_how_many_epochs_it_took(
     stage: Stage, epoch: int, words: str
 ) -> None:
     stage.kind, stage.status, stage.epoch, stage.epochs = Stage.Kind.SLM, Stage.Status.DONE, epoch, 12
-    html = render_to_string("annotation/_stage_progress.html", progress.stage_context(stage))
+    html = render_to_string("annotation/_stage_progress.html", stage_status.stage_context(stage))
     assert f">{words}<" in html
 
 
 def test_what_is_asked_before_the_rows_is_counted_in_questions(stage: Stage) -> None:
     stage.status, stage.phase = Stage.Status.RUNNING, "self-annotation"
     stage.detail = {"phase_done": 178, "phase_total": 200}
-    html = render_to_string("annotation/_stage_progress.html", progress.stage_context(stage))
+    html = render_to_string("annotation/_stage_progress.html", stage_status.stage_context(stage))
     assert "178 of 200 questions so far." in html

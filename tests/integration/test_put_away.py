@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 
-from annotation import jobs
 from annotation.errors import BusyError
+from annotation.jobs import state
 from annotation.models import CachedAnswer, Correction, Prediction, Project, Sample, Stage
-from annotation.pipeline import bulk, export, ingest, put_away, review
-from annotation.pipeline.training_folder import training_folder
+from annotation.pipeline.distill.training_folder import training_folder
+from annotation.pipeline.export import run_export
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.project import archive
+from annotation.pipeline.review import bulk, corrections
 from tests.factories import make_project, make_user
 from tests.pages import Cast, judge_rows, make_cast
 
@@ -28,15 +31,15 @@ def cast(settings: Any, tmp_path: Path) -> Cast:
 
 
 def delete(project: Project) -> None:
-    put_away.put_away(project, user=project.owner)
-    stage = put_away.start_deletion(Project.objects.get(pk=project.pk), name=project.name, user=project.owner)
+    archive.put_away(project, user=project.owner)
+    stage = archive.start_deletion(Project.objects.get(pk=project.pk), name=project.name, user=project.owner)
     work(stage)
 
 
 def work(stage: Stage) -> None:
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        put_away.run_deletion(claim)
+        archive.run_deletion(claim)
 
 
 def test_a_project_that_was_put_away_is_in_nobodys_list_and_behind_no_address(cast: Cast) -> None:
@@ -92,13 +95,13 @@ def test_a_deletion_takes_rows_corrections_and_files_and_nothing_of_other_projec
     other = make_project(rows=12, owner=make_user("other"))
     owner, project = cast.users["owner"], cast.project
     label = project.label_list()[0]
-    review.correct_sample(project.samples.get(position=0).pk, label_id=label.pk, user=owner)
+    corrections.correct_sample(project.samples.get(position=0).pk, label_id=label.pk, user=owner)
     bulk.start_batch(project, bulk.Choice(label, query="show=right"), user=owner)
-    ingest.store_upload(project, ContentFile(b"id,text\n1,a\n", name="a.csv"), owner)
-    exported = export.start_export(project, format="csv", user=owner)
-    with jobs.work_on(exported.pk) as claim:
+    start_import.store_upload(project, ContentFile(b"id,text\n1,a\n", name="a.csv"), owner)
+    exported = run_export.start_export(project, format="csv", user=owner)
+    with state.work_on(exported.pk) as claim:
         assert claim is not None
-        export.run_export(claim)
+        run_export.run_export(claim)
     slm = project.stages.get(kind=Stage.Kind.SLM)
     (training_folder(slm) / "features.npy").write_bytes(b"features")
     CachedAnswer.objects.create(owner=owner, key="0" * 64, label=0)
@@ -114,18 +117,18 @@ def test_a_deletion_takes_rows_corrections_and_files_and_nothing_of_other_projec
 def test_a_deletion_whose_worker_died_goes_on_with_what_is_left(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(put_away, "DELETE_ROWS", 5)
+    monkeypatch.setattr(archive, "DELETE_ROWS", 5)
     owner = cast.client("owner")
     owner.post(cast.url("put-away/"))
     owner.post(cast.url("delete/"), {"name": "Film notes"})
     stage = Stage.objects.get(kind=Stage.Kind.DELETION)
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
         monkeypatch.setattr(claim, "should_stop", lambda: cast.project.samples.count() <= 7)
-        put_away.run_deletion(claim)
+        archive.run_deletion(claim)
     assert cast.project.samples.count() == 7
     with pytest.raises(BusyError):
-        put_away.take_back(Project.objects.get(pk=cast.project.pk), user=cast.users["owner"])
+        archive.take_back(Project.objects.get(pk=cast.project.pk), user=cast.users["owner"])
     assert "being deleted" in owner.get("/").content.decode()
     work(stage)
     assert not Project.objects.filter(pk=cast.project.pk).exists()

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from annotation.errors import ConflictError
 from annotation.models import AuditDraw, Correction, Project, RowClaim, RowSkip, Sample, Source
-from annotation.pipeline import audit, measure, queue, review
+from annotation.pipeline.measure import accuracy, draw_sample
+from annotation.pipeline.review import corrections, queue
 from tests.factories import make_project, make_user
 from tests.pages import judge_rows
 
@@ -43,7 +44,7 @@ def rows_of(project: Project, user: User, count: int = queue.HELD_ROWS) -> list[
 
 def answer(sample_id: int, user: User, place: int = 0, seen_version: int | None = None) -> Sample:
     label = Sample.objects.get(pk=sample_id).project.label_list()[place]
-    return review.correct_sample(
+    return corrections.correct_sample(
         sample_id,
         label_id=label.pk,
         user=user,
@@ -152,13 +153,13 @@ def test_taking_rows_costs_the_same_few_queries_in_a_large_project(
 
 def test_rows_drawn_at_random_come_soon_also_to_who_holds_rows_already(project: Project, anna: User) -> None:
     before = rows_of(project, anna)
-    audit.draw_sample(project, rows=10, user=anna)
+    draw_sample.draw_sample(project, rows=10, user=anna)
     claims = queue.take_rows(project, user=anna)
     assert [claim.because for claim in claims[:4]] == ["queue", "queue", "audit", "audit"]
     kept = [row for row in before if not AuditDraw.objects.filter(sample=row).exists()]
     assert [claim.sample_id for claim in claims if claim.because == "queue"][: len(kept)] == kept
     drawn = claims[2].sample_id
-    review.correct_sample(drawn, label_id=project.label_list()[0].pk, user=anna, because="audit")
+    corrections.correct_sample(drawn, label_id=project.label_list()[0].pk, user=anna, because="audit")
     assert [claim.because for claim in queue.take_rows(project, user=anna)].count("audit") == 2
 
 
@@ -166,16 +167,16 @@ def test_a_row_held_when_it_is_drawn_goes_back_and_is_shown_blind(
     project: Project, anna: User, ben: User
 ) -> None:
     held = rows_of(project, anna)
-    audit.draw_sample(project, rows=24, user=ben)
+    draw_sample.draw_sample(project, rows=24, user=ben)
     assert not RowClaim.objects.exists()
     assert {claim.because for claim in queue.take_rows(project, user=anna)} == {"audit"}
     answer(held[-1], anna)  # a page that was open before the draw
-    assert measure.Evidence.read(project).answered == []
-    assert not audit.pending_draws(project, ben).filter(pk=held[-1]).exists()
+    assert accuracy.Evidence.read(project).answered == []
+    assert not draw_sample.pending_draws(project, ben).filter(pk=held[-1]).exists()
 
 
 def test_who_answers_on_and_on_answers_every_drawn_row(project: Project, anna: User) -> None:
-    audit.draw_sample(project, rows=6, user=anna)
+    draw_sample.draw_sample(project, rows=6, user=anna)
     shown: list[str] = []
     while claims := queue.take_rows(project, user=anna):
         answer(claims[0].sample_id, anna)
@@ -203,7 +204,7 @@ def test_with_double_review_somebody_else_is_asked_once(project: Project, anna: 
     assert claims[2].sample_id == answered  # among the others, not in front
     assert answered not in rows_of(project, anna)
     label = project.label_list()[1]
-    review.correct_sample(answered, label_id=label.pk, user=ben, because="second", answer_id=uuid4())
+    corrections.correct_sample(answered, label_id=label.pk, user=ben, because="second", answer_id=uuid4())
     assert answered not in rows_of(project, make_user("carla"), 40)
 
 
@@ -221,7 +222,7 @@ def test_an_answer_that_is_sent_twice_is_recorded_once(project: Project, anna: U
     sample, label, same = project.samples.first(), project.label_list()[0], uuid4()
     assert sample
     for _ in range(2):
-        review.correct_sample(sample.pk, label_id=label.pk, user=anna, seen_version=0, answer_id=same)
+        corrections.correct_sample(sample.pk, label_id=label.pk, user=anna, seen_version=0, answer_id=same)
     assert Correction.objects.count() == 1
 
 
@@ -232,9 +233,9 @@ def test_undo_goes_back_step_by_step_and_keeps_everything_in_the_history(
     before = {row.pk: (row.label_id, row.source, row.risk) for row in project.samples.all()}
     for row in rows:
         answer(row, anna)
-    undone = [review.undo_answer(project, user=anna, answer_id=uuid4()) for _ in rows]
+    undone = [corrections.undo_answer(project, user=anna, answer_id=uuid4()) for _ in rows]
     assert [row.pk for row in undone if row] == rows[::-1]
-    assert review.undo_answer(project, user=anna, answer_id=uuid4()) is None
+    assert corrections.undo_answer(project, user=anna, answer_id=uuid4()) is None
     assert {row.pk: (row.label_id, row.source, row.risk) for row in project.samples.all()} == before
     assert Correction.objects.count() == 6
     assert Correction.objects.standing().count() == 0
@@ -244,8 +245,8 @@ def test_an_undo_that_is_sent_twice_takes_back_one_answer(project: Project, anna
     for row in rows_of(project, anna)[:2]:
         answer(row, anna)
     same = uuid4()
-    first = review.undo_answer(project, user=anna, answer_id=same)
-    again = review.undo_answer(project, user=anna, answer_id=same)
+    first = corrections.undo_answer(project, user=anna, answer_id=same)
+    again = corrections.undo_answer(project, user=anna, answer_id=same)
     assert first == again
     assert Correction.objects.standing().count() == 1
 
@@ -254,7 +255,7 @@ def test_undo_restores_what_another_person_had_said(project: Project, anna: User
     row = rows_of(project, anna)[0]
     answer(row, ben, 0)
     answer(row, anna, 1)
-    sample = review.undo_answer(project, user=anna, answer_id=uuid4())
+    sample = corrections.undo_answer(project, user=anna, answer_id=uuid4())
     assert sample
     assert (sample.label, sample.corrected_by) == (project.label_list()[0], ben)
     assert sample.source == Source.PERSON
@@ -267,7 +268,7 @@ def test_undo_passes_over_what_somebody_else_has_corrected_since(
     answer(first, anna)
     answer(second, anna)
     answer(second, ben, 1)
-    undone = review.undo_answer(project, user=anna, answer_id=uuid4())
+    undone = corrections.undo_answer(project, user=anna, answer_id=uuid4())
     assert undone
     assert undone.pk == first
     assert Sample.objects.get(pk=second).corrected_by == ben

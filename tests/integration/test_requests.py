@@ -88,7 +88,7 @@ def correct(cast: Cast, monkeypatch: pytest.MonkeyPatch, error: Exception) -> An
     def fail(*_arguments: Any, **_named: Any) -> None:
         raise error
 
-    monkeypatch.setattr("annotation.pipeline.review._record", fail)
+    monkeypatch.setattr("annotation.pipeline.review.corrections._record", fail)
     client = cast.client("reviewer")
     client.raise_request_exception = False
     sample, label = cast.project.samples.get(position=0), cast.project.label_list()[1]

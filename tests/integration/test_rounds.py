@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from annotation import stats
 from annotation.errors import AnnotationError, BusyError, ConflictError, NotReadyError
 from annotation.models import Correction, Iteration, Stage
-from annotation.pipeline import configure, iterate, review
-from annotation.pipeline.configure import LabelDraft
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.measure import round_metrics
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.review import corrections
 from tests.factories import make_project, make_user, start_llm_round
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +46,7 @@ def test_an_empty_project_gets_a_sentence() -> None:
 
 def test_training_before_labeling_gets_a_sentence() -> None:
     with pytest.raises(NotReadyError, match="Start LLM labeling"):
-        iterate.start_round(make_project(), started_from="slm", user=None)
+        start_round.start_round(make_project(), started_from="slm", user=None)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_labels_that_can_not_work_get_a_sentence(names: list[str], sentence: str
 def test_a_label_that_rows_carry_is_not_removed_in_silence() -> None:
     project = make_project()
     sample = project.samples.get(position=0)
-    review.correct_sample(sample.pk, label_id=project.label_list()[0].pk, user=project.owner)
+    corrections.correct_sample(sample.pk, label_id=project.label_list()[0].pk, user=project.owner)
     with pytest.raises(AnnotationError, match="“positive” is on rows already"):
         configure.set_labels(project, [LabelDraft("negative"), LabelDraft("mixed")])
 
@@ -84,8 +86,8 @@ def test_a_correction_is_recorded_with_what_it_replaced() -> None:
     project = make_project()
     positive, negative = project.label_list()
     sample = project.samples.get(position=0)
-    review.correct_sample(sample.pk, label_id=positive.pk, user=project.owner, seen_version=0)
-    review.correct_sample(
+    corrections.correct_sample(sample.pk, label_id=positive.pk, user=project.owner, seen_version=0)
+    corrections.correct_sample(
         sample.pk, label_id=negative.pk, user=project.owner, seen_version=1, because="queue"
     )
     last = Correction.objects.latest("id")
@@ -102,9 +104,9 @@ def test_a_stale_page_can_not_overwrite_somebody_elses_correction() -> None:
     project = make_project()
     positive, negative = project.label_list()
     sample = project.samples.get(position=0)
-    review.correct_sample(sample.pk, label_id=positive.pk, user=make_user("ana"), seen_version=0)
+    corrections.correct_sample(sample.pk, label_id=positive.pk, user=make_user("ana"), seen_version=0)
     with pytest.raises(ConflictError, match="ana set this row to “positive”"):
-        review.correct_sample(sample.pk, label_id=negative.pk, user=project.owner, seen_version=0)
+        corrections.correct_sample(sample.pk, label_id=negative.pk, user=project.owner, seen_version=0)
     assert Correction.objects.count() == 1
 
 
@@ -114,8 +116,8 @@ def test_a_withdrawn_correction_returns_the_row_to_the_machines() -> None:
     sample = project.samples.get(position=0)
     sample.llm_label, sample.label, sample.source = positive, positive, "llm"
     sample.save()
-    review.correct_sample(sample.pk, label_id=negative.pk, user=project.owner)
-    sample = review.correct_sample(sample.pk, label_id=None, user=project.owner)
+    corrections.correct_sample(sample.pk, label_id=negative.pk, user=project.owner)
+    sample = corrections.correct_sample(sample.pk, label_id=None, user=project.owner)
     assert (sample.label, sample.source, sample.corrected_by) == (positive, "llm", None)
     assert Correction.objects.filter(sample=sample).count() == 2, "both words stay on record"
 
@@ -123,7 +125,7 @@ def test_a_withdrawn_correction_returns_the_row_to_the_machines() -> None:
 def test_another_projects_label_is_refused() -> None:
     project, other = make_project(), make_project(owner=make_user("ana"))
     with pytest.raises(AnnotationError, match="not one of this project's"):
-        review.correct_sample(
+        corrections.correct_sample(
             project.samples.get(position=0).pk, label_id=other.label_list()[0].pk, user=project.owner
         )
 
@@ -147,19 +149,20 @@ def test_a_stored_token_is_encrypted_and_does_not_follow_to_another_server() -> 
 
 def test_a_corpus_in_another_script_is_warned_about_and_english_is_not() -> None:
     project = make_project()
-    assert stats.script_warning(project) == ""
+    assert round_metrics.script_warning(project) == ""
     project.samples.update(text="送餐很快，味道不错")
-    assert "the embedded language model and the embedded encoder know English only" in stats.script_warning(
-        project
+    assert (
+        "the embedded language model and the embedded encoder know English only"
+        in round_metrics.script_warning(project)
     )
 
 
 def test_a_stage_that_waits_can_be_cancelled_and_a_new_round_started() -> None:
-    from annotation import jobs
+    from annotation.jobs import state
 
     project = make_project()
     stage = start_llm_round(project).stages.get()
-    jobs.request_cancel(stage)
+    state.request_cancel(stage)
     assert stage.status == Stage.Status.CANCELLED
     assert start_llm_round(project).number == 2
 
@@ -167,14 +170,14 @@ def test_a_stage_that_waits_can_be_cancelled_and_a_new_round_started() -> None:
 def test_a_round_without_an_answer_takes_mended_settings_when_it_is_resumed() -> None:
     from dataclasses import replace
 
-    from annotation import jobs
+    from annotation.jobs import state
 
     project = make_project()
     iteration = start_llm_round(project)
     stage = iteration.stages.get()
-    jobs.request_cancel(stage)
+    state.request_cancel(stage)
     configure.set_llm(project, config=replace(project.llm_config, demonstrations=3), token=None)
-    iterate.resume(stage)
+    start_round.resume(stage)
     iteration.refresh_from_db()
     stage.refresh_from_db()
     assert stage.status == Stage.Status.QUEUED

@@ -13,10 +13,10 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.models import Project, Sample, Stage, TextPage, Upload
-from annotation.pipeline import ingest, same_texts
-from annotation.pipeline.same_texts import KnownTexts, index_rows, rows_with_texts, store_run
+from annotation.pipeline.ingest import duplicates, start_import
+from annotation.pipeline.ingest.duplicates import KnownTexts, index_rows, rows_with_texts, store_run
 from tests.factories import make_project
 from tests.integration.test_ingest import (
     StopAfter,
@@ -73,7 +73,7 @@ def positions(project: Project, *hashes: str) -> list[int]:
 def test_rows_are_found_over_many_imports_of_any_size(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(same_texts, "PAGE_ENTRIES", 16)
+    monkeypatch.setattr(duplicates, "PAGE_ENTRIES", 16)
     chance = random.Random(0)
     stored: list[str] = []
     for _ in range(40):
@@ -108,7 +108,7 @@ def test_a_text_whose_hash_begins_alike_is_another_text(project: Project) -> Non
 def test_a_text_on_more_rows_than_a_page_has_entries_is_found_on_all(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(same_texts, "PAGE_ENTRIES", 4)
+    monkeypatch.setattr(duplicates, "PAGE_ENTRIES", 4)
     hashes = [digest("other"), *[digest("same")] * 30, digest("third")]
     assert finish(project, add(project, hashes)) == 3
     assert positions(project, digest("same")) == list(range(1, 31))
@@ -124,7 +124,7 @@ def test_rows_of_an_import_at_work_are_found_and_known_texts_end_before_it(
     run(stage)
     assert positions(project, digest("text number 7"), digest("text number 700")) == [7, 700]
     assert KnownTexts(project, 50).among([digest("text number 700")]) == set()
-    jobs.resume(stage)
+    state.resume(stage)
     assert run(stage).status == Stage.Status.DONE
     assert report_of(stage).imported == 2_500
     assert positions(project, digest("text number 7"), digest("text number 2549")) == [7, 2_549]
@@ -147,11 +147,11 @@ def test_what_a_cancelled_import_brought_is_not_known(
 def test_an_import_that_died_after_its_last_write_ends_the_same(project: Project) -> None:
     load(project, table(*numbered(30)))
     stage = start(project, upload(project, table(*numbered(30, first=20))))
-    with jobs.work_on(stage.pk) as claim:
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        ingest.run_import(claim)
+        start_import.run_import(claim)
         pages = list(TextPage.objects.order_by("pk").values())
-        ingest.run_import(claim)  # as the next worker would
+        start_import.run_import(claim)  # as the next worker would
     assert list(TextPage.objects.order_by("pk").values()) == pages
     assert (report_of(stage).imported, report_of(stage).duplicates) == (20, 10)
     assert project.samples.count() == 50
@@ -161,18 +161,18 @@ def test_rows_are_made_known_with_the_end_of_their_import_or_not_at_all(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = start(project, upload(project, table(*numbered(30))))
-    save = ingest.ImportReport.save
+    save = start_import.ImportReport.save
 
-    def fail_at_the_end(report: ingest.ImportReport, stored: Upload) -> None:
+    def fail_at_the_end(report: start_import.ImportReport, stored: Upload) -> None:
         save(report, stored)
         if report.finished:
             raise RuntimeError("the disk is gone")
 
-    monkeypatch.setattr(ingest.ImportReport, "save", fail_at_the_end)
+    monkeypatch.setattr(start_import.ImportReport, "save", fail_at_the_end)
     assert run(stage).status == Stage.Status.FAILED
     assert not TextPage.objects.exists()
     monkeypatch.undo()
-    jobs.resume(stage)
+    state.resume(stage)
     assert run(stage).status == Stage.Status.DONE
     assert KnownTexts(project, 30).among([digest("text number 29")]) == {digest("text number 29")}
 
@@ -190,6 +190,6 @@ def test_the_migration_makes_the_rows_of_finished_imports_known(
     migration = importlib.import_module("annotation.migrations.0018_index_texts")
     migration.index_texts(apps, SimpleNamespace(connection=connection))
     assert stored_pages() == expected
-    jobs.resume(stage)
+    state.resume(stage)
     assert run(stage).status == Stage.Status.DONE
     assert positions(project, digest("text number 4999"), digest("text number 7499")) == [4_999, 7_499]

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.models import CachedAnswer, Prediction, Project, Stage
-from annotation.pipeline import configure, second
-from annotation.pipeline.distill import _llm_probs
+from annotation.pipeline.distill.run_distillation import _llm_probs
+from annotation.pipeline.label import second_question
+from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
-from mlcore.second import AGREED, SPLIT
+from mlcore.label.second_question import AGREED, SPLIT
 from tests.factories import GOOD, make_project, make_user, run_llm_stage, start_llm_round
 from tests.fake_llm import Call, FakeLlm, Script, Step, fake_llm, says
 from tests.pages import make_cast
@@ -128,12 +129,12 @@ def test_a_run_that_is_stopped_among_second_questions_goes_on_with_the_same_quar
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project = make_project()
-    monkeypatch.setattr("annotation.pipeline.answers.BATCH_ROWS", 3)
+    monkeypatch.setattr("annotation.pipeline.label.answer_cache.BATCH_ROWS", 3)
     with fake_llm(truthful) as server:
         ask_server(project, server)
         iteration = start_llm_round(project)
         stored: list[int] = []
-        store = second._store
+        store = second_question._store
 
         def killed(*arguments: Any) -> None:
             if stored:
@@ -141,12 +142,12 @@ def test_a_run_that_is_stopped_among_second_questions_goes_on_with_the_same_quar
             stored.append(1)
             store(*arguments)
 
-        monkeypatch.setattr(second, "_store", killed)
+        monkeypatch.setattr(second_question, "_store", killed)
         stage = run_llm_stage(iteration)
         assert stage.status == Stage.Status.FAILED
         assert answers().filter(second_raw__isnull=False).count() == 3
-        monkeypatch.setattr(second, "_store", store)
-        jobs.resume(stage)
+        monkeypatch.setattr(second_question, "_store", store)
+        state.resume(stage)
         stage = run_llm_stage(iteration)
     assert stage.status == Stage.Status.DONE
     asked = [call.prompt for call in server.calls if is_second(call)]
@@ -168,8 +169,8 @@ def test_the_rows_with_the_most_doubtful_words_are_chosen_whatever_the_parts_the
 
     owner = make_user()
     for part in (3, 5_000):
-        monkeypatch.setattr(second, "TEXT_ROWS", part)
-        monkeypatch.setattr(second, "READ_ROWS", part)
+        monkeypatch.setattr(second_question, "TEXT_ROWS", part)
+        monkeypatch.setattr(second_question, "READ_ROWS", part)
         project = make_project(owner=owner)
         run_round(script, project)
         twice = project.samples.filter(predictions__second_raw__isnull=False)

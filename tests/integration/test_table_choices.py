@@ -4,10 +4,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from annotation import jobs, tally
+from annotation.jobs import state
 from annotation.models import Flag, Sample, SavedFilter, Source, Stage, Tally
-from annotation.pipeline import bulk, restore, review
-from annotation.pipeline.bulk import Choice
+from annotation.pipeline.iterate import restore_round
+from annotation.pipeline.review import bulk, corrections
+from annotation.pipeline.review.bulk import Choice
+from annotation.table import counts as tally
 from tests.factories import make_project
 from tests.pages import Cast, judge_rows, make_cast
 
@@ -131,9 +133,9 @@ def test_the_counts_equal_a_recount_after_everything_that_changes_rows(cast: Cas
 
     assert agrees()
     sample = cast.project.samples.get(position=0)
-    review.correct_sample(sample.pk, label_id=label.pk, user=user)
+    corrections.correct_sample(sample.pk, label_id=label.pk, user=user)
     assert agrees()
-    review.correct_sample(sample.pk, label_id=None, user=user)
+    corrections.correct_sample(sample.pk, label_id=None, user=user)
     assert agrees()
     batch = bulk.start_batch(cast.project, Choice(label=label, query="show=inconsistent"), user=user)
     assert agrees()
@@ -143,9 +145,9 @@ def test_the_counts_equal_a_recount_after_everything_that_changes_rows(cast: Cas
     Sample.objects.filter(position__lt=6).update(flag=Flag.WRONG)
     Stage.objects.filter(pk=stage.pk).update(attempt=stage.attempt + 1)
     assert agrees()
-    with jobs.work_on(restore.start_restore(cast.project.iterations.get(), user=None).pk) as claim:
+    with state.work_on(restore_round.start_restore(cast.project.iterations.get(), user=None).pk) as claim:
         assert claim
-        restore.run_restore(claim)
+        restore_round.run_restore(claim)
     assert not cast.project.samples.filter(flag=Flag.WRONG).exists()
     assert agrees()
 

@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from annotation import pace
 from annotation.errors import AnnotationError
 from annotation.models import Activity, Correction, Invitation, Membership, Project, Stage
-from annotation.pipeline import activity, members, review
+from annotation.pipeline.project import activity, members
+from annotation.pipeline.review import corrections, throughput
 from tests.factories import make_user
 from tests.pages import Cast, judge_rows, make_cast
 
@@ -124,7 +124,7 @@ def test_who_logs_in_first_comes_back_to_the_invitation(cast: Cast) -> None:
 
 
 def correct(cast: Cast, position: int, role: str, place: int, because: str = "queue") -> None:
-    review.correct_sample(
+    corrections.correct_sample(
         cast.project.samples.get(position=position).pk,
         label_id=cast.project.label_list()[place].pk,
         user=cast.users[role],
@@ -139,20 +139,20 @@ def test_the_owner_sees_counts_pace_and_agreement_of_everybody(cast: Cast) -> No
         correct(cast, position, "reviewer", 0)
     correct(cast, 0, "owner", 0, because="second")
     correct(cast, 1, "owner", 1, because="second")
-    first, second = pace.team_work(cast.project)
+    first, second = throughput.team_work(cast.project)
     assert (first.name, first.answers, first.today, first.changed) == ("reviewer", 4, 4, 2)
     assert (first.timed.rows_per_minute, first.agreed, first.compared) == (10.0, 1, 2)
     assert (second.name, second.agreement) == ("owner", 0.5)
-    assert pace.double_review(cast.project) == pace.Agreement(rows=2, agreed=1, kappa=0.0)
+    assert throughput.double_review(cast.project) == throughput.Agreement(rows=2, agreed=1, kappa=0.0)
     html = html_of(cast, "members/activity/")
     assert "Answered twice: 2 rows; the two agreed on 1" in html
 
 
 def test_what_was_taken_back_counts_for_nobody(cast: Cast) -> None:
     correct(cast, 0, "reviewer", 1)
-    review.undo_answer(cast.project, user=cast.users["reviewer"], answer_id=uuid4())
+    corrections.undo_answer(cast.project, user=cast.users["reviewer"], answer_id=uuid4())
     assert Correction.objects.count() == 2
-    assert pace.team_work(cast.project) == []
+    assert throughput.team_work(cast.project) == []
 
 
 def test_only_owners_see_who_did_what(cast: Cast) -> None:

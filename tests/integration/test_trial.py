@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from annotation import jobs
 from annotation.errors import BusyError
+from annotation.jobs import state
 from annotation.models import CachedAnswer, Prediction, Project, Stage
-from annotation.pipeline import configure, iterate, label, trial
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.label import run_labeling, try_out
+from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
-from mlcore.llm.forecast import forecast
+from mlcore.llm.cost import forecast
 from tests.factories import ScriptedModel, judge_sentiment, run_llm_stage, start_llm_round
 from tests.fake_llm import Call, Step, fake_llm, says
 from tests.pages import make_cast
@@ -22,16 +24,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def use(monkeypatch: pytest.MonkeyPatch, judge: Any = judge_sentiment) -> ScriptedModel:
     model = ScriptedModel(judge, identity="one model")
-    for step in (trial, label):
+    for step in (try_out, run_labeling):
         monkeypatch.setattr(step, "open_model", lambda *args, **kwargs: model)
     return model
 
 
 def run_trial(project: Project) -> Stage:
-    stage = iterate.start_trial(project, user=project.owner)
-    with jobs.work_on(stage.pk) as claim:
+    stage = start_round.start_trial(project, user=project.owner)
+    with state.work_on(stage.pk) as claim:
         assert claim is not None
-        trial.run_trial(claim)
+        try_out.run_trial(claim)
     stage.refresh_from_db()
     return stage
 
@@ -146,7 +148,7 @@ def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.M
     assert client.post(cast.url("configure/trial/start/")).status_code == 302
     assert client.get(cast.url("configure/trial/")).status_code == 200
     with pytest.raises(BusyError, match="at work or paused already"):
-        iterate.start_trial(cast.project, user=None)
+        start_round.start_trial(cast.project, user=None)
     assert Stage.objects.filter(kind=Stage.Kind.TRIAL).count() == 1
     client.get("/")  # the list of projects does not take it for the project's state
 

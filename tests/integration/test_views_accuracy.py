@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 from django.template.loader import render_to_string
 
-from annotation import jobs
+from annotation.jobs import state
 from annotation.models import Activity, AuditDraw, Correction, Iteration, Prediction, Sample, Source, Stage
-from annotation.pipeline import audit, configure, restore, review
-from annotation.pipeline.configure import LabelDraft
-from annotation.stats import record_metrics
-from mlcore.estimate import Interval
+from annotation.pipeline.iterate import restore_round
+from annotation.pipeline.measure import draw_sample
+from annotation.pipeline.measure.round_metrics import record_metrics
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.review import corrections
+from mlcore.measure.estimate import Interval
 from tests.pages import Cast, judge_rows, make_cast
 
 pytestmark = pytest.mark.django_db
@@ -24,9 +27,9 @@ def cast() -> Cast:
 
 
 def answer(cast: Cast, rows: int) -> None:
-    audit.draw_sample(cast.project, rows=rows, user=cast.users["owner"])
-    for sample in audit.pending_draws(cast.project, cast.users["reviewer"]):
-        review.correct_sample(
+    draw_sample.draw_sample(cast.project, rows=rows, user=cast.users["owner"])
+    for sample in draw_sample.pending_draws(cast.project, cast.users["reviewer"]):
+        corrections.correct_sample(
             sample.pk,
             label_id=sample.reference_id,
             user=cast.users["reviewer"],
@@ -48,13 +51,13 @@ def test_the_card_says_that_nothing_is_known_and_offers_a_draw_to_who_may_review
 def test_no_draw_is_offered_where_every_row_is_drawn_or_decided(cast: Cast) -> None:
     url = cast.url("accuracy/")
     assert ">Draw</button>" in cast.client("reviewer").get(url).content.decode()
-    audit.draw_sample(cast.project, rows=40, user=None)
+    draw_sample.draw_sample(cast.project, rows=40, user=None)
     page = cast.client("reviewer").get(url).content.decode()
     assert ">Draw</button>" not in page
     assert "Answer the random rows" in page
     AuditDraw.objects.all().delete()
     for sample in cast.project.samples.all():
-        review.correct_sample(sample.pk, label_id=sample.label_id, user=cast.users["owner"])
+        corrections.correct_sample(sample.pk, label_id=sample.label_id, user=cast.users["owner"])
     page = cast.client("reviewer").get(url).content.decode()
     assert ">Draw</button>" not in page
     assert "No labelled row is left to draw." in page
@@ -76,9 +79,9 @@ def test_an_impossible_number_of_rows_draws_none(cast: Cast, rows: str) -> None:
 
 
 def test_before_ten_answers_no_figure_is_shown(cast: Cast) -> None:
-    audit.draw_sample(cast.project, rows=30, user=None)
-    sample = audit.pending_draws(cast.project, cast.users["owner"])[0]
-    review.correct_sample(
+    draw_sample.draw_sample(cast.project, rows=30, user=None)
+    sample = draw_sample.pending_draws(cast.project, cast.users["owner"])[0]
+    corrections.correct_sample(
         sample.pk, label_id=sample.label_id, user=cast.users["owner"], because=Correction.Because.AUDIT
     )
     assert "1 random row is answered so far; from 10 on there is an estimate." in card(cast, "owner")
@@ -171,7 +174,7 @@ def test_a_worse_round_is_marked_in_words_and_an_owner_goes_back_with_one_click(
 
 def test_while_rows_are_set_back_nothing_else_is_started(cast: Cast) -> None:
     second = worse_round(cast)
-    restore.start_restore(cast.project.iterations.get(number=1), user=None)
+    restore_round.start_restore(cast.project.iterations.get(number=1), user=None)
     page = cast.client("owner").post(cast.url(f"rounds/{second.pk}/restore/"), follow=True).content.decode()
     assert "Going back to a round of this project is waiting for a worker" in page
     assert cast.project.stages.filter(kind=Stage.Kind.RESTORE).count() == 1
@@ -180,18 +183,18 @@ def test_while_rows_are_set_back_nothing_else_is_started(cast: Cast) -> None:
 @pytest.mark.parametrize("what", ["pause", "resume", "cancel"])
 def test_the_buttons_of_going_back_lead_to_the_rounds_without_scripts_too(cast: Cast, what: str) -> None:
     worse_round(cast)
-    restore.start_restore(cast.project.iterations.get(number=1), user=None)
+    restore_round.start_restore(cast.project.iterations.get(number=1), user=None)
     stage = cast.project.stages.get(kind=Stage.Kind.RESTORE)
     if what == "resume":
-        jobs.request_pause(stage)
+        state.request_pause(stage)
     answered = cast.client("owner").post(cast.url(f"stages/{stage.pk}/{what}/"))
     assert (answered.status_code, answered["Location"]) == (302, cast.url("rounds/"))
 
 
 def test_rounds_show_no_measured_accuracy_before_ten_answers_either(cast: Cast) -> None:
-    audit.draw_sample(cast.project, rows=30, user=None)
-    for sample in audit.pending_draws(cast.project, cast.users["owner"])[:9]:
-        review.correct_sample(
+    draw_sample.draw_sample(cast.project, rows=30, user=None)
+    for sample in draw_sample.pending_draws(cast.project, cast.users["owner"])[:9]:
+        corrections.correct_sample(
             sample.pk, label_id=sample.label_id, user=cast.users["owner"], because=Correction.Because.AUDIT
         )
     assert "No accuracy is measured yet" in cast.client("viewer").get(cast.url("rounds/")).content.decode()

@@ -11,7 +11,7 @@ from django.test import Client
 from openpyxl import Workbook
 
 from annotation.models import Iteration, Project, Stage, Upload
-from annotation.pipeline import configure
+from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig, Method
 from tests.factories import make_project, make_user
 from tests.pages import Cast, judge_rows, make_cast
@@ -362,7 +362,7 @@ def test_placeholders_are_filled_in_one_pass_and_reach_no_attribute() -> None:
 
 
 def settings_of(cast: Cast, **changed: Any) -> dict[str, Any]:
-    from annotation.models_form import ModelsForm
+    from annotation.forms.models import ModelsForm
 
     return {
         name: value

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.template.loader import render_to_string
 
+from annotation.live.stage_status import stage_context
 from annotation.models import Iteration, Stage
-from annotation.progress import stage_context
-from annotation.stats import record_metrics
-from annotation.views.training_report import weight_words
+from annotation.pipeline.measure.round_metrics import record_metrics
+from annotation.views.distill.training_report import weight_words
 from tests.pages import Cast, judge_rows, make_cast
 
 pytestmark = pytest.mark.django_db

@@ -13,8 +13,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from annotation.models import AuditDraw, Correction, Label, RowClaim, Sample, Source, Stage
-from annotation.pipeline import audit, bulk, review
-from annotation.views.focus_rows import label_choices
+from annotation.pipeline.measure import draw_sample
+from annotation.pipeline.review import bulk, corrections
+from annotation.views.review.focus_rows import label_choices
 from tests.pages import Cast, judge_rows, make_cast
 
 pytestmark = pytest.mark.django_db
@@ -54,7 +55,7 @@ def answer_data(cast: Cast, sample_id: int, place: int = 0, **more: Any) -> dict
 
 
 def test_random_rows_are_counted_where_they_alone_are_shown(cast: Cast) -> None:
-    audit.draw_sample(cast.project, rows=10, user=None)
+    draw_sample.draw_sample(cast.project, rows=10, user=None)
     html = html_of(cast, "?only=random")
     assert re.search(r'data-left="random">10<', html)
     assert "Flagged rows left" not in html
@@ -81,7 +82,7 @@ def test_the_first_row_is_the_riskiest_and_shows_all_evidence(cast: Cast) -> Non
 def test_the_history_tells_of_models_people_and_bulk_corrections_by_round(cast: Cast) -> None:
     row, (good, bad) = cast.project.samples.get(position=0), cast.project.label_list()
     owner = cast.users["owner"]
-    review.correct_sample(row.pk, label_id=good.pk, user=cast.users["reviewer"])
+    corrections.correct_sample(row.pk, label_id=good.pk, user=cast.users["reviewer"])
     bulk.start_batch(
         cast.project, bulk.Choice(label=bad, samples=[row.pk], include_corrected=True), user=owner
     )

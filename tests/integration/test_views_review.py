@@ -8,8 +8,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotation.keyset import SORTS, Cursor, Sort, page_of
 from annotation.models import Correction, Label, Project, Sample, Source
+from annotation.table.keyset import SORTS, Cursor, Sort, page_of
 from tests.pages import Cast, judge_rows, make_cast
 
 pytestmark = pytest.mark.django_db

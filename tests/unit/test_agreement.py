@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
-from mlcore.agreement import cohen_kappa, krippendorff_alpha, paired_test
+from mlcore.measure.agreement import cohen_kappa, krippendorff_alpha, paired_test
 from mlcore.records import NO_LABEL
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from mlcore.augment import corrupt_columns, cut_tokens, drop_features, mix_features
+from mlcore.slm.augment import corrupt_columns, cut_tokens, drop_features, mix_features
 
 
 def seeded() -> torch.Generator:

@@ -9,7 +9,7 @@ import pytest
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError
 from mlcore.llm.budget import Bill, Budget
-from mlcore.llm.endpoint import EndpointModel
+from mlcore.llm.endpoint.client import EndpointModel
 from mlcore.records import Answer, LabelSet, Prompt, Request
 from tests.fake_llm import Step, fails, fake_llm, play, says
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcore.calibrate import apply_temperature, calibrate_batch, fit_temperature
-from mlcore.metrics import accuracy, confusion, expected_calibration_error, macro_f1
+from mlcore.label.calibrate import apply_temperature, calibrate_batch, fit_temperature
+from mlcore.measure.metrics import accuracy, confusion, expected_calibration_error, macro_f1
 
 
 def _biased(rows: int, bias: list[float], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

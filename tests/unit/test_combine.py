@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcore.combine import (
+from mlcore.corpus import NoisyLabels
+from mlcore.records import NO_LABEL
+from mlcore.verdict.combine import (
     SHARED_ERROR,
     Contradictions,
     combine,
@@ -14,9 +16,7 @@ from mlcore.combine import (
     shift_prior,
     teacher_word,
 )
-from mlcore.corpus import NoisyLabels
-from mlcore.evidence import log_softmax, match_shares
-from mlcore.records import NO_LABEL
+from mlcore.verdict.pooling import log_softmax, match_shares
 
 
 def opinion(truth: np.ndarray, rng: np.random.Generator, right: np.ndarray | float) -> np.ndarray:

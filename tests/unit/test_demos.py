@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from mlcore.demos import count_demonstrations, deal_sets, select_demonstrations, share_places
+from mlcore.prompting.demonstrations import (
+    count_demonstrations,
+    deal_sets,
+    select_demonstrations,
+    share_places,
+)
+from mlcore.prompting.similarity import are_near, shingles
 from mlcore.records import Demonstration, LabelSet
-from mlcore.similar import are_near, shingles
 from tests.words import WORDS
 
 LABELS = LabelSet.of("a", "b", "c")

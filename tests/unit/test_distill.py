@@ -12,13 +12,13 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
-from mlcore.distill import choose_method, distill
+from mlcore.distill.distill import choose_method, distill
 from mlcore.errors import InvalidInputError, ModelUnavailableError, StoppedError
-from mlcore.evidence import assign_folds, boosted_probs, logistic_probs, neighbour_votes
-from mlcore.inputs import Monitor, choose_network, prepare
-from mlcore.opinions import Judges, refit
 from mlcore.records import NO_LABEL
-from mlcore.training import train, why_stop
+from mlcore.slm.cross_fit import train, why_stop
+from mlcore.slm.inputs import Monitor, choose_network, prepare
+from mlcore.verdict.opinions import Judges, refit
+from mlcore.verdict.pooling import assign_folds, boosted_probs, logistic_probs, neighbour_votes
 
 WORDS = {0: ["goal", "match", "team", "coach", "league"], 1: ["bank", "stock", "market", "price", "trade"]}
 COMMON = ["the", "a", "of", "on", "today", "after", "with", "new", "big", "said"]
@@ -340,7 +340,7 @@ def test_features_that_are_not_numbers_do_not_spoil_the_verdict(
     broken = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float16)
     broken[::7] = np.nan
     broken[3] = np.inf
-    monkeypatch.setattr("mlcore.inputs.encode_texts", lambda *args, **kwargs: broken)
+    monkeypatch.setattr("mlcore.slm.inputs.encode_texts", lambda *args, **kwargs: broken)
     result = run(texts, noisy(given), weights_dir, tmp_path)
     assert np.isfinite(result.probs).all()
     assert np.isfinite(result.risk).all()
@@ -382,7 +382,7 @@ def test_training_never_reports_convergence_during_warm_up() -> None:
 def test_a_corpus_to_which_rows_were_added_encodes_the_new_ones_only(
     weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlcore.encoders.CHUNK", 20)
+    monkeypatch.setattr("mlcore.slm.encoders.CHUNK", 20)
     texts, _, given = make_corpus(60)
     run(texts[:40], noisy(given[:40]), weights_dir, tmp_path, epochs=1)
     before = {path.name for path in tmp_path.rglob("*.npy")}
@@ -403,7 +403,7 @@ def test_models_are_fitted_to_the_verdict_only_where_the_labels_are_the_weaker_o
         fitted.append(labels)
         return refit(judges, labels, *rest)
 
-    monkeypatch.setattr("mlcore.opinions.refit", watch)
+    monkeypatch.setattr("mlcore.verdict.opinions.refit", watch)
     result = run(texts, noisy(given), weights_dir, tmp_path)
     assert len(fitted) == refits
     assert (result.label == truth).mean() > 0.9
@@ -416,7 +416,7 @@ def test_the_users_token_fetches_the_encoder(tmp_path: Path, monkeypatch: pytest
         seen.append(token)
         raise ModelUnavailableError("no such model")
 
-    monkeypatch.setattr("mlcore.inputs.resolve_weights", refuse)
+    monkeypatch.setattr("mlcore.slm.inputs.resolve_weights", refuse)
     texts, _, given = make_corpus(20)
     with pytest.raises(ModelUnavailableError):
         distill(

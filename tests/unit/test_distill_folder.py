@@ -14,7 +14,7 @@ import pytest
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, NoisyLabels
-from mlcore.distill_folder import EXIT_ERROR, EXIT_STOPPED, read_inputs, read_result, write_inputs
+from mlcore.distill.folder import EXIT_ERROR, EXIT_STOPPED, read_inputs, read_result, write_inputs
 from mlcore.errors import EngineError
 from mlcore.records import NO_LABEL
 
@@ -42,7 +42,7 @@ def prepare(folder: Path, *, rows: int = 120, given: np.ndarray | None = None, e
 def start(folder: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "mlcore.distill_folder", str(folder)],
+        [sys.executable, "-m", "mlcore.distill.folder", str(folder)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -99,7 +99,7 @@ def test_the_child_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
     prepare(tmp_path, rows=3000, epochs=2000)
     script = (
         "import subprocess, sys\n"
-        f"child = subprocess.Popen([sys.executable, '-m', 'mlcore.distill_folder', {str(tmp_path)!r}],"
+        f"child = subprocess.Popen([sys.executable, '-m', 'mlcore.distill.folder', {str(tmp_path)!r}],"
         " stdout=subprocess.PIPE)\n"
         "child.stdout.readline()\n"
         "print(child.pid, flush=True)\n"
@@ -131,7 +131,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 def test_writing_and_reading_load_neither_torch_nor_scikit_learn() -> None:
     code = (
-        "import sys, mlcore.distill_folder\n"
+        "import sys, mlcore.distill.folder\n"
         "heavy = {'torch', 'sklearn', 'transformers', 'scipy'} & set(sys.modules)\n"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)\n"
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from annotation.views.downloads import Download
+from annotation.views.export.downloads import Download
 
 
 async def test_a_download_is_read_piece_by_piece_and_whole(tmp_path: Path) -> None:

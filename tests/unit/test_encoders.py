@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore import encoders
-from mlcore.encoders import TextEncoder, encode_texts
+from mlcore.slm import encoders
+from mlcore.slm.encoders import TextEncoder, encode_texts
 
 
 class CountingModel:

@@ -17,11 +17,11 @@ import pytest
 
 from mlcore.config import LlmConfig
 from mlcore.errors import ModelCallError, ModelUnavailableError
-from mlcore.llm import guard, pace
 from mlcore.llm.budget import Bill, Budget
-from mlcore.llm.endpoint import EndpointModel
-from mlcore.llm.guard import GuardedConnection, check_address
-from mlcore.llm.pace import retry_after
+from mlcore.llm.endpoint import guard, rate_limit
+from mlcore.llm.endpoint.client import EndpointModel
+from mlcore.llm.endpoint.guard import GuardedConnection, check_address
+from mlcore.llm.endpoint.rate_limit import retry_after
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 from tests.fake_llm import Call, FakeLlm, Step, fails, fake_llm, play, says
 
@@ -126,14 +126,14 @@ def test_a_server_that_limits_calls_for_long_fails_no_row() -> None:
 
 
 def test_a_server_that_limits_calls_without_end_pauses_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "BREAKER", 5)
+    monkeypatch.setattr(rate_limit, "BREAKER", 5)
     with fake_llm(fails(429)) as server, pytest.raises(ModelCallError, match=r"5 calls in a row.*429"):
         ask(server, rows=100)
     assert len(server.calls) == 5
 
 
 def test_a_row_that_alone_is_told_429_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(pace.TRIES_OF, "limited", 3)
+    monkeypatch.setitem(rate_limit.TRIES_OF, "limited", 3)
 
     def script(_number: int, call: Call) -> Step:
         return fails(429) if "row 1\n" in call.prompt else says("positive")
@@ -145,7 +145,7 @@ def test_a_row_that_alone_is_told_429_is_given_up_in_the_end(monkeypatch: pytest
 
 
 def test_calls_under_way_that_are_told_429_together_halve_once() -> None:
-    found, sent = pace.Pace(most=64, limit=64), time.monotonic()
+    found, sent = rate_limit.Pace(most=64, limit=64), time.monotonic()
     for _ in range(30):
         found.limited(None, sent=sent, first_backoff=10.0)
     assert (found.limit, found.failures_in_a_row) == (32, 1)

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from mlcore.config import LlmConfig
 from mlcore.errors import ModelUnavailableError
-from mlcore.llm.endpoint import EndpointModel
+from mlcore.llm.endpoint.client import EndpointModel
 from mlcore.records import Answer, LabelSet, Prompt, Request
 from tests.fake_llm import FakeLlm, fake_llm, says
 

@@ -16,21 +16,21 @@ import pytest
 from django.utils import translation
 from huggingface_hub.errors import HfHubHTTPError
 
-from annotation.engine_words import engine_words
+from annotation.messages import engine_words
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, EpochReport, NoisyLabels
 from mlcore.errors import EngineError
-from mlcore.inputs import check_inputs
-from mlcore.llm import failures
-from mlcore.llm.asks import ServerRefusedError
 from mlcore.llm.budget import Bill, Budget
-from mlcore.llm.endpoint import EndpointModel
-from mlcore.llm.guard import HttpResponse, RedirectRefusedError, check_address
-from mlcore.noise import split_clean
-from mlcore.prompts import PromptTemplate, check_template
+from mlcore.llm.endpoint import failures
+from mlcore.llm.endpoint.capabilities import ServerRefusedError
+from mlcore.llm.endpoint.client import EndpointModel
+from mlcore.llm.endpoint.guard import HttpResponse, RedirectRefusedError, check_address
+from mlcore.prompting.prompts import PromptTemplate, check_template
 from mlcore.records import NO_LABEL
-from mlcore.tables import encode_table
-from mlcore.training import EpochDone, Trained, refuse_divergence, why_stop
+from mlcore.slm.cross_fit import EpochDone, Trained, refuse_divergence, why_stop
+from mlcore.slm.inputs import check_inputs
+from mlcore.slm.noise import split_clean
+from mlcore.slm.trees import encode_table
 
 EPOCH = EpochReport(1, "robust", 0.1, 0.0, 1.0, 0.0, 0.0, [], [], 1.0)
 

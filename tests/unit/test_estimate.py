@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy.special import betainc, betaincinv
 
-from mlcore.beta import beta_quantile, beta_share
-from mlcore.estimate import (
+from mlcore.measure.beta import beta_quantile, beta_share
+from mlcore.measure.estimate import (
     Batch,
     Interval,
     estimate_classes,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlcore.llm.exchange import AHEAD_PER_CALL
+from mlcore.llm.endpoint.call_queue import AHEAD_PER_CALL
 from mlcore.llm.model import StreamingModel
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 from tests.fake_llm import Call, Step, fake_llm, says

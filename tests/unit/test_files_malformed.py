@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from annotation.errors import InvalidFileError
+from annotation.files.open_table import open_table
 from annotation.files.records import Limits, RejectedRow, SourceRow
-from annotation.files.rows import open_table
 from annotation.files.sniff import recognise
 from tests.malformed_files import CASES, Case
 

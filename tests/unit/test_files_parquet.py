@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from annotation.errors import InvalidFileError
+from annotation.files.open_table import open_table
 from annotation.files.parquet_file import write_parquet_rows
 from annotation.files.records import Limits, RejectedRow, SourceRow, Table
-from annotation.files.rows import open_table
 from annotation.files.sniff import recognise
 
 pa = pytest.importorskip("pyarrow")
@@ -126,7 +126,7 @@ READ_IT = """
 import resource, sys, django
 from pathlib import Path
 from annotation.files.records import Limits, RejectedRow
-from annotation.files.rows import open_table
+from annotation.files.open_table import open_table
 from annotation.files.sniff import recognise
 import pyarrow.parquet
 django.setup()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcore.forecast import expected_errors, risk_curve, rows_to_remove
+from mlcore.measure.review_forecast import expected_errors, risk_curve, rows_to_remove
 
 RISKS = np.sort(np.random.default_rng(0).random(1_000) ** 3)[::-1]
 CURVE = risk_curve([float(risk) for risk in RISKS], 1_000)

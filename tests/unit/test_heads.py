@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mlcore.heads import FeatureHead, TableMlp, standardise
-from mlcore.learner import Learner, Recipe, make_batches
+from mlcore.slm.fixmatch import Learner, Recipe, make_batches
+from mlcore.slm.heads import FeatureHead, TableMlp, standardise
 
 
 def test_batches_hold_every_row_once() -> None:

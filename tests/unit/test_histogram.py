@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import norm
 
 from mlcore.corpus import Mixture
-from mlcore.histogram import loss_histogram
-from mlcore.noise import split_clean
+from mlcore.slm.noise import split_clean
+from mlcore.verdict.histogram import loss_histogram
 
 
 def test_every_row_with_a_loss_is_counted_once_in_its_own_class() -> None:

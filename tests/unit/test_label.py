@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mlcore.label import MOST_TURNED, label_rows, passes_a_row, self_annotate
+from mlcore.label.annotate import MOST_TURNED, label_rows, passes_a_row, self_annotate
+from mlcore.prompting.tasks import TASKS
 from mlcore.records import Answer, Demonstration, LabelSet, Request, Row
-from mlcore.tasks import TASKS
 from tests.words import WORDS
 
 LABELS = LabelSet.of("positive", "negative")

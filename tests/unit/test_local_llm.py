@@ -18,10 +18,10 @@ torch = pytest.importorskip("torch")
 from mlcore.config import EMBEDDED_LLM, LlmConfig  # noqa: E402
 from mlcore.errors import ModelUnavailableError  # noqa: E402
 from mlcore.llm import open_model  # noqa: E402
-from mlcore.llm.head import OutputHead  # noqa: E402
-from mlcore.llm.labeltree import LabelTree  # noqa: E402
-from mlcore.llm.local import TURNED_WEIGHT, LocalModel  # noqa: E402
-from mlcore.llm.scorer import Scorer, Sharing  # noqa: E402
+from mlcore.llm.local.head import OutputHead  # noqa: E402
+from mlcore.llm.local.label_tree import LabelTree  # noqa: E402
+from mlcore.llm.local.model import TURNED_WEIGHT, LocalModel  # noqa: E402
+from mlcore.llm.local.scorer import Scorer, Sharing  # noqa: E402
 from mlcore.records import Answer, LabelSet, Prompt, Request, TurnedPrompt  # noqa: E402
 
 NAMES = ["very good", "very bad", "fine", "好评", "fine and dandy"]
@@ -31,7 +31,7 @@ QUERIES = ["row: a\nlabel:", "row: a much longer row with many words\nlabel:", "
 @pytest.fixture(autouse=True)
 def _single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores are compared closely here, so no processor may round them to bf16."""
-    monkeypatch.setattr("mlcore.llm.local._computes_bf16", lambda device: False)
+    monkeypatch.setattr("mlcore.llm.local.model._computes_bf16", lambda device: False)
 
 
 @pytest.fixture(scope="module")
@@ -118,20 +118,20 @@ def test_every_way_of_sharing_gives_the_scores_of_none(
 def test_a_model_that_wants_more_of_its_attention_gets_copies(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlcore.llm.prefix.NOT_KNOWN", ("dropout",))  # which every layer gives
+    monkeypatch.setattr("mlcore.llm.local.prefix.NOT_KNOWN", ("dropout",))  # which every layer gives
     assert LocalModel(folder, name="tiny")._scorer.sharing is Sharing.COPIED
 
 
 def test_a_model_whose_scores_change_by_sharing_reads_the_prefix_in_every_row(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlcore.llm.scorer.PROBE_TOLERANCE", {torch.float32: 0.0})
+    monkeypatch.setattr("mlcore.llm.local.scorer.PROBE_TOLERANCE", {torch.float32: 0.0})
     assert LocalModel(folder, name="tiny")._scorer.sharing is Sharing.NOT
 
 
 def test_the_sum_over_the_vocabulary_is_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlcore.llm.head.PLACES", 4)
-    monkeypatch.setattr("mlcore.llm.head.WORDS", 10)
+    monkeypatch.setattr("mlcore.llm.local.head.PLACES", 4)
+    monkeypatch.setattr("mlcore.llm.local.head.WORDS", 10)
     layer, hidden = torch.nn.Linear(8, 33), torch.randn(3, 5, 8)
     model = SimpleNamespace(get_output_embeddings=lambda: layer, config=SimpleNamespace())
     with torch.inference_mode():
@@ -161,7 +161,7 @@ def test_answers_do_not_depend_on_the_batch(folder: Path) -> None:
 
 
 def test_long_rows_are_read_in_smaller_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlcore.llm.local.ROW_TOKENS", 50)
+    monkeypatch.setattr("mlcore.llm.local.model.ROW_TOKENS", 50)
     read: list[int] = []
     name_scores = Scorer.name_scores
 
@@ -214,7 +214,7 @@ def test_broken_weights_are_a_sentence(folder: Path, tmp_path: Path) -> None:
 def test_runs_that_start_together_load_their_weights_one_after_another(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlcore.llm import local
+    from mlcore.llm.local import model as local
 
     load, at_work, together = local._load, Lock(), []
 

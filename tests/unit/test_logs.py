@@ -6,7 +6,7 @@ import sys
 
 from coral_site.logs import JsonFormatter, TextFormatter
 
-FORGED = "row\r\n12:00:00 ERROR   annotation.jobs \x1b[31mall is lost\u2028"
+FORGED = "row\r\n12:00:00 ERROR   annotation.jobs.state \x1b[31mall is lost\u2028"
 
 
 def record(message: str, *arguments: object) -> logging.LogRecord:

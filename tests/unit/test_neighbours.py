@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcore.neighbours import nearest_rows, unit_rows
+from mlcore.slm.neighbours import nearest_rows, unit_rows
 
 
 def test_the_nearest_rows_are_those_that_a_full_sort_finds() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
-from mlcore.noise import clean_probability, fit_mixture, split_clean, suspicion_rank
+from mlcore.slm.noise import clean_probability, fit_mixture, split_clean, suspicion_rank
 
 
 def two_modes(seed: int, low: int = 400, high: int = 200) -> np.ndarray:

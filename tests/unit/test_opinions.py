@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlcore.combine import Combined, Contradictions, combine
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, NoisyLabels
-from mlcore.evidence import assign_folds
-from mlcore.heads import Network
-from mlcore.inputs import TABLE, Inputs, Monitor
-from mlcore.opinions import REFITS, Judges, decide, grow_halves, known_shares, look
 from mlcore.records import NO_LABEL
+from mlcore.slm.heads import Network
+from mlcore.slm.inputs import TABLE, Inputs, Monitor
+from mlcore.verdict.combine import Combined, Contradictions, combine
+from mlcore.verdict.opinions import REFITS, Judges, decide, grow_halves, known_shares, look
+from mlcore.verdict.pooling import assign_folds
 
 
 def no_network() -> Network:
@@ -99,9 +99,9 @@ def test_models_of_texts_are_fitted_again_only_where_the_labels_are_surely_the_w
         fitted.append(rest)
         return views
 
-    monkeypatch.setattr("mlcore.combine.count_contradictions", lambda *rest: found)
-    monkeypatch.setattr("mlcore.opinions.gather_views", lambda *rest: views)
-    monkeypatch.setattr("mlcore.opinions.refit", fit)
+    monkeypatch.setattr("mlcore.verdict.combine.count_contradictions", lambda *rest: found)
+    monkeypatch.setattr("mlcore.verdict.opinions.gather_views", lambda *rest: views)
+    monkeypatch.setattr("mlcore.verdict.opinions.refit", fit)
     verdict_on(judges, given, views[0])
     assert len(fitted) == times
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlcore.prompts import (
+from mlcore.prompting.prompts import (
     DEMONSTRATION_CHARACTERS,
     SHOWN_CHARACTERS,
     PromptTemplate,
@@ -13,8 +13,8 @@ from mlcore.prompts import (
     render_prompt,
     turn_round,
 )
+from mlcore.prompting.tasks import TASKS
 from mlcore.records import NO_LABEL, Demonstration, Label, LabelSet
-from mlcore.tasks import TASKS
 
 LABELS = LabelSet((Label("positive", "The writer is pleased."), Label("negative")))
 TEMPLATE = PromptTemplate(

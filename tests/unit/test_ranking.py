@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from mlcore.corpus import INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG
-from mlcore.ranking import flag_rows, map_points, review_order, spread, worth_a_look
 from mlcore.records import NO_LABEL
+from mlcore.verdict.review_order import flag_rows, map_points, review_order, spread, worth_a_look
 
 
 def test_flags_exclude_each_other() -> None:

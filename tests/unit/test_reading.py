@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlcore.llm.reading import label_distribution, read_reply, read_usage
-from mlcore.prompts import read_answer, render_prompt
+from mlcore.llm.endpoint.replies import label_distribution, read_reply, read_usage
+from mlcore.prompting.prompts import read_answer, render_prompt
+from mlcore.prompting.tasks import TASKS
 from mlcore.records import NO_LABEL, Demonstration, FloatArray, LabelSet, Row
-from mlcore.tasks import TASKS
 
 Body = dict[str, Any]
 Token = tuple[str, Mapping[str, float]]  # what was generated, and the candidates' probabilities

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcore.sampling import FLOOR, allocate, draw_rows, make_strata, scarce_labels
+from mlcore.measure.sampling import FLOOR, allocate, draw_rows, make_strata, scarce_labels
 
 
 def some_rows(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

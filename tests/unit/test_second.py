@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcore.prompts import PromptTemplate
-from mlcore.records import NO_LABEL, Demonstration, FloatArray, IntArray, LabelSet, Row
-from mlcore.second import (
+from mlcore.label.second_question import (
     AGREED,
     WordDoubt,
     first_index,
@@ -15,7 +13,9 @@ from mlcore.second import (
     second_labels,
     weigh_answers,
 )
-from mlcore.tasks import task_named
+from mlcore.prompting.prompts import PromptTemplate
+from mlcore.prompting.tasks import task_named
+from mlcore.records import NO_LABEL, Demonstration, FloatArray, IntArray, LabelSet, Row
 
 LABELS = LabelSet.of("bad", "fair", "good")
 

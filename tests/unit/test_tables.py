@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mlcore.column_kinds import MOST_CATEGORIES, guess_kind
-from mlcore.tables import encode_table
+from mlcore.slm.trees import encode_table
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlcore.errors import InvalidInputError
+from mlcore.prompting.tasks import TASKS, task_named
 from mlcore.records import Row
-from mlcore.tasks import TASKS, task_named
 
 
 def test_a_text_is_shown_on_one_line_so_that_it_cannot_forge_the_prompts_structure() -> None:

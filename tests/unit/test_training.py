@@ -15,13 +15,13 @@ from torch import Tensor
 from mlcore.config import DistillConfig, Method
 from mlcore.corpus import EpochReport, Progress
 from mlcore.errors import InvalidInputError
-from mlcore.evidence import assign_folds
-from mlcore.heads import FeatureHead, Network, TableMlp, View, standardise
-from mlcore.inputs import HEAD, TABLE, Defaults, Inputs, Monitor
-from mlcore.learner import EpochLosses, Learner, Recipe, load_checkpoint, save_checkpoint
-from mlcore.noise import CleanSplit
 from mlcore.records import NO_LABEL
-from mlcore.training import Trained, plan_lesson, train, why_stop
+from mlcore.slm.cross_fit import Trained, plan_lesson, train, why_stop
+from mlcore.slm.fixmatch import EpochLosses, Learner, Recipe, load_checkpoint, save_checkpoint
+from mlcore.slm.heads import FeatureHead, Network, TableMlp, View, standardise
+from mlcore.slm.inputs import HEAD, TABLE, Defaults, Inputs, Monitor
+from mlcore.slm.noise import CleanSplit
+from mlcore.verdict.pooling import assign_folds
 
 ROWS = 120
 METHODS: list[Method] = ["coral", "paper", "adamatch", "plain"]
@@ -200,7 +200,7 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(
         Path(target).write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("mlcore.learner.save_file", fill_the_disk)
+    monkeypatch.setattr("mlcore.slm.fixmatch.save_file", fill_the_disk)
     with pytest.raises(OSError, match="space"):
         save_checkpoint(path, [learner], "same", {"epoch": 2})
     assert load_checkpoint(path, [learner], "same") == {"epoch": 1}

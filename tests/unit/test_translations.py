@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from annotation.views.projects import TASK_WORDS
-from mlcore.tasks import TASKS
+from annotation.views.project.projects import TASK_WORDS
+from mlcore.prompting.tasks import TASKS
 
 FOLDER = Path(settings.BASE_DIR) / "locale" / "zh_Hans" / "LC_MESSAGES"
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%%|\{\w*\}|</?\w+>")

@@ -14,9 +14,12 @@ from django.core.management.base import BaseCommand, CommandError
 from annotation.errors import AnnotationError
 from annotation.management.console import accuracy_table, complete, console_user, errors_only, open_as_upload
 from annotation.models import Project, Stage
-from annotation.pipeline import configure, export, ingest, iterate
-from annotation.pipeline.configure import LabelDraft
-from mlcore.prompts import PromptTemplate
+from annotation.pipeline.export import run_export
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
+from mlcore.prompting.prompts import PromptTemplate
 
 FOLDER = Path(__file__).resolve().parents[2] / "samples"
 
@@ -87,7 +90,7 @@ class Command(BaseCommand):
                 _load(CHINESE, here=here)
                 while self._rounds_done(project) < options["rounds"]:
                     self._run_round(project, here=here)
-                export.write_excel(project, path)
+                run_export.write_excel(project, path)
         except AnnotationError as error:
             raise CommandError(str(error)) from error
         self._print_result(project, path, seconds=time.monotonic() - started)
@@ -99,7 +102,7 @@ class Command(BaseCommand):
         """One round more; a stage that an earlier run left is seen through first."""
         stage = project.stages.active().filter(kind__in=[Stage.Kind.LLM, Stage.Kind.SLM]).first()
         if stage is None:
-            stage = iterate.start_round(project, started_from="llm", user=project.owner).stages.get()
+            stage = start_round.start_round(project, started_from="llm", user=project.owner).stages.get()
         stage = complete(stage, here=here)
         assert stage.iteration is not None
         if stage.kind == Stage.Kind.LLM:
@@ -124,8 +127,8 @@ def _load(sample: Sample, *, here: bool) -> Project:
     )
     stage = project.stages.filter(kind=Stage.Kind.IMPORT).order_by("-id").first()
     if stage is None:
-        upload = ingest.store_upload(project, open_as_upload(FOLDER / sample.file), user)
-        stage = ingest.start_import(
+        upload = start_import.store_upload(project, open_as_upload(FOLDER / sample.file), user)
+        stage = start_import.start_import(
             project,
             upload,
             content_columns=["text"],

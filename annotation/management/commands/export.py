@@ -12,8 +12,8 @@ from tqdm import tqdm
 from annotation.errors import AnnotationError
 from annotation.management.console import INTERRUPTED
 from annotation.models import Project
-from annotation.pipeline import export
-from annotation.pipeline.export_rows import Selection
+from annotation.pipeline.export import run_export
+from annotation.pipeline.export.rows import Selection
 
 
 class Command(BaseCommand):
@@ -27,7 +27,7 @@ class Command(BaseCommand):
             "project", type=int, help="the project's number, as it stands in its address in the browser"
         )
         parser.add_argument(
-            "file", type=Path, help=f"the file to write; its ending decides: {', '.join(export.WRITERS)}"
+            "file", type=Path, help=f"the file to write; its ending decides: {', '.join(run_export.WRITERS)}"
         )
         parser.add_argument(
             "--filter",
@@ -49,10 +49,10 @@ class Command(BaseCommand):
             raise CommandError(
                 f"There is no project {options['project']}. The number stands in its address in the browser."
             )
-        write = export.WRITERS.get(path.suffix.lower().lstrip("."))
+        write = run_export.WRITERS.get(path.suffix.lower().lstrip("."))
         if write is None:
             raise CommandError(
-                f"{path.name} must end in one of: {', '.join('.' + name for name in export.WRITERS)}."
+                f"{path.name} must end in one of: {', '.join('.' + name for name in run_export.WRITERS)}."
             )
         percent = options["certainty"]
         try:

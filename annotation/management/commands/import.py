@@ -12,11 +12,12 @@ from django.core.files.base import File
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotation.errors import AnnotationError
-from annotation.files.delimiters import DELIMITERS
-from annotation.files.encodings import ENCODINGS
+from annotation.files.text.delimiters import DELIMITERS
+from annotation.files.text.encodings import ENCODINGS
 from annotation.management.console import complete, errors_only
 from annotation.models import Activity, Project, Upload
-from annotation.pipeline import activity, ingest
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.project import activity
 from mlcore.column_kinds import CHOICES
 
 
@@ -53,7 +54,7 @@ class Command(BaseCommand):
             for path in options["file"]:
                 with _naming(path, one_of_several=len(options["file"]) > 1):
                     uploads.append(_store(project, path, user, options))
-                    for warning in ingest.read_preview(uploads[-1]).warnings:
+                    for warning in start_import.read_preview(uploads[-1]).warnings:
                         self.stderr.write(f"note: {warning}")
             for upload in uploads:
                 if len(uploads) > 1:
@@ -63,8 +64,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         finally:
             # What was not begun is not left waiting on the project's page; the files are still where they came from.
-            for upload in set(uploads) & set(ingest.waiting_uploads(project)):
-                ingest.delete_upload(upload)
+            for upload in set(uploads) & set(start_import.waiting_uploads(project)):
+                start_import.delete_upload(upload)
 
     def _import(
         self,
@@ -74,7 +75,7 @@ class Command(BaseCommand):
         kinds: dict[str, str] | None,
         options: dict[str, Any],
     ) -> None:
-        stage = ingest.start_import(
+        stage = start_import.start_import(
             project,
             upload,
             content_columns=options["content"] or _only_column(upload),
@@ -90,9 +91,9 @@ class Command(BaseCommand):
         with errors_only():
             complete(stage)
         upload.refresh_from_db()
-        self._tell(ingest.ImportReport.of(upload))
+        self._tell(start_import.ImportReport.of(upload))
 
-    def _tell(self, report: ingest.ImportReport) -> None:
+    def _tell(self, report: start_import.ImportReport) -> None:
         self.stdout.write(
             f"{report.read:,} rows read = {report.imported:,} imported + {report.duplicates:,} duplicates + {report.rejected:,} rejected"
         )
@@ -190,7 +191,7 @@ def _naming(path: Path, *, one_of_several: bool) -> Iterator[None]:
 def _store(project: Project, path: Path, user: User, options: dict[str, Any]) -> Upload:
     try:
         with path.open("rb") as file:
-            return ingest.store_upload(
+            return start_import.store_upload(
                 project,
                 File(file, name=path.name),
                 user,

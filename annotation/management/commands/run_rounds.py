@@ -15,8 +15,11 @@ from django.core.management.base import BaseCommand, CommandError
 from annotation.errors import AnnotationError
 from annotation.management.console import accuracy_table, complete, console_user, errors_only, open_as_upload
 from annotation.models import Project, Stage
-from annotation.pipeline import configure, export, ingest, iterate
-from annotation.pipeline.configure import LabelDraft
+from annotation.pipeline.export import run_export
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
 from mlcore.config import LlmConfig
 from mlcore.errors import EngineError
 
@@ -84,7 +87,7 @@ class Command(BaseCommand):
                 project = self._make_project(options)
                 for _number in range(options["rounds"]):
                     self._run_round(project, ask_all=options["ask_all"])
-                rows = export.write_excel(project, options["out"])
+                rows = run_export.write_excel(project, options["out"])
         except (AnnotationError, EngineError) as error:
             raise CommandError(str(error)) from error
         table = accuracy_table(list(project.iterations.order_by("number")))
@@ -102,12 +105,12 @@ class Command(BaseCommand):
             configure.set_slm(project, config=replace(config, epochs=options["epochs"]), chain_stages=False)
         else:
             configure.set_slm(project, config=config, chain_stages=False)
-        upload = ingest.store_upload(project, open_as_upload(_limited(path, options["limit"])), user)
+        upload = start_import.store_upload(project, open_as_upload(_limited(path, options["limit"])), user)
         columns = list(upload.columns)
         reference = options["reference"] or _first(columns, REFERENCE_NAMES)
         id_column = options["id_column"] or _first(columns, ("id", "ID", "PassengerId"))
         content = options["content"] or _content(columns, options["task"], {reference, id_column})
-        stage = ingest.start_import(
+        stage = start_import.start_import(
             project,
             upload,
             content_columns=content,
@@ -117,15 +120,15 @@ class Command(BaseCommand):
         )
         complete(stage)
         project.refresh_from_db()
-        names = options["labels"] or ingest.suggest_labels(project)
+        names = options["labels"] or start_import.suggest_labels(project)
         configure.set_labels(project, [LabelDraft(name) for name in names])
-        ingest.match_references(project)
+        start_import.match_references(project)
         return project
 
     def _run_round(self, project: Project, *, ask_all: bool) -> None:
-        iteration = iterate.start_round(project, started_from="llm", user=project.owner, ask_all=ask_all)
+        iteration = start_round.start_round(project, started_from="llm", user=project.owner, ask_all=ask_all)
         complete(iteration.stages.get(kind=Stage.Kind.LLM))
-        complete(iterate.start_filtering(iteration, user=project.owner))
+        complete(start_round.start_filtering(iteration, user=project.owner))
 
 
 REFERENCE_NAMES = (

@@ -18,11 +18,11 @@ from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
-from annotation import valkey
-from annotation.broker import broker_answers, shown_address
 from annotation.errors import NotReadyError
+from annotation.jobs.broker import broker_answers, shown_address
 from annotation.management.commands.web import bind_address
-from annotation.supervisor import Service, Supervisor
+from annotation.ops import valkey
+from annotation.ops.supervisor import Service, Supervisor
 
 BROKER_SECONDS = 10.0
 WEB_SECONDS = 60.0

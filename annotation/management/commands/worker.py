@@ -16,9 +16,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
-from annotation import broker, jobs
-from annotation.claim import shutting_down
-from annotation.sweep import sweep
+from annotation.jobs import broker, state
+from annotation.jobs.lease import shutting_down
+from annotation.jobs.reaper import sweep
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, queues: str, threads: int, **options: Any) -> None:
         os.nice(NICENESS)
         os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' progress bars are no lines for a log
-        from annotation import actors  # noqa: F401 (declares the queues)
+        from annotation.worker import actors  # noqa: F401 (declares the queues)
 
         names = _queue_names(queues)
         if threads < 1:
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         threading.Thread(target=_leave_in_time, daemon=True).start()
         worker.stop(timeout=int(STOP_SECONDS * 1000))
         sweeper.join(STOP_SECONDS)
-        jobs.wake_workers(names)
+        state.wake_workers(names)
 
 
 def load_ahead(queues: Collection[str]) -> None:
@@ -77,8 +77,8 @@ def load_ahead(queues: Collection[str]) -> None:
     What is loaded by now stays. The garbage collector need not look through it again and again, a tenth of a second each time.
     """
     if "llm" in queues:
-        from annotation.pipeline import label  # noqa: F401
-        from mlcore.llm import endpoint  # noqa: F401
+        from annotation.pipeline.label import run_labeling  # noqa: F401
+        from mlcore.llm.endpoint import client  # noqa: F401
     gc.collect()
     gc.freeze()
 
@@ -99,7 +99,7 @@ def _leave_in_time() -> None:
     The sweep of another worker sees to what is left.
     """
     deadline = time.monotonic() + LAST_SECONDS
-    while time.monotonic() < deadline and (jobs.is_at_work() or broker.broker_answers()):
+    while time.monotonic() < deadline and (state.is_at_work() or broker.broker_answers()):
         time.sleep(1)
     os._exit(1)
 
@@ -125,8 +125,8 @@ def _sweep_until(over: threading.Event, queues: list[str]) -> None:
 
 
 def _tidy_up() -> None:
-    from annotation.pipeline.answers import forget_old_answers
-    from annotation.pipeline.export import remove_old_exports
+    from annotation.pipeline.export.run_export import remove_old_exports
+    from annotation.pipeline.label.answer_cache import forget_old_answers
 
     try:
         remove_old_exports()

@@ -1,0 +1,288 @@
+"""Rows of an Excel sheet as text, streamed."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.utils.translation import gettext as _
+
+from annotation.errors import InvalidFileError
+from annotation.files.excel.merged import MergedAreas, read_merged_areas
+from annotation.files.excel.package import (
+    Package,
+    SharedStrings,
+    SheetPart,
+    Workbook,
+    local,
+    read_strings,
+    read_workbook,
+    whole,
+)
+from annotation.files.excel.tool_exports import export_sheets, one_table
+from annotation.files.excel.values import GENERAL, CellFormat, number_text, read_formats
+from annotation.files.records import Limits, Notes, Reading, RejectedRow, Sheet, SourceRow
+
+TABLE_ROWS = 2  # a sheet with fewer is a title or a note, not a table
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+
+
+def read_excel(
+    path: Path, reading: Reading, limits: Limits, notes: Notes
+) -> Iterator[SourceRow | RejectedRow]:
+    """The rows that stand in the chosen sheet, whatever size it states; empty cells at a row's end are left out."""
+    merged = _merged_areas(path, reading, limits)
+    with Package(path, limits, notes) as package:
+        workbook = read_workbook(package)
+        chosen = _sheet_named(workbook, reading.sheet)
+        strings = read_strings(package, workbook.strings, limits)
+        sheets = export_sheets(workbook, chosen)
+        package.follow([each.part for each in sheets or [chosen]])
+        try:
+            if sheets:
+                parts = (
+                    _sheet_rows(package, workbook, each, strings, limits, notes, merged) for each in sheets
+                )
+                yield from one_table(parts, notes)
+            else:
+                yield from _sheet_rows(package, workbook, chosen, strings, limits, notes, merged)
+        finally:
+            strings.close()
+
+
+def _merged_areas(path: Path, reading: Reading, limits: Limits) -> MergedAreas:
+    if not reading.fill_merged:
+        return MergedAreas()
+    with Package(path, limits) as package:
+        return read_merged_areas(package, _sheet_named(read_workbook(package), reading.sheet).part, limits)
+
+
+def list_sheets(path: Path, limits: Limits) -> tuple[tuple[Sheet, ...], str]:
+    """All worksheets, and the name of the one to read unless another is chosen: the first visible one with at least two
+    rows, else the first with something in it, else the first of all. A title page has one row."""
+    with Package(path, limits) as package:
+        parts = read_workbook(package).sheets
+        if not parts:
+            raise InvalidFileError(_("The Excel file has no worksheet."))
+        visible_first = sorted(parts, key=lambda each: each.sheet.hidden)
+        sizes = ((_filled_rows(package, each.part), each) for each in visible_first)
+        chosen, most = parts[0], 0
+        for rows, each in sizes:
+            if rows > most:
+                chosen, most = each, rows
+            if most == TABLE_ROWS:
+                break
+    return tuple(each.sheet for each in parts), chosen.sheet.name
+
+
+def _filled_rows(package: Package, part: str) -> int:
+    """How many rows of a sheet hold something; not counted beyond ``TABLE_ROWS``."""
+    if not package.has(part):
+        return 0
+    rows: set[int] = set()
+    begun = 0
+
+    def start(tag: str, _attributes: dict[str, str]) -> None:
+        nonlocal begun
+        name = local(tag)
+        if name == "row":
+            begun += 1
+        elif name in ("v", "t"):
+            rows.add(begun)
+
+    for _block in package.parse(part, start=start):
+        if len(rows) >= TABLE_ROWS:
+            break
+    return min(len(rows), TABLE_ROWS)
+
+
+def _sheet_named(workbook: Workbook, name: str) -> SheetPart:
+    for each in workbook.sheets:
+        if each.sheet.name == name or not name:
+            return each
+    names = ", ".join(repr(each.sheet.name) for each in workbook.sheets)
+    raise InvalidFileError(
+        _("The Excel file has no sheet %(name)s; it has %(names)s.") % {"name": f"{name!r}", "names": names}
+    )
+
+
+def _sheet_rows(
+    package: Package,
+    workbook: Workbook,
+    chosen: SheetPart,
+    strings: SharedStrings,
+    limits: Limits,
+    notes: Notes,
+    merged: MergedAreas,
+) -> Iterator[SourceRow | RejectedRow]:
+    formats = read_formats(package, workbook.styles)
+    if not package.has(chosen.part):
+        raise InvalidFileError(
+            _("The Excel file is damaged: the sheet %(name)s is missing.")
+            % {"name": f"{chosen.sheet.name!r}"}
+        )
+    sheet = _SheetReader(strings, formats, workbook.epoch_1904, limits, notes, merged)
+    for _block in package.parse(chosen.part, start=sheet.start, end=sheet.end, text=sheet.text):
+        while sheet.rows:
+            yield sheet.rows.popleft()
+
+
+class _SheetReader:
+    """Puts a sheet's tags together to rows. A cell too many, too long or too far out makes its row a rejected one."""
+
+    def __init__(
+        self,
+        strings: SharedStrings,
+        formats: list[CellFormat],
+        epoch_1904: bool,
+        limits: Limits,
+        notes: Notes,
+        merged: MergedAreas,
+    ) -> None:
+        self.rows: deque[SourceRow | RejectedRow] = deque()
+        self._strings, self._formats, self._epoch_1904 = strings, formats, epoch_1904
+        self._limits, self._notes, self._merged = limits, notes, merged
+        self._places: dict[str, int] = {}
+        self._phonetic = False
+        self._line = 0
+        self._start_row({})
+        self._start_cell({})
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        name = local(tag) if ":" in tag else tag
+        if name == "c":
+            self._start_cell(attributes)
+        elif name in ("v", "t"):
+            self._reading = not self._phonetic
+        elif name == "f":
+            self._formula = True
+        elif name == "rPh":
+            self._phonetic = True
+        elif name == "row":
+            self._start_row(attributes)
+        elif name == "mergeCell" and not self._merged:
+            self._notes.count(_("merged areas, of which only the first cell has the value"))
+
+    def text(self, data: str) -> None:
+        if self._reading and self._size <= self._limits.cell_characters:
+            self._parts.append(data)
+            self._size += len(data)
+
+    def end(self, tag: str) -> None:
+        name = local(tag) if ":" in tag else tag
+        if name in ("v", "t"):
+            self._reading = False
+        elif name == "c":
+            self._end_cell()
+        elif name == "row":
+            self._end_row()
+        elif name == "rPh":
+            self._phonetic = False
+
+    def _start_row(self, attributes: dict[str, str]) -> None:
+        self._line = whole(attributes.get("r", ""), default=self._line + 1)
+        self._cells: list[str] = []
+        self._column = -1
+        self._row_size = 0
+        self._fault = ""
+
+    def _start_cell(self, attributes: dict[str, str]) -> None:
+        place = attributes.get("r")
+        self._column = self._column + 1 if place is None else self._place_of(place)
+        self._type = attributes.get("t", "n")
+        style = whole(attributes.get("s", "0"), default=0)
+        self._format = self._formats[style] if style < len(self._formats) else GENERAL
+        self._parts: list[str] = []
+        self._size = 0
+        self._reading = self._formula = self._phonetic = False
+
+    def _place_of(self, reference: str) -> int:
+        letters = reference.rstrip("0123456789")
+        place = self._places.get(letters)
+        if place is None:
+            place = 0
+            for letter in letters[:4].upper():
+                place = place * 26 + ord(letter) - 64
+            place -= 1
+            if len(self._places) < 20_000:
+                self._places[letters] = place
+        return place
+
+    def _end_cell(self) -> None:
+        if not self._parts:
+            if self._formula:
+                self._notes.count(_("formulas without a stored value, left empty"))
+            return
+        text = self._text_of("".join(self._parts))
+        if not text or self._fault:
+            return
+        self._row_size += len(text)
+        if not 0 <= self._column < self._limits.columns:
+            allowed = self._limits.columns
+            self._fault = _(
+                "a cell stands in column %(column)s; at most %(allowed)s are allowed (CORAL_MAX_COLUMNS)"
+            ) % {"column": f"{self._column + 1:,}", "allowed": f"{allowed:,}"}
+        elif len(text) > self._limits.cell_characters:
+            self._fault = _(
+                "a cell has more than %(cell_characters)s characters, which is the most allowed "
+                "(CORAL_MAX_CELL_CHARACTERS)"
+            ) % {"cell_characters": f"{self._limits.cell_characters:,}"}
+        elif self._row_size > self._limits.row_characters:
+            self._fault = _row_too_long(self._limits)
+        else:
+            self._cells.extend([""] * (self._column + 1 - len(self._cells)))
+            self._cells[self._column] = text
+
+    def _text_of(self, raw: str) -> str:
+        kind = self._type
+        if kind == "n":
+            return number_text(raw.strip(), self._format, epoch_1904=self._epoch_1904)
+        if kind == "s":
+            return self._plain(self._shared(raw))
+        if kind == "b":
+            return "TRUE" if raw.strip() == "1" else "FALSE"
+        if kind == "e":
+            self._notes.count(_("cells with an Excel error, left empty"))
+            return ""
+        return self._plain(raw)
+
+    def _shared(self, raw: str) -> str:
+        index = whole(raw.strip(), default=len(self._strings))
+        if index >= len(self._strings):
+            raise InvalidFileError(
+                _("The Excel file is damaged: row %(line)s refers to a text that is missing. Save it anew.")
+                % {"line": f"{self._line:,}"}
+            )
+        return self._strings[index]
+
+    def _plain(self, text: str) -> str:
+        """Excel writes what XML can't hold as ``_x000D_``; half a surrogate pair stays written so."""
+        if "_x" not in text:
+            return text
+        plain = _ESCAPED.sub(_unescape, text)
+        if "\0" in plain:
+            self._notes.count(_("NUL characters replaced"), plain.count("\0"))
+        return plain.replace("\0", "\ufffd")
+
+    def _end_row(self) -> None:
+        if self._merged and not self._fault:
+            self._merged.fill(self._line, self._cells)
+            if sum(map(len, self._cells)) > self._limits.row_characters:
+                self._fault = _row_too_long(self._limits)
+        if self._fault:
+            self.rows.append(RejectedRow(self._line, self._fault))
+        elif self._cells:
+            self.rows.append(SourceRow(self._line, self._cells))
+
+
+def _row_too_long(limits: Limits) -> str:
+    return _("the row has more than %(most)s characters, which is the most allowed") % {
+        "most": f"{limits.row_characters:,}"
+    }
+
+
+def _unescape(match: re.Match[str]) -> str:
+    code = int(match[1], 16)
+    return match[0] if 0xD800 <= code <= 0xDFFF else chr(code)

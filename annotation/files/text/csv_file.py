@@ -1,0 +1,208 @@
+"""Records of a delimited text file, with the line where each begins.
+
+Python's ``csv`` does the splitting, in its strict mode: what it would otherwise glue together is named and rejected.
+Around it stands what it lacks: a record of any length costs a bounded amount of memory, a NUL or a byte that does
+not fit is seen, and a quote that is never closed is told from a long text.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.utils.translation import gettext as _
+
+from annotation.errors import InvalidFileError
+from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow
+from annotation.files.text.encodings import ENCODINGS
+from annotation.files.text.streams import open_text
+
+# NUL never reaches the splitter (it is replaced), so as the delimiter it makes a line one cell.
+_NO_DELIMITER = "\0"
+_BAD = re.compile("[\ud800-\udfff]")
+
+
+class _RecordTooLong(Exception):
+    """The record at hand passed the limit; it is skipped to its end."""
+
+
+class _Lines(Iterator[str]):
+    """A file's lines for ``csv.reader``; remembers the lines of the record at hand."""
+
+    def __init__(self, stream: io.TextIOBase, reading: Reading, limits: Limits, notes: Notes) -> None:
+        self._readline, self._limit, self._notes = stream.readline, limits.row_characters, notes
+        self._replace_bad = reading.replace_bad
+        self.number = 0
+        self.start_record()
+
+    def start_record(self) -> None:
+        self.record: list[str] = []
+        self.size = 0
+        self.bad = ""
+
+    def __next__(self) -> str:
+        line = self._readline(self._limit)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.size += len(line)
+        if "\0" in line:
+            self._notes.count(_("NUL characters replaced"), line.count("\0"))
+            line = line.replace("\0", "\ufffd")
+        if not line.isascii() and not self.bad:
+            self.bad = first_bad_byte(line)
+            if self.bad and self._replace_bad:
+                line, self.bad = replace_bad(line, self._notes), ""
+        self.record.append(line)
+        if self.size >= self._limit:
+            raise _RecordTooLong
+        return line
+
+    def next_piece(self, dangling: str) -> str:
+        """The next line, or a piece of one that is too long; a piece never ends in one of ``dangling``."""
+        piece = self._readline(self._limit)
+        while piece and piece[-1] in dangling and (more := self._readline(1)):
+            piece += more
+        self.number += piece.endswith(("\n", "\r"))
+        return piece
+
+
+def replace_bad(text: str, notes: Notes) -> str:
+    """The text with U+FFFD for each byte that didn't fit, and each half of a surrogate pair."""
+    replaced, times = _BAD.subn("\ufffd", text)
+    notes.count(_("bytes that do not fit the encoding, replaced"), times)
+    return replaced
+
+
+def first_bad_byte(text: str) -> str:
+    """The first byte that didn't fit the encoding, as text such as ``0xE9``, or nothing."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"0x{ord(text[error.start]) & 0xFF:02X}"
+    return ""
+
+
+def read_csv(path: Path, reading: Reading, limits: Limits, notes: Notes) -> Iterator[SourceRow | RejectedRow]:
+    """All records of the file, the header first; blank lines come as rows without a filled cell."""
+    with open_text(path, reading, limits, notes) as stream:
+        if reading.separator_line:
+            stream.readline(limits.row_characters)
+        yield from _Records(stream, reading, limits, notes)
+
+
+class _Records:
+    def __init__(self, stream: io.TextIOBase, reading: Reading, limits: Limits, notes: Notes) -> None:
+        self._lines = _Lines(stream, reading, limits, notes)
+        self._lines.number = int(reading.separator_line)
+        self._reading, self._limits = reading, limits
+        delimiter = reading.delimiter or _NO_DELIMITER
+        self._opening = re.compile(rf'(?:\A|{re.escape(delimiter)})"')
+        self._after_closing = ("", delimiter, "\r", "\n")
+
+    def __iter__(self) -> Iterator[SourceRow | RejectedRow]:
+        lines, encoding = self._lines, ENCODINGS.get(self._reading.encoding, self._reading.encoding)
+        # The limit is the module's own; every caller sets the same one, from the settings.
+        csv.field_size_limit(self._limits.cell_characters)
+        reader = make_reader(lines, self._reading)
+        while True:
+            start = lines.number + 1
+            lines.start_record()
+            try:
+                for cells in reader:
+                    if lines.bad:
+                        yield RejectedRow(
+                            start,
+                            _("byte %(bad)s does not fit the encoding %(encoding)s")
+                            % {"bad": lines.bad, "encoding": encoding},
+                        )
+                    else:
+                        yield SourceRow(start, cells)
+                    start = lines.number + 1
+                    lines.start_record()
+                return
+            except _RecordTooLong:
+                size = self._skip_record(start)
+                allowed = self._limits.row_characters
+                yield RejectedRow(
+                    start,
+                    _("the row has %(size)s characters; at most %(allowed)s are allowed")
+                    % {"size": f"{size:,}", "allowed": f"{allowed:,}"},
+                )
+            except csv.Error as error:
+                yield self._explain(error, start)
+
+    def _explain(self, error: csv.Error, start: int) -> RejectedRow:
+        if "field limit" in str(error):
+            size, allowed = self._skip_record(start), self._limits.cell_characters
+            return RejectedRow(
+                start,
+                _(
+                    "a cell has more than %(allowed)s characters, which is the most allowed "
+                    "(CORAL_MAX_CELL_CHARACTERS); the row has %(size)s"
+                )
+                % {"allowed": f"{allowed:,}", "size": f"{size:,}"},
+            )
+        if "unexpected end" in str(error) or len(self._lines.record) > 1:
+            raise self._unclosed(start)
+        return RejectedRow(
+            start, _("a quoted cell goes on after its closing quote; quotes inside must be doubled")
+        )
+
+    def _skip_record(self, start: int) -> int:
+        """Reads on to the end of the record at hand, without keeping it, and returns its length."""
+        size, inside = 0, False
+        for piece in self._pieces():
+            size += len(piece)
+            if self._reading.quote:
+                inside = self._inside_quotes_after(piece, inside, start)
+            if not inside and piece.endswith(("\n", "\r")):
+                return size
+        if inside:
+            raise self._unclosed(start)
+        return size
+
+    def _pieces(self) -> Iterator[str]:
+        yield from self._lines.record
+        dangling = '"' + self._reading.delimiter
+        while piece := self._lines.next_piece(dangling):
+            yield piece
+
+    def _inside_quotes_after(self, piece: str, inside: bool, start: int) -> bool:
+        place = 0
+        while True:
+            if not inside:
+                opening = self._opening.search(piece, place)
+                if opening is None:
+                    return False
+                inside, place = True, opening.end()
+            place = piece.find('"', place)
+            if place < 0:
+                return True
+            follower = piece[place + 1 : place + 2]
+            if follower == '"':
+                place += 2
+            elif follower in self._after_closing:
+                inside, place = False, place + 1
+            else:
+                raise self._unclosed(start)
+
+    def _unclosed(self, start: int) -> InvalidFileError:
+        return InvalidFileError(
+            _(
+                "A quote opened at line %(start)s is never closed properly, so the rows after it can't be told "
+                "apart. Close it, or double the quotes that belong to the text."
+            )
+            % {"start": f"{start:,}"}
+        )
+
+
+def make_reader(lines: Iterator[str], reading: Reading) -> Iterator[list[str]]:
+    """A strict ``csv.reader`` for what was detected."""
+    delimiter = reading.delimiter or _NO_DELIMITER
+    if not reading.quote:
+        return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    return csv.reader(lines, delimiter=delimiter, quotechar=reading.quote, doublequote=True, strict=True)

@@ -1,0 +1,63 @@
+"""Find the stages that ought to be at work and are not, and see that somebody takes them up, or says why not."""
+
+from __future__ import annotations
+
+import logging
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from annotation.jobs import state
+from annotation.live.stage_status import nudge
+from annotation.models import Stage
+
+logger = logging.getLogger(__name__)
+
+
+def sweep() -> int:
+    """Wake a worker for every stage that ought to be at work and is not; return how many there were.
+
+    A running stage whose lease ran out has lost its worker: it is queued again, or failed after
+    ``settings.MAX_ATTEMPTS`` such deaths in a row. One that paused by itself is tried again
+    when its wait is over. Any number of processes may sweep at the same time.
+    """
+    overdue = list(Stage.objects.overdue().values_list("pk", flat=True))
+    return sum(_revive(pk) for pk in overdue)
+
+
+def _revive(stage_id: int) -> bool:
+    with transaction.atomic():
+        row = Stage.objects.overdue().select_for_update().filter(pk=stage_id).first()
+        if row is None:
+            return False  # another sweep, or a late heartbeat, was here first
+        if row.status == Stage.Status.RUNNING:
+            _count_death(row)
+        elif row.status == Stage.Status.PAUSED:  # the wait after a run of failures is over
+            row.status, row.resume_at = Stage.Status.QUEUED, None
+        if row.status == Stage.Status.QUEUED:
+            row.queued_at = timezone.now()  # so that it is sent once in a lease time, not by every sweep
+            state.submit(row)
+        row.save()
+    nudge(row)
+    return True
+
+
+def _count_death(stage: Stage) -> None:
+    """Deaths are in a row while none of the attempts gets further than the ones before: a run of days may outlive any
+    number of restarted machines, one that ends its worker at the same row each time is given up."""
+    reached, furthest = [stage.epoch, stage.done], stage.detail_value("died_at", [0, 0])
+    stage.crashes = 1 if stage.crashes and reached > furthest else stage.crashes + 1
+    stage.detail = {**stage.detail, "died_at": max(reached, furthest)}
+    logger.warning("Stage %d lost its worker (%d in a row).", stage.pk, stage.crashes)
+    if stage.wish:
+        state.settle(stage, state.SETTLED[Stage.Wish(stage.wish)])
+    elif stage.crashes >= settings.MAX_ATTEMPTS:
+        state.settle(stage, Stage.Status.FAILED)
+        stage.error = _(
+            "The worker died %(count)d times in a row while it was at work on this, so it is not tried again. Look in "
+            "the log for the run %(run)s; resume it when the cause is mended. What was stored is kept."
+        ) % {"count": stage.crashes, "run": str(stage.run_id)[:8]}
+    else:
+        state.settle(stage, Stage.Status.QUEUED)

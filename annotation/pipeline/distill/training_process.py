@@ -1,0 +1,131 @@
+"""The training as a process of its own: started, listened to, and ended when the stage is to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError
+from annotation.jobs import state
+from mlcore.distill.folder import EXIT_ERROR, TOKEN_VARIABLE
+from mlcore.errors import StoppedError
+
+WATCH_SECONDS = 0.5
+TERMINATE_SECONDS = 15
+TRAINING_PHASES = ("warm-up", "robust")
+EPOCH_FIGURES = ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")
+
+
+def run_training(claim: state.Claim, folder: Path, *, hub_token: str) -> None:
+    """Run the training process, pass on what it reports, and end it when the stage is to stop.
+
+    ``hub_token`` fetches an encoder that is not public; empty for none.
+    """
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(settings.THREADS or os.cpu_count() or 1),
+        "TOKENIZERS_PARALLELISM": "false",
+        TOKEN_VARIABLE: hub_token,
+    }
+    command = [sys.executable, "-m", "mlcore.distill.folder", str(folder)]
+    log = (folder / "log.txt").open("a")
+    with (
+        log,
+        subprocess.Popen(
+            command,
+            cwd=settings.BASE_DIR,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+        ) as child,
+    ):
+        stopper = threading.Thread(target=_terminate_on_wish, args=(claim, child), daemon=True)
+        stopper.start()
+        history: dict[int, dict[str, Any]] = {}
+        for event in _events(child):
+            _report(claim, event, history)
+        code = child.wait()
+        stopper.join()
+    if claim.should_stop():
+        raise StoppedError(_("Stopped on request; the training goes on from its last epoch when resumed."))
+    if code == 0:
+        return
+    raise AnnotationError(_mendable_error(folder) if code == EXIT_ERROR else _crash_sentence(code, folder))
+
+
+def _terminate_on_wish(claim: state.Claim, child: subprocess.Popen[str]) -> None:
+    try:
+        while child.poll() is None:
+            if claim.should_stop():
+                _terminate(child)
+                return
+            time.sleep(WATCH_SECONDS)
+    finally:
+        connection.close()  # this thread's own
+
+
+def _terminate(child: subprocess.Popen[str]) -> None:
+    child.terminate()
+    try:
+        child.wait(timeout=TERMINATE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+def _events(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("{"):
+            yield json.loads(line)
+
+
+def _report(claim: state.Claim, event: dict[str, Any], history: dict[int, dict[str, Any]]) -> None:
+    """Pass one progress event on. The share of the epochs that is done counts as rows, so that one bar tells all."""
+    training = event["phase"] in TRAINING_PHASES
+    epoch_share = event["batch"] / event["batches"] if event["batches"] else 0.0
+    share = (event["epoch"] - 1 + epoch_share) / event["epochs"] if training else 0.0
+    if training and epoch_share >= 1.0:
+        history[event["epoch"]] = {name: event[name] for name in EPOCH_FIGURES}
+    detail = {name: event[name] for name in ("seconds_left", "batch", "batches")}
+    if training:
+        detail["clean_share"] = event["clean_share"]
+    claim.report(
+        phase=event["phase"],
+        epoch=event["epoch"],
+        epochs=event["epochs"],
+        done=int(share * claim.stage.total),
+        detail=detail | {"history": [history[epoch] for epoch in sorted(history)]},
+    )
+
+
+def _mendable_error(folder: Path) -> str:
+    return str(json.loads((folder / "error.json").read_text())["error"])
+
+
+def _crash_sentence(code: int, folder: Path) -> str:
+    if code < 0:
+        return _(
+            "The training process died (signal %(signal)d); often the machine had too little memory. Its log lies in %(log)s."
+        ) % {
+            "signal": -code,
+            "log": folder / "log.txt",
+        }
+    return _(
+        "The training process ended with an unexpected error (exit code %(code)d). Its log lies in %(log)s."
+    ) % {
+        "code": code,
+        "log": folder / "log.txt",
+    }

@@ -1,0 +1,261 @@
+"""Export: rows with their labels and where they come from, as Excel, CSV, JSON Lines or Parquet, made in the background."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Literal
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+from django.utils.text import slugify
+from django.utils.translation import get_language, override
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError, NotReadyError
+from annotation.files.excel.writer import MAX_ROWS, ExcelRow, ExcelWriter, history_sheet, quality_sheet
+from annotation.files.parquet_file import write_parquet_rows
+from annotation.files.writers import write_csv_rows, write_json_rows
+from annotation.jobs import state
+from annotation.models import Flag, Project, Source, Stage
+from annotation.pipeline.export.provenance import provenance_lines, quality_lines
+from annotation.pipeline.export.rows import (
+    ALL_ROWS,
+    FLAG_WORDS,
+    SOURCE_WORDS,
+    OnProgress,
+    Selection,
+    export_header,
+    export_rows,
+    number_columns,
+)
+from mlcore.errors import StoppedError
+
+Format = Literal["xlsx", "csv", "jsonl", "parquet"]
+#: The end of a working folder's name.
+WORKING = ".part"
+
+# --- As a job -----------------------------------------------------------------------------------------------------
+
+
+def start_export(
+    project: Project,
+    *,
+    user: User | None,
+    format: Format,
+    query: str = "",
+    certainty: float | None = None,
+) -> Stage:
+    """Queue an export; one of the same rows that waits or runs already in this format is returned instead of a second.
+
+    Args:
+        query: a filter of the table, as its address has it; empty for all rows.
+        certainty: how probable it must be that a row's label is right, 0 to 1; None for any.
+
+    Raises:
+        NotReadyError: there are no such rows.
+        AnnotationError: there is no such format, or the filter does not fit the project.
+    """
+    if format not in WRITERS:
+        raise AnnotationError(
+            _("There is no export format “%(name)s”. Choose one of: %(all)s.")
+            % {"name": format, "all": ", ".join(WRITERS)}
+        )
+    selection = Selection.of(project, query=query, certainty=certainty)
+    detail = {"format": format, "language": get_language()} | asdict(selection)
+    with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one at a time, for double clicks
+        for running in project.stages.active().filter(kind=Stage.Kind.EXPORT):
+            if detail.items() <= running.detail.items():
+                return running
+        stage = Stage.objects.create(
+            project=project,
+            kind=Stage.Kind.EXPORT,
+            total=selection.rows(project).count(),
+            requested_by=user,
+            detail=detail,
+        )
+        state.submit(stage)
+    return stage
+
+
+def run_export(claim: state.Claim) -> None:
+    """Write the file in a folder of this attempt, and give it its place and name when it is whole and on the disk.
+
+    An attempt that is killed leaves its folder, with whatever a library put there, to the next attempt or the sweep;
+    nobody is ever offered half a file.
+
+    Raises:
+        StoppedError: a person asked to pause or cancel; resuming begins anew.
+    """
+    stage = claim.stage
+    name = f"{stage.run_id}.{stage.detail['format']}"
+    target = _export_folder() / name
+    for left in target.parent.glob(f"{stage.run_id}*{WORKING}"):
+        _remove(left)
+    working = target.with_name(f"{stage.run_id}.{claim.attempt}{WORKING}")
+    working.mkdir(mode=0o700)
+    part = working / name
+    claim.report(phase="writing", done=0, force=True)
+
+    def tell(done: int) -> None:
+        claim.report(done=done)
+        if claim.should_stop():
+            raise StoppedError(_("Stopped on request."))
+
+    try:
+        write = WRITERS[stage.detail["format"]]
+        with override(stage.detail.get("language") or get_language()):
+            rows = write(stage.project, part, selection=Selection.stored(stage.detail), on_progress=tell)
+        _sync(part)
+        with transaction.atomic():
+            claim.fence()
+            part.replace(target)
+    finally:
+        _remove(working)
+    claim.report(
+        phase="",
+        done=rows,
+        total=rows,
+        force=True,
+        detail={
+            "stored": name,
+            "rows": rows,
+            "size": target.stat().st_size,
+            "file": _shown_name(stage),
+            "sheets": -(-rows // MAX_ROWS) if target.suffix == ".xlsx" else 1,
+        },
+    )
+
+
+def export_path(stage: Stage) -> Path:
+    """Where the finished file lies.
+
+    Raises:
+        NotReadyError: it is not finished, or was removed after some days.
+    """
+    if stage.kind != Stage.Kind.EXPORT or stage.status != Stage.Status.DONE:
+        raise NotReadyError(_("This export is not finished yet."))
+    path = _export_folder() / str(stage.detail.get("stored", ""))
+    if not path.is_file():
+        raise NotReadyError(
+            _("This export was removed; files are kept for %(days)d days. Make a new one.")
+            % {"days": settings.EXPORT_DAYS}
+        )
+    return path
+
+
+def remove_old_exports() -> int:
+    """Remove the files that are older than ``settings.EXPORT_DAYS``, and what attempts left that nobody goes on with."""
+    removed = 0
+    oldest = time.time() - settings.EXPORT_DAYS * 86_400
+    paths = list(_export_folder().iterdir())
+    at_work = {str(run) for run in Stage.objects.active().values_list("run_id", flat=True)}
+    for path in paths:
+        with suppress(FileNotFoundError):  # another process sweeps as well
+            is_left = path.suffix == WORKING and path.name.partition(".")[0] not in at_work
+            if is_left or path.stat().st_mtime < oldest:
+                _remove(path)
+                removed += 1
+    return removed
+
+
+def _export_folder() -> Path:
+    folder: Path = settings.EXPORT_DIR
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _shown_name(stage: Stage) -> str:
+    name = slugify(stage.project.name, allow_unicode=True)[:60] or "corpus"
+    moment = f"{timezone.localtime():%Y-%m-%d-%H%M}"
+    return "-".join([name, *Selection.stored(stage.detail).words, moment]) + f".{stage.detail['format']}"
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+# --- The files ----------------------------------------------------------------------------------------------------
+
+
+def write_excel(
+    project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
+) -> int:
+    """Write the rows, a sheet with counts and measured accuracy, and one that says how all of it was made.
+
+    Likely wrong rows are coloured as on the pages. The two sheets for people are in the language of the moment, which
+    for a job is that of whoever asked for the file; the rows and their columns are the same in all. No cell is a
+    formula; a text that Excel can't hold is cut with a mark.
+
+    Returns:
+        The number of rows.
+    """
+    uploaded = len(project.columns)
+    flag = uploaded + 7
+    with ExcelWriter(path) as book:
+        rows = (
+            ExcelRow(
+                cells,
+                cells[flag] == FLAG_WORDS[Flag.WRONG] and cells[uploaded + 1] != SOURCE_WORDS[Source.PERSON],
+            )
+            for cells in export_rows(project, selection, on_progress)
+        )
+        count = book.write_rows(export_header(project), rows)
+        book.write_lines(quality_sheet(), quality_lines(project))
+        book.write_lines(history_sheet(), provenance_lines(project, cut=book.cut, selection=selection))
+    return count
+
+
+def write_csv(
+    project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
+) -> int:
+    """Write rows as CSV (UTF-8 with a mark, so that Excel knows). Returns the number of rows.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it; importing the file takes it off again.
+    """
+    with _new_file(path, "utf-8-sig") as file:
+        return write_csv_rows(file, export_header(project), export_rows(project, selection, on_progress))
+
+
+def write_jsonl(
+    project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
+) -> int:
+    """Write rows as JSON Lines, one object a row, texts exactly as they are. Returns the number of rows."""
+    with _new_file(path, "utf-8") as file:
+        return write_json_rows(file, export_header(project), export_rows(project, selection, on_progress))
+
+
+def write_parquet(
+    project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
+) -> int:
+    """Write rows as Parquet: texts as they are, confidences and rounds as numbers. Returns the number of rows."""
+    rows = export_rows(project, selection, on_progress)
+    return write_parquet_rows(path, export_header(project), number_columns(project), rows)
+
+
+WRITERS: dict[str, Callable[..., int]] = {
+    "xlsx": write_excel,
+    "csv": write_csv,
+    "jsonl": write_jsonl,
+    "parquet": write_parquet,
+}
+
+
+def _new_file(path: Path, encoding: str) -> IO[str]:
+    return path.open("w", encoding=encoding, newline="")

@@ -1,0 +1,104 @@
+"""The report of an import: what became of the rows of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from django.utils.translation import gettext as _
+
+from annotation.models import LeftOutRow, Project, Upload
+from annotation.pipeline.ingest.reference_labels import MAX_VALUES
+
+KEPT_ROWS = 1_000
+_READ_ROWS = 2_000
+
+LeftOut = tuple[int, str, str]
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What became of the rows of a file.
+
+    ``rows`` names the first rejected and duplicate ones: line, outcome, reason. All of them are in the database.
+    """
+
+    read: int = 0
+    imported: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    warnings: dict[str, int] = field(default_factory=dict)
+    reference_values: dict[str, int] = field(default_factory=dict)
+    start_position: int | None = None
+    finished: bool = False
+    rows: list[LeftOut] = field(default_factory=list)
+    unsaved: list[LeftOut] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, upload: Upload) -> ImportReport:
+        report = cls(**{name: value for name, value in upload.report.items() if name in _STORED})
+        report.rows = list(upload.left_out.values_list("line", "outcome", "reason")[:KEPT_ROWS])
+        return report
+
+    def save(self, upload: Upload) -> None:
+        """Store the report, and the rows that it has named since it was stored last."""
+        LeftOutRow.objects.bulk_create(
+            [
+                LeftOutRow(upload=upload, line=line, outcome=outcome, reason=reason)
+                for line, outcome, reason in sorted(self.unsaved)
+            ],
+            batch_size=1_000,
+        )
+        self.unsaved.clear()
+        Upload.objects.filter(pk=upload.pk).update(report={name: getattr(self, name) for name in _STORED})
+
+    def note(self, line: int, outcome: Literal["rejected", "duplicate"], reason: str) -> None:
+        if outcome == "rejected":
+            self.rejected += 1
+        else:
+            self.duplicates += 1
+        self.unsaved.append((line, outcome, reason))
+        if len(self.rows) < KEPT_ROWS:
+            self.rows.append((line, outcome, reason))
+
+    def count_reference(self, value: str) -> None:
+        if value and (value in self.reference_values or len(self.reference_values) < MAX_VALUES):
+            self.reference_values[value] = self.reference_values.get(value, 0) + 1
+
+
+_STORED = [each.name for each in fields(ImportReport) if each.name not in ("rows", "unsaved")]
+
+
+def clear_report(upload: Upload) -> None:
+    """Forget what became of an upload's rows, since they are not in the project any more."""
+    Upload.objects.filter(pk=upload.pk).update(report={})
+    upload.left_out.all().delete()
+
+
+def left_out_rows(upload: Upload) -> Iterator[LeftOut]:
+    """Every row of the file that was not imported, in the order of the file."""
+    last = 0
+    rows = upload.left_out.order_by("pk").values_list("pk", "line", "outcome", "reason")
+    while page := list(rows.filter(pk__gt=last)[:_READ_ROWS]):
+        for _pk, line, outcome, reason in page:
+            yield line, outcome, reason
+        last = page[-1][0]
+
+
+def finished_uploads(project: Project) -> list[Upload]:
+    """The files that were imported, in the order in which they were uploaded."""
+    return [upload for upload in project.uploads.order_by("pk") if upload.report.get("finished")]
+
+
+def rejected_uploads(project: Project) -> list[Upload]:
+    """The imported files of which rows were rejected."""
+    return [upload for upload in finished_uploads(project) if upload.report.get("rejected")]
+
+
+def stored_summary(report: dict[str, Any]) -> str:
+    """A finished import in one line, as the exported file tells it."""
+    counts = ("read", "imported", "duplicates", "rejected")
+    return _(
+        "%(read)s rows read = %(imported)s imported + %(duplicates)s duplicates + %(rejected)s rejected"
+    ) % {name: f"{report[name]:,}" for name in counts}

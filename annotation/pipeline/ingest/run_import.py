@@ -1,0 +1,174 @@
+"""One attempt at an import: it streams the rows in batches, each stored together with its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+from django.db import connection, transaction
+from django.db.models import Max
+from django.utils.translation import gettext as _
+
+from annotation.errors import InvalidFileError
+from annotation.files.open_table import open_table
+from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Table
+from annotation.jobs import state
+from annotation.models import Project, Upload
+from annotation.pipeline.ingest.column_roles import ImportChoices, check_same_mapping
+from annotation.pipeline.ingest.duplicates import index_rows, store_run
+from annotation.pipeline.ingest.import_report import ImportReport
+from annotation.pipeline.ingest.store_rows import SampleMaker, insert_samples
+from annotation.pipeline.ingest.upload import file_limits, path_of
+from mlcore.errors import StoppedError
+
+BATCH_ROWS = 1_000
+BATCH_CHARACTERS = 4_000_000
+CACHE_KB = 12_000
+
+
+class ImportAttempt:
+    """One attempt at an import."""
+
+    def __init__(self, claim: state.Claim, upload: Upload) -> None:
+        self._claim, self._upload = claim, upload
+        self._project: Project = upload.project
+        self._limits: Limits = file_limits()
+        self._report = ImportReport.of(upload)
+        self._choices = ImportChoices.stored(claim.stage.detail)
+
+    def run(self) -> None:
+        self._table = self._open()
+        self._maker = SampleMaker(self._project, self._table.columns, self._choices)
+        if self._report.start_position is None:
+            last = self._project.samples.aggregate(last=Max("position"))["last"]
+            self._report.start_position = 0 if last is None else last + 1
+        self._claim.report(detail={"done_before": self._report.read})
+        with _bulk_writing():
+            for batch in _batches(islice(self._table.rows, self._report.read, None)):
+                if self._claim.should_stop():
+                    raise StoppedError(_("Stopped on request."))
+                self._store(batch)
+                self._tell()
+            self._finish()
+
+    def _open(self) -> Table:
+        reading = Reading.from_dict(self._upload.reading)
+        table = open_table(
+            path_of(self._upload), reading, self._limits, text_columns=self._project.content_columns
+        )
+        late = [name for name in table.columns if name not in self._project.columns]
+        if late and not self._report.read and not self._project.samples.exists():
+            # A JSON file may name a column for the first time far below the rows that the preview saw.
+            with transaction.atomic():
+                self._claim.fence()
+                self._project.columns = list(table.columns)
+                self._project.save(update_fields=["columns"])
+        elif late:
+            check_same_mapping(
+                self._project,
+                {"columns": table.columns, **{name: getattr(self._project, name) for name in _MAPPED}},
+            )
+        return table
+
+    def _store(self, batch: list[SourceRow | RejectedRow]) -> None:
+        report = self._report
+        with transaction.atomic():
+            self._claim.fence()
+            report.read += len(batch)
+            samples = self._maker.samples_of(batch, report)
+            if self._choices.on_bad_row == "reject" and report.rejected:
+                raise self._refusal()
+            assert report.start_position is not None
+            position = report.start_position + report.imported
+            if position + len(samples) > self._limits.rows:
+                raise InvalidFileError(
+                    _(
+                        "With this file the project would have more than %(most)s rows, which is the most allowed (CORAL_MAX_ROWS)."
+                    )
+                    % {"most": f"{self._limits.rows:,}"}
+                )
+            insert_samples(self._project, samples, first_position=position)
+            report.imported += len(samples)
+            report.save(self._upload)
+
+    def _refusal(self) -> InvalidFileError:
+        line, _outcome, reason = next(row for row in self._report.rows if row[1] == "rejected")
+        return InvalidFileError(
+            _("Line %(line)d: %(reason)s. Nothing was imported, since every row was to be good.")
+            % {"line": line, "reason": reason}
+        )
+
+    def _tell(self) -> None:
+        notes, read = self._table.notes, self._report.read
+        share = notes.bytes_read / notes.bytes_total if notes.bytes_total else 0.0
+        # How many rows there are is known at the end only; until then, by the share of the file that is read.
+        self._claim.report(done=read, total=max(read, round(read / share)) if share else read)
+
+    def _finish(self) -> None:
+        report = self._report
+        if not report.read:
+            raise InvalidFileError(_("The file has column names but no rows."))
+        if not report.imported and not report.duplicates:
+            line, _outcome, reason = report.rows[0]
+            raise InvalidFileError(
+                _("None of the %(count)d rows could be imported. The first, line %(line)d: %(reason)s.")
+                % {"count": report.rejected, "line": line, "reason": reason}
+            )
+        assert report.start_position is not None
+        run, texts = index_rows(self._project, report.start_position)
+        repeated = report.imported - texts
+        report.warnings = dict(self._table.notes.counts) | (
+            {_("rows whose text is on another row too, so that labeling them costs nothing more"): repeated}
+            if repeated
+            else {}
+        )
+        report.finished = True
+        with transaction.atomic():
+            self._claim.fence()
+            store_run(self._project, run)
+            report.save(self._upload)
+        self._claim.report(
+            done=report.read,
+            total=report.read,
+            phase="",
+            force=True,
+            detail={
+                "imported": report.imported,
+                "duplicates": report.duplicates,
+                "rejected": report.rejected,
+            },
+        )
+
+
+_MAPPED = ("content_columns", "id_column", "reference_column")
+
+
+@contextmanager
+def _bulk_writing() -> Iterator[None]:
+    """Keeps SQLite's page cache small while rows stream in: it would fill with rows that nobody reads soon."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        before = cursor.execute("PRAGMA cache_size").fetchone()[0]
+        cursor.execute(f"PRAGMA cache_size = {-CACHE_KB}")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA cache_size = {before}")
+
+
+def _batches(rows: Iterator[SourceRow | RejectedRow]) -> Iterator[list[SourceRow | RejectedRow]]:
+    """Rows in batches that are small in number and in memory."""
+    batch: list[SourceRow | RejectedRow] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        if isinstance(row, SourceRow):
+            size += sum(map(len, row.cells))
+        if len(batch) == BATCH_ROWS or size > BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

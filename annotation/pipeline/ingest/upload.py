@@ -1,0 +1,319 @@
+"""Take a file in: store it under a random name, recognise it by its content, show what would be imported."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.files.base import File
+from django.db import transaction
+from django.utils.text import Truncator, capfirst
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError, InvalidFileError
+from annotation.files.open_table import open_table
+from annotation.files.records import TEXT_FORMATS, Limits, Reading, RejectedRow, SourceRow, Table
+from annotation.files.sniff import detect_structure, recognise
+from annotation.files.text.delimiters import DELIMITERS, QUOTES
+from annotation.files.text.encodings import ENCODINGS
+from annotation.files.text.title import below_title, is_like_text, is_like_title
+from annotation.models import Project, Stage, Upload
+from mlcore.column_kinds import Kind, guess_kind
+
+PREVIEW_ROWS = 20
+# For the preview so many rows are looked at; a JSON file's later columns are found by the import itself.
+LOOK_ROWS = 200
+EXAMPLES = 4
+MAX_NAME = 255
+MAX_HEADER = 20
+MAX_SHOWN_NAMES = 200
+LINES = Reading("csv", delimiter="", quote="", header=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be imported: the columns, the first rows, how the file is read, and what a person should know.
+
+    ``kinds``: what each column holds, guessed from the first rows.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+    reading: Reading
+    warnings: list[str]
+    kinds: dict[str, Kind]
+
+    def examples(self, column: str) -> list[str]:
+        """Some different values of a column."""
+        place = self.columns.index(column)
+        return list(dict.fromkeys(row[place] for row in self.rows))[:EXAMPLES]
+
+
+def file_limits() -> Limits:
+    """The limits that the operator set."""
+    file_bytes = settings.UPLOAD_MAX_MB * 2**20
+    return Limits(
+        file_bytes=file_bytes,
+        unpacked_bytes=5 * file_bytes,
+        rows=settings.MAX_ROWS,
+        columns=settings.MAX_COLUMNS,
+        cell_characters=settings.MAX_CELL_CHARACTERS,
+    )
+
+
+class ReadingChoice(TypedDict, total=False):
+    """How a file is to be read, where the person knows better; what is missing or None stays as detected."""
+
+    encoding: str | None
+    delimiter: str | None
+    quote: str | None
+    sheet: str | None
+    header: int | None
+    replace_bad: bool | None
+    fill_merged: bool | None
+
+
+def store_upload(
+    project: Project,
+    file: File[bytes],
+    user: User | None,
+    *,
+    one_text_a_line: bool = False,
+    **chosen: Unpack[ReadingChoice],
+) -> Upload:
+    """Store an uploaded file and find out how it is to be read.
+
+    The size is checked while the file streams in; what is refused leaves nothing behind. The name is for show only.
+
+    Args:
+        one_text_a_line: each line is a text, without column names above.
+        chosen: how it is to be read, where detecting that goes wrong and the file would be refused for it.
+
+    Raises:
+        InvalidFileError: the file is too large, empty, or nothing that can be read, with a sentence that says what it is;
+            or a choice is none that there is.
+        AnnotationError: there is no room to store it.
+    """
+    limits = file_limits()
+    settings.UPLOAD_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stored_name = uuid.uuid4().hex
+    path: Path = settings.UPLOAD_DIR / stored_name
+    try:
+        size, digest = _write(file, path, limits)
+        reading = LINES if one_text_a_line else recognise(path, limits)
+        reading = _chosen(path, reading, limits, chosen)
+        reading, preview = _first_look(path, reading, limits, is_sure=chosen.get("header") is not None)
+        return Upload.objects.create(
+            project=project,
+            name=shown_name(file.name or ""),
+            stored_name=stored_name,
+            size=size,
+            sha256=digest,
+            reading=reading.as_dict(),
+            columns=list(preview.columns),
+            preview=preview.rows,
+            created_by=user,
+        )
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def read_preview(upload: Upload, **chosen: Unpack[ReadingChoice]) -> Preview:
+    """What the file looks like, read as detected or as the person chooses here; a choice is kept for the import.
+
+    Raises:
+        InvalidFileError: it can't be read so, or the choice is none that there is.
+    """
+    path, limits = path_of(upload), file_limits()
+    before = Reading.from_dict(upload.reading)
+    reading = _chosen(path, before, limits, chosen)
+    preview = _look(path, reading, limits)
+    if reading != before:
+        upload.reading, upload.columns, upload.preview = (
+            reading.as_dict(),
+            list(preview.columns),
+            preview.rows,
+        )
+        upload.save(update_fields=["reading", "columns", "preview"])
+    return replace(preview, warnings=[*_known_before(upload), *preview.warnings])
+
+
+def waiting_uploads(project: Project) -> list[Upload]:
+    """Files that nobody has begun to import, in the order in which they were uploaded."""
+    taken: set[int] = set()
+    for detail in project.stages.filter(kind=Stage.Kind.IMPORT).values_list("detail", flat=True):
+        taken.add(detail.get("upload", 0))
+    for stage in project.stages.active().filter(kind=Stage.Kind.IMPORT):
+        taken.update(stage.detail.get("then", ()))
+    return list(project.uploads.filter(report={}).exclude(pk__in=taken).order_by("pk"))
+
+
+def delete_upload(upload: Upload) -> None:
+    """Forget an upload and remove its file; rows that were imported from it stay."""
+    path: Path = upload.path
+    with transaction.atomic():
+        upload.delete()
+        transaction.on_commit(lambda: path.unlink(missing_ok=True))
+
+
+def path_of(upload: Upload) -> Path:
+    """Where the file lies.
+
+    Raises:
+        InvalidFileError: it is not there any more.
+    """
+    path: Path = upload.path
+    if not path.exists():
+        raise InvalidFileError(
+            _("The uploaded file “%(name)s” is not there any more. Upload it anew.") % {"name": upload.name}
+        )
+    return path
+
+
+def shown_name(name: str) -> str:
+    """A file name that is safe to show: no folder, no control or direction character."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(char for char in last if char.isprintable()).strip()[-MAX_NAME:] or "file"
+
+
+def _write(file: File[bytes], path: Path, limits: Limits) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("xb") as target:
+            for block in file.chunks(2**20):
+                size += len(block)
+                if size > limits.file_bytes:
+                    raise InvalidFileError(
+                        _(
+                            "The file is larger than %(most)d MB, which is the most allowed (CORAL_UPLOAD_MAX_MB)."
+                        )
+                        % {"most": limits.file_bytes // 2**20}
+                    )
+                digest.update(block)
+                target.write(block)
+    except OSError as error:
+        raise AnnotationError(
+            _("The file could not be stored: %(why)s. Make room in the data folder, then upload it again.")
+            % {"why": error.strerror}
+        ) from error
+    return size, digest.hexdigest()
+
+
+def _chosen(path: Path, reading: Reading, limits: Limits, chosen: ReadingChoice) -> Reading:
+    sheet, encoding, delimiter = chosen.get("sheet"), chosen.get("encoding"), chosen.get("delimiter")
+    reading = _with_header(reading, chosen)
+    if reading.format == "xlsx":
+        if sheet is not None:
+            _check_choice(sheet, [each.name for each in reading.sheets], _("sheet"))
+            reading = replace(reading, sheet=sheet)
+            if chosen.get("header") is None:
+                reading = below_title(path, replace(reading, header=1), limits)
+        return replace(reading, fill_merged=_or(chosen.get("fill_merged"), reading.fill_merged))
+    if encoding is not None and reading.format in TEXT_FORMATS:
+        _check_choice(encoding, list(ENCODINGS), _("encoding"))
+        reading = detect_structure(path, replace(reading, encoding=encoding, sure=True), limits)
+    if delimiter is not None and reading.format == "csv":
+        _check_choice(delimiter, list(DELIMITERS), _("delimiter"))
+        reading = replace(reading, delimiter=delimiter, quote='"')
+    if (quote := chosen.get("quote")) is not None and reading.format == "csv":
+        _check_choice(quote, list(QUOTES), _("quote"))
+        reading = replace(reading, quote=quote)
+    return reading
+
+
+def _with_header(reading: Reading, chosen: ReadingChoice) -> Reading:
+    header = chosen.get("header")
+    if header is not None and reading.format in ("csv", "xlsx"):
+        if not 0 <= header <= MAX_HEADER:
+            raise InvalidFileError(
+                _(
+                    "The column names are in one of the first %(most)d rows, or nowhere (0); not in row %(row)d."
+                )
+                % {"most": MAX_HEADER, "row": header}
+            )
+        reading = replace(reading, header=header)
+    if reading.format in TEXT_FORMATS:
+        return replace(reading, replace_bad=_or(chosen.get("replace_bad"), reading.replace_bad))
+    return reading
+
+
+def _or(chosen: bool | None, before: bool) -> bool:
+    return before if chosen is None else chosen
+
+
+def _check_choice(chosen: str, allowed: list[str], what: str) -> None:
+    if chosen not in allowed:
+        raise InvalidFileError(
+            _("There is no %(what)s “%(chosen)s” here. Choose one of: %(allowed)s.")
+            % {"what": what, "chosen": chosen, "allowed": ", ".join(map(repr, allowed))}
+        )
+
+
+def _first_look(path: Path, reading: Reading, limits: Limits, *, is_sure: bool) -> tuple[Reading, Preview]:
+    """What the file looks like, by the column names below a title if there is one above them.
+
+    Args:
+        is_sure: a person said where the names are.
+    """
+    if is_sure:
+        return reading, _look(path, reading, limits)
+    try:
+        preview = _look(path, reading, limits)
+    except InvalidFileError:
+        if (below := below_title(path, reading, limits)) == reading:
+            raise
+    else:
+        if not is_like_title(preview.columns):
+            return reading, preview
+        if (below := below_title(path, reading, limits)) == reading:
+            return reading, preview
+    return below, _look(path, below, limits)
+
+
+def _look(path: Path, reading: Reading, limits: Limits) -> Preview:
+    table = open_table(path, reading, limits, scan_rows=LOOK_ROWS)
+    seen = list(islice(table.rows, LOOK_ROWS))
+    rows = [row.cells for row in seen if isinstance(row, SourceRow)]
+    if not seen:
+        raise InvalidFileError(
+            _("The file has column names (%(names)s) but no rows.")
+            % {"names": Truncator(", ".join(table.columns[:10])).chars(MAX_SHOWN_NAMES)}
+        )
+    kinds = {name: guess_kind([row[place] for row in rows]) for place, name in enumerate(table.columns)}
+    warnings = list(_warnings(table, reading, seen))
+    return Preview(table.columns, rows[:PREVIEW_ROWS], reading, warnings, kinds)
+
+
+def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow]) -> Iterator[str]:
+    if not reading.sure:
+        yield _("The encoding %(name)s is a guess. If letters look wrong below, choose another.") % {
+            "name": ENCODINGS[reading.encoding]
+        }
+    if reading.guarded:
+        yield _(
+            "This is CORAL's own export: the apostrophes that keep texts from becoming formulas are taken off."
+        )
+    if any(sheet.hidden and sheet.name == reading.sheet for sheet in reading.sheets):
+        yield _("The chosen sheet is hidden in Excel.")
+    if reading.header and len(table.columns) == 1 and is_like_text(table.columns[0]):
+        yield _(
+            "The first text is taken as the column's name. If it is a row, say below that names stand nowhere."
+        )
+    for what, times in table.notes.counts.items():
+        yield _("%(what)s: %(value)s") % {"what": capfirst(what), "value": f"{times:,}"}
+    for row in [row for row in seen if isinstance(row, RejectedRow)][:5]:
+        yield _("Line %(line)d would be rejected: %(reason)s.") % {"line": row.line, "reason": row.reason}
+
+
+def _known_before(upload: Upload) -> Iterator[str]:
+    twins = Upload.objects.filter(project=upload.project_id, sha256=upload.sha256, pk__lt=upload.pk)
+    if any(twin.report.get("imported") for twin in twins):
+        yield _("The same file was imported into this project before.")

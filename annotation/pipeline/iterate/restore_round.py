@@ -1,0 +1,129 @@
+"""Go back to an earlier round's labels, or forward again: the same step, and each time an event on record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from annotation.errors import NotReadyError
+from annotation.jobs import state
+from annotation.models import Activity, Correction, Iteration, Prediction, Sample, Stage
+from annotation.models.sample import LlmLabel
+from annotation.pipeline.iterate.start_round import check_idle
+from mlcore.errors import StoppedError
+
+WRITE_ROWS = 1_000
+
+
+def start_restore(iteration: Iteration, *, user: User | None) -> Stage:
+    """Set every row that no person has decided to what this round's models said, in the background.
+
+    Later rounds are marked as withdrawn and stay on record; going to one of them later takes the mark away again.
+
+    Raises:
+        NotReadyError: the round was not judged by a small model to its end.
+        BusyError: a stage is at work.
+    """
+    project = iteration.project
+    check_idle(project)
+    slm = iteration.stage(Stage.Kind.SLM)
+    if slm is None or slm.status != Stage.Status.DONE:
+        raise NotReadyError(
+            _("Round %(number)d has no finished SLM filtering, so there are no labels to go to.")
+            % {"number": iteration.number}
+        )
+    with state.alone(state.another_at_work()):
+        stage = Stage.objects.create(
+            project=project,
+            kind=Stage.Kind.RESTORE,
+            total=project.samples.count(),
+            requested_by=user,
+            detail={"round": iteration.number},
+        )
+        state.submit(stage)
+    return stage
+
+
+def run_restore(claim: state.Claim) -> None:
+    """Write the round's verdicts back, part by part; rows that a person decided keep their label whenever that was.
+
+    Repeatable: a killed run does all of it again.
+
+    Raises:
+        StoppedError: a person asked to cancel; rows carry the number of the round that they show.
+    """
+    iteration = claim.stage.project.iterations.get(number=claim.stage.detail["round"])
+    said_before = Correction.objects.order_by("pk").values_list("pk", flat=True).last() or 0
+    done = _write_back(claim, iteration, _verdicts(iteration))
+    with transaction.atomic():
+        claim.fence()
+        _mark(iteration, claim.stage.requested_by)
+    # Rows that people gave back to the models meanwhile took the round that was in force until now.
+    said = Correction.objects.filter(sample__project=iteration.project, pk__gt=said_before)
+    given_back = said.filter(Q(label=None) | Q(undoes__isnull=False)).order_by()
+    _write_back(
+        claim, iteration, _verdicts(iteration).filter(sample__in=given_back.values("sample")), done=done
+    )
+    claim.report(done=done, total=done, force=True)
+
+
+def _write_back(
+    claim: state.Claim, iteration: Iteration, verdicts: QuerySet[Prediction], *, done: int = 0
+) -> int:
+    last = 0
+    while found := list(verdicts.filter(pk__gt=last)[:WRITE_ROWS]):
+        if claim.should_stop():
+            raise StoppedError(_("Stopped on request; resume to set the other rows as well."))
+        llm = _llm_labels(iteration, [prediction.sample_id for prediction in found])
+        with transaction.atomic():
+            claim.fence()
+            Sample.objects.write_verdicts(
+                [each.as_verdict(_label_id(llm.get(each.sample_id))) for each in found],
+                round_number=iteration.number,
+            )
+            Sample.objects.write_llm_labels(list(llm.values()), round_number=iteration.number)
+        last, done = found[-1].pk, done + len(found)
+        claim.report(done=done)
+    return done
+
+
+def _verdicts(iteration: Iteration) -> QuerySet[Prediction]:
+    rows = iteration.predictions.filter(source=Prediction.ModelKind.SLM, verdict__isnull=False)
+    return rows.order_by("pk").defer("raw", "x", "y", "calibrated")
+
+
+def _llm_labels(iteration: Iteration, sample_ids: Sequence[int]) -> dict[int, LlmLabel]:
+    """The newest readable LLM label of each row up to this round, without rounds that were withdrawn before it."""
+    found = Prediction.objects.filter(
+        sample__in=sample_ids,
+        source=Prediction.ModelKind.LLM,
+        error="",
+        iteration__number__lte=iteration.number,
+    ).exclude(iteration__withdrawn_at__lt=iteration.created_at)
+    return {
+        sample_id: LlmLabel(sample_id, label_id, max(probs) if probs else None)
+        for sample_id, label_id, probs in found.order_by("iteration__number").values_list(
+            "sample_id", "label_id", "calibrated"
+        )
+    }
+
+
+def _label_id(llm: LlmLabel | None) -> int | None:
+    return llm.label_id if llm else None
+
+
+def _mark(iteration: Iteration, user: User | None) -> None:
+    rounds = Iteration.objects.filter(project=iteration.project)
+    rounds.standing().filter(number__gt=iteration.number).update(withdrawn_at=timezone.now())
+    rounds.filter(number=iteration.number).update(withdrawn_at=None)
+    Activity.objects.create(
+        project=iteration.project,
+        user=user,
+        verb=Activity.Verb.RESTORED,
+        what=_("round %(number)d") % {"number": iteration.number},
+    )

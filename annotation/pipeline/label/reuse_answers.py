@@ -1,0 +1,118 @@
+"""Later rounds ask the LLM again only where it pays: rows that are not at risk keep their earlier answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from annotation.models import Iteration, Prediction, Sample
+from annotation.models.sample import LlmLabel
+from mlcore.errors import StoppedError
+from mlcore.records import FloatArray
+
+if TYPE_CHECKING:
+    from annotation.pipeline.label.session import LabelingRun
+
+BATCH_ROWS = 1_000
+SMALLEST_SHARE = 0.01
+
+
+def earlier_round(iteration: Iteration) -> Iteration | None:
+    """The round whose answers may be kept: the newest before it in which the LLM was asked, with the same labels."""
+    if iteration.ask_all:
+        return None
+    before = (
+        iteration.project.iterations.standing()
+        .filter(number__lt=iteration.number, started_from=Iteration.Start.LLM, predictions__source="llm")
+        .order_by("-number")
+        .first()
+    )
+    same = before is not None and _label_ids(before) == _label_ids(iteration)
+    return before if same else None
+
+
+def keep_earlier_answers(run: LabelingRun) -> None:
+    """Copy the answers of rows that are not at risk from the earlier round, so that this round has every row.
+
+    Repeating it copies only what is missing, so a run that is killed here simply does it again.
+
+    Raises:
+        StoppedError: a person asked to pause or cancel.
+    """
+    earlier = earlier_round(run.iteration)
+    if earlier is None or run.claim.stage.detail_value("kept_from"):
+        return
+    run.claim.report(phase="keeping", force=True)
+    for batch in _batches(run.iteration, earlier):
+        _store_copies(run, batch)
+        if run.claim.should_stop():
+            raise StoppedError(_("Stopped on request; the answers so far are kept."))
+    kept = run.iteration.predictions.filter(origin=Prediction.Origin.EARLIER).count()
+    run.claim.report(detail={"kept": kept, "kept_from": earlier.number}, force=True)
+
+
+def target_shares(iteration: Iteration, classes: int) -> FloatArray | None:
+    """The class shares ``(K,)`` that the rows asked again had in the earlier round; None if every row is asked.
+
+    Rows at risk are no fair sample of the corpus: were their classes evened out like a whole corpus, those labels
+    would be pushed where the rows are not. So the shares that the whole corpus' calibration gave them are kept.
+    """
+    earlier = earlier_round(iteration)
+    kept = iteration.predictions.filter(origin=Prediction.Origin.EARLIER)
+    if earlier is None or not kept.exists():
+        return None
+    found = earlier.predictions.filter(source="llm", calibrated__isnull=False).exclude(
+        sample__in=kept.values("sample")
+    )
+    mass = np.full(classes, SMALLEST_SHARE)
+    for probs in found.values_list("calibrated", flat=True).iterator():
+        mass += probs
+    shares: FloatArray = np.maximum(mass / mass.sum(), SMALLEST_SHARE)
+    evened: FloatArray = shares / shares.sum()
+    return evened
+
+
+def _label_ids(iteration: Iteration) -> list[int]:
+    return [item["id"] for item in iteration.labels]
+
+
+def _batches(iteration: Iteration, earlier: Iteration) -> Iterator[list[Prediction]]:
+    """Earlier answers of rows that are not at risk and have none in this round, by row."""
+    project = iteration.project
+    waiting = project.samples.unlabelled_by(iteration, "llm").exclude(
+        pk__in=project.samples.at_risk().values("pk")
+    )
+    answers = Prediction.objects.filter(iteration=earlier, source="llm", error="").order_by("sample_id")
+    after = 0
+    while rows := list(waiting.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:BATCH_ROWS]):
+        after = rows[-1]
+        yield list(answers.filter(sample__in=rows))
+
+
+def _store_copies(run: LabelingRun, batch: list[Prediction]) -> None:
+    copies = [
+        Prediction(
+            sample_id=answer.sample_id,
+            iteration=run.iteration,
+            source=Prediction.ModelKind.LLM,
+            origin=Prediction.Origin.EARLIER,
+            label_id=answer.label_id,
+            probs=answer.probs,
+            calibrated=answer.calibrated,
+            raw=answer.raw,
+            second_raw=answer.second_raw,
+        )
+        for answer in batch
+    ]
+    written = [
+        LlmLabel(answer.sample_id, answer.label_id, max(answer.calibrated) if answer.calibrated else None)
+        for answer in batch
+    ]
+    with transaction.atomic():
+        run.claim.fence()
+        Prediction.objects.bulk_create(copies, ignore_conflicts=True)
+        Sample.objects.write_llm_labels(written, round_number=run.iteration.number)

@@ -1,0 +1,182 @@
+"""The LLM stage: choose demonstrations, ask for every row, store answer by answer, calibrate over the whole corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from annotation.errors import NotReadyError
+from annotation.jobs import state
+from annotation.models import Iteration, Prediction, Sample
+from annotation.models.sample import LlmLabel
+from annotation.models.sql import insert_rows
+from annotation.pipeline.engine_rows import as_row, round_labels, round_prompt
+from annotation.pipeline.iterate.start_round import start_filtering
+from annotation.pipeline.label.answer_cache import gather, probs_text
+from annotation.pipeline.label.calibration import RunningCalibration, calibrate_corpus, label_id_of
+from annotation.pipeline.label.demonstrations import choose_demonstrations
+from annotation.pipeline.label.reuse_answers import keep_earlier_answers
+from annotation.pipeline.label.second_question import ask_riskiest_again
+from annotation.pipeline.label.session import LabelingRun, open_run
+from annotation.pipeline.measure import round_metrics
+from mlcore.errors import StoppedError
+from mlcore.label.annotate import make_requests
+from mlcore.llm import open_model
+from mlcore.records import NO_LABEL, Answer, Demonstration, Row
+
+# A model on this machine sorts a part's rows by length and ends them before the next part's begin, so parts are large;
+# only the first is small, so that answers are on the page at once. A server is asked row by row.
+FIRST_ROWS, PART_ROWS = 500, 10_000
+PART_CHARACTERS = 20_000_000
+READ_ROWS = 500
+STREAM_ROWS = 100  # made at a time for a server, while answers of others wait to be stored
+ANSWER_COLUMNS = ("origin", "label_id", "probs", "calibrated", "raw", "error")
+
+
+def run_labeling(claim: state.Claim) -> None:
+    """Label every row of the project that this round has no answer for yet.
+
+    Answers are stored in small transactions as they come, so a run that is paused, cancelled or killed keeps them
+    and goes on where it stopped. A row whose call failed is asked again when the stage is resumed.
+
+    Raises:
+        ModelUnavailableError: the model can't be used (any longer); what was answered is kept.
+        PausedError: the budget is spent, or so many calls failed in a row that going on is pointless for now.
+        StoppedError: a person asked to pause or cancel.
+    """
+    iteration = Iteration.objects.select_related("project").get(stages=claim.stage)
+    run = open_run(claim, iteration, open_model)
+    try:
+        with run.pausing():
+            demonstrations = choose_demonstrations(run)
+            keep_earlier_answers(run)
+            _label_corpus(run, demonstrations)
+            ask_riskiest_again(run, demonstrations)
+    finally:
+        run.model.close()
+    _check_answered(iteration)
+    calibrate_corpus(run)
+    round_metrics.record_metrics(iteration)
+    if iteration.project.chain_stages:
+        claim.on_done = partial(start_filtering, iteration, user=claim.stage.requested_by)
+
+
+def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None:
+    claim, iteration = run.claim, run.iteration
+    labels, _label_ids = round_labels(iteration)
+    total = iteration.project.samples.count()
+    done = total - iteration.project.samples.unlabelled_by(iteration, "llm").count()
+    claim.report(
+        phase="labeling",
+        total=total,
+        done=done,
+        detail={
+            "done_before": done,
+            "began_after": claim.seconds(),
+            "tokens_before": [claim.stage.tokens_in, claim.stage.tokens_out],
+        },
+        force=True,
+    )
+    calibration = RunningCalibration(
+        len(labels),
+        strength=run.config.calibration_strength,
+        target=run.target_shares,
+    )
+    parts = (
+        make_requests(
+            rows,
+            task=iteration.project.task,
+            template=round_prompt(iteration),
+            labels=labels,
+            demonstrations=demonstrations,
+            sets=run.config.sets,
+        )
+        for rows in _unlabelled_rows(iteration, most=PART_ROWS if run.model.pace is None else STREAM_ROWS)
+    )
+    for batch in gather(run.model.ask_parts(parts, labels, should_stop=run.should_stop)):
+        calibration.add(batch)
+        done += sum(not answer.error for answer in batch)
+        _store_answers(run, batch, calibration, done=done)
+    if run.should_stop():
+        raise StoppedError(_("Stopped on request; the answers so far are kept."))
+    claim.report(done=done, force=True)
+
+
+def _unlabelled_rows(iteration: Iteration, *, most: int) -> Iterator[list[Row]]:
+    """Rows without an answer in this round, in the corpus' order, in parts of ``most``; each row once."""
+    limit, part, characters = min(most, FIRST_ROWS), list[Row](), 0
+    for row in _read_unlabelled(iteration):
+        part.append(row)
+        characters += len(row.text) + sum(map(len, row.fields.values()))
+        if len(part) >= limit or characters >= PART_CHARACTERS:
+            yield part
+            limit, part, characters = most, [], 0
+    if part:
+        yield part
+
+
+def _read_unlabelled(iteration: Iteration) -> Iterator[Row]:
+    after = -1
+    waiting = (
+        iteration.project.samples.unlabelled_by(iteration, "llm")
+        .order_by("position")
+        .only("project", "position", "text", "fields")  # without the project it would be asked for row by row
+    )
+    while samples := list(waiting.filter(position__gt=after)[:READ_ROWS]):
+        after = samples[-1].position
+        yield from (as_row(sample, iteration.project) for sample in samples)
+
+
+def _store_answers(
+    run: LabelingRun, batch: list[Answer], calibration: RunningCalibration, *, done: int
+) -> None:
+    """Store one batch: the answers for ever, the rows' labels, and how far the stage is."""
+    _labels, label_ids = round_labels(run.iteration)
+    unreadable = sum(answer.label == NO_LABEL and not answer.error for answer in batch)
+    predictions, written = [], []
+    for answer in batch:
+        calibrated = calibration.calibrate(answer.probs)
+        label_id = label_id_of(answer, calibrated, label_ids)
+        origin = Prediction.Origin.CACHE if answer.cached else Prediction.Origin.ASKED
+        probs, even = probs_text(answer.probs), probs_text(calibrated)
+        predictions.append(
+            (
+                run.iteration.pk,
+                "llm",
+                answer.key,
+                origin.value,
+                label_id,
+                probs,
+                even,
+                answer.raw,
+                answer.error,
+            )
+        )
+        written.append(
+            LlmLabel(answer.key, label_id, None if calibrated is None else float(calibrated.max()))
+        )
+    with transaction.atomic():
+        run.claim.fence()
+        run.model.keep(batch)
+        insert_rows(
+            Prediction,
+            ("iteration_id", "source", "sample_id", *ANSWER_COLUMNS),
+            predictions,
+            unique=("iteration_id", "source", "sample_id"),
+            update=ANSWER_COLUMNS,
+        )
+        Sample.objects.write_llm_labels(written, round_number=run.iteration.number)
+        unreadable += run.claim.stage.detail_value("unreadable", 0)
+        run.claim.report(done=done, detail={"unreadable": unreadable})
+        run.count(batch)
+
+
+def _check_answered(iteration: Iteration) -> None:
+    answered = Prediction.objects.filter(iteration=iteration, source=Prediction.ModelKind.LLM, error="")
+    if not answered.exists():
+        raise NotReadyError(
+            _("The LLM answered no row. See the errors in the table, mend the settings, and resume.")
+        )

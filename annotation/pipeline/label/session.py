@@ -1,0 +1,180 @@
+"""A stage that asks the LLM: what it works on, what it may spend, and what its stage is told of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from django.conf import settings
+
+from annotation.errors import PausedError
+from annotation.jobs import state
+from annotation.models import Iteration, Project, Stage
+from annotation.models.secret import readable
+from annotation.pipeline.label.answer_cache import RememberingModel
+from annotation.pipeline.label.reuse_answers import target_shares
+from mlcore.config import LlmConfig
+from mlcore.errors import BudgetSpentError, ModelCallError
+from mlcore.llm import LanguageModel
+from mlcore.llm.budget import Bill, Budget
+from mlcore.records import Answer, FloatArray
+
+# Seconds; a run that met only failures waits twice as long each time.
+FIRST_BREAK, LONGEST_BREAK = 60.0, 1_800.0
+CALLS_SECONDS = 1.0
+
+OpenModel = Callable[..., LanguageModel]  # mlcore.llm.open_model, named by the step that tests give another
+
+
+@dataclass(kw_only=True)
+class ModelRun:
+    """A claimed stage and the model that it asks.
+
+    Attributes:
+        budget: what the run may spend, and what it has spent over all attempts.
+        cached: answers that came from the cache, over all attempts.
+    """
+
+    claim: state.Claim
+    project: Project
+    config: LlmConfig
+    model: RememberingModel
+    budget: Budget
+    cached: int = field(init=False)
+    _steps: int = 0
+    _next_look: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.cached = self.claim.stage.detail_value("cached", 0)
+        prices = {"price_in": self.budget.price_in, "price_out": self.budget.price_out}
+        limits = {"budget_tokens": self.budget.tokens, "budget_money": self.budget.money}
+        self.claim.report(detail=prices | limits, force=True)
+
+    def should_stop(self) -> bool:
+        """Whether a person wished so. Asked often, also while no answer comes: so it tells of the calls too."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + CALLS_SECONDS
+            calls = self._calls()
+            if calls != self.claim.stage.detail_value("calls", {}):
+                self.claim.report(detail={"calls": calls})
+        return self.claim.should_stop()
+
+    def begin_phase(self, phase: str, *, steps: int) -> None:
+        """Enter a phase before the rows' own, with progress of its own."""
+        self._steps = 0
+        self.claim.report(phase=phase, detail={"phase_done": 0, "phase_total": steps}, force=True)
+
+    def count_in_phase(self, batch: Sequence[Answer]) -> None:
+        self._steps += len(batch)
+        self.count(batch)
+        self.claim.report(detail={"phase_done": self._steps})
+
+    def count(self, batch: Sequence[Answer]) -> None:
+        """Add what these answers cost. Call it in the transaction that stores them, so that none is counted twice."""
+        self.cached += sum(answer.cached for answer in batch)
+        if (
+            self.model.pace is None
+        ):  # otherwise the budget knows better: failed calls and second tries count too
+            for answer in batch:
+                if not answer.cached:
+                    self.budget.spent.add(Bill(answer.tokens_in, answer.tokens_out))
+        self._report_spent(detail={"cached": self.cached})
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Turn what makes going on pointless for now into a pause with a sentence.
+
+        A budget that is spent waits for a person. After a row of failed calls the run is tried again by itself: after a
+        minute, and after twice as long each time that no call was answered, half an hour at most.
+        """
+        try:
+            yield
+        except BudgetSpentError as error:
+            raise PausedError(str(error)) from error
+        except ModelCallError as error:
+            answered = self.model.pace is not None and self.model.pace.answers > 0
+            breaks = 0 if answered else self.claim.stage.detail_value("breaks", 0)
+            self.claim.report(detail={"breaks": breaks + 1}, force=True)
+            raise PausedError(str(error), retry_in=min(FIRST_BREAK * 2**breaks, LONGEST_BREAK)) from error
+        finally:
+            self._report_spent(detail={"calls": self._calls()})
+
+    def _report_spent(self, *, detail: dict[str, Any]) -> None:
+        spent = self.budget.spent
+        if self.budget.assumed:
+            detail = detail | {"assumed": self.budget.assumed}
+        self.claim.report(tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, detail=detail, force=True)
+
+    def _calls(self) -> dict[str, Any]:
+        """How the calls go: how many at once, failures by kind, and when the server allows the next one."""
+        pace = self.model.pace
+        if pace is None:
+            return {}
+        found: dict[str, Any] = {"at_once": pace.limit, "most": pace.most, "failures": dict(pace.failures)}
+        return found | ({"next_at": round(time.time() + pace.pause)} if pace.pause > 1 else {})
+
+
+@dataclass(kw_only=True)
+class LabelingRun(ModelRun):
+    """A claimed LLM stage of a round."""
+
+    iteration: Iteration
+
+    @cached_property
+    def target_shares(self) -> FloatArray | None:
+        """See :func:`annotation.pipeline.label.reuse_answers.target_shares`; asked for once the earlier answers are kept."""
+        return target_shares(self.iteration, len(self.iteration.labels))
+
+
+def open_run(claim: state.Claim, iteration: Iteration, open_model: OpenModel) -> LabelingRun:
+    """Open a round's model, with the settings that the round froze.
+
+    Raises:
+        ModelUnavailableError: the model can't be opened.
+    """
+    run = open_model_of(claim, iteration.project, LlmConfig(**iteration.llm_settings), open_model)
+    return LabelingRun(
+        claim=claim,
+        project=run.project,
+        config=run.config,
+        model=run.model,
+        budget=run.budget,
+        iteration=iteration,
+    )
+
+
+def open_model_of(claim: state.Claim, project: Project, config: LlmConfig, open_model: OpenModel) -> ModelRun:
+    """Open a model under the project's budget of today: raising it is how a run goes on.
+
+    Raises:
+        ModelUnavailableError: the model can't be opened.
+        AnnotationError: the project's token can't be decrypted.
+    """
+    budget = budget_of(project, claim.stage)
+    model = open_model(
+        config,
+        token=readable(project.llm_token),
+        allowed_hosts=settings.LLM_ALLOWED_HOSTS,
+        weights_dir=settings.MODEL_DIR,
+        cache_dir=settings.CACHE_DIR,
+        budget=budget,
+    )
+    remembering = RememberingModel(model, owner_id=project.owner_id)
+    return ModelRun(claim=claim, project=project, config=config, model=remembering, budget=budget)
+
+
+def budget_of(project: Project, stage: Stage) -> Budget:
+    """The project's limits and prices, with what the stage has spent already."""
+    config = project.llm_config
+    return Budget(
+        tokens=config.budget_tokens,
+        money=config.budget_money,
+        price_in=config.price_in,
+        price_out=config.price_out,
+        spent=Bill(stage.tokens_in, stage.tokens_out),
+        assumed=stage.detail_value("assumed", 0),
+    )

@@ -1,0 +1,112 @@
+"""What to do next with people's time, in one sentence, from what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+from annotation.models import Correction, Project, Source
+from annotation.models.numbers import among
+from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
+from mlcore.measure.estimate import Interval
+from mlcore.measure.review_forecast import expected_errors, rows_to_remove
+
+TARGETS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
+NEXT_ROWS = 100
+WORTH_IT = 1.5  # times the errors that chance would find; below, the queue knows nothing any more
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The review queue from here on: ``more`` rows until the file is expected to reach ``target`` (None: not known),
+    and the errors expected in the ``NEXT_ROWS`` next rows, by the queue and by chance."""
+
+    target: float
+    reached: bool
+    more: int | None
+    next_errors: float
+    chance_errors: float
+    in_bulk: float = 0.0  # wrong rows that the queue doesn't hold, since they were decided in bulk
+
+    @property
+    def sentence(self) -> str:
+        target = f"{self.target * 100:g}\N{NO-BREAK SPACE}%"
+        if self.reached:
+            return _("You can stop for %(target)s: even the lower end of the interval is above it.") % {
+                "target": target
+            }
+        if self.more == 0:
+            return _(
+                "The estimate is above %(target)s, but the interval still reaches below it: draw more random rows to be sure."
+            ) % {"target": target}
+        if self.more is None and self.in_bulk >= 1.0:
+            return _(
+                "The review queue does not hold enough wrong rows to reach %(target)s: about %(rows)s of those that are left "
+                "were decided in bulk. Look through these, or take the bulk correction back."
+            ) % {"rows": round(self.in_bulk), "target": target}
+        if self.more is None:
+            return _("There is no forecast for %(target)s yet: it needs a finished SLM filtering.") % {
+                "target": target
+            }
+        if self.next_errors < WORTH_IT * self.chance_errors:
+            return _(
+                "About %(rows)s more rows to reach %(target)s. The queue now holds hardly more wrong rows than chance, "
+                "so another round, or a better prompt, will pay more than further review."
+            ) % {"rows": self.more, "target": target}
+        return _(
+            "About %(rows)s more rows of the review queue to reach %(target)s; the next hundred hold about %(errors)s wrong ones."
+        ) % {"rows": self.more, "target": target, "errors": round(self.next_errors)}
+
+
+def next_target(accuracy: Interval) -> float:
+    """The first round figure that the interval does not lie above wholly."""
+    return next((target for target in TARGETS if accuracy.low < target), TARGETS[-1])
+
+
+def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None:
+    """None until enough rows were checked to say anything."""
+    accuracy, wrong = evidence.accuracy, evidence.wrong_left
+    if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
+        return None
+    target = target or next_target(accuracy)
+    rows = evidence.unchecked_rows + len(evidence.words)
+    remove = wrong.value - (1.0 - target) * rows
+    in_bulk = min(max(evidence.wrong_in_bulk, wrong.value - evidence.open_rows), wrong.value)
+    queued = wrong.value - in_bulk
+    chance = NEXT_ROWS * queued / max(evidence.open_rows, 1)
+    curve = evidence.current.metrics.get("queue") if evidence.current else None
+    if not curve:
+        return Forecast(target, accuracy.low >= target, 0 if remove <= 0 else None, chance, chance, in_bulk)
+    assert evidence.current
+    done = sum(not word.batch and word.first_at > evidence.current.created_at for word in evidence.words)
+    following = expected_errors(curve, done=done, more=NEXT_ROWS, wrong_left=queued)
+    more = rows_to_remove(curve, done=done, remove=remove, wrong_left=queued)
+    return Forecast(target, accuracy.low >= target, more, following, chance, in_bulk)
+
+
+def found_curve(project: Project, *, points: int = 60) -> list[tuple[int, int]]:
+    """Rows checked, and errors found in them, as people went on.
+
+    A row counts when its first standing word was said, as an error if the last one is not what stood before. Rows
+    decided in bulk were not looked at one by one; an error found in them later counts.
+    """
+    decided = list(project.samples.checked_alone().order_by().values_list("pk", flat=True))
+    said = (
+        Correction.objects.standing()
+        .filter(sample__in=among(decided), batch__isnull=True, label__isnull=False)
+        .exclude(replaced_source=Source.NONE)
+    )
+    before: dict[int, int | None] = {}  # row -> what stood before its first word, in the order of these
+    now: dict[int, int | None] = {}
+    for sample_id, label_id, replaced in said.order_by("id").values_list(
+        "sample_id", "label_id", "replaced_label_id"
+    ):
+        before.setdefault(sample_id, replaced)
+        now[sample_id] = label_id
+    curve, errors = [(0, 0)], 0
+    for checked, (sample_id, stood) in enumerate(before.items(), start=1):
+        errors += now[sample_id] != stood
+        curve.append((checked, errors))
+    step = max(1, len(curve) // points)
+    return [*curve[::step], curve[-1]] if (len(curve) - 1) % step else curve[::step]

@@ -1,0 +1,260 @@
+"""Numbers for pages, read from rows: nothing here is a counter that could drift."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count, F, Q
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from annotation.models import Flag, Iteration, Prediction, Project, Source, Stage
+from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
+from mlcore.measure.review_forecast import risk_curve
+
+COUNTED_ROWS = 10_000  # of more, a page shows an accuracy that was counted before
+CLEAN_AT_LEAST = 0.5
+SCRIPT_SAMPLE_ROWS = 200
+MIN_RATE_ROWS = 10  # fewer tell nothing of the rate
+SCRIPT_SHARE = 0.3  # of the letters; below it, foreign words among English text are no reason to warn
+
+
+def record_metrics(iteration: Iteration) -> dict[str, Any]:
+    """Store what the round has reached so far. The only place where reference labels are read, besides the import."""
+    metrics: dict[str, Any] = {}
+    predictions = Prediction.objects.filter(iteration=iteration)
+    llm, slm = predictions.filter(source="llm"), predictions.filter(source="slm")
+    if llm.exists():
+        metrics["llm"] = _answers(llm) | _accuracy(llm, "label")
+    if slm.exists():
+        metrics["slm"] = _accuracy(slm, "label") | {"clean_share": clean_share(iteration)}
+        metrics["verdict"] = _accuracy(slm, "verdict") | {"agreement": _agreement(slm)}
+        metrics["flags"] = dict(slm.values_list("flag").annotate(Count("pk")).order_by())
+        metrics["flips"] = _flips(iteration)
+        metrics["final"] = final_accuracy(iteration.project)
+        by_label = slm.values_list("verdict").annotate(Count("pk")).order_by()
+        metrics["rows"] = {str(label_id): count for label_id, count in by_label}
+        metrics["queue"] = _queue_curve(slm)
+    iteration.metrics = metrics
+    iteration.save(update_fields=["metrics"])
+    return metrics
+
+
+def _queue_curve(slm: Any) -> dict[str, list[float]]:
+    """Errors to expect along the review queue, of the rows that no person has decided."""
+    open_rows = slm.exclude(sample__source=Source.PERSON)
+    risks = open_rows.order_by("queue_rank").values_list("risk", flat=True)
+    return risk_curve(risks.iterator(), open_rows.count())
+
+
+def final_accuracy(project: Project) -> dict[str, Any]:
+    """Accuracy of the current labels, people's included, against uploaded reference labels; empty without any."""
+    return _accuracy(project.samples.all(), "label", reference="reference")
+
+
+def shown_accuracy(project: Project, *, rows: int) -> dict[str, Any]:
+    """:func:`final_accuracy` for a page: of a large corpus, what the newest round stored when it ended."""
+    if rows <= COUNTED_ROWS:
+        return final_accuracy(project)
+    for iteration in project.iterations.order_by("-number"):
+        if stored := iteration.metrics.get("final"):
+            return {**stored, "of_round": iteration.number}
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsAlone:
+    """How accurate each model alone is against reference labels, and which of them beats the file's labels."""
+
+    llm: float | None = None
+    slm: float | None = None
+    better: str = ""
+
+
+def models_alone(iteration: Iteration, *, file_accuracy: float) -> ModelsAlone:
+    """What the round stored of its models; a round that trained on an earlier round's LLM labels has that one's."""
+    slm = iteration.metrics.get("slm", {}).get("accuracy")
+    llm = None
+    earlier = iteration.project.iterations.standing().filter(number__lte=iteration.number)
+    for each in earlier.order_by("-number"):
+        llm = each.metrics.get("llm", {}).get("accuracy")
+        if llm is not None or each.started_from == Iteration.Start.LLM:
+            break
+    best = max((value, name) for value, name in ((llm or 0.0, _("LLM")), (slm or 0.0, _("SLM"))))
+    return ModelsAlone(llm, slm, best[1] if best[0] > file_accuracy else "")
+
+
+def _accuracy(rows: Any, field: str, reference: str = "sample__reference") -> dict[str, Any]:
+    """Rows without a label count as wrong: a file with holes is not more accurate for it."""
+    counts = rows.filter(**{f"{reference}__isnull": False}).aggregate(
+        rows=Count("pk"), right=Count("pk", filter=Q(**{f"{field}_id": F(f"{reference}_id")}))
+    )
+    if not counts["rows"]:
+        return {}
+    return {
+        "reference_rows": counts["rows"],
+        "right": counts["right"],
+        "accuracy": counts["right"] / counts["rows"],
+    }
+
+
+def _answers(llm: Any) -> dict[str, int]:
+    counts: dict[str, int] = llm.aggregate(
+        rows=Count("pk"),
+        unreadable=Count("pk", filter=Q(label__isnull=True, error="")),
+        failed=Count("pk", filter=~Q(error="")),
+    )
+    return counts
+
+
+def _share(rows: Any, **condition: Any) -> float:
+    counts = rows.aggregate(all=Count("pk"), some=Count("pk", filter=Q(**condition)))
+    return counts["some"] / counts["all"] if counts["all"] else 0.0
+
+
+def clean_share(iteration: Iteration) -> float | None:
+    """The share of rows with a clean probability of at least a half, as the table shows it; None if no row has one.
+    What a training epoch keeps as clean is another figure: a stricter and changing choice of what to learn from."""
+    judged = Prediction.objects.filter(
+        iteration=iteration, source=Prediction.ModelKind.SLM, clean_prob__isnull=False
+    )
+    return _share(judged, clean_prob__gte=CLEAN_AT_LEAST) if judged.exists() else None
+
+
+def _agreement(slm: Any) -> float:
+    """Share of rows on which the small model says what the LLM said."""
+    return 1.0 - _share(slm, flag=Flag.INCONSISTENT)
+
+
+def _flips(iteration: Iteration) -> int | None:
+    """Rows whose verdict differs from the round before; None in the first round."""
+    before = (
+        iteration.project.iterations.standing()
+        .filter(number__lt=iteration.number, predictions__verdict__isnull=False)
+        .order_by("-number")
+        .first()
+    )
+    if before is None:
+        return None
+    now = dict(
+        Prediction.objects.filter(iteration=iteration, source="slm").values_list("sample_id", "verdict_id")
+    )
+    then = Prediction.objects.filter(iteration=before, source="slm").values_list("sample_id", "verdict_id")
+    return sum(now.get(sample_id, verdict_id) != verdict_id for sample_id, verdict_id in then.iterator())
+
+
+def stage_rate(stage: Stage) -> float:
+    """Rows per second in this stage; 0 until enough is known. Rows that kept an earlier round's answer don't count. While
+    it runs, what came before its rows (loading a model, choosing demonstrations) and what earlier attempts did are left
+    out."""
+    if stage.status != Stage.Status.RUNNING:
+        asked = max(0, stage.done - stage.detail_value("kept", 0))
+        return asked / stage.seconds if stage.seconds else 0.0
+    done = stage.done - stage.detail_value("done_before", 0)
+    seconds = _running_seconds(stage) - stage.detail_value("began_after", 0.0)
+    return done / seconds if done >= MIN_RATE_ROWS and seconds > 0 else 0.0
+
+
+def _running_seconds(stage: Stage) -> float:
+    return (stage.updated_at - stage.started_at).total_seconds() if stage.started_at else 0.0
+
+
+def seconds_left(stage: Stage) -> float | None:
+    """A guess from the rate so far; None before there is one."""
+    if stage.detail_value("seconds_left") is not None:
+        return float(stage.detail_value("seconds_left"))
+    rate = stage_rate(stage)
+    return (stage.total - stage.done) / rate if rate else None
+
+
+def stage_cost(stage: Stage) -> float | None:
+    """What the stage's tokens cost at the prices of its last attempt; None where no price is set."""
+    return _cost(stage, stage.tokens_in, stage.tokens_out)
+
+
+def cost_when_done(stage: Stage) -> float | None:
+    """What a labeling that runs will have cost, if the rows left cost as much as those of this attempt; None before that is
+    known. What answers from the cache saved so far is taken to go on."""
+    before = stage.detail_value("tokens_before")
+    done = stage.done - stage.detail_value("done_before", 0)
+    is_labeling = stage.status == Stage.Status.RUNNING and stage.phase == "labeling"
+    if not is_labeling or before is None or done < MIN_RATE_ROWS:
+        return None
+    spent = stage_cost(stage)
+    began = _cost(stage, *before)
+    if spent is None or began is None:
+        return None
+    return float(spent + (stage.total - stage.done) * (spent - began) / done)
+
+
+def _cost(stage: Stage, tokens_in: int, tokens_out: int) -> float | None:
+    prices = stage.detail_value("price_in", 0.0), stage.detail_value("price_out", 0.0)
+    return float(tokens_in * prices[0] + tokens_out * prices[1]) / 1_000_000 if any(prices) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSummary:
+    """One line of the comparison of rounds. Shares are 0 to 1; None where the round did not come so far."""
+
+    iteration: Iteration
+    llm_accuracy: float | None
+    slm_accuracy: float | None
+    final_accuracy: float | None
+    agreement: float | None
+    clean_share: float | None
+    flips: int | None
+    tokens: int
+    cost: float | None  # at the prices of the time; None where none was set
+    seconds: float
+
+
+def round_summaries(project: Project) -> list[RoundSummary]:
+    """All rounds, oldest first."""
+    return list(_summaries(project))
+
+
+def _summaries(project: Project) -> Iterator[RoundSummary]:
+    for iteration in project.iterations.prefetch_related("stages").order_by("number"):
+        metrics, stages = iteration.metrics, list(iteration.stages.all())
+        costs = [cost for stage in stages if (cost := stage_cost(stage)) is not None]
+        yield RoundSummary(
+            iteration=iteration,
+            llm_accuracy=metrics.get("llm", {}).get("accuracy"),
+            slm_accuracy=metrics.get("slm", {}).get("accuracy"),
+            final_accuracy=metrics.get("final", {}).get("accuracy"),
+            agreement=metrics.get("verdict", {}).get("agreement"),
+            clean_share=metrics.get("slm", {}).get("clean_share"),
+            flips=metrics.get("flips"),
+            tokens=sum(stage.tokens_in + stage.tokens_out for stage in stages),
+            cost=sum(costs) if costs else None,
+            seconds=sum(stage.seconds for stage in stages),
+        )
+
+
+def script_warning(project: Project) -> str:
+    """A sentence if the corpus is in a script that a chosen embedded model does not know (they know English only)."""
+    models = []
+    if project.llm_config.kind == "local" and project.llm_config.model == EMBEDDED_LLM:
+        models.append(_("the embedded language model"))
+    if project.task.student == "text" and project.distill_config.encoder == EMBEDDED_ENCODER:
+        models.append(_("the embedded encoder"))
+    if not models or foreign_share(project) < SCRIPT_SHARE:
+        return ""
+    return ngettext(
+        "Many texts are not in Latin script, and %(models)s knows English only, so expect many wrong labels. "
+        "Choose models that know the language of the corpus under Models.",
+        "Many texts are not in Latin script, and %(models)s know English only, so expect many wrong labels. "
+        "Choose models that know the language of the corpus under Models.",
+        len(models),
+    ) % {"models": _(" and ").join(models)}
+
+
+def foreign_share(project: Project) -> float:
+    """The share of letters outside the Latin script in the first rows."""
+    texts = project.samples.order_by("position").values_list("text", flat=True)[:SCRIPT_SAMPLE_ROWS]
+    letters = [char for text in texts for char in text[:500] if char.isalpha()]
+    foreign = sum(not unicodedata.name(char, "LATIN").startswith("LATIN") for char in letters)
+    return foreign / len(letters) if letters else 0.0

@@ -1,0 +1,117 @@
+"""Put a project away, take it back, or delete it for good: in two steps, so that no click loses anybody's work."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError, BusyError
+from annotation.jobs import state
+from annotation.models import Activity, Project, Stage
+from annotation.pipeline.iterate.start_round import check_idle
+from annotation.pipeline.project import activity
+from mlcore.errors import StoppedError
+
+DELETE_ROWS = 500  # in one transaction, so that nobody's correction in another project waits long for it
+
+
+def put_away(project: Project, *, user: User) -> None:
+    """Take a project out of everybody's list; nothing of it is changed, and an owner can take it back.
+
+    Raises:
+        BusyError: a stage of it is at work, waits or is paused.
+    """
+    with transaction.atomic():
+        row = Project.objects.select_for_update().get(pk=project.pk)
+        check_idle(row, kinds=Stage.Kind.values)
+        row.put_away_at = timezone.now()
+        row.save(update_fields=["put_away_at"])
+        activity.record(row, user=user, verb=Activity.Verb.PUT_AWAY)
+
+
+def take_back(project: Project, *, user: User) -> None:
+    """Put a project that was put away back into its members' lists.
+
+    Raises:
+        BusyError: it is being deleted.
+    """
+    with transaction.atomic():
+        row = Project.objects.select_for_update().get(pk=project.pk)
+        if row.stages.filter(kind=Stage.Kind.DELETION).exists():
+            raise BusyError(_("“%(name)s” is being deleted, so it can't be taken back.") % {"name": row.name})
+        row.put_away_at = None
+        row.save(update_fields=["put_away_at"])
+        activity.record(row, user=user, verb=Activity.Verb.TOOK_BACK)
+
+
+def start_deletion(project: Project, *, name: str, user: User) -> Stage:
+    """Delete a project that was put away, with its rows, corrections and files, in the background and for good.
+
+    A deletion that ended by an error is queued again. Answers of language models stay in the owner's cache, since they
+    were paid for.
+
+    Args:
+        name: the project's name, typed by the person.
+
+    Raises:
+        AnnotationError: the name is another one, or the project was not put away.
+        BusyError: a stage of it is at work.
+    """
+    if name.strip() != project.name.strip():
+        raise AnnotationError(
+            _("To delete “%(name)s”, type exactly that name; “%(typed)s” was typed. Nothing was deleted.")
+            % {"name": project.name, "typed": name.strip()}
+        )
+    if project.put_away_at is None:
+        raise AnnotationError(_("Put the project away first. Nothing was deleted."))
+    begun = project.stages.filter(kind=Stage.Kind.DELETION).first()
+    if begun is not None:
+        if not begun.is_active:
+            state.resume(begun)
+        return begun
+    check_idle(project, kinds=Stage.Kind.values)
+    with state.alone(state.another_at_work()):
+        stage = Stage.objects.create(
+            project=project, kind=Stage.Kind.DELETION, total=project.samples.count(), requested_by=user
+        )
+        state.submit(stage)
+    return stage
+
+
+def run_deletion(claim: state.Claim) -> None:
+    """Delete the rows piece by piece, then the files, and the project itself with the end of the stage.
+
+    Repeatable: a killed run goes on with what is left.
+
+    Raises:
+        StoppedError: the worker is going; what is deleted stays deleted.
+    """
+    project = claim.stage.project
+    done = 0
+    while piece := list(project.samples.order_by("pk").values_list("pk", flat=True)[:DELETE_ROWS]):
+        if claim.should_stop():
+            raise StoppedError(_("Stopped on request."))
+        with claim.piece():
+            project.samples.filter(pk__in=piece).delete()
+        done += len(piece)
+        claim.report(done=done)
+    for upload in project.uploads.all():
+        # Before its row goes: a file that no row names would lie there for ever.
+        upload.path.unlink(missing_ok=True)
+    for stage in project.stages.all():
+        _remove_files(stage)
+    claim.on_done = project.delete
+
+
+def _remove_files(stage: Stage) -> None:
+    """What the stage left on the disk: its training, or the file that it exported."""
+    shutil.rmtree(settings.RUN_DIR / str(stage.run_id), ignore_errors=True)
+    if stage.kind == Stage.Kind.EXPORT and (stored := stage.detail.get("stored")):
+        exports: Path = settings.EXPORT_DIR
+        (exports / str(stored)).unlink(missing_ok=True)

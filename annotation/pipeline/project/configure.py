@@ -1,0 +1,208 @@
+"""Make a project, and set what decides how its corpus is labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from unicodedata import east_asian_width
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError, BusyError
+from annotation.messages import engine_words
+from annotation.models import Correction, Label, Membership, Prediction, Project, Role, Sample
+from mlcore.config import DistillConfig, LlmConfig
+from mlcore.prompting.prompts import PromptTemplate, check_template
+from mlcore.prompting.tasks import task_named
+
+MAX_LABELS = 50
+PALETTE_SIZE = 10
+RESERVED_KEYS = {"u", "s", "?"}  # undo, skip and help in the focus view
+
+
+@dataclass(frozen=True, slots=True)
+class LabelDraft:
+    """A label as a person typed it."""
+
+    name: str
+    description: str = ""
+    key: str = ""
+
+
+def create_project(*, name: str, task_type: str, owner: User) -> Project:
+    """Make a project with its task's default prompt; the maker becomes its owner.
+
+    Raises:
+        InvalidInputError: there is no such task type.
+    """
+    template = task_named(task_type).default_prompt
+    with transaction.atomic():
+        project = Project.objects.create(
+            name=name,
+            task_type=task_type,
+            owner=owner,
+            prompt_description=template.description,
+            prompt_demonstration=template.demonstration,
+            prompt_output=template.output,
+            llm_settings=LlmConfig().as_dict(),
+            slm_settings=DistillConfig().as_dict(),
+        )
+        Membership.objects.create(project=project, user=owner, role=Role.OWNER)
+    return project
+
+
+def set_task(project: Project, *, name: str, task_type: str) -> None:
+    """Rename the project or change its task type; an untouched default prompt follows the task.
+
+    Raises:
+        AnnotationError: the corpus has been labelled already.
+    """
+    changed = task_type != project.task_type
+    if changed and project.iterations.exists():
+        raise AnnotationError(
+            _(
+                "The task type can't change once a round has been started. Make a new project for another task."
+            )
+        )
+    if changed and project.prompt == project.task.default_prompt:
+        template = task_named(task_type).default_prompt
+        project.prompt_description = template.description
+        project.prompt_demonstration = template.demonstration
+        project.prompt_output = template.output
+    project.name, project.task_type = name, task_type
+    project.save()
+
+
+def set_labels(project: Project, drafts: Sequence[LabelDraft]) -> list[Label]:
+    """Make the project's labels be exactly these, in this order. Labels are matched by name.
+
+    A label that rows carry is never removed in silence: take it off the rows first.
+
+    Raises:
+        AnnotationError: fewer than 2 or more than 50 labels, equal names or keys, an empty name, or a label in use left out.
+        BusyError: a stage is at work.
+    """
+    drafts = [
+        LabelDraft(draft.name.strip(), draft.description.strip(), draft.key.strip()) for draft in drafts
+    ]
+    _check_drafts(drafts)
+    if project.active_stage():
+        raise BusyError(
+            _("A stage of this project is at work. Change the labels when it is done, or cancel it first.")
+        )
+    with transaction.atomic():
+        existing = {label.name: label for label in project.labels.all()}
+        _remove_labels(
+            [label for name, label in existing.items() if name not in {draft.name for draft in drafts}]
+        )
+        for position, draft in enumerate(drafts):
+            label = existing.get(draft.name) or Label(
+                project=project, name=draft.name, colour=position % PALETTE_SIZE
+            )
+            label.description, label.key, label.position = draft.description, draft.key, position
+            label.save()
+    return project.label_list()
+
+
+def _check_drafts(drafts: Sequence[LabelDraft]) -> None:
+    names = [draft.name for draft in drafts]
+    keys = [draft.key for draft in drafts if draft.key]
+    if len(drafts) < 2:
+        raise AnnotationError(
+            _("There is %(count)d label; a model needs at least 2 to choose between.")
+            % {"count": len(drafts)}
+        )
+    if len(drafts) > MAX_LABELS:
+        raise AnnotationError(
+            _("There are %(count)d labels; at most %(most)d are allowed. Is the right column chosen?")
+            % {"count": len(drafts), "most": MAX_LABELS}
+        )
+    if not all(names):
+        raise AnnotationError(_("A label has no name. Give it one or remove the line."))
+    folded = [name.casefold() for name in names]
+    twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
+    if twice:
+        raise AnnotationError(
+            _("These label names are equal but for capitals: %(names)s. Make them differ.")
+            % {"names": ", ".join(twice)}
+        )
+    if composed := next((key for key in keys if east_asian_width(key) in "WF"), ""):
+        raise AnnotationError(
+            _("“%(key)s” can't be typed with one key. Take a letter, a digit or a sign.") % {"key": composed}
+        )
+    if taken := next((key for key in keys if key.lower() in RESERVED_KEYS), ""):
+        raise AnnotationError(
+            _("“%(key)s” has a meaning of its own in the review. Take another letter, a digit or a sign.")
+            % {"key": taken}
+        )
+    if len(set(keys)) < len(keys):
+        raise AnnotationError(_("Two labels have the same key. Each key may stand for one label only."))
+
+
+def _remove_labels(labels: Sequence[Label]) -> None:
+    for label in labels:
+        if _is_used(label):
+            raise AnnotationError(
+                _("The label “%(name)s” is on rows already, so it can't be removed or renamed. Keep it.")
+                % {"name": label.name}
+            )
+        label.delete()
+
+
+def _is_used(label: Label) -> bool:
+    """Whether a person or a model has ever given it to a row."""
+    return (
+        Correction.objects.filter(label=label).exists()
+        or Sample.objects.filter(label=label).exists()
+        or Prediction.objects.filter(label=label).exists()
+    )
+
+
+def _plain_block(text: str) -> str:
+    """A block as the model gets it: browsers send every line end as two characters."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def set_prompt(project: Project, *, description: str, demonstration: str, output: str) -> None:
+    """Store the prompt's three blocks.
+
+    Raises:
+        AnnotationError: a placeholder that must be there is missing, or a block is too long; all problems at once.
+    """
+    template = PromptTemplate(*(_plain_block(text) for text in (description, demonstration, output)))
+    problems = check_template(template)
+    if problems:
+        raise AnnotationError(" ".join(map(engine_words, problems)))
+    project.prompt_description = template.description
+    project.prompt_demonstration = template.demonstration
+    project.prompt_output = template.output
+    project.save(update_fields=["prompt_description", "prompt_demonstration", "prompt_output"])
+    _mark_saved(project, "prompt")
+
+
+def set_llm(project: Project, *, config: LlmConfig, token: str | None) -> None:
+    """Store the LLM's settings. ``token`` None leaves the stored token; a token never follows to another server."""
+    before = project.llm_config
+    project.llm_settings = config.as_dict()
+    if token is not None:
+        project.llm_token = token
+    elif (before.kind, before.base_url) != (config.kind, config.base_url):
+        project.llm_token = ""
+    project.save(update_fields=["llm_settings", "llm_token"])
+
+
+def set_slm(project: Project, *, config: DistillConfig, chain_stages: bool) -> None:
+    """Store the small model's settings, and whether it starts by itself once the LLM is done."""
+    project.slm_settings = config.as_dict()
+    project.chain_stages = chain_stages
+    project.save(update_fields=["slm_settings", "chain_stages"])
+    _mark_saved(project, "models")
+
+
+def _mark_saved(project: Project, step: str) -> None:
+    """Prompt and models start with defaults that are good enough to run; the wizard ticks them once somebody saved them."""
+    if step not in project.saved_steps:
+        project.saved_steps = [*project.saved_steps, step]
+        project.save(update_fields=["saved_steps"])

@@ -1,0 +1,265 @@
+"""Corrections of many rows at once: accepted or relabelled, at once or in the background, and taken back as one step.
+
+Each row gets a correction of its own, which carries the batch; so history, export and the next round know nothing
+special. What people had said of a row before stays as it is, unless the batch is told to include it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models import Case, Count, F, Max, Q, QuerySet, When
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError, ConflictError
+from annotation.jobs import state
+from annotation.models import Correction, CorrectionBatch, Label, Project, RowClaim, Sample, Source, Stage
+from annotation.pipeline.ingest.duplicates import rows_with_texts
+from annotation.pipeline.review import corrections
+from annotation.table.filters import filter_rows, stored_conditions
+from mlcore.errors import StoppedError
+
+LARGE_ROWS = 300  # more are done in the background
+WRITE_ROWS = 100  # in one transaction, so that nobody's correction waits long for it
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows are meant, and what becomes of them.
+
+    Attributes:
+        samples: ids of chosen rows; None for all rows that ``query`` matches.
+        query: a filter's address.
+        label: the new label; None accepts each row's own.
+        include_corrected: whether rows that a person has decided are meant as well.
+        same_texts: whether rows with the same text as a chosen one are meant as well.
+    """
+
+    label: Label | None
+    samples: Sequence[int] | None = None
+    query: str = ""
+    include_corrected: bool = False
+    same_texts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a choice would do: how many rows it changes, and how many it leaves alone because a person decided them."""
+
+    rows: int
+    left_alone: int
+
+
+def measure_reach(project: Project, choice: Choice) -> Reach:
+    """Count before anything is changed."""
+    meant = _meant(project, choice)
+    everybody = _changeable(meant, label=choice.label, include_corrected=True)
+    found = everybody.aggregate(rows=Count("pk"), decided=Count("pk", filter=Q(source=Source.PERSON)))
+    rows, decided = found["rows"], found["decided"]
+    return Reach(rows, 0) if choice.include_corrected else Reach(rows - decided, decided)
+
+
+def start_batch(project: Project, choice: Choice, *, user: User) -> CorrectionBatch:
+    """Correct the rows: at once if they are few, otherwise queue it.
+
+    Raises:
+        AnnotationError: no row is meant, or the filter no longer fits.
+    """
+    meant = _meant(project, choice)
+    rows = _changeable(meant, label=choice.label, include_corrected=choice.include_corrected)
+    ids = list(rows.values_list("pk", flat=True)[: LARGE_ROWS + 1])
+    if not ids:
+        raise AnnotationError(_("No row is left to change. Choose others, or set another filter."))
+    chosen = None if choice.samples is None else list(meant.values_list("pk", flat=True))
+    batch = CorrectionBatch(
+        project=project,
+        user=user,
+        label=choice.label,
+        query=choice.query if chosen is None else "",
+        samples=chosen,
+        include_corrected=choice.include_corrected,
+    )
+    return _start(batch, ids if len(ids) <= LARGE_ROWS else None, total=rows.count())
+
+
+def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
+    """Take a batch back: every row that nobody has touched since gets what it had before.
+
+    Raises:
+        ConflictError: it is still at work, or was taken back already.
+    """
+    if batch.stage and batch.stage.is_active:
+        raise ConflictError(
+            _("These corrections are still being made. Wait until they are done, or cancel the rest first.")
+        )
+    undo = CorrectionBatch(project=batch.project, user=user, undoes=batch)
+    ids = list(batch.corrections.order_by("pk").values_list("pk", flat=True)[: LARGE_ROWS + 1])
+    few = ids if len(ids) <= LARGE_ROWS else None
+    try:
+        with transaction.atomic():
+            return _start(undo, few, total=batch.corrections.count())
+    except IntegrityError as error:
+        raise _taken_back() from error
+
+
+def _taken_back() -> ConflictError:
+    return ConflictError(_("These corrections were taken back already."))
+
+
+def _start(batch: CorrectionBatch, few: list[int] | None, *, total: int) -> CorrectionBatch:
+    with transaction.atomic():
+        if few is None:
+            batch.stage = Stage.objects.create(
+                project=batch.project, kind=Stage.Kind.BULK, total=total, requested_by=batch.user
+            )
+            state.submit(batch.stage)
+        batch.save()
+        if few is not None:
+            _carry_out(batch, few)
+    return batch
+
+
+def run_batch(claim: state.Claim) -> None:
+    """Carry out a batch in pieces, each in a transaction under the claim's fence.
+
+    Repeating it is safe: a row that the batch has corrected already is passed over.
+
+    Raises:
+        ConflictError: the batch was cancelled and then taken back: what it went on to correct, nobody could take back.
+        StoppedError: a person asked to pause or cancel, or the worker is going; what is done stays, and can be undone.
+    """
+    batch = CorrectionBatch.objects.select_related("project", "label", "undoes").get(stage=claim.stage)
+    if CorrectionBatch.objects.filter(undoes=batch).exists():
+        raise _taken_back()
+    done = batch.corrections.count()
+    claim.report(done=done, phase="correcting", force=True)
+    for ids in _pieces(batch):
+        if claim.should_stop():
+            raise StoppedError(_("Stopped on request."))
+        with claim.piece():
+            done += _carry_out(batch, ids)
+        claim.report(done=done)
+    claim.report(done=done, total=done, phase="", force=True)
+
+
+def _pieces(batch: CorrectionBatch) -> Iterator[Sequence[int]]:
+    """What is to do, piece by piece, so that memory doesn't grow with it: ids of rows, or of corrections to take back."""
+    if batch.undoes:
+        return _keys_in_order(batch.undoes.corrections.order_by(), "pk")
+    if batch.samples is None:
+        return (list(_ids_at(batch, places)) for places in _keys_in_order(_matching(batch), "position"))
+    return (batch.samples[begin : begin + WRITE_ROWS] for begin in range(0, len(batch.samples), WRITE_ROWS))
+
+
+def _keys_in_order(rows: QuerySet[Any], key: str) -> Iterator[Sequence[int]]:
+    """The keys of rows in their order, as they match when they are reached."""
+    last = -1
+    while found := list(
+        rows.filter(**{f"{key}__gt": last}).order_by(key).values_list(key, flat=True)[:WRITE_ROWS]
+    ):
+        yield found
+        last = found[-1]
+
+
+def _ids_at(batch: CorrectionBatch, positions: Sequence[int]) -> QuerySet[Any]:
+    return batch.project.samples.order_by().filter(position__in=positions).values_list("pk", flat=True)
+
+
+def _carry_out(batch: CorrectionBatch, ids: Sequence[int]) -> int:
+    """Change these rows, or take these corrections back, as far as they still match; return how many."""
+    return _take_back(batch, ids) if batch.undoes else _correct(batch, ids)
+
+
+def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
+    said = Correction.objects.order_by().filter(sample__in=ids).values_list("sample_id", "batch_id")
+    did = {row for row, by in said if by == batch.pk}
+    rows = _still_meant(batch, [row for row in ids if row not in did]).order_by("pk")
+    found = list(rows.select_for_update(of=("self",)).only("pk", "label_id", "source", "round"))
+    if not found:
+        return 0
+    made = Correction.objects.bulk_create(
+        Correction(
+            sample=row,
+            user=batch.user,
+            label_id=batch.label_id or row.label_id,
+            replaced_label_id=row.label_id,
+            replaced_source=row.source,
+            round=row.round,
+            batch=batch,
+        )
+        for row in found
+    )
+    changed = [row.pk for row in found]
+    # All expressions of an update read the row as it was before.
+    models_say = Case(When(source=Source.PERSON, then=F("machine_label")), default=F("label"))
+    Sample.objects.filter(pk__in=changed).update(
+        **({"label": batch.label} if batch.label else {}),
+        source=Source.PERSON,
+        batch=batch,
+        machine_label=models_say,
+        risk=0.0,
+        corrected_by=batch.user,
+        corrected_at=made[0].created_at,
+        version=F("version") + 1,
+    )
+    RowClaim.objects.filter(sample__in=changed).delete()
+    return len(found)
+
+
+def _take_back(undo: CorrectionBatch, ids: Sequence[int]) -> int:
+    """Take corrections back that are still the last word on their rows."""
+    targets = list(Correction.objects.filter(pk__in=ids))
+    rows = Sample.objects.select_related("label").order_by("pk").select_for_update(of=("self",))
+    samples = {row.pk: row for row in rows.filter(pk__in=[target.sample_id for target in targets])}
+    said = Correction.objects.order_by().filter(sample__in=samples)
+    newest = dict(said.values_list("sample").annotate(Max("pk")))
+    standing = [target for target in targets if newest[target.sample_id] == target.pk]
+    for target in standing:
+        target.sample = samples[target.sample_id]
+        if target.replaced_source == Source.PERSON:
+            corrections.take_back(target.sample, target, user=undo.user, batch=undo)
+    of_machines = [target for target in standing if target.replaced_source != Source.PERSON]
+    corrections.take_back_to_machines(samples, of_machines, user=undo.user, batch=undo)
+    return len(standing)
+
+
+# --- Which rows ---------------------------------------------------------------------------------------------------
+
+
+def _matching(batch: CorrectionBatch) -> QuerySet[Sample]:
+    """The rows that the batch's filter matches now, put so that they are gone through in the order of the file."""
+    rows = stored_conditions(batch.project, batch.query).apply_in_order(
+        batch.project.samples.order_by(), indexed={}
+    )
+    return _changeable(rows, label=batch.label, include_corrected=batch.include_corrected)
+
+
+def _still_meant(batch: CorrectionBatch, ids: Sequence[int]) -> QuerySet[Sample]:
+    """Those of the rows that still match; looked up by nothing but their ids, for every other index leads to far more."""
+    rows: QuerySet[Sample] = Sample.objects.filter(pk__in=ids)
+    if batch.samples is None:
+        rows = stored_conditions(batch.project, batch.query).apply_in_order(rows, indexed={})
+    return _changeable(rows, label=batch.label, include_corrected=batch.include_corrected)
+
+
+def _meant(project: Project, choice: Choice) -> QuerySet[Sample]:
+    if choice.samples is None:
+        return filter_rows(project, choice.query)
+    rows = project.samples.order_by()
+    chosen = rows.filter(pk__in=choice.samples)
+    if not choice.same_texts:
+        return chosen
+    return rows_with_texts(project, list(chosen.values_list("content_hash", flat=True))).order_by()
+
+
+def _changeable(rows: QuerySet[Sample], *, label: Label | None, include_corrected: bool) -> QuerySet[Sample]:
+    """Without rows that have no label to accept, or that a person gave this label already."""
+    if label is None:
+        return rows.filter(~Q(source=Source.PERSON), label__isnull=False)
+    if include_corrected:
+        return rows.exclude(source=Source.PERSON, label=label)
+    return rows.filter(~Q(source=Source.PERSON))

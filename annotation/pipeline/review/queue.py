@@ -1,0 +1,185 @@
+"""The review queue: which rows a person is shown next, and who holds which row meanwhile.
+
+Riskiest first, in the order that the small model's stage stored (spread over clusters), with blind rows among them:
+those drawn at random to measure the file, and those that a second person answers too. A row that somebody is shown is
+claimed for them, for ten minutes after their last sign of life, so two people never get the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import chain, zip_longest
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
+
+from annotation.models import AuditDraw, Correction, Project, RowClaim, RowSkip, Sample, Source
+from annotation.pipeline.measure.draw_sample import pending_draws
+
+HOLD = timedelta(minutes=10)
+# So many answers can wait for a lost connection, and so many rows are there before they are asked for.
+HELD_ROWS = 8
+MOST_HELD = 40
+AUDIT_HELD = 2  # among them: about a quarter of the answers measures the file while it is being measured
+SECOND_HELD = 1
+TRIES = 4
+
+Wanted = tuple[int, str]  # a row's id and why it is shown
+Placed = tuple[int, str, int]  # and its place among the rows that the person holds
+
+
+def take_rows(
+    project: Project, *, user: User, count: int = HELD_ROWS, only_random: bool = False
+) -> list[RowClaim]:
+    """The rows that the person is to look at next, first one first; from now on they hold them.
+
+    Args:
+        count: how many to hold, at most 40. Fewer come back where fewer are left, and up to three more where blind
+            rows are due that the person does not hold yet.
+        only_random: only rows that were drawn at random to measure the file; others that the person holds go back.
+    """
+    count = min(count, MOST_HELD)
+    if only_random:
+        mine = RowClaim.objects.filter(project=project, user=user)
+        mine.exclude(because=Correction.Because.AUDIT).delete()
+    held = _renew(project, user)
+    for _attempt in range(TRIES):
+        free = max(0, count - len(held))
+        soon, in_turn = (
+            ([], _choose_random(project, user, free)) if only_random else _choose(project, user, held, free)
+        )
+        if not (soon or in_turn):
+            break
+        if held:
+            next_place = held[min(1, len(held) - 1)].place
+            _claim(project, user, [(*row, next_place) for row in soon] + _placed(in_turn, held[-1].place + 1))
+        else:
+            _claim(project, user, _placed(_spread(in_turn, soon), 1))
+        held = _held(project, user)  # somebody may have been quicker with a row; then choose again
+    return held
+
+
+def hold_row(sample: Sample, *, user: User, because: str) -> None:
+    """Give the person a row to look at again, before the others that they hold. Does nothing if somebody else holds it."""
+    _claim(sample.project, user, [(sample.pk, because, 0)])
+
+
+def skip_row(sample: Sample, *, user: User) -> None:
+    """Pass a row over: it is free for others, and comes to this person again when nothing else is left."""
+    with transaction.atomic():
+        RowSkip.objects.update_or_create(sample=sample, user=user, defaults={"created_at": timezone.now()})
+        RowClaim.objects.filter(sample=sample, user=user).delete()
+
+
+# --- Holding ------------------------------------------------------------------------------------------------------
+
+
+def _renew(project: Project, user: User) -> list[RowClaim]:
+    """The rows that the person holds, for another ten minutes; those that somebody else has decided are let go."""
+    mine = RowClaim.objects.live().filter(project=project, user=user)
+    mine.filter(sample__source=Source.PERSON, because=Correction.Because.QUEUE).delete()
+    mine.update(until=timezone.now() + HOLD)
+    return _held(project, user)
+
+
+def _held(project: Project, user: User) -> list[RowClaim]:
+    return list(RowClaim.objects.live().filter(project=project, user=user).order_by("place", "pk"))
+
+
+def _placed(rows: Sequence[Wanted], first_place: int) -> list[Placed]:
+    return [(sample_id, because, first_place + number) for number, (sample_id, because) in enumerate(rows)]
+
+
+def _claim(project: Project, user: User, wanted: Sequence[Placed]) -> None:
+    """Claim rows; the database's unique constraint decides where two people want the same one."""
+    now = timezone.now()
+    ordered = sorted(wanted)  # one order for all: nobody waits for each other in a circle
+    claims = [
+        RowClaim(sample_id=pk, project=project, user=user, because=because, place=place, until=now + HOLD)
+        for pk, because, place in ordered
+    ]
+    with transaction.atomic():
+        RowClaim.objects.filter(sample__in=[claim.sample_id for claim in claims], until__lte=now).delete()
+        RowClaim.objects.bulk_create(claims, ignore_conflicts=True)
+
+
+# --- Choosing -----------------------------------------------------------------------------------------------------
+
+
+def _choose(
+    project: Project, user: User, held: Sequence[RowClaim], count: int
+) -> tuple[list[Wanted], list[Wanted]]:
+    """Rows to be answered soon, which are the blind ones that are due; and in their turn, the riskiest for the rest of the
+    free places."""
+    held_for = [claim.because for claim in held]
+    audit = _drawn(project, user, AUDIT_HELD - held_for.count(Correction.Because.AUDIT))
+    second = _second_answers(project, user, SECOND_HELD - held_for.count(Correction.Because.SECOND))
+    blind: list[Wanted] = [(pk, Correction.Because.AUDIT) for pk in audit]
+    blind += [(pk, Correction.Because.SECOND) for pk in second]
+    risky = _riskiest(project, user, count - len(blind))
+    return blind, [(pk, Correction.Because.QUEUE) for pk in risky]
+
+
+def _choose_random(project: Project, user: User, count: int) -> list[Wanted]:
+    return [(pk, Correction.Because.AUDIT) for pk in _drawn(project, user, count)]
+
+
+def _spread(in_turn: Sequence[Wanted], soon: Sequence[Wanted]) -> list[Wanted]:
+    """One row of those that are due soon after every two others."""
+    pairs = [in_turn[start : start + 2] for start in range(0, len(in_turn), 2)]
+    parts = zip_longest(pairs, ([row] for row in soon), fillvalue=())
+    return list(chain.from_iterable(chain.from_iterable(parts)))
+
+
+def _riskiest(project: Project, user: User, count: int) -> list[int]:
+    """Rows that no person has decided: by the queue's order, then those without a place in it, then skipped ones.
+
+    Rows drawn to measure the file are left out: whoever saw them here would have seen the models' labels.
+    """
+    skipped = RowSkip.objects.filter(sample=OuterRef("pk"), user=user)
+    drawn = AuditDraw.objects.filter(sample=OuterRef("pk"))
+    waiting = _unheld(project.samples.filter(~Exists(drawn))).exclude(source=Source.PERSON)
+    fresh = waiting.filter(~Exists(skipped))
+    orders = (
+        fresh.filter(queue_rank__isnull=False).order_by("queue_rank"),
+        fresh.filter(queue_rank__isnull=True).order_by("position"),
+        waiting.filter(skips__user=user).order_by("skips__created_at"),
+    )
+    found: list[int] = []
+    for rows in orders:
+        if len(found) < count:
+            found += rows.values_list("pk", flat=True)[: count - len(found)]
+    return found
+
+
+def _drawn(project: Project, user: User, count: int) -> list[int]:
+    if count <= 0:
+        return []
+    return list(_unheld(pending_draws(project, user)).values_list("pk", flat=True)[:count])
+
+
+def _second_answers(project: Project, user: User, count: int) -> list[int]:
+    """Rows that another person has decided alone and nobody has answered a second time, of the share that the project wants.
+
+    The share is drawn by the text's hash: as good as random, the same for everybody, and nothing to store.
+    """
+    if count <= 0 or not project.second_percent:
+        return []
+    said = Correction.objects.filter(sample=OuterRef("pk"))
+    bound = f"{project.second_percent * 16**8 // 100:08x}" if project.second_percent < 100 else "g"
+    rows = (
+        _unheld(project.samples.checked_alone())
+        .filter(content_hash__lt=bound)
+        .filter(
+            ~Exists(Correction.objects.of_row_by(user)),
+            ~Exists(said.filter(because=Correction.Because.SECOND)),
+        )
+    )
+    return list(rows.order_by("position").values_list("pk", flat=True)[:count])
+
+
+def _unheld(rows: QuerySet[Sample]) -> QuerySet[Sample]:
+    return rows.filter(~Exists(RowClaim.objects.live().filter(sample=OuterRef("pk"))))

@@ -1,0 +1,177 @@
+"""How much people found and how quickly, read from their corrections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from django.contrib.auth.models import User
+from django.db.models import Count, F, FloatField, Max, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Least
+from django.utils import timezone
+
+from annotation.models import Correction, Flag, Project, Source
+from annotation.table import counts
+from mlcore.measure.agreement import cohen_kappa
+
+LONGEST_LOOK = 120.0  # seconds; whoever looked longer at a row did something else meanwhile
+STRETCH = 50  # answers
+LOOKED = Sum(
+    Least("seconds", Value(LONGEST_LOOK), output_field=FloatField()), filter=Q(seconds__isnull=False)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What some answers came to. Rows that were shown to measure the file, not because they look wrong, count only in
+    ``answers`` and ``seconds``."""
+
+    answers: int
+    shown: int
+    wrong: int
+    seconds: float
+
+    @property
+    def wrong_share(self) -> float | None:
+        return self.wrong / self.shown if self.shown else None
+
+    @property
+    def rows_per_minute(self) -> float | None:
+        return self.answers * 60 / self.seconds if self.seconds else None
+
+    @property
+    def errors_per_minute(self) -> float | None:
+        return self.wrong * 60 / self.seconds if self.seconds else None
+
+
+def work_of(corrections: QuerySet[Correction]) -> Work:
+    """The sum of some standing corrections, in one query. An answer is an error found where it changed a model's label."""
+    queued = Q(because=Correction.Because.QUEUE) & ~Q(replaced_source=Source.PERSON)
+    sums = corrections.aggregate(
+        answers=Count("pk"),
+        shown=Count("pk", filter=queued),
+        same=Count("pk", filter=queued & Q(label=F("replaced_label"))),
+        seconds=LOOKED,
+    )
+    return Work(sums["answers"], sums["shown"], sums["shown"] - sums["same"], sums["seconds"] or 0.0)
+
+
+def answers_of(project: Project, user: User, *, since: datetime | None = None) -> QuerySet[Correction]:
+    """The person's standing answers in the focus view, newest first."""
+    answers = Correction.objects.standing().filter(
+        sample__project=project, user=user, answer_id__isnull=False
+    )
+    return (answers.filter(created_at__gte=since) if since else answers).order_by("-pk")
+
+
+def midnight() -> datetime:
+    return timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def last_stretch(project: Project, user: User) -> Work | None:
+    """What the person's last fifty answers found; None before there are fifty."""
+    newest = list(answers_of(project, user).values_list("pk", flat=True)[:STRETCH])
+    return work_of(Correction.objects.filter(pk__in=newest)) if len(newest) == STRETCH else None
+
+
+def rows_left(project: Project) -> int:
+    """Rows that look wrong and that nobody has decided; cheap enough to be told with every answer."""
+    flags = counts.count(project).flags
+    return flags[Flag.WRONG] + flags[Flag.INCONSISTENT]
+
+
+# --- The team -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class MemberWork:
+    """What one person did in the project, and how often they agree with others who answered the same rows blind."""
+
+    name: str
+    answers: int
+    timed: Work
+    today: int
+    changed: int
+    newest: datetime | None
+    agreed: int = 0
+    compared: int = 0
+
+    @property
+    def changed_share(self) -> float | None:
+        return self.changed / self.answers if self.answers else None
+
+    @property
+    def agreement(self) -> float | None:
+        return self.agreed / self.compared if self.compared else None
+
+
+def team_work(project: Project) -> list[MemberWork]:
+    """Everybody who has corrected something, most answers first: three queries, whatever the number of people."""
+    standing = Correction.objects.standing().filter(sample__project=project).order_by()
+    sums = standing.values("user", "user__username").annotate(
+        answers=Count("pk"),
+        today=Count("pk", filter=Q(created_at__gte=midnight())),
+        changed=Count("pk", filter=~Q(label=F("replaced_label"))),
+        timed=Count("pk", filter=Q(seconds__isnull=False)),
+        seconds=LOOKED,
+        newest=Max("created_at"),
+    )
+    found = {
+        row["user"]: MemberWork(
+            name=row["user__username"] or "–",
+            answers=row["answers"],
+            timed=Work(row["timed"], 0, 0, row["seconds"] or 0.0),
+            today=row["today"],
+            changed=row["changed"],
+            newest=row["newest"],
+        )
+        for row in sums
+    }
+    for first, second, label, other in _compared_answers(project):
+        for person in (first, second):
+            if person in found:
+                found[person].compared += 1
+                found[person].agreed += label == other
+    return sorted(found.values(), key=lambda each: -each.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How often two people chose the same label of a row that the second answered blind."""
+
+    rows: int
+    agreed: int
+    kappa: float | None  # Cohen's: 0 is what chance would give; None where it is not defined
+
+    @property
+    def share(self) -> float | None:
+        return self.agreed / self.rows if self.rows else None
+
+
+def double_review(project: Project) -> Agreement:
+    """The agreement over all rows that a second person has answered; the first answers are taken as one rater's."""
+    compared = _compared_answers(project)
+    places = {
+        label_id: place
+        for place, label_id in enumerate(sorted({each for pair in compared for each in pair[2:]}))
+    }
+    first = np.array([places[pair[2]] for pair in compared], dtype=np.int64)
+    second = np.array([places[pair[3]] for pair in compared], dtype=np.int64)
+    kappa = cohen_kappa(first, second, len(places)) if compared else None
+    return Agreement(len(compared), int((first == second).sum()), kappa)
+
+
+def _compared_answers(project: Project) -> list[tuple[int | None, int | None, int, int]]:
+    """Of each row answered twice: who answered first, who second, and the ids of their labels."""
+    first = (
+        Correction.objects.filter(sample=OuterRef("sample"), pk__lt=OuterRef("pk"), label__isnull=False)
+        .filter(undoes__isnull=True)
+        .exclude(user=OuterRef("user"))
+        .order_by("-pk")
+    )
+    second = Correction.objects.standing().filter(sample__project=project, because=Correction.Because.SECOND)
+    pairs = second.annotate(
+        first_user=Subquery(first.values("user")[:1]), first_label=Subquery(first.values("label")[:1])
+    ).values_list("first_user", "user", "first_label", "label")
+    return [(one, two, label, other) for one, two, label, other in pairs if label is not None]

@@ -1,0 +1,109 @@
+"""SLM filtering: epochs, curves and the map of the features at the left, each row's evidence at the right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from annotation.errors import NotReadyError
+from annotation.live import stage_status
+from annotation.models import Activity, Iteration, Prediction, Project, Role, Stage
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.project import activity
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.distill.training_report import RoundLabel, loss_plot, report_context, round_label_list
+from annotation.views.frame import page_context
+from annotation.views.review.table import BadTableError, refuse, round_table
+
+MOST_POINTS = 5_000  # as many as the engine maps
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def filtering(request: MemberRequest, project: Project) -> HttpResponse:
+    context = page_context(request, project, step="filtering")
+    iteration: Iteration | None = context["iteration"]
+    stage = iteration.stage(Stage.Kind.SLM) if iteration else None
+    context |= {
+        "rows_url": request.get_full_path(),
+        "columns": "slm",
+        "can_start": _can_start(iteration, stage),
+    }
+    if stage:
+        context |= stage_status.stage_context(stage)
+    if iteration and stage:
+        context |= report_context(stage, project, iteration)
+    try:
+        table = round_table(request, project, iteration) if iteration else None
+    except BadTableError as error:
+        return refuse(request, error)
+    context |= {"table": table, "rows": table.rows if table else []}
+    return render(
+        request,
+        "annotation/_rows.html" if request.htmx.target == "rows" else "annotation/filtering.html",
+        context,
+    )
+
+
+def _can_start(iteration: Iteration | None, stage: Stage | None) -> bool:
+    """Whether this round's filtering waits for somebody to start it."""
+    if iteration is None or stage is not None:
+        return False
+    llm = iteration.stage(Stage.Kind.LLM)
+    return llm is not None and not llm.is_active and llm.done > 0
+
+
+@require_POST
+@for_members(Role.OWNER, back="annotation:filtering")
+def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
+    iteration = project.latest_iteration()
+    if iteration is None:
+        raise NotReadyError(_("The project has no round yet. Start it under Configure first."))
+    if iteration.stage(Stage.Kind.SLM) is None:
+        stage = start_round.start_filtering(iteration, user=request.user)
+        what = stage.get_kind_display()
+        activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=what)
+    return redirect("annotation:filtering", project.pk)
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def filtering_plots(request: MemberRequest, project: Project) -> HttpResponse:
+    """What the page's plots show: the epochs so far, then the losses and a map of the rows."""
+    iteration: Iteration | None = page_context(request, project, step="filtering")["iteration"]
+    stage = iteration.stage(Stage.Kind.SLM) if iteration else None
+    if iteration is None or stage is None:
+        return JsonResponse({"epochs": [], "losses": {"edges": [], "parts": []}, "labels": [], "points": []})
+    labels = round_label_list(project, iteration)
+    return JsonResponse(
+        {
+            "epochs": epochs_of(stage),
+            "losses": loss_plot(stage, labels),
+            "labels": [{"name": label.name, "colour": label.colour} for label in labels],
+            "points": points_of(iteration, labels) if stage.status == Stage.Status.DONE else [],
+        }
+    )
+
+
+def epochs_of(stage: Stage) -> list[dict[str, Any]]:
+    return [
+        {name: epoch.get(name) for name in ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")}
+        for epoch in stage.detail_value("history", [])
+    ]
+
+
+def points_of(iteration: Iteration, labels: list[RoundLabel]) -> list[list[Any]]:
+    """The mapped rows as short lists: sample, row number, place of the label, flag, rank, x, y."""
+    places = {label.pk: place for place, label in enumerate(labels)}
+    rows = Prediction.objects.filter(
+        iteration=iteration, source=Prediction.ModelKind.SLM, x__isnull=False
+    ).values_list("sample_id", "sample__position", "label_id", "flag", "clean_rank", "x", "y")[:MOST_POINTS]
+    return [
+        [sample, position + 1, places[label], flag, rank, round(x, 3), round(y, 3)]
+        for sample, position, label, flag, rank, x, y in rows
+        if label in places and x is not None and y is not None
+    ]

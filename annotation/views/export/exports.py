@@ -1,0 +1,107 @@
+"""Export: make a file, and hand out finished ones to members only."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from annotation.errors import AnnotationError, NotReadyError
+from annotation.files.writers import result_columns
+from annotation.forms.fields import ExportForm, sentence_of
+from annotation.live import stage_status
+from annotation.models import Activity, Project, Role, Stage
+from annotation.pipeline.export import run_export as exporting
+from annotation.pipeline.export.rows import Selection
+from annotation.pipeline.ingest.import_report import rejected_uploads
+from annotation.pipeline.project import activity
+from annotation.table.filters import filter_rows, plain_query
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.export.downloads import Download
+from annotation.views.frame import page_context
+
+SHOWN_EXPORTS = 10
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def export(request: MemberRequest, project: Project) -> HttpResponse:
+    exports = list(
+        project.stages.filter(kind=Stage.Kind.EXPORT)
+        .select_related("requested_by")
+        .order_by("-id")[:SHOWN_EXPORTS]
+    )
+    finished = [(stage, _is_there(stage)) for stage in exports if stage.status == Stage.Status.DONE]
+    query = plain_query(project, request.GET.urlencode())
+    columns = zip(result_columns(project.columns), column_meanings(), strict=True)
+    context = page_context(request, project, step="export") | {
+        "form": ExportForm(initial={"query": query, "rows": "", "format": "xlsx"}),
+        "has_rows": project.samples.exists(),
+        "query": query,
+        "query_rows": filter_rows(project, query).count() if query else 0,
+        "rejected_uploads": rejected_uploads(project),
+        "finished": finished,
+        "in_force": project.iterations.in_force(),
+        "withdrawn": project.iterations.filter(withdrawn_at__isnull=False),
+        "export_columns": [{"name": name, "meaning": meaning} for name, meaning in columns],
+    }
+    newest = exports[0] if exports and exports[0].status != Stage.Status.DONE else None
+    if newest:
+        context |= stage_status.stage_context(newest)
+    return render(request, "annotation/export.html", context)
+
+
+def _is_there(stage: Stage) -> bool:
+    try:
+        return bool(exporting.export_path(stage))
+    except NotReadyError:
+        return False
+
+
+def column_meanings() -> list[str]:
+    """What each of CORAL's columns says, in the order of the files."""
+    return [
+        _("the label to use: a person's where there is one, else what the evidence of both models says"),
+        _("who decided it: LLM, SLM or person"),
+        _("what the language model said"),
+        _("what the small model says"),
+        _("how sure the small model is of its own label, 0 to 1"),
+        _(
+            "how probable it is that the language model's label is right, 0 to 1; empty where a person decided"
+        ),
+        _("how probable it is that the final label is wrong, 0 to 1; 0 where a person decided"),
+        _("likely right, likely wrong, or inconsistent (the models differ); empty where a person decided"),
+        _("who corrected the row"),
+        _("when, in UTC"),
+        _("the round that the label is from; empty where there is no label"),
+    ]
+
+
+@require_POST
+@for_members(Role.VIEWER, back="annotation:export")
+def start_export(request: MemberRequest, project: Project) -> HttpResponse:
+    form = ExportForm(request.POST)
+    if not form.is_valid():
+        raise AnnotationError(sentence_of(form))
+    stage = exporting.start_export(
+        project,
+        user=request.user,
+        format=form.cleaned_data["format"],
+        query=form.cleaned_data["query"],
+        certainty=form.share,
+    )
+    what = "-".join([stage.detail["format"], *Selection.stored(stage.detail).words])
+    activity.record(project, user=request.user, verb=Activity.Verb.EXPORTED, what=what)
+    return redirect("annotation:export", project.pk)
+
+
+@require_GET
+@for_members(Role.VIEWER, back="annotation:export")
+def download_export(request: MemberRequest, project: Project, stage_id: int) -> Download:
+    """The file itself, always as an attachment under a name that we made."""
+    stage = get_object_or_404(Stage, pk=stage_id, project=project, kind=Stage.Kind.EXPORT)
+    path = exporting.export_path(stage)
+    what = path.suffix.removeprefix(".")
+    activity.record(project, user=request.user, verb=Activity.Verb.DOWNLOADED, what=what)
+    return Download(path.open("rb"), filename=stage.detail_value("file") or path.name)

@@ -1,0 +1,237 @@
+"""The second step of the configuration: upload a file, say what its columns mean, import it."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.contrib import messages
+from django.core.files.base import ContentFile, File
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotation.errors import AnnotationError
+from annotation.files.writers import write_csv_rows
+from annotation.forms.column_roles import MappingForm
+from annotation.forms.fields import ReadingForm, UploadForm, sentence_of
+from annotation.live import stage_status
+from annotation.models import Activity, Project, Role, Stage, Upload
+from annotation.pipeline.ingest import import_report, start_import
+from annotation.pipeline.project import activity
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.export.downloads import Download
+from annotation.views.project.wizard import wizard_context
+
+PREVIEW_ROWS = 8
+SHOWN_LEFT_OUT = 100
+
+
+@require_GET
+@for_members(Role.OWNER)
+def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
+    stage = project.stages.filter(kind=Stage.Kind.IMPORT).first()
+    context = wizard_context(
+        request,
+        project,
+        step="configure_data",
+        form=UploadForm(),
+        rows=project.samples.count(),
+        waiting=start_import.waiting_uploads(project),
+    )
+    if stage:
+        upload = _upload_of(project, stage)
+        left_out = import_report.ImportReport.of(upload).rows[:SHOWN_LEFT_OUT] if upload else []
+        context |= stage_status.stage_context(stage) | {
+            "upload": upload,
+            "left_out": left_out,
+            "earlier": [
+                (each, import_report.stored_summary(each.report))
+                for each in import_report.finished_uploads(project)
+                if each != upload
+            ],
+        }
+    return render(request, "annotation/configure_data.html", context)
+
+
+def _upload_of(project: Project, stage: Stage) -> Upload | None:
+    return project.uploads.filter(pk=stage.detail_value("upload") or 0).first()
+
+
+@require_POST
+@for_members(Role.OWNER, back="annotation:configure_data")
+def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
+    form = UploadForm(request.POST, request.FILES)
+    if not form.is_valid():
+        messages.error(request, sentence_of(form))
+        return redirect("annotation:configure_data", project.pk)
+    stored = []
+    for file, reading in _sent(form):
+        try:
+            stored.append(start_import.store_upload(project, file, request.user, **reading))
+        except AnnotationError as error:
+            sentence = _("“%(name)s” was not taken: %(why)s")
+            messages.error(
+                request, sentence % {"name": start_import.shown_name(file.name or ""), "why": error}
+            )
+    if not stored:
+        return redirect(f"{reverse('annotation:configure_data', args=[project.pk])}?refused=yes")
+    return redirect("annotation:configure_columns", project.pk, stored[0].pk)
+
+
+def _sent(form: UploadForm) -> Iterator[tuple[File[bytes], dict[str, Any]]]:
+    """The files and the pasted text, each with how it is to be read."""
+    data = form.cleaned_data
+    as_table = {"delimiter": data["delimiter"], "quote": data["quote"]}
+    for file in data["file"]:
+        yield file, as_table
+    if data["text"].strip():
+        pasted = ContentFile(data["text"].encode("utf-8", "replace"), name=_("pasted text"))
+        yield pasted, as_table if data["pasted"] == "table" else {"one_text_a_line": True}
+
+
+@require_POST
+@for_members(Role.OWNER, back="annotation:configure_data")
+def remove_upload(request: MemberRequest, project: Project, upload_id: int) -> HttpResponse:
+    """Forget a file that nobody has begun to import."""
+    upload = get_object_or_404(Upload, pk=upload_id, project=project)
+    if upload in start_import.waiting_uploads(project):
+        start_import.delete_upload(upload)
+    return redirect("annotation:configure_data", project.pk)
+
+
+@require_http_methods(["GET", "POST"])
+@for_members(Role.OWNER, back="annotation:configure_data")
+def configure_columns(request: MemberRequest, project: Project, upload_id: int) -> HttpResponse:
+    """How the file is read (changeable), its first rows, and what its columns mean."""
+    upload = get_object_or_404(Upload, pk=upload_id, project=project)
+    if "read" in request.POST:
+        return _read_again(request, project, upload)
+    preview = start_import.read_preview(upload)
+    others = [each for each in start_import.waiting_uploads(project) if each.pk != upload.pk]
+    alike = [each for each in others if set(each.columns) == set(upload.columns)]
+    form = MappingForm(
+        request.POST if request.method == "POST" else None,
+        preview=preview,
+        is_table=project.task.student == "table",
+        alike=[(each.pk, each.name) for each in alike],
+        together=[each.pk for each in alike if each.pk > upload.pk],
+        initial=_guess(project, list(preview.columns)),
+    )
+    if request.method == "POST" and form.is_valid():
+        then = [each for each in alike if str(each.pk) in form.cleaned_data.get("then", ())]
+        try:
+            start_import.start_import(
+                project,
+                upload,
+                content_columns=form.cleaned_data["content_columns"],
+                id_column=form.cleaned_data["id_column"],
+                reference_column=form.cleaned_data["reference_column"],
+                column_kinds=form.cleaned_data.get("column_kinds"),
+                user=request.user,
+                on_bad_row=form.cleaned_data["on_bad_row"] or "skip",
+                keep_duplicates=form.cleaned_data["keep_duplicates"],
+                keep_empty=form.cleaned_data["keep_empty"],
+                then=then,
+            )
+        except AnnotationError as error:
+            form.add_error(None, str(error))
+        else:
+            activity.record(
+                project,
+                user=request.user,
+                verb=Activity.Verb.UPLOADED,
+                what=", ".join([upload.name, *(each.name for each in then)]),
+            )
+            return redirect("annotation:configure_data", project.pk)
+    context = wizard_context(
+        request,
+        project,
+        step="configure_data",
+        form=form,
+        upload=upload,
+        preview=preview,
+        preview_rows=preview.rows[:PREVIEW_ROWS],
+        reading_form=ReadingForm(reading=upload.reading),
+        unlike=[each for each in others if each not in alike],
+    )
+    return render(request, "annotation/configure_columns.html", context, status=400 if form.errors else 200)
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def left_out_rows(request: MemberRequest, project: Project, upload_id: int) -> Download:
+    """Every row of a file that was not imported, and why, as CSV."""
+    upload = get_object_or_404(Upload, pk=upload_id, project=project)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="", write_through=True)
+    write_csv_rows(text, ["line", "outcome", "reason"], import_report.left_out_rows(upload))
+    text.detach()
+    file.seek(0)
+    return Download(file, filename=f"left-out-of-{Path(upload.name).stem}.csv")
+
+
+def _read_again(request: MemberRequest, project: Project, upload: Upload) -> HttpResponse:
+    form = ReadingForm(request.POST, reading=upload.reading)
+    if not form.is_valid():
+        messages.error(request, _("That way of reading is not one of those offered; choose from the lists."))
+    else:
+        chosen = {
+            name: value
+            for name, value in form.cleaned_data.items()
+            if value is not None and value != upload.reading.get(name)
+        }
+        try:
+            start_import.read_preview(upload, **chosen)
+        except AnnotationError as error:
+            messages.error(request, str(error))
+    return redirect("annotation:configure_columns", project.pk, upload.pk)
+
+
+def _guess(project: Project, columns: list[str]) -> dict[str, object]:
+    """What the columns probably mean: as in the last import, or by their names."""
+    if project.content_columns and set(project.content_columns) <= set(columns):
+        return {
+            "content_columns": project.content_columns,
+            "id_column": project.id_column,
+            "reference_column": project.reference_column,
+            "column_kinds": project.column_kinds,
+        }
+    folded = {name.strip().casefold(): name for name in columns}
+
+    def first(*names: str) -> str:
+        return next((folded[name] for name in names if name in folded), "")
+
+    def only(*endings: str) -> str:
+        """The one column whose name ends so, as compound nouns of Chinese do."""
+        found = [name for end, name in folded.items() if end.endswith(endings)]
+        return found[0] if len(found) == 1 else ""
+
+    row_id = first("id", "key", "uid", "编号") or only("编号")
+    reference = first(
+        "label",
+        "reference",
+        "class",
+        "target",
+        "gold",
+        "category",
+        "topic",
+        "sentiment",
+        "truth",
+        "标签",
+        "类别",
+    ) or only("标签")
+    rest = [name for name in columns if name not in (row_id, reference)]
+    if project.task.student == "table":
+        return {"content_columns": rest, "id_column": row_id, "reference_column": reference}
+    text = (
+        first("text", "content", "message", "review", "sentence", "文本", "内容", "正文", "评论", "留言")
+        or only("内容", "文本", "正文")
+        or (rest[0] if len(rest) == 1 else "")
+    )
+    return {"content_columns": [text] if text else [], "id_column": row_id, "reference_column": reference}

@@ -1,0 +1,146 @@
+"""LLM labeling: progress and controls at the left, the table that fills at the right. Also every stage's controls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from annotation.errors import AnnotationError
+from annotation.forms.fields import sentence_of
+from annotation.forms.models import BudgetForm
+from annotation.jobs import state
+from annotation.live import stage_status
+from annotation.models import Activity, Iteration, Project, Role, Stage
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.project import activity, configure
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.frame import page_context
+from annotation.views.review.table import BadTableError, labelling_round, newest_answers, refuse, round_table
+from mlcore.config import LlmConfig
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def labeling(request: MemberRequest, project: Project) -> HttpResponse:
+    """The whole page; htmx gets the table alone."""
+    context = page_context(request, project, step="labeling")
+    shown: Iteration | None = context["iteration"]
+    iteration = labelling_round(shown) if shown else None
+    stage = iteration.stage(Stage.Kind.LLM) if iteration else None
+    context |= {"rows_url": request.get_full_path(), "columns": "llm", "source_round": iteration}
+    if stage:
+        context |= stage_status.stage_context(stage)
+    if iteration and iteration == context["now"]:
+        context["changes_count"] = start_round.stopped_without_answers(iteration) is not None
+    if stage and stage.is_active and project.llm_config.kind != "local":
+        context["budget_form"] = BudgetForm(initial=project.llm_config.as_dict())
+    try:
+        context |= _rows(request, project, iteration, stage)
+    except BadTableError as error:
+        return refuse(request, error)
+    return render(
+        request,
+        "annotation/_rows.html" if request.htmx.target == "rows" else "annotation/labeling.html",
+        context,
+    )
+
+
+def _rows(
+    request: MemberRequest, project: Project, iteration: Iteration | None, stage: Stage | None
+) -> dict[str, Any]:
+    if iteration is None:
+        return {"table": None, "rows": []}
+    if stage and stage.is_active:
+        return {"table": None, "rows": newest_answers(iteration), "is_filling": True}
+    table = round_table(request, project, iteration)
+    return {"table": table, "rows": table.rows}
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def stage_progress(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
+    """The progress card alone, for pages that poll."""
+    stage = get_object_or_404(Stage, pk=stage_id, project=project)
+    return render(request, "annotation/_stage_progress.html", stage_status.stage_context(stage))
+
+
+@require_POST
+@for_members(Role.OWNER)
+def pause_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
+    return _steer(request, project, stage_id, state.request_pause, Activity.Verb.PAUSED)
+
+
+@require_POST
+@for_members(Role.OWNER)
+def cancel_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
+    return _steer(request, project, stage_id, _cancel, Activity.Verb.CANCELLED)
+
+
+def _cancel(stage: Stage) -> None:
+    """A cancelled import takes back its rows; other stages keep what they finished."""
+    if stage.kind == Stage.Kind.IMPORT:
+        start_import.cancel_import(stage)
+    else:
+        state.request_cancel(stage)
+
+
+@require_POST
+@for_members(Role.OWNER)
+def resume_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
+    return _steer(request, project, stage_id, start_round.resume, Activity.Verb.RESUMED)
+
+
+@require_POST
+@for_members(Role.OWNER, back="annotation:labeling")
+def set_budget(request: MemberRequest, project: Project) -> HttpResponse:
+    """Store prices and budget, and let a run go on that waits for them."""
+    form = BudgetForm(request.POST)
+    if not form.is_valid():
+        raise AnnotationError(sentence_of(form))
+    before, config = project.llm_config, form.with_budget(project.llm_config)
+    configure.set_llm(project, config=config, token=None)
+    if config != before:
+        activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_budget_words(config))
+    stage = project.stages.filter(kind=Stage.Kind.LLM).first()
+    if stage and stage.status == Stage.Status.PAUSED and "resume" in request.POST:
+        start_round.resume(stage)
+        activity.record(project, user=request.user, verb=Activity.Verb.RESUMED, what=stage.get_kind_display())
+    return redirect("annotation:labeling", project.pk)
+
+
+def _budget_words(config: LlmConfig) -> str:
+    none = _("none")
+    return _("budget: %(money)s in money, %(tokens)s in tokens; prices %(price_in)s and %(price_out)s") % {
+        "money": f"{config.budget_money:g}" if config.budget_money else none,
+        "tokens": f"{config.budget_tokens:,}" if config.budget_tokens else none,
+        "price_in": f"{config.price_in:g}",
+        "price_out": f"{config.price_out:g}",
+    }
+
+
+PAGES = {
+    Stage.Kind.IMPORT: "configure_data",
+    Stage.Kind.LLM: "labeling",
+    Stage.Kind.SLM: "filtering",
+    Stage.Kind.EXPORT: "export",
+    Stage.Kind.TRIAL: "trial",
+    Stage.Kind.BULK: "review",
+    Stage.Kind.RESTORE: "rounds",
+}
+
+
+def _steer(
+    request: MemberRequest, project: Project, stage_id: int, action: Any, verb: Activity.Verb
+) -> HttpResponse:
+    stage = get_object_or_404(Stage, pk=stage_id, project=project)
+    action(stage)
+    activity.record(project, user=request.user, verb=verb, what=stage.get_kind_display())
+    if request.htmx:
+        stage.refresh_from_db()
+        return render(request, "annotation/_stage_progress.html", stage_status.stage_context(stage))
+    return redirect(f"annotation:{PAGES[Stage.Kind(stage.kind)]}", project.pk)

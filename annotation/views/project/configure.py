@@ -1,0 +1,297 @@
+"""The configuration: task, labels, prompt, models, and the start. The data step stands in uploads.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotation.errors import AnnotationError
+from annotation.forms.fields import LabelFormSet, PromptForm, TaskForm
+from annotation.forms.models import ModelsForm
+from annotation.messages import engine_words
+from annotation.models import Activity, Project, Role, Sample
+from annotation.models.secret import UnreadableSecret
+from annotation.pipeline.engine_rows import as_row
+from annotation.pipeline.ingest import start_import
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.project import activity
+from annotation.pipeline.project import configure as configuring
+from annotation.pipeline.project.default_prompts import default_prompts
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.project.projects import task_choices
+from annotation.views.project.wizard import first_open, wizard_context, wizard_steps
+from mlcore.errors import EngineError
+from mlcore.prompting.prompts import PromptTemplate, check_template, render_prompt, unknown_placeholders
+from mlcore.records import Demonstration, Prompt
+
+PREVIEW_PROMPTS = 3
+EMPTY_LINES = 3
+
+
+def _record(request: MemberRequest, project: Project, what: str) -> None:
+    activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=what)
+
+
+@require_GET
+@for_members(Role.OWNER)
+def configure(request: MemberRequest, project: Project) -> HttpResponse:
+    """Go on where the configuration is not finished yet."""
+    return redirect(first_open(wizard_steps(project)).url)
+
+
+@require_http_methods(["GET", "POST"])
+@for_members(Role.OWNER)
+def configure_task(request: MemberRequest, project: Project) -> HttpResponse:
+    form = TaskForm(
+        request.POST if request.method == "POST" else None,
+        initial={"name": project.name, "task_type": project.task_type},
+    )
+    if request.method == "POST" and form.is_valid():
+        try:
+            configuring.set_task(
+                project, name=form.cleaned_data["name"], task_type=form.cleaned_data["task_type"]
+            )
+        except AnnotationError as error:
+            project.refresh_from_db()
+            form.add_error("task_type", str(error))
+        else:
+            _record(request, project, _("task"))
+            return redirect("annotation:configure_data", project.pk)
+    return _step(request, project, "configure_task", form=form, tasks=task_choices())
+
+
+@require_http_methods(["GET", "POST"])
+@for_members(Role.OWNER)
+def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
+    formset = LabelFormSet(
+        request.POST if request.method == "POST" else None, initial=_label_lines(project), prefix="labels"
+    )
+    sentence = ""
+    if request.method == "POST" and formset.is_valid():
+        change = request.POST.get("change", "")
+        if change:
+            return _labels_page(
+                request, project, LabelFormSet(initial=_changed_lines(formset, change), prefix="labels")
+            )
+        drafts = [draft for form in formset if (draft := form.draft())]
+        try:
+            configuring.set_labels(project, drafts)
+            start_import.match_references(project)
+        except AnnotationError as error:
+            sentence = str(error)
+        else:
+            _record(request, project, _("labels"))
+            return redirect("annotation:configure_prompt", project.pk)
+    return _labels_page(request, project, formset, sentence=sentence)
+
+
+def _labels_page(
+    request: MemberRequest, project: Project, formset: Any, *, sentence: str = ""
+) -> HttpResponse:
+    suggested = bool(project.reference_column) and not project.labels.exists()
+    failed = bool(sentence) or (formset.is_bound and not formset.is_valid())
+    return _step(
+        request,
+        project,
+        "configure_labels",
+        failed=failed,
+        formset=formset,
+        sentence=sentence,
+        suggested=suggested,
+    )
+
+
+def _label_lines(project: Project) -> list[dict[str, str]]:
+    """The project's labels; where there are none yet, the values of the reference column; then some empty lines."""
+    lines = [
+        {"name": label.name, "description": label.description, "key": label.key}
+        for label in project.label_list()
+    ]
+    if not lines:
+        lines = [
+            {"name": name, "description": "", "key": ""} for name in start_import.suggest_labels(project)
+        ]
+    for place, line in enumerate(lines[:9], start=1):
+        line["key"] = line["key"] or (str(place) if not project.labels.exists() else "")
+    return lines + [{"name": "", "description": "", "key": ""}] * max(1, EMPTY_LINES - len(lines))
+
+
+def _changed_lines(formset: Any, change: str) -> list[dict[str, str]]:
+    """The lines as typed, with one more at the end or one taken out."""
+    lines = [
+        {name: form.cleaned_data.get(name, "") for name in ("name", "description", "key")} for form in formset
+    ]
+    if change.startswith("remove-"):
+        return [line for place, line in enumerate(lines) if str(place) != change.removeprefix("remove-")] or [
+            {}
+        ]
+    return [*lines, {}]
+
+
+@require_http_methods(["GET", "POST"])
+@for_members(Role.OWNER)
+def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
+    stored = {
+        "description": project.prompt_description,
+        "demonstration": project.prompt_demonstration,
+        "output": project.prompt_output,
+    }
+    form = PromptForm(request.POST if request.method == "POST" else None, initial=stored)
+    template = project.prompt
+    if request.method == "POST" and form.is_valid():
+        template = PromptTemplate(**form.cleaned_data)
+        if "preview" not in request.POST:
+            try:
+                configuring.set_prompt(project, **form.cleaned_data)
+                _record(request, project, _("prompt"))
+                if unknown := _unknown_words(template):
+                    messages.warning(request, unknown)
+                return redirect("annotation:configure_models", project.pk)
+            except AnnotationError as error:
+                form.add_error(None, str(error))
+    return _step(
+        request,
+        project,
+        "configure_prompt",
+        form=form,
+        defaults=default_prompts(project.task),
+        **prompt_preview(project, template),
+    )
+
+
+@require_POST
+@for_members(Role.OWNER)
+def preview_prompt(request: MemberRequest, project: Project) -> HttpResponse:
+    """What the model will read, for the prompt as it is being typed. Stores nothing."""
+    blocks = {name: request.POST.get(name, "") for name in ("description", "demonstration", "output")}
+    return render(
+        request,
+        "annotation/_prompt_preview.html",
+        {"project": project} | prompt_preview(project, PromptTemplate(**blocks)),
+    )
+
+
+def prompt_preview(project: Project, template: PromptTemplate) -> dict[str, Any]:
+    """The prompt of the first rows, and what is wrong with it in sentences."""
+    problems = check_template(template)
+    samples = list(project.samples.order_by("position")[:PREVIEW_PROMPTS])
+    latest = project.latest_iteration()
+    if latest and latest.demonstrations:
+        demonstrations = [
+            Demonstration(each["key"], each["shown"], each["label"]) for each in latest.demonstrations
+        ]
+    else:
+        demonstrations = [Demonstration(0, _("(a row chosen when the run starts)"), _("(its label)"))]
+    labels = project.label_set()
+
+    def prompt_of(sample: Sample) -> Prompt:
+        shown = project.task.show(as_row(sample, project))
+        return render_prompt(template, labels=labels, demonstrations=demonstrations, shown=shown)
+
+    return {
+        "problems": problems,
+        "unknown": _unknown_words(template),
+        "prompts": [] if problems else [(sample, prompt_of(sample)) for sample in samples],
+        "has_rows": bool(samples),
+        "own_demonstrations": bool(latest),
+    }
+
+
+def _unknown_words(template: PromptTemplate) -> str:
+    """What to say of words in braces that are no placeholders; nothing, if there are none."""
+    written = ", ".join(f"{{{name}}}" for name in unknown_placeholders(template))
+    return written and _("%(names)s is no placeholder of CORAL and goes to the model as it is written.") % {
+        "names": written
+    }
+
+
+@require_http_methods(["GET", "POST"])
+@for_members(Role.OWNER)
+def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
+    form = ModelsForm(
+        request.POST if request.method == "POST" else None, initial=ModelsForm.initial_of(project)
+    )
+    if request.method == "POST" and form.is_valid():
+        try:
+            configuring.set_llm(project, config=form.llm_config(), token=form.token_change())
+            configuring.set_slm(
+                project,
+                config=form.distill_config(seed=project.distill_config.seed),
+                chain_stages=form.cleaned_data["chain_stages"],
+            )
+        except (AnnotationError, EngineError) as error:
+            form.add_error(None, str(error))
+        else:
+            _record(request, project, _("models"))
+            return redirect("annotation:configure_start", project.pk)
+    return _step(
+        request,
+        project,
+        "configure_models",
+        form=form,
+        token_end=token_end(project),
+        allowed_hosts=settings.LLM_ALLOWED_HOSTS,
+    )
+
+
+def token_end(project: Project) -> str:
+    """Enough of a stored token to know it by, and no more; short tokens show nothing of themselves."""
+    token = project.llm_token
+    if isinstance(token, UnreadableSecret):
+        return _("one that can't be decrypted with the keys at hand; enter it anew")
+    return "…" + (token[-4:] if len(token) >= 12 else "") if token else ""
+
+
+@require_http_methods(["GET", "POST"])
+@for_members(Role.OWNER, back="annotation:configure_start")
+def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
+    """Look at everything once more, then start the first round."""
+    if request.method == "POST":
+        if project.iterations.exists():
+            messages.info(request, _("The project was started already."))
+        else:
+            iteration = start_round.start_round(project, started_from="llm", user=request.user)
+            activity.record_round(iteration, user=request.user)
+        return redirect("annotation:labeling", project.pk)
+    return _step(
+        request,
+        project,
+        "configure_start",
+        obstacle=_obstacle(lambda: start_round.check_ready(project, started_from="llm")),
+        can_try=not _obstacle(lambda: start_round.check_trial_ready(project)),
+        rows=project.samples.count(),
+        labels=project.label_list(),
+        llm=project.llm_config,
+        slm=project.distill_config,
+        llm_kind=dict(ModelsForm.KINDS)[project.llm_config.kind],
+        token_end=token_end(project),
+    )
+
+
+def _obstacle(check: Callable[[], None]) -> str:
+    """The sentence with which a check fails, or an empty string."""
+    try:
+        check()
+    except (AnnotationError, EngineError) as error:
+        return engine_words(str(error))
+    return ""
+
+
+def _step(
+    request: MemberRequest, project: Project, step: str, *, failed: bool = False, **context: Any
+) -> HttpResponse:
+    form = context.get("form")
+    failed = failed or bool(form is not None and form.is_bound and form.errors)
+    return render(
+        request,
+        f"annotation/{step}.html",
+        wizard_context(request, project, step=step, **context),
+        status=400 if failed else 200,
+    )

@@ -1,0 +1,162 @@
+"""The list of projects, and the door to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotation.forms.fields import TaskForm
+from annotation.models import Project, Role, Stage
+from annotation.pipeline.project import configure as configuring
+from annotation.table import counts
+from annotation.views.access import MemberRequest, for_members
+from mlcore.prompting.tasks import TASKS
+
+# The engine knows no gettext: its words on each task, marked for translation.
+TASK_WORDS = (
+    gettext_noop("Sentiment analysis"),
+    gettext_noop("Topic classification"),
+    gettext_noop("Tabular prediction"),
+    gettext_noop("Each row is a text; the labels are the feelings it can express."),
+    gettext_noop("Each row is a text; the labels are the subjects it can be about."),
+    gettext_noop("Each row is a record with columns; the labels are the classes to predict."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectState:
+    """Where a project stands, in a word for the eye and a sentence for the mind."""
+
+    tone: str
+    words: str
+    page: str
+
+
+@require_GET
+@login_required
+@never_cache
+def projects(request: MemberRequest) -> HttpResponse:
+    found = list(
+        Project.objects.in_use()
+        .visible_to(request.user)
+        .prefetch_related("labels", "memberships__user")
+        .select_related("owner")
+    )
+    rows = counts.row_counts(found)
+    newest = newest_stages([project.pk for project in found])
+    cards = [
+        {
+            "project": project,
+            "rows": rows[project.pk],
+            "state": state_of(project, stage=newest.get(project.pk)),
+            "role": next(
+                member.get_role_display()
+                for member in project.memberships.all()
+                if member.user_id == request.user.pk
+            ),
+        }
+        for project in found
+    ]
+    return render(
+        request, "annotation/projects.html", {"cards": cards, "put_away": put_away_lines(request.user)}
+    )
+
+
+def put_away_lines(user: User) -> list[dict[str, Any]]:
+    """The projects that were put away, each with the stage that deletes it, if one does."""
+    found = list(Project.objects.put_away_by(user))
+    deletions = {
+        stage.project_id: stage for stage in Stage.objects.filter(project__in=found, kind=Stage.Kind.DELETION)
+    }
+    return [{"project": project, "deletion": deletions.get(project.pk)} for project in found]
+
+
+def newest_stages(project_ids: list[int]) -> dict[int, Stage]:
+    """The newest stage of each project, what runs beside the rounds left out."""
+    stages = (
+        Stage.objects.filter(project__in=project_ids)
+        .exclude(kind__in=Stage.ASIDE)
+        .select_related("iteration")
+        .order_by("id")
+    )
+    return {stage.project_id: stage for stage in stages}
+
+
+def state_of(project: Project, *, stage: Stage | None) -> ProjectState:
+    """In words: what is at work, what went wrong, or what comes next."""
+    if stage is None:
+        return ProjectState("warn", _("No data yet: upload a file"), "configure_data")
+    page = {Stage.Kind.IMPORT: "configure_data", Stage.Kind.LLM: "labeling", Stage.Kind.SLM: "filtering"}[
+        Stage.Kind(stage.kind)
+    ]
+    if stage.status == Stage.Status.FAILED:
+        return ProjectState("bad", _("%(stage)s failed") % {"stage": stage.get_kind_display()}, page)
+    if stage.is_active or stage.status == Stage.Status.CANCELLED:
+        tone = "run" if stage.is_active else "warn"
+        words = _("%(stage)s: %(state)s, %(percent)d %%") % {
+            "stage": stage.get_kind_display(),
+            "state": stage.get_status_display(),
+            "percent": stage.percent,
+        }
+        return ProjectState(tone, words, page)
+    if stage.iteration is None:
+        labels = len(project.labels.all())
+        words = _("Ready to start") if labels > 1 else _("Imported: set the labels next")
+        return ProjectState("warn", words, "configure")
+    if stage.kind == Stage.Kind.LLM:
+        return ProjectState("warn", _("Labelled by the LLM: filter next"), "filtering")
+    return ProjectState(
+        "ok", _("Round %(number)d is done: review") % {"number": stage.iteration.number}, "review"
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+@never_cache
+def create_project(request: MemberRequest) -> HttpResponse:
+    form = TaskForm(
+        request.POST if request.method == "POST" else None, initial={"task_type": Project.TaskType.SENTIMENT}
+    )
+    if request.method == "POST" and form.is_valid():
+        project = configuring.create_project(
+            name=form.cleaned_data["name"], task_type=form.cleaned_data["task_type"], owner=request.user
+        )
+        return redirect("annotation:configure_data", project.pk)
+    return render(
+        request,
+        "annotation/project_new.html",
+        {"form": form, "tasks": task_choices()},
+        status=400 if form.errors else 200,
+    )
+
+
+def task_choices() -> list[dict[str, Any]]:
+    """The task types with a sentence on each."""
+    return [
+        {"value": task.name, "title": _(task.title), "hint": _(task.help_text)} for task in TASKS.values()
+    ]
+
+
+@require_GET
+@for_members(Role.VIEWER)
+def project(request: MemberRequest, project: Project) -> HttpResponse:
+    """Lead to the page where this project's work goes on."""
+    stage = newest_stages([project.pk]).get(project.pk)
+    page = state_of(project, stage=stage).page
+    if page.startswith("configure") and request.role != Role.OWNER:
+        page = "members"
+    return redirect(f"annotation:{page}", project.pk)
+
+
+def bad_request(request: HttpRequest, sentence: str) -> HttpResponse:
+    """A request with a value that is not allowed, said in a sentence."""
+    return render(request, "400.html", {"sentence": sentence}, status=400)

@@ -1,0 +1,55 @@
+"""The team: who did what, for owners; the guidelines, for everybody."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotation.forms.fields import TeamForm, is_id
+from annotation.models import Activity, Project, Role
+from annotation.pipeline.project import activity as activities
+from annotation.pipeline.review import throughput
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.frame import page_context
+
+SHOWN_ACTIVITIES = 50
+
+
+@require_GET
+@for_members(Role.OWNER, back="annotation:members")
+def activity(request: MemberRequest, project: Project) -> HttpResponse:
+    """Who answered how much, how quickly and how alike; and everything else that people did, newest first."""
+    shown = project.activities.select_related("user")
+    before = request.GET.get("before", "")
+    if is_id(before):
+        shown = shown.filter(pk__lt=int(before))
+    events = list(shown[: SHOWN_ACTIVITIES + 1])
+    context = page_context(request, project, step="members") | {
+        "team": throughput.team_work(project),
+        "events": events[:SHOWN_ACTIVITIES],
+        "older": events[SHOWN_ACTIVITIES - 1].pk if len(events) > SHOWN_ACTIVITIES else None,
+        "agreement": throughput.double_review(project),
+    }
+    return render(request, "annotation/activity.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@for_members(Role.VIEWER, back="annotation:members")
+def guidelines(request: MemberRequest, project: Project) -> HttpResponse:
+    """What reviewers are to go by. Every member reads it; owners write it and say how much is answered twice."""
+    can_write = request.role == Role.OWNER
+    form = TeamForm(
+        request.POST if request.method == "POST" else None,
+        initial={"guidelines": project.guidelines, "second_percent": project.second_percent},
+    )
+    if request.method == "POST" and can_write and form.is_valid():
+        project.guidelines = form.cleaned_data["guidelines"]
+        project.second_percent = form.cleaned_data["second_percent"]
+        project.save(update_fields=["guidelines", "second_percent"])
+        activities.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_("guidelines"))
+        return redirect("annotation:guidelines", project.pk)
+    context = page_context(request, project, step="members") | {"form": form}
+    status = 403 if request.method == "POST" and not can_write else 400 if form.errors else 200
+    return render(request, "annotation/guidelines.html", context, status=status)

@@ -1,0 +1,241 @@
+"""The focus view: one row at a time, by keyboard. With scripts, rows come ahead and answers go in the background;
+without, every button is a plain form."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from django.contrib import messages
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from annotation.errors import AnnotationError, ConflictError
+from annotation.forms.fields import AnswerForm, HeldRowsForm, UndoForm, is_id, sentence_of
+from annotation.models import Correction, Project, Role, Sample
+from annotation.pipeline.measure import compare_rounds, draw_sample
+from annotation.pipeline.review import corrections, queue, throughput
+from annotation.templatetags.coral import duration
+from annotation.views.access import MemberRequest, for_members
+from annotation.views.frame import page_context
+from annotation.views.review.focus_rows import FocusRow, focus_rows
+
+AHEAD = 4  # rows beyond those that the page has already
+
+
+@require_GET
+@for_members(Role.REVIEWER, back="annotation:review")
+def focus(request: MemberRequest, project: Project) -> HttpResponse:
+    """The page with the person's first rows; ``?row=`` shows a certain row before them, ``?only=random`` those alone that were
+    drawn to measure the file."""
+    only_random = _only_random(request)
+    claims = queue.take_rows(project, user=request.user, only_random=only_random)
+    wanted = [(claim.sample_id, claim.because) for claim in claims]
+    asked = request.GET.get("row", "")
+    if is_id(asked):
+        first = get_object_or_404(Sample, pk=int(asked), project=project)
+        because = dict(wanted).get(first.pk, Correction.Because.BROWSING.value)
+        wanted = [(first.pk, because), *(each for each in wanted if each[0] != first.pk)]
+    context = page_context(request, project, step="review")
+    context |= _figures(request, project) | {
+        "rows": focus_rows(project, wanted),
+        "random_left": draw_sample.pending_draws(project, request.user).exists(),
+        "undo_id": uuid4(),
+    }
+    return render(request, "annotation/focus.html", context)
+
+
+def _figures(request: MemberRequest, project: Project) -> dict[str, Any]:
+    today = _today(request, project)
+    stretch = throughput.last_stretch(project, request.user)
+    only_random = _only_random(request)
+    left = _left_words(request, project, today, with_random=only_random)
+    return {"today": today, "left": left, "stretch": stretch, "only_random": only_random}
+
+
+def _today(request: MemberRequest, project: Project) -> throughput.Work:
+    return throughput.work_of(
+        throughput.answers_of(project, request.user, since=throughput.midnight()).order_by()
+    )
+
+
+def _left_words(
+    request: MemberRequest, project: Project, today: throughput.Work, *, with_random: bool
+) -> dict[str, str]:
+    """How many flagged rows are left, the time for them at today's pace, and how many random rows wait for this person."""
+    rows = throughput.rows_left(project)
+    seconds = rows * 60 / today.rows_per_minute if today.rows_per_minute else None
+    left = {"rows": str(intcomma(rows)), "time": duration(seconds)}
+    if with_random:
+        left["random"] = str(intcomma(draw_sample.pending_draws(project, request.user).count()))
+    return left
+
+
+def _left_after(request: MemberRequest, project: Project, because: str) -> dict[str, str]:
+    """What is left after an answer or an undo; random rows change with theirs only."""
+    today = _today(request, project)
+    return _left_words(request, project, today, with_random=because == Correction.Because.AUDIT)
+
+
+@require_POST
+@for_members(Role.REVIEWER, back="annotation:focus")
+def focus_next(request: MemberRequest, project: Project) -> JsonResponse:
+    """More rows for a page that has some, and today's figures."""
+    form = HeldRowsForm(request.POST)
+    if not form.is_valid():
+        return JsonResponse({"sentence": sentence_of(form)}, status=400)
+    have: set[int] = form.cleaned_data["have"]
+    claims = queue.take_rows(
+        project, user=request.user, count=len(have) + AHEAD, only_random=_only_random(request)
+    )
+    wanted = [(claim.sample_id, claim.because) for claim in claims if claim.sample_id not in have]
+    figures = _figures(request, project)
+    return JsonResponse(
+        {
+            "rows": [_as_json(request, project, row) for row in focus_rows(project, wanted)],
+            "figures": render_to_string("annotation/_focus_figures.html", figures, request),
+            "answered": figures["today"].answers,
+        }
+    )
+
+
+@require_POST
+@for_members(Role.REVIEWER, back="annotation:focus")
+def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
+    """One answer, saved in one short transaction. Sent again under the same id it does nothing."""
+    form = AnswerForm(request.POST, project=project)
+    if not form.is_valid():
+        return _refuse(request, project, sentence_of(form))
+    data = form.cleaned_data
+    sample = _row(project, data["sample"])
+    if sample is None:
+        return _refuse(request, project, _gone(), status=404)
+    try:
+        sample = corrections.correct_sample(
+            sample.pk,
+            label_id=data["label"].pk,
+            user=request.user,
+            seen_version=data["version"],
+            because=data["because"],
+            answer_id=data["id"],
+            seconds=data["seconds"],
+        )
+    except ConflictError as error:
+        return _show_again(request, project, sample.pk, str(error), status=409)
+    except AnnotationError as error:
+        return _refuse(request, project, str(error))
+    if data["because"] == Correction.Because.AUDIT:
+        compare_rounds.check_answered_draw(project)
+    differs = _difference(data["id"]) if data["because"] == Correction.Because.SECOND else ""
+    if differs:
+        return _show_again(request, project, sample.pk, differs, version=sample.version)
+    if _wants_json(request):
+        left = _left_after(request, project, data["because"])
+        return JsonResponse({"version": sample.version, "left": left})
+    return redirect("annotation:focus", project.pk)
+
+
+def _difference(answer_id: Any) -> str:
+    """What to say where a second answer, given blind, is not the first one."""
+    second = Correction.objects.select_related("label", "replaced_label").get(answer_id=answer_id)
+    if second.label_id == second.replaced_label_id or not second.label or not second.replaced_label:
+        return ""
+    before = corrections.word_before(second)
+    who = before.user.get_username() if before and before.user else _("Somebody")
+    return _(
+        "%(who)s chose “%(first)s” before you; you chose “%(second)s”, which holds now. Decide, or go on."
+    ) % {
+        "who": who,
+        "first": second.replaced_label.name,
+        "second": second.label.name,
+    }
+
+
+@require_POST
+@for_members(Role.REVIEWER, back="annotation:focus")
+def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
+    sample_id = request.POST.get("sample", "")
+    if not is_id(sample_id):
+        return _refuse(request, project, _("Which row to skip is missing. Reload the page."))
+    sample = _row(project, int(sample_id))
+    if sample is None:
+        return _refuse(request, project, _gone(), status=404)
+    queue.skip_row(sample, user=request.user)
+    return JsonResponse({}) if _wants_json(request) else redirect("annotation:focus", project.pk)
+
+
+@require_POST
+@for_members(Role.REVIEWER, back="annotation:focus")
+def focus_undo(request: MemberRequest, project: Project) -> HttpResponse:
+    """Take back the newest answer, or the one that the page names; the row is shown again."""
+    form = UndoForm(request.POST)
+    if not form.is_valid():
+        return _refuse(request, project, sentence_of(form))
+    try:
+        sample = corrections.undo_answer(
+            project, user=request.user, answer_id=form.cleaned_data["undo_id"], of=form.cleaned_data["of"]
+        )
+    except ConflictError as error:
+        return _refuse(request, project, str(error))
+    if sample is None:
+        return _refuse(request, project, _("There is no answer of yours to take back."))
+    undone = Correction.objects.only("because").get(answer_id=form.cleaned_data["undo_id"])
+    queue.hold_row(sample, user=request.user, because=undone.because)
+    return _show_again(request, project, sample.pk, version=sample.version, because=undone.because)
+
+
+# --- Answers to the page ------------------------------------------------------------------------------------------
+
+
+def _only_random(request: MemberRequest) -> bool:
+    return request.GET.get("only") == "random"
+
+
+def _row(project: Project, sample_id: int) -> Sample | None:
+    return Sample.objects.only("pk").filter(pk=sample_id, project=project).first()
+
+
+def _gone() -> str:
+    return _("This row is no longer in the project, so nothing was saved for it.")
+
+
+def _wants_json(request: MemberRequest) -> bool:
+    return request.headers.get("accept", "").startswith("application/json")
+
+
+def _refuse(request: MemberRequest, project: Project, sentence: str, *, status: int = 400) -> HttpResponse:
+    if _wants_json(request):
+        return JsonResponse({"sentence": sentence}, status=status)
+    messages.error(request, sentence)
+    return redirect("annotation:focus", project.pk)
+
+
+def _show_again(
+    request: MemberRequest,
+    project: Project,
+    sample_id: int,
+    sentence: str = "",
+    *,
+    status: int = 200,
+    version: int = 0,
+    because: str = Correction.Because.QUEUE,
+) -> HttpResponse:
+    """The row as it is now, with what the person must know before they answer it once more."""
+    if not _wants_json(request):
+        if sentence:
+            messages.warning(request, sentence)
+        return redirect(f"{reverse('annotation:focus', args=[project.pk])}?row={sample_id}")
+    row = focus_rows(project, [(sample_id, because)], sentence=sentence)[0]
+    left = _left_after(request, project, because)
+    shown = {"version": version, "left": left, "row": _as_json(request, project, row)}
+    return JsonResponse(shown, status=status)
+
+
+def _as_json(request: MemberRequest, project: Project, row: FocusRow) -> dict[str, Any]:
+    html = render_to_string("annotation/_focus_row.html", {"row": row, "project": project}, request)
+    return {"id": row.sample.pk, "html": html}

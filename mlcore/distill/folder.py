@@ -1,0 +1,236 @@
+"""Distillation in a process of its own: inputs and result lie in a folder, progress comes as lines of JSON.
+
+The parent calls :func:`write_inputs`, starts ``python -m mlcore.distill.folder FOLDER`` and, after exit code 0, calls
+:func:`read_result`; both import only numpy and pandas. A crash of torch ends the child and nothing else.
+
+Exit codes: 0 done; 3 an error that a person can mend, in ``FOLDER/error.json``; 4 stopped by SIGTERM, after the current
+batch, or because the parent is gone; anything else is a crash. Started again on the same folder, it resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlcore.config import DistillConfig
+from mlcore.corpus import Corpus, Distilled, EpochReport, Mixture, NoisyLabels, Progress
+from mlcore.errors import EngineError, StoppedError
+from mlcore.records import IntArray
+
+EXIT_ERROR, EXIT_STOPPED = 3, 4
+SECONDS_BETWEEN_LINES = 0.2
+# In the environment of the child only: a token is never written to the folder.
+TOKEN_VARIABLE = "CORAL_HUB_TOKEN"  # noqa: S105
+
+_NOT_ARRAYS = {"history", "mixtures", "stopped", "warnings", "evidence"}
+_ARRAYS = tuple(field.name for field in fields(Distilled) if field.name not in _NOT_ARRAYS)
+
+
+def write_inputs(
+    folder: Path,
+    corpus: Corpus,
+    noisy: NoisyLabels,
+    config: DistillConfig,
+    *,
+    label_names: Sequence[str],
+    cache_dir: Path,
+    weights_dir: Path | None = None,
+) -> None:
+    """Write everything that a run needs into ``folder`` (made if it is not there), whole or not at all.
+
+    An earlier result or error in the folder is removed; its checkpoints stay and are used if the inputs are the same.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("result.npz", "result.json", "error.json"):
+        (folder / name).unlink(missing_ok=True)
+    arrays: dict[str, Any] = {"given": noisy.given, "verified": noisy.verified}
+    arrays |= {
+        name: values
+        for name, values in (("probs", noisy.probs), ("in_bulk", noisy.in_bulk))
+        if values is not None
+    }
+    _write_arrays(folder / "inputs.npz", arrays)
+    table = None if corpus.table is None else corpus.table.astype(str).to_dict(orient="split", index=False)
+    _write_json(
+        folder / "inputs.json",
+        {
+            "texts": list(corpus.texts),
+            "table": table,
+            "column_kinds": dict(corpus.column_kinds),
+            "label_names": list(label_names),
+            "config": config.as_dict(),
+            "cache_dir": str(cache_dir),
+            "weights_dir": None if weights_dir is None else str(weights_dir),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What :func:`write_inputs` was given."""
+
+    corpus: Corpus
+    noisy: NoisyLabels
+    config: DistillConfig
+    cache_dir: Path
+    weights_dir: Path | None
+
+
+def read_inputs(folder: Path) -> Inputs:
+    """Read back what :func:`write_inputs` wrote."""
+    stored = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
+    table = stored["table"] and pd.DataFrame(stored["table"]["data"], columns=stored["table"]["columns"])
+    with np.load(folder / "inputs.npz", allow_pickle=False) as arrays:
+        noisy = NoisyLabels(
+            arrays["given"],
+            arrays.get("probs"),
+            arrays["verified"],
+            len(stored["label_names"]),
+            arrays.get("in_bulk"),
+        )
+    weights_dir = stored["weights_dir"] and Path(stored["weights_dir"])
+    config = DistillConfig(**stored["config"])
+    # A folder that an earlier version wrote has no kinds, and is finished with guessed ones.
+    corpus = Corpus(stored["texts"], table, stored.get("column_kinds", {}))
+    return Inputs(corpus, noisy, config, Path(stored["cache_dir"]), weights_dir)
+
+
+def read_label_arrays(folder: Path) -> tuple[IntArray, IntArray]:
+    """The LLM's labels and the people's, ``(N,)`` each, as the run in this folder was given them."""
+    with np.load(folder / "inputs.npz", allow_pickle=False) as arrays:
+        return arrays["given"], arrays["verified"]
+
+
+def write_result(folder: Path, result: Distilled) -> None:
+    """Write a result; ``result.json`` comes last and says that it is whole."""
+    _write_arrays(folder / "result.npz", {name: getattr(result, name) for name in _ARRAYS})
+    _write_json(
+        folder / "result.json",
+        {
+            "history": [asdict(report) for report in result.history],
+            "mixtures": [asdict(mixture) for mixture in result.mixtures],
+            "stopped": result.stopped,
+            "warnings": result.warnings,
+            "evidence": result.evidence,
+        },
+    )
+
+
+def read_result(folder: Path) -> Distilled:
+    """The result of a finished run.
+
+    Raises:
+        EngineError: the run failed with a sentence, or has not finished.
+    """
+    if (folder / "error.json").exists():
+        raise EngineError(json.loads((folder / "error.json").read_text(encoding="utf-8"))["error"])
+    if not (folder / "result.json").exists():
+        raise EngineError(f"{folder} holds no finished result. Run the distillation again.")
+    stored = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    with np.load(folder / "result.npz", allow_pickle=False) as arrays:
+        return Distilled(
+            **{name: arrays[name] for name in _ARRAYS},
+            history=[EpochReport(**report) for report in stored["history"]],
+            mixtures=[_read_mixture(mixture) for mixture in stored["mixtures"]],
+            stopped=stored["stopped"],
+            warnings=stored["warnings"],
+            evidence=stored["evidence"],
+        )
+
+
+def _read_mixture(stored: dict[str, Any]) -> Mixture:
+    pairs = {name: tuple(stored[name]) for name in ("weights", "means", "deviations")}
+    return Mixture(**{**stored, **pairs})
+
+
+def run_folder(folder: Path) -> int:
+    """Distil what lies in ``folder``; returns the exit code."""
+    from mlcore.distill.distill import distill  # torch is loaded here, in the child only
+
+    stopping = _StopSignal()
+    token = os.environ.pop(TOKEN_VARIABLE, "")
+    try:
+        inputs = read_inputs(folder)
+        result = distill(
+            inputs.corpus,
+            inputs.noisy,
+            inputs.config,
+            on_progress=_ProgressLines(),
+            should_stop=stopping,
+            cache_dir=inputs.cache_dir,
+            weights_dir=inputs.weights_dir,
+            checkpoint_dir=folder / "checkpoints",
+            hub_token=token,
+        )
+    except StoppedError:
+        return EXIT_STOPPED
+    except EngineError as error:
+        _write_json(folder / "error.json", {"error": str(error), "kind": type(error).__name__})
+        return EXIT_ERROR
+    write_result(folder, result)
+    return 0
+
+
+class _StopSignal:
+    """True once SIGTERM came, or once the process that started this one is gone."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.parent = os.getppid()
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = True
+
+    def __call__(self) -> bool:
+        return self.asked or os.getppid() != self.parent
+
+
+class _ProgressLines:
+    """Prints progress as JSON, at most five lines a second; the first of a phase and the last of an epoch always."""
+
+    def __init__(self) -> None:
+        self.last = 0.0
+        self.phase = ""
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        finished = progress.batches > 0 and progress.batch >= progress.batches
+        if progress.phase == self.phase and not finished and now - self.last < SECONDS_BETWEEN_LINES:
+            return
+        self.last, self.phase = now, progress.phase
+        print(json.dumps(asdict(progress)), flush=True)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("Usage: python -m mlcore.distill.folder FOLDER")
+    sys.exit(run_folder(Path(sys.argv[1])))

@@ -1,0 +1,211 @@
+"""Prompts: three blocks with named placeholders, rendered in one pass, and the strict reading of an answer.
+
+The blocks are the paper's: task description, in-context demonstrations, output control.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlcore.records import NO_LABEL, Demonstration, LabelSet, Prompt, TurnedPrompt
+
+PLACEHOLDERS = ("labels", "label_descriptions", "demonstrations", "content")
+TEMPLATE_BYTES = 20_000
+SHOWN_CHARACTERS = 2_000
+DEMONSTRATION_CHARACTERS = 600
+CUT_MARK = " […]"
+PARAGRAPH = "\n\n"
+
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+_WORD_IN_BRACES = re.compile(r"\{([a-z_]+)\}")
+_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
+_BLANK_LINES = re.compile(r"\n{3,}")
+_WRAPPING = " \t\r\n\"'`*“”‘’「」『』《》【】[]()<>（）.。．!！,，;；"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """The paper's three blocks.
+
+    Placeholders: ``{labels}``, ``{label_descriptions}``, ``{demonstrations}`` and ``{content}``. Anything else
+    in braces stays as it is written. A demonstration is written as the last paragraph of ``output``, with its
+    text in place of ``{content}`` and its label behind; so the model sees examples in the form of the question.
+    """
+
+    description: str
+    demonstration: str
+    output: str
+
+
+def check_template(template: PromptTemplate) -> list[str]:
+    """The template's problems, in sentences; an empty list if it can be used."""
+    problems = []
+    size = len((template.description + template.demonstration + template.output).encode())
+    if size > TEMPLATE_BYTES:
+        problems.append(f"The prompt has {size:,} bytes; at most {TEMPLATE_BYTES:,} are allowed. Shorten it.")
+    found = template.output.count("{content}")
+    if found != 1:
+        problems.append(
+            f"The output control holds {{content}} {found} times; it must stand there exactly once, "
+            "since that is where the row goes."
+        )
+    for name, block in (("description", template.description), ("demonstration", template.demonstration)):
+        if "{content}" in block:
+            problems.append(f"The {name} holds {{content}}; move it to the output control.")
+    if "{demonstrations}" in template.description + template.output:
+        problems.append("{demonstrations} belongs into the demonstration block only; take it out elsewhere.")
+    if template.demonstration.strip() and "{demonstrations}" not in template.demonstration:
+        problems.append("The demonstration block lacks {demonstrations}. Add it, or empty the block.")
+    if "{labels}" not in template.description + template.output:
+        problems.append("{labels} is missing: the model must be told the labels. Add it to the description.")
+    return problems
+
+
+def unknown_placeholders(template: PromptTemplate) -> list[str]:
+    """Words in braces that look like placeholders and are none; they go to the model as they are written."""
+    whole = template.description + template.demonstration + template.output
+    return [name for name in dict.fromkeys(_WORD_IN_BRACES.findall(whole)) if name not in PLACEHOLDERS]
+
+
+def render_prompt(
+    template: PromptTemplate,
+    *,
+    labels: LabelSet,
+    demonstrations: Sequence[Demonstration],
+    shown: str,
+    instructions: bool = True,
+) -> Prompt:
+    """Render the prompt of one row.
+
+    All that rows with the same demonstrations share goes into the prefix, so that a model (or a server's prefix
+    cache) reads it once; only the paragraph with the row is left for the query.
+
+    Args:
+        template: the three blocks.
+        labels: the label names and descriptions.
+        demonstrations: labelled examples, in the order in which they are shown.
+        shown: the row as its task shows it; cut to ``SHOWN_CHARACTERS`` with a mark.
+        instructions: off leaves out all that isn't demonstrations or the question, for a model that goes on with a text
+            rather than doing as it is told.
+    """
+    constant = {"labels": ", ".join(labels.names), "label_descriptions": _describe(labels)}
+    instruction, question = _split_output(template.output)
+    blocks = [_fill(template.description, constant)] if instructions else []
+    if demonstrations:
+        written = PARAGRAPH.join(_demonstrate(question, constant, each) for each in demonstrations)
+        blocks.append(_fill(template.demonstration, {**constant, "demonstrations": written}))
+    if instructions:
+        blocks.append(_fill(instruction, constant))
+    prefix = PARAGRAPH.join(text for block in blocks if (text := _tidy(block)))
+    return Prompt(prefix=prefix, query=_fill(question, {**constant, "content": cut(shown, SHOWN_CHARACTERS)}))
+
+
+def turn_round(
+    template: PromptTemplate, *, labels: LabelSet, demonstrations: Sequence[Demonstration], shown: str
+) -> TurnedPrompt:
+    """The question's paragraph turned round, behind demonstrations written in the same way: ``Topic: sport``, ``Text: …``.
+
+    A model can then be asked how probable each label makes the row, rather than the other way round; see
+    :meth:`mlcore.llm.local.model.LocalModel.ask`.
+    """
+    _instruction, question = _split_output(template.output)
+    constant = {"labels": ", ".join(labels.names), "label_descriptions": _describe(labels)}
+    before, after = (_fill(part, constant) for part in question.split("{content}", 1))
+    ask, head = after.strip(), f"\n{before}"
+    # The gap goes with the text: models have tokens for a space and a word, not for a space.
+    gap = head[len(head.rstrip()) :]
+
+    def lead(label: str) -> str:
+        return f"{ask}{label_joint(ask)}{label}{head.rstrip()}"
+
+    written = [lead(each.label) + gap + cut(each.shown, DEMONSTRATION_CHARACTERS) for each in demonstrations]
+    return TurnedPrompt(
+        prefix=PARAGRAPH.join(written),
+        leads=tuple(lead(name) for name in labels.names),
+        text=gap + cut(shown, SHOWN_CHARACTERS),
+    )
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or its first ``limit`` characters and a mark."""
+    return text if len(text) <= limit else text[:limit].rstrip() + CUT_MARK
+
+
+def read_answer(raw: str, labels: LabelSet) -> int:
+    """Read an answer strictly: it is a label's name and nothing else.
+
+    Spaces, case, quotes, brackets and a full stop around the name don't matter (Chinese ones neither);
+    ``{"label": "…"}`` is read too. A block of thoughts before the answer is passed over, and a code fence around it.
+    A refusal, prose, two labels or another name are no answer.
+
+    Returns:
+        The label's index, or ``NO_LABEL``.
+    """
+    text = raw[end_of_thoughts(raw) :].strip()
+    if fenced := _FENCE.fullmatch(text):
+        text = fenced[1].strip()
+    if text.startswith("{"):
+        text = _label_in_json(text)
+    return _names(labels).get(_bare(text), NO_LABEL)
+
+
+def end_of_thoughts(raw: str) -> int:
+    """Where an answer begins: behind the block of thoughts that some models write first. Unfinished ones stay."""
+    found = _THOUGHT.match(raw)
+    return found.end() if found else 0
+
+
+def _label_in_json(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    label = value.get("label") if isinstance(value, dict) else None
+    return label if isinstance(label, str) else ""
+
+
+def _names(labels: LabelSet) -> Mapping[str, int]:
+    names: dict[str, int] = {}
+    for index, name in enumerate(labels.names):
+        bare = _bare(name)
+        names[bare] = NO_LABEL if bare in names else index  # two names that look alike can't be told apart
+    names.pop("", None)
+    return names
+
+
+def _bare(text: str) -> str:
+    return text.strip(_WRAPPING).casefold()
+
+
+def _fill(block: str, values: Mapping[str, str]) -> str:
+    # One pass: what is put in is never searched again, so a sample that holds “{labels}” stays as it is.
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), block)
+
+
+def _describe(labels: LabelSet) -> str:
+    return "\n".join(f"{label.name}: {label.description}" for label in labels if label.description)
+
+
+def _demonstrate(question: str, constant: Mapping[str, str], demonstration: Demonstration) -> str:
+    shown = cut(demonstration.shown, DEMONSTRATION_CHARACTERS)
+    text = _fill(question, {**constant, "content": shown})
+    return f"{text}{label_joint(text)}{demonstration.label}"
+
+
+def label_joint(text: str) -> str:
+    """What stands between a question and its label: a space, unless the question ends in one of its own."""
+    return "" if not text or text[-1].isspace() or text[-1] in "：“「『【\"'" else " "
+
+
+def _split_output(output: str) -> tuple[str, str]:
+    """The instruction before the paragraph that holds ``{content}``, and that paragraph with all that follows."""
+    start = output.rfind(PARAGRAPH, 0, max(output.find("{content}"), 0))
+    return ("", output) if start < 0 else (output[:start], output[start + len(PARAGRAPH) :])
+
+
+def _tidy(block: str) -> str:
+    return _BLANK_LINES.sub(PARAGRAPH, block).strip()

@@ -1,0 +1,128 @@
+"""The networks of distillation: a head on frozen features, a whole encoder, and an MLP on the columns of a table.
+
+A network holds the data of all rows and is asked by row number, so that the training loop is the same for any of
+them: ``network(rows, view, generator)`` gives logits ``(B, K)`` of a plain, weak or strong view.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlcore.records import FloatArray, IntArray
+from mlcore.slm.augment import CORRUPTION, CUTOFF, corrupt_columns, cut_tokens, strong_features
+from mlcore.slm.encoders import MAX_TOKENS, TextEncoder
+
+View = Literal["plain", "weak", "strong"]
+
+
+class Network(nn.Module):
+    """What the training loop needs of a network, besides being a module.
+
+    ``lengths (N,)``: the cost of a row, where rows differ; batches then hold rows of similar length.
+    """
+
+    lengths: IntArray | None = None
+
+    def forward(self, rows: Tensor, view: View, generator: torch.Generator) -> Tensor:
+        """Logits ``(B, K)`` of the given rows ``(B,)`` in one view."""
+        raise NotImplementedError
+
+
+class FineTunedEncoder(Network):
+    """A transformers encoder, trained end to end, with a linear layer on its mean-pooled last hidden state.
+
+    Batches are padded to their own longest text. The weak view is the encoder's dropout, the strong one cuts tokens too.
+    """
+
+    def __init__(self, encoder: TextEncoder, texts: Sequence[str], count: int) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder.model)
+        self.tokenizer = encoder.tokenizer
+        self.tokens = encoder.tokenizer(
+            list(texts), truncation=True, max_length=MAX_TOKENS, return_special_tokens_mask=True
+        )
+        self.lengths = np.array([len(row) for row in self.tokens["input_ids"]], dtype=np.int64)
+        self.layer = nn.Linear(encoder.dimensions, count)
+        nn.init.zeros_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(self, rows: Tensor, view: View, generator: torch.Generator) -> Tensor:
+        names = ("input_ids", "attention_mask", "special_tokens_mask")
+        batch = self.tokenizer.pad(
+            {name: [self.tokens[name][row] for row in rows.tolist()] for name in names}, return_tensors="pt"
+        )
+        attention = batch["attention_mask"]  # (B, T)
+        if view == "strong":
+            attention = cut_tokens(attention, batch["special_tokens_mask"], CUTOFF, generator)
+        device = self.layer.weight.device
+        attention = attention.to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            hidden = self.encoder(
+                input_ids=batch["input_ids"].to(device), attention_mask=attention
+            ).last_hidden_state
+        mask = attention.unsqueeze(-1)  # (B, T, 1)
+        pooled = (hidden.float() * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        return torch.as_tensor(self.layer(pooled))
+
+
+class FeatureHead(Network):
+    """A linear layer on frozen features, from zero.
+
+    On noisy labels a linear head with a strong ridge beats an MLP on every corpus measured, and trains in a fifth of the
+    time (MR: 77.7 against 77.1 %; AG News with 20 % wrong labels: 86 against 84 %).
+    """
+
+    def __init__(self, features: Tensor, count: int) -> None:
+        super().__init__()
+        self.features = features  # (N, D), standardised; not a parameter
+        self.layer = nn.Linear(features.shape[1], count)
+        nn.init.zeros_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(self, rows: Tensor, view: View, generator: torch.Generator) -> Tensor:
+        batch = self.features[rows]  # (B, D)
+        if view == "strong":
+            batch = strong_features(batch, generator)
+        return torch.as_tensor(self.layer(batch))
+
+
+class TableMlp(Network):
+    """An MLP on encoded columns; the strong view swaps columns with other rows."""
+
+    def __init__(self, encoded: Tensor, columns: Tensor, count: int, hidden: int) -> None:
+        super().__init__()
+        self.encoded = encoded  # (N, D)
+        self.columns = columns  # (D,)
+        self.layers = nn.Sequential(
+            nn.Linear(encoded.shape[1], hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, count),
+        )
+
+    def forward(self, rows: Tensor, view: View, generator: torch.Generator) -> Tensor:
+        batch = self.encoded[rows]  # (B, D)
+        if view != "plain":
+            donors = self.encoded[torch.randint(len(self.encoded), (len(rows),), generator=generator)]
+            rate = CORRUPTION if view == "strong" else CORRUPTION / 6
+            batch = corrupt_columns(batch, self.columns, donors, rate, generator)
+        return torch.as_tensor(self.layers(batch))
+
+
+def standardise(features: FloatArray) -> Tensor:
+    """Features ``(N, D)`` as float32 with mean 0 and standard deviation 1 per dimension."""
+    values = np.asarray(features, dtype=np.float32)
+    deviation = values.std(axis=0)
+    scaled = (values - values.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
+    return torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
+
+
+def column_tensor(columns: IntArray) -> Tensor:
+    return torch.from_numpy(np.asarray(columns, dtype=np.int64))

@@ -1,0 +1,235 @@
+"""From a corpus to what the networks see: checks, an order that does not depend on the upload, features, progress."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mlcore.config import DistillConfig
+from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
+from mlcore.errors import InvalidInputError, StoppedError
+from mlcore.records import NO_LABEL, FloatArray, IntArray
+from mlcore.slm.encoders import TextEncoder, encode_texts, load_encoder
+from mlcore.slm.heads import FeatureHead, FineTunedEncoder, Network, TableMlp, column_tensor, standardise
+from mlcore.slm.trees import encode_table
+from mlcore.weights import resolve_weights
+
+TABLE_HIDDEN = 64
+
+
+def check_inputs(corpus: Corpus, noisy: NoisyLabels, config: DistillConfig) -> list[str]:
+    """Refuse what can't be learned from, with a sentence; return warnings about what can, badly."""
+    rows = len(corpus)
+    if rows < 2:
+        raise InvalidInputError(f"The corpus has {rows} rows. Training needs at least 2.")
+    if noisy.count < 2:
+        raise InvalidInputError(f"The task has {noisy.count} labels. Training needs at least 2.")
+    for name, values in (("given", noisy.given), ("verified", noisy.verified)):
+        if values.shape != (rows,):
+            raise InvalidInputError(
+                f"The {name} labels have shape {values.shape}; {rows} rows need ({rows},)."
+            )
+        if values.min() < NO_LABEL or values.max() >= noisy.count:
+            seen = f"{values.min()} to {values.max()}"
+            raise InvalidInputError(
+                f"The {name} labels lie in {seen}; allowed is -1 (none) to {noisy.count - 1}."
+            )
+    if noisy.probs is not None and noisy.probs.shape != (rows, noisy.count):
+        raise InvalidInputError(f"probs has shape {noisy.probs.shape}; it must be ({rows}, {noisy.count}).")
+    if config.epochs < 1 or config.warmup_epochs < 0 or config.batch_size < 1:
+        raise InvalidInputError("Epochs and batch size must be at least 1, warm-up epochs at least 0.")
+    known = np.where(noisy.verified != NO_LABEL, noisy.verified, noisy.given)
+    counts = np.bincount(known[known != NO_LABEL], minlength=noisy.count)
+    if counts.sum() == 0:
+        raise InvalidInputError(
+            "No row has a readable label. Run the LLM step again, or correct some rows by hand."
+        )
+    warnings = []
+    if (counts > 0).sum() == 1:
+        warnings.append("All readable labels are the same, so nothing can be told about which are wrong.")
+    elif (few := int(((counts > 0) & (counts < 10)).sum())) > 0:
+        warnings.append(f"{few} label(s) have fewer than 10 rows; verdicts on them are unreliable.")
+    if (empty := sum(not text.strip() for text in corpus.texts)) > 0:
+        warnings.append(f"{empty} row(s) have no text.")
+    return warnings
+
+
+def canonical_order(corpus: Corpus, noisy: NoisyLabels) -> IntArray:
+    """An order of the rows that depends on their content only, so that the order of upload decides nothing."""
+    keys = np.array(
+        [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in corpus.texts]
+    )
+    return np.lexsort((noisy.verified, noisy.given, keys))
+
+
+def reorder(corpus: Corpus, noisy: NoisyLabels, order: IntArray) -> tuple[Corpus, NoisyLabels]:
+    table = None if corpus.table is None else corpus.table.iloc[order].reset_index(drop=True)
+    probs = None if noisy.probs is None else noisy.probs[order]
+    in_bulk = None if noisy.in_bulk is None else noisy.in_bulk[order]
+    labels = NoisyLabels(noisy.given[order], probs, noisy.verified[order], noisy.count, in_bulk)
+    # A lone surrogate can be neither encoded nor tokenised.
+    texts = [corpus.texts[row].encode("utf-8", "replace").decode("utf-8") for row in order]
+    return Corpus(texts, table, corpus.column_kinds), labels
+
+
+class Monitor:
+    """Passes progress on, estimates the time left, and raises when the caller wants to stop."""
+
+    def __init__(self, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> None:
+        self.on_progress = on_progress
+        self.should_stop = should_stop
+        self.begun = time.monotonic()
+        self.phase = ""
+
+    def report(self, progress: Progress, done: float) -> None:
+        """``done`` is the share of the phase's work that is finished."""
+        if self.should_stop():
+            raise StoppedError("The run was asked to stop.")
+        kind = "features" if progress.phase == "features" else "training"
+        if kind != self.phase:
+            self.phase, self.begun = kind, time.monotonic()
+        spent = time.monotonic() - self.begun
+        left = spent * (1.0 - done) / done if done > 0.01 else None
+        self.on_progress(replace(progress, seconds_left=left))
+
+    def report_batch(
+        self, at: Progress, batch: int, batches: int, loss: float, loss_unlabelled: float
+    ) -> None:
+        """Report a batch of one of the cross-fitted networks; ``at`` counts networks done and networks."""
+        done = at.batch * batches + batch
+        total = at.batches * batches
+        step = replace(at, batch=done, batches=total, loss=loss, loss_unlabelled=loss_unlabelled)
+        self.report(step, (at.epoch - 1 + done / total) / at.epochs)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the networks see.
+
+    ``features (N, D)`` float16 serve the map, the neighbours and the choice of demonstrations; ``matrix (N, D')`` float32
+    is what a network or another classifier learns from; ``build`` makes a network on it, ``rebuild`` a cheap one, for
+    fitting again. ``warnings`` are about values that were not taken as they stand.
+    """
+
+    features: FloatArray
+    matrix: FloatArray
+    build: Callable[[], Network]
+    defaults: Defaults
+    rebuild: Callable[[], Network]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """A network's own settings: ``ridge`` is the weight of the squared weights in the loss."""
+
+    folds: int
+    learning_rate: float
+    ridge: float
+    average: float = 0.0
+    threads: int = 1  # small products only lose time to a second thread; 0 = as many as torch would take
+
+
+HEAD = Defaults(folds=5, learning_rate=1e-3, ridge=0.1)
+TABLE = Defaults(folds=5, learning_rate=1e-3, ridge=1e-3)
+# Two halves, each judged by the network that was trained on the other.
+FINETUNE = Defaults(folds=2, learning_rate=2e-5, ridge=0.0, average=0.99, threads=0)
+
+
+def prepare(
+    corpus: Corpus,
+    config: DistillConfig,
+    count: int,
+    *,
+    cache_dir: Path,
+    weights_dir: Path | None,
+    monitor: Monitor,
+    order: IntArray | None = None,
+    hub_token: str = "",
+) -> Inputs:
+    """Encode texts (cached) or columns, and say how to build a network on them.
+
+    ``order (N,)`` are the rows of the upload that the corpus was put together from: texts are encoded in the order of the
+    upload, so that a corpus to which rows were added finds its beginning in the cache.
+    """
+    if corpus.table is not None:
+        encoded = encode_table(corpus.table, corpus.column_kinds)
+        values, columns = torch.from_numpy(encoded.values), column_tensor(encoded.columns)
+        build_mlp = partial(TableMlp, values, columns, count, TABLE_HIDDEN)
+        half = encoded.values.astype(np.float16)
+        return Inputs(half, encoded.values, build_mlp, TABLE, build_mlp, encoded.warnings)
+    folder = resolve_weights(config.encoder, weights_dir=weights_dir, cache_dir=cache_dir, token=hub_token)
+    encoder = load_encoder(folder)
+    total = len(corpus)
+
+    def on_batch(done: int) -> None:
+        monitor.report(Progress("features", batch=done, batches=total), done / total)
+
+    order = np.arange(total) if order is None else order
+    uploaded = [corpus.texts[place] for place in np.argsort(order)]
+    pooled = encode_texts(uploaded, encoder, cache_dir=cache_dir, on_batch=on_batch)[order]
+    pooled = np.nan_to_num(
+        pooled, nan=0.0, posinf=0.0, neginf=0.0
+    )  # a broken encoder must not spoil the rest
+    scaled = standardise(pooled)
+    build_head = partial(FeatureHead, scaled, count)
+    embedding = pooled[:, : encoder.dimensions]
+    if choose_network(config) == "finetune":
+        build_encoder = partial(build_finetuned, encoder, list(corpus.texts), count)
+        return Inputs(embedding, scaled.numpy(), build_encoder, FINETUNE, build_head)
+    return Inputs(embedding, scaled.numpy(), build_head, HEAD, build_head)
+
+
+def choose_network(config: DistillConfig) -> str:
+    """``finetune`` or ``head`` for texts: what the settings say, else what the hardware can."""
+    if config.network in ("finetune", "head"):
+        return config.network
+    return "finetune" if torch.cuda.is_available() else "head"
+
+
+def build_finetuned(encoder: TextEncoder, texts: list[str], count: int) -> Network:
+    return FineTunedEncoder(encoder, texts, count).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Torch uses ``count`` threads inside; 0 changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def restore_order(result: Distilled, order: IntArray) -> Distilled:
+    """Put every array back into the order of the upload."""
+    back = np.argsort(order)
+    per_row = {
+        name: getattr(result, name)[back]
+        for name in (
+            "probs",
+            "prediction",
+            "confidence",
+            "losses",
+            "clean_prob",
+            "rank",
+            "features",
+            "points",
+            "label",
+            "risk",
+            "flag",
+            "machine_label",
+            "machine_risk",
+            "machine_flag",
+        )
+    }
+    return replace(result, **per_row, order=order[result.order])
