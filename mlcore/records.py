@@ -134,3 +134,8 @@ class Answer:
 
 def label_array(indices: Sequence[int]) -> IntArray:
     return np.asarray(indices, dtype=np.int64)
+
+
+def class_shares(labels: IntArray, count: int) -> FloatArray:
+    counts = np.bincount(labels, minlength=count)
+    return np.asarray(counts / max(counts.sum(), 1))

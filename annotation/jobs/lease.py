@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.errors import LeaseLostError
-from annotation.live.stage_status import nudge
+from annotation.jobs.notify import nudge
 from annotation.models import Stage
 
 if TYPE_CHECKING:

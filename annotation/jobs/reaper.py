@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.jobs import state
-from annotation.live.stage_status import nudge
+from annotation.jobs.notify import nudge
 from annotation.models import Stage
 
 logger = logging.getLogger(__name__)

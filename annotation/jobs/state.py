@@ -27,8 +27,8 @@ from annotation.errors import AnnotationError, BusyError, LeaseLostError, Paused
 from annotation.jobs.broker import QUEUES, wake_worker
 from annotation.jobs.disk_space import is_disk_full, no_room
 from annotation.jobs.lease import Claim, shutting_down
+from annotation.jobs.notify import nudge
 from annotation.jobs.run_id import run_id
-from annotation.live.stage_status import nudge
 from annotation.models import Stage
 from mlcore.errors import EngineError, StoppedError
 

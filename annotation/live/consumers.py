@@ -16,7 +16,8 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import translation
 
-from annotation.live.stage_status import group_of, stage_context
+from annotation.jobs.notify import group_of
+from annotation.live.stage_status import stage_context
 from annotation.models import Stage
 
 logger = logging.getLogger(__name__)

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from annotation.models.answer import CachedAnswer
 from annotation.models.audit import AuditDraw
+from annotation.models.correction import Correction
 from annotation.models.correction_batch import CorrectionBatch
-from annotation.models.left_out import LeftOutRow
-from annotation.models.project import Label, Membership, Project, Role, Upload
+from annotation.models.project import Label, Membership, Project, Role
 from annotation.models.round import Iteration, Stage
-from annotation.models.sample import Correction, Flag, Prediction, Sample, Source
-from annotation.models.saved_filter import SavedFilter
-from annotation.models.tally import Tally
-from annotation.models.teamwork import Activity, Invitation, RowClaim, RowSkip
-from annotation.models.text_page import TextPage
+from annotation.models.sample import Flag, Prediction, Sample, Source
+from annotation.models.teamwork import Activity, Invitation, RowClaim, RowSkip, SavedFilter, Tally
+from annotation.models.upload import LeftOutRow, TextPage, Upload
 
 __all__ = [
     "Activity",

@@ -142,6 +142,22 @@ class Project(models.Model):
             return ""
         return self.memberships.filter(user=user).values_list("role", flat=True).first() or ""
 
+    def round_settings(self) -> dict[str, Any]:
+        """Copies of all that decides a round's outcome, as it is now."""
+        return {
+            "labels": [
+                {"id": label.pk, "name": label.name, "description": label.description}
+                for label in self.label_list()
+            ],
+            "prompt": {
+                "description": self.prompt_description,
+                "demonstration": self.prompt_demonstration,
+                "output": self.prompt_output,
+            },
+            "llm_settings": self.llm_settings,
+            "slm_settings": self.slm_settings,
+        }
+
     def latest_iteration(self) -> Iteration | None:
         return self.iterations.order_by("-number").first()
 
@@ -184,31 +200,3 @@ class Label(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-class Upload(models.Model):
-    """A file as it was uploaded, and how it is to be read. The file lies under a random name."""
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="uploads")
-    name = models.CharField(max_length=255)
-    stored_name = models.CharField(max_length=64, unique=True)
-    size = models.PositiveBigIntegerField()
-    sha256 = models.CharField(max_length=64)
-    reading = models.JSONField(
-        default=dict, help_text=_("Format, encoding, delimiter, sheet: detected, and changeable.")
-    )
-    columns = models.JSONField(default=list)
-    preview = models.JSONField(default=list)
-    report = models.JSONField(default=dict, blank=True)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["-id"]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def path(self) -> Any:
-        return settings.UPLOAD_DIR / self.stored_name

@@ -186,3 +186,12 @@ class Stage(models.Model):
 
     def detail_value(self, name: str, default: Any = None) -> Any:
         return self.detail.get(name, default)
+
+    @property
+    def cost(self) -> float | None:
+        """What the stage's tokens cost at the prices of its last attempt; None where no price is set."""
+        return self.cost_of(self.tokens_in, self.tokens_out)
+
+    def cost_of(self, tokens_in: int, tokens_out: int) -> float | None:
+        prices = self.detail_value("price_in", 0.0), self.detail_value("price_out", 0.0)
+        return float(tokens_in * prices[0] + tokens_out * prices[1]) / 1_000_000 if any(prices) else None

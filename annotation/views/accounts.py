@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from annotation.forms.fields import SignupForm
+from annotation.forms.team import SignupForm
 
 
 class LoginView(views.LoginView):

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from annotation.models import Iteration, Project, Role, Stage
-from annotation.pipeline.measure import round_metrics
+from annotation.pipeline.label import script_warning
 from annotation.views.access import RANKS, MemberRequest
 
 
@@ -40,7 +40,7 @@ def page_context(request: MemberRequest, project: Project, *, step: str) -> dict
         "iteration": shown,
         "now": now,
         "is_past": shown != now,
-        "script_warning": round_metrics.script_warning(project),
+        "script_warning": script_warning.script_warning(project),
     }
 
 

@@ -20,11 +20,10 @@ import numpy as np
 from mlcore.config import DistillConfig, Method
 from mlcore.corpus import EpochReport, Phase, Progress
 from mlcore.errors import InvalidInputError
-from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
+from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray, class_shares
 from mlcore.slm.fixmatch import EpochLosses, Learner, Recipe, load_checkpoint, save_checkpoint
 from mlcore.slm.inputs import Inputs, Monitor
 from mlcore.slm.noise import CleanSplit, cross_entropy, split_clean
-from mlcore.verdict.combine import class_shares
 
 LEAST_WEIGHT = 0.1  # of a row that is surely noisy
 

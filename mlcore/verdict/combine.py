@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize
 
 from mlcore.corpus import NoisyLabels
-from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
+from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray, class_shares
 from mlcore.verdict.bounds import LEAST_WRONG, MOST_RIGHT, MOST_WEIGHT, MOST_WRONG, least_right
 from mlcore.verdict.pooling import calibrate, log_softmax, match_shares, pool
 
@@ -279,8 +279,3 @@ def teacher_weight(opinion: FloatArray, word: FloatArray, given: IntArray, right
     if excess(MOST_WEIGHT) <= 0.0:
         return MOST_WEIGHT
     return float(brentq(excess, 0.0, MOST_WEIGHT))
-
-
-def class_shares(labels: IntArray, count: int) -> FloatArray:
-    counts = np.bincount(labels, minlength=count)
-    return np.asarray(counts / max(counts.sum(), 1))

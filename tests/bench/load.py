@@ -45,7 +45,8 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from annotation.models import Membership, Sample
-from annotation.pipeline import configure, iterate
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.project import configure
 from annotation.pipeline.ingest.duplicates import index_rows, store_run
 from tests.factories import make_project, make_sample
 project = make_project(rows=0)
@@ -65,7 +66,7 @@ for number in range({people}):
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
     keys.append(session.session_key)
-iterate.start_round(project, started_from="llm", user=project.owner)
+start_round.start_round(project, started_from="llm", user=project.owner)
 print(json.dumps({{"project": project.pk, "labels": [label.pk for label in labels], "keys": keys}}))
 """
 

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from uvicorn.protocols.utils import ClientDisconnected
 
+from annotation.jobs.notify import nudge
 from annotation.live import consumers
-from annotation.live.stage_status import nudge
 from annotation.models import Membership, Project, Role, Stage
 from tests.sockets import Socket
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from annotation.jobs import state
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
-from annotation.pipeline.distill import run_distillation, training_process
+from annotation.pipeline.distill import run_distillation, start_distillation, training_process
 from annotation.pipeline.distill.training_folder import newest_features, training_folder
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.label import demonstrations, run_labeling
@@ -62,7 +62,7 @@ def newest(project: Project) -> Iteration:
 
 
 def test_training_gives_every_row_a_verdict_and_finds_the_wrong_labels(project: Project) -> None:
-    stage = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
+    stage = run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
 
     assert stage.status == Stage.Status.DONE, stage.error
     assert stage.done == stage.total == 60
@@ -85,7 +85,7 @@ def test_training_gives_every_row_a_verdict_and_finds_the_wrong_labels(project: 
 def test_a_finished_training_tells_how_the_models_differ_and_how_the_losses_lie(project: Project) -> None:
     unread = project.samples.get(position=5)
     project.samples.filter(pk=unread.pk).update(llm_label=None)
-    detail = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner)).detail
+    detail = run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner)).detail
 
     assert detail["labels"] == [label.pk for label in project.label_list()]
     pairs: Counter[tuple[int | None, int | None]] = Counter(
@@ -103,7 +103,7 @@ def test_a_finished_training_tells_how_the_models_differ_and_how_the_losses_lie(
 def test_a_correction_trains_the_small_model_and_survives_it(project: Project) -> None:
     labels = project.label_list()
     corrected = project.samples.get(position=10)
-    stage = start_round.start_filtering(newest(project), user=project.owner)
+    stage = start_distillation.start_filtering(newest(project), user=project.owner)
     corrections.correct_sample(corrected.pk, label_id=labels[1].pk, user=project.owner)
     answered_at = timezone.now()
     stage = run_slm_stage(stage)
@@ -120,7 +120,7 @@ def test_what_was_decided_in_bulk_is_trained_on_but_not_taken_as_checked(project
     corrections.correct_sample(project.samples.get(position=10).pk, label_id=labels[1].pk, user=project.owner)
     chosen = [project.samples.get(position=place).pk for place in (12, 13)]
     bulk.start_batch(project, bulk.Choice(label=labels[0], samples=chosen), user=project.owner)
-    stage = start_round.start_filtering(newest(project), user=project.owner)
+    stage = start_distillation.start_filtering(newest(project), user=project.owner)
     run_slm_stage(stage)
     noisy = read_inputs(settings.RUN_DIR / str(stage.run_id)).noisy
     assert np.flatnonzero(noisy.verified >= 0).tolist() == [10, 12, 13]
@@ -133,7 +133,7 @@ def test_rows_that_people_looked_at_are_demonstrations_before_those_decided_in_b
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = project.label_list()
-    run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
+    run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
     alone = project.samples.get(position=10)
     corrections.correct_sample(alone.pk, label_id=labels[1].pk, user=project.owner)
     chosen = list(project.samples.filter(position__in=range(20, 30)).values_list("pk", flat=True))
@@ -170,14 +170,14 @@ def test_a_correction_made_while_the_training_runs_wins(
         return real(folder)
 
     monkeypatch.setattr(run_distillation, "read_result", correct_meanwhile)
-    run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
+    run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
     row.refresh_from_db()
     assert (row.label_id, row.source) == (labels[1].pk, "person")
     assert row.slm_label is not None
 
 
 def test_the_reference_labels_do_not_reach_the_training(project: Project) -> None:
-    stage = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
+    stage = run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
     first = {row.pk: (row.label_id, row.risk) for row in project.samples.all()}
     project.samples.update(reference=None)
     again = run_slm_stage(
@@ -190,7 +190,7 @@ def test_the_reference_labels_do_not_reach_the_training(project: Project) -> Non
 def test_the_second_round_takes_clean_and_corrected_rows_as_demonstrations(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
+    run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
     corrected = project.samples.get(position=WRONG[0])
     corrections.correct_sample(corrected.pk, label_id=corrected.reference_id, user=project.owner)
     assert newest_features(project, [corrected]) is not None
@@ -216,7 +216,7 @@ def test_a_crash_of_the_training_process_fails_the_stage_with_a_sentence(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
-    stage = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
+    stage = run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
     assert stage.status == Stage.Status.FAILED
     assert "training process ended with an unexpected error (exit code 1)" in stage.error
 
@@ -225,7 +225,7 @@ def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("annotation.jobs.lease.LOOK_SECONDS", 0.0)
-    stage = start_round.start_filtering(newest(project), user=project.owner)
+    stage = start_distillation.start_filtering(newest(project), user=project.owner)
     real = training_process._events
     cancelled: list[Any] = []
 
@@ -261,7 +261,7 @@ def test_the_training_is_told_what_a_person_said_that_columns_hold(project: Proj
     project.task_type, project.content_columns = "tabular", ["id", "text"]
     project.column_kinds = {"id": "number"}
     project.save()
-    stage = run_slm_stage(start_round.start_filtering(newest(project), user=project.owner))
+    stage = run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
 
     assert stage.status == Stage.Status.DONE, stage.error
     assert read_inputs(training_folder(stage)).corpus.column_kinds == {"id": "number"}

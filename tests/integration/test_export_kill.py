@@ -31,18 +31,18 @@ from django.db import connections
 from pathlib import Path
 connections["default"].settings_dict["NAME"] = sys.argv[1]
 settings.EXPORT_DIR = Path(sys.argv[2])
-from annotation import jobs
-from annotation.pipeline import export, export_rows
-export_rows.READ_ROWS = 4
-page, left = export_rows._page_after, [3]
+from annotation.jobs import state
+from annotation.pipeline.export import rows, run_export
+rows.READ_ROWS = 4
+page, left = rows._page_after, [3]
 def die_in_the_third_page(*arguments):
     left[0] -= 1
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
     return page(*arguments)
-export_rows._page_after = die_in_the_third_page
-with jobs.work_on(int(sys.argv[3])) as claim:
-    export.run_export(claim)
+rows._page_after = die_in_the_third_page
+with state.work_on(int(sys.argv[3])) as claim:
+    run_export.run_export(claim)
 """
 
 

@@ -555,17 +555,17 @@ from django.db import connections
 from pathlib import Path
 connections["default"].settings_dict["NAME"] = sys.argv[1]
 settings.UPLOAD_DIR = Path(sys.argv[2])
-from annotation import jobs
-from annotation.pipeline import ingest
-save, left = ingest.ImportReport.save, [int(sys.argv[4])]
+from annotation.jobs import state
+from annotation.pipeline.ingest import start_import
+save, left = start_import.ImportReport.save, [int(sys.argv[4])]
 def die_before_the_commit(self, upload):
     left[0] -= 1
     save(self, upload)
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
-ingest.ImportReport.save = die_before_the_commit
-with jobs.work_on(int(sys.argv[3])) as claim:
-    ingest.run_import(claim)
+start_import.ImportReport.save = die_before_the_commit
+with state.work_on(int(sys.argv[3])) as claim:
+    start_import.run_import(claim)
 """
 
 

@@ -91,7 +91,8 @@ def start_run(program: Program, chat: ChatServer, name: str) -> int:
     return int(
         program.execute(f"""
 from dataclasses import replace
-from annotation.pipeline import configure, iterate
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.project import configure
 from tests.factories import make_project, make_user
 project = make_project(rows={ROWS}, owner=make_user({name!r}))
 config = replace(
@@ -104,7 +105,7 @@ config = replace(
     second_percent=0,
 )
 configure.set_llm(project, config=config, token=None)
-print(iterate.start_round(project, started_from="llm", user=project.owner).stages.get().pk)
+print(start_round.start_round(project, started_from="llm", user=project.owner).stages.get().pk)
 """)
     )
 
@@ -162,7 +163,7 @@ def test_a_run_whose_worker_dies_three_times_fails_with_a_sentence(
 
     chat.delay = 0.05
     program.execute(
-        f"from annotation import jobs; from annotation.models import Stage; jobs.resume(Stage.objects.get(pk={stage}))"
+        f"from annotation.jobs import state; from annotation.models import Stage; state.resume(Stage.objects.get(pk={stage}))"
     )
     assert_labelled_once(program, stage, chat, deaths=3)
 
@@ -255,8 +256,8 @@ def test_a_training_worker_killed_in_mid_run_takes_its_child_along_and_the_train
     training = int(
         program.execute(f"""
 from annotation.models import Stage
-from annotation.pipeline import iterate
-print(iterate.start_filtering(Stage.objects.get(pk={stage}).iteration, user=None).pk)
+from annotation.pipeline.distill import start_distillation
+print(start_distillation.start_filtering(Stage.objects.get(pk={stage}).iteration, user=None).pk)
 """)
     )
     wait_for(lambda: training_process(program) is not None, seconds=30, what="the training starts")

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.template.loader import render_to_string
 from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
 
+from annotation.jobs import notify
 from annotation.live import stage_status
 from annotation.models import Iteration, Project, Stage
 from annotation.templatetags.coral import stage_words
@@ -60,13 +61,13 @@ def worker_loop() -> Iterator[EventLoopThread]:
 
 
 def test_a_nudge_says_only_that_the_row_changed(stage: Stage, sent: Sent) -> None:
-    stage_status.nudge(stage)
+    notify.nudge(stage)
     assert sent.messages == [(f"stage.{stage.pk}", {"type": "stage.changed"})]
 
 
 def test_a_nudge_waits_for_the_commit(stage: Stage, sent: Sent) -> None:
     with transaction.atomic():
-        stage_status.nudge(stage)
+        notify.nudge(stage)
         assert sent.messages == []
     assert len(sent.messages) == 1
 
@@ -74,7 +75,7 @@ def test_a_nudge_waits_for_the_commit(stage: Stage, sent: Sent) -> None:
 def test_a_worker_sends_from_its_own_loop_and_does_not_wait(
     stage: Stage, sent: Sent, worker_loop: EventLoopThread
 ) -> None:
-    stage_status.nudge(stage)
+    notify.nudge(stage)
     assert sent.arrived.wait(5)
     assert sent.threads == ["worker-loop"]
 
@@ -94,7 +95,7 @@ def test_a_broker_that_hangs_does_not_hold_up_a_worker(
     monkeypatch.setattr(stage_status, "SEND_SECONDS", 0.2)
     with patch.object(get_channel_layer(), "group_send", hang):
         begun = time.monotonic()
-        stage_status.nudge(stage)
+        notify.nudge(stage)
         assert time.monotonic() - begun < 0.1
         time.sleep(0.5)
     assert f"Pages could not be told that stage {stage.pk} changed: TimeoutError" in caplog.text

@@ -5,7 +5,7 @@ import pytest
 from annotation.errors import AnnotationError, BusyError, ConflictError, NotReadyError
 from annotation.models import Correction, Iteration, Stage
 from annotation.pipeline.iterate import start_round
-from annotation.pipeline.measure import round_metrics
+from annotation.pipeline.label import script_warning
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
 from annotation.pipeline.review import corrections
@@ -149,11 +149,11 @@ def test_a_stored_token_is_encrypted_and_does_not_follow_to_another_server() -> 
 
 def test_a_corpus_in_another_script_is_warned_about_and_english_is_not() -> None:
     project = make_project()
-    assert round_metrics.script_warning(project) == ""
+    assert script_warning.script_warning(project) == ""
     project.samples.update(text="送餐很快，味道不错")
     assert (
         "the embedded language model and the embedded encoder know English only"
-        in round_metrics.script_warning(project)
+        in script_warning.script_warning(project)
     )
 
 

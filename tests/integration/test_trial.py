@@ -10,7 +10,6 @@ import pytest
 from annotation.errors import BusyError
 from annotation.jobs import state
 from annotation.models import CachedAnswer, Prediction, Project, Stage
-from annotation.pipeline.iterate import start_round
 from annotation.pipeline.label import run_labeling, try_out
 from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
@@ -30,7 +29,7 @@ def use(monkeypatch: pytest.MonkeyPatch, judge: Any = judge_sentiment) -> Script
 
 
 def run_trial(project: Project) -> Stage:
-    stage = start_round.start_trial(project, user=project.owner)
+    stage = try_out.start_trial(project, user=project.owner)
     with state.work_on(stage.pk) as claim:
         assert claim is not None
         try_out.run_trial(claim)
@@ -148,7 +147,7 @@ def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.M
     assert client.post(cast.url("configure/trial/start/")).status_code == 302
     assert client.get(cast.url("configure/trial/")).status_code == 200
     with pytest.raises(BusyError, match="at work or paused already"):
-        start_round.start_trial(cast.project, user=None)
+        try_out.start_trial(cast.project, user=None)
     assert Stage.objects.filter(kind=Stage.Kind.TRIAL).count() == 1
     client.get("/")  # the list of projects does not take it for the project's state
 

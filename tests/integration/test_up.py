@@ -159,7 +159,7 @@ def test_a_broker_or_an_address_that_can_not_be_gets_a_sentence(
 def test_a_private_broker_that_outlived_its_supervisor_is_stopped_and_replaced(tmp_path: Path) -> None:
     with Program(tmp_path) as program:
         command = program.execute(
-            "from annotation import valkey; print(*valkey.server_command(), sep='\\n')"
+            "from annotation.ops import valkey; print(*valkey.server_command(), sep='\\n')"
         ).split("\n")
         orphan = subprocess.Popen(command)
         program.start()

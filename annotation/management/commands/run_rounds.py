@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from annotation.errors import AnnotationError
 from annotation.management.console import accuracy_table, complete, console_user, errors_only, open_as_upload
 from annotation.models import Project, Stage
+from annotation.pipeline.distill import start_distillation
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.iterate import start_round
@@ -128,7 +129,7 @@ class Command(BaseCommand):
     def _run_round(self, project: Project, *, ask_all: bool) -> None:
         iteration = start_round.start_round(project, started_from="llm", user=project.owner, ask_all=ask_all)
         complete(iteration.stages.get(kind=Stage.Kind.LLM))
-        complete(start_round.start_filtering(iteration, user=project.owner))
+        complete(start_distillation.start_filtering(iteration, user=project.owner))
 
 
 REFERENCE_NAMES = (

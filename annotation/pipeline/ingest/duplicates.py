@@ -22,7 +22,7 @@ from django.db.models import Max, QuerySet
 from numpy.typing import NDArray
 
 from annotation.models import Project, Sample, TextPage
-from annotation.models.numbers import among
+from annotation.models.sql import among
 
 PAGE_ENTRIES = 4_096
 _READ_ROWS = 5_000

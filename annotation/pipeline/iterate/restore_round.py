@@ -14,7 +14,7 @@ from annotation.errors import NotReadyError
 from annotation.jobs import state
 from annotation.models import Activity, Correction, Iteration, Prediction, Sample, Stage
 from annotation.models.sample import LlmLabel
-from annotation.pipeline.iterate.start_round import check_idle
+from annotation.pipeline.project.readiness import check_idle
 from mlcore.errors import StoppedError
 
 WRITE_ROWS = 1_000

@@ -13,8 +13,8 @@ from annotation.jobs import state
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
 from annotation.models.sql import insert_rows
+from annotation.pipeline.distill.start_distillation import start_filtering
 from annotation.pipeline.engine_rows import as_row, round_labels, round_prompt
-from annotation.pipeline.iterate.start_round import start_filtering
 from annotation.pipeline.label.answer_cache import gather, probs_text
 from annotation.pipeline.label.calibration import RunningCalibration, calibrate_corpus, label_id_of
 from annotation.pipeline.label.demonstrations import choose_demonstrations

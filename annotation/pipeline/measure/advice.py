@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from annotation.models import Correction, Project, Source
-from annotation.models.numbers import among
+from annotation.models.sql import among
 from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
 from mlcore.measure.estimate import Interval
 from mlcore.measure.review_forecast import expected_errors, rows_to_remove

@@ -31,7 +31,7 @@ from annotation.models import (
     Source,
     Stage,
 )
-from annotation.models.numbers import among
+from annotation.models.sql import among
 from annotation.pipeline.measure.blind_answers import Said, blind_answers, said_of_drawn_rows
 
 

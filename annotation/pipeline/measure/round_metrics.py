@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from annotation.models import Flag, Iteration, Prediction, Project, Source, Stage
-from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
+from annotation.models import Flag, Iteration, Prediction, Project, Source
 from mlcore.measure.review_forecast import risk_curve
 
 COUNTED_ROWS = 10_000  # of more, a page shows an accuracy that was counted before
 CLEAN_AT_LEAST = 0.5
-SCRIPT_SAMPLE_ROWS = 200
-MIN_RATE_ROWS = 10  # fewer tell nothing of the rate
-SCRIPT_SHARE = 0.3  # of the letters; below it, foreign words among English text are no reason to warn
 
 
 def record_metrics(iteration: Iteration) -> dict[str, Any]:
@@ -146,55 +140,6 @@ def _flips(iteration: Iteration) -> int | None:
     return sum(now.get(sample_id, verdict_id) != verdict_id for sample_id, verdict_id in then.iterator())
 
 
-def stage_rate(stage: Stage) -> float:
-    """Rows per second in this stage; 0 until enough is known. Rows that kept an earlier round's answer don't count. While
-    it runs, what came before its rows (loading a model, choosing demonstrations) and what earlier attempts did are left
-    out."""
-    if stage.status != Stage.Status.RUNNING:
-        asked = max(0, stage.done - stage.detail_value("kept", 0))
-        return asked / stage.seconds if stage.seconds else 0.0
-    done = stage.done - stage.detail_value("done_before", 0)
-    seconds = _running_seconds(stage) - stage.detail_value("began_after", 0.0)
-    return done / seconds if done >= MIN_RATE_ROWS and seconds > 0 else 0.0
-
-
-def _running_seconds(stage: Stage) -> float:
-    return (stage.updated_at - stage.started_at).total_seconds() if stage.started_at else 0.0
-
-
-def seconds_left(stage: Stage) -> float | None:
-    """A guess from the rate so far; None before there is one."""
-    if stage.detail_value("seconds_left") is not None:
-        return float(stage.detail_value("seconds_left"))
-    rate = stage_rate(stage)
-    return (stage.total - stage.done) / rate if rate else None
-
-
-def stage_cost(stage: Stage) -> float | None:
-    """What the stage's tokens cost at the prices of its last attempt; None where no price is set."""
-    return _cost(stage, stage.tokens_in, stage.tokens_out)
-
-
-def cost_when_done(stage: Stage) -> float | None:
-    """What a labeling that runs will have cost, if the rows left cost as much as those of this attempt; None before that is
-    known. What answers from the cache saved so far is taken to go on."""
-    before = stage.detail_value("tokens_before")
-    done = stage.done - stage.detail_value("done_before", 0)
-    is_labeling = stage.status == Stage.Status.RUNNING and stage.phase == "labeling"
-    if not is_labeling or before is None or done < MIN_RATE_ROWS:
-        return None
-    spent = stage_cost(stage)
-    began = _cost(stage, *before)
-    if spent is None or began is None:
-        return None
-    return float(spent + (stage.total - stage.done) * (spent - began) / done)
-
-
-def _cost(stage: Stage, tokens_in: int, tokens_out: int) -> float | None:
-    prices = stage.detail_value("price_in", 0.0), stage.detail_value("price_out", 0.0)
-    return float(tokens_in * prices[0] + tokens_out * prices[1]) / 1_000_000 if any(prices) else None
-
-
 @dataclass(frozen=True, slots=True)
 class RoundSummary:
     """One line of the comparison of rounds. Shares are 0 to 1; None where the round did not come so far."""
@@ -219,7 +164,7 @@ def round_summaries(project: Project) -> list[RoundSummary]:
 def _summaries(project: Project) -> Iterator[RoundSummary]:
     for iteration in project.iterations.prefetch_related("stages").order_by("number"):
         metrics, stages = iteration.metrics, list(iteration.stages.all())
-        costs = [cost for stage in stages if (cost := stage_cost(stage)) is not None]
+        costs = [cost for stage in stages if (cost := stage.cost) is not None]
         yield RoundSummary(
             iteration=iteration,
             llm_accuracy=metrics.get("llm", {}).get("accuracy"),
@@ -232,29 +177,3 @@ def _summaries(project: Project) -> Iterator[RoundSummary]:
             cost=sum(costs) if costs else None,
             seconds=sum(stage.seconds for stage in stages),
         )
-
-
-def script_warning(project: Project) -> str:
-    """A sentence if the corpus is in a script that a chosen embedded model does not know (they know English only)."""
-    models = []
-    if project.llm_config.kind == "local" and project.llm_config.model == EMBEDDED_LLM:
-        models.append(_("the embedded language model"))
-    if project.task.student == "text" and project.distill_config.encoder == EMBEDDED_ENCODER:
-        models.append(_("the embedded encoder"))
-    if not models or foreign_share(project) < SCRIPT_SHARE:
-        return ""
-    return ngettext(
-        "Many texts are not in Latin script, and %(models)s knows English only, so expect many wrong labels. "
-        "Choose models that know the language of the corpus under Models.",
-        "Many texts are not in Latin script, and %(models)s know English only, so expect many wrong labels. "
-        "Choose models that know the language of the corpus under Models.",
-        len(models),
-    ) % {"models": _(" and ").join(models)}
-
-
-def foreign_share(project: Project) -> float:
-    """The share of letters outside the Latin script in the first rows."""
-    texts = project.samples.order_by("position").values_list("text", flat=True)[:SCRIPT_SAMPLE_ROWS]
-    letters = [char for text in texts for char in text[:500] if char.isalpha()]
-    foreign = sum(not unicodedata.name(char, "LATIN").startswith("LATIN") for char in letters)
-    return foreign / len(letters) if letters else 0.0

@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 from annotation.errors import AnnotationError, BusyError
 from annotation.jobs import state
 from annotation.models import Activity, Project, Stage
-from annotation.pipeline.iterate.start_round import check_idle
 from annotation.pipeline.project import activity
+from annotation.pipeline.project.readiness import check_idle
 from mlcore.errors import StoppedError
 
 DELETE_ROWS = 500  # in one transaction, so that nobody's correction in another project waits long for it

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation.errors import NotReadyError
 from annotation.live import stage_status
 from annotation.models import Activity, Iteration, Prediction, Project, Role, Stage
-from annotation.pipeline.iterate import start_round
+from annotation.pipeline.distill import start_distillation
 from annotation.pipeline.project import activity
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.distill.training_report import RoundLabel, loss_plot, report_context, round_label_list
@@ -64,7 +64,7 @@ def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
     if iteration is None:
         raise NotReadyError(_("The project has no round yet. Start it under Configure first."))
     if iteration.stage(Stage.Kind.SLM) is None:
-        stage = start_round.start_filtering(iteration, user=request.user)
+        stage = start_distillation.start_filtering(iteration, user=request.user)
         what = stage.get_kind_display()
         activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=what)
     return redirect("annotation:filtering", project.pk)

@@ -9,7 +9,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.writers import result_columns
-from annotation.forms.fields import ExportForm, sentence_of
+from annotation.forms.fields import sentence_of
+from annotation.forms.rounds import ExportForm
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage
 from annotation.pipeline.export import run_export as exporting

@@ -19,7 +19,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotation.errors import AnnotationError
 from annotation.files.writers import write_csv_rows
 from annotation.forms.column_roles import MappingForm
-from annotation.forms.fields import ReadingForm, UploadForm, sentence_of
+from annotation.forms.fields import sentence_of
+from annotation.forms.upload import ReadingForm, UploadForm
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage, Upload
 from annotation.pipeline.ingest import import_report, start_import

@@ -12,7 +12,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation.errors import AnnotationError
-from annotation.forms.fields import RoundForm, is_id, sentence_of
+from annotation.forms.fields import is_id, sentence_of
+from annotation.forms.rounds import RoundForm
 from annotation.live.stage_status import stage_context
 from annotation.models import Iteration, Prediction, Project, Role, Sample, Stage
 from annotation.pipeline.iterate import restore_round as restore

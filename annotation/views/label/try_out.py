@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage
-from annotation.pipeline.iterate import start_round
+from annotation.pipeline.label import try_out
 from annotation.pipeline.project import activity
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
@@ -24,13 +24,13 @@ def trial(request: MemberRequest, project: Project) -> HttpResponse:
         context |= stage_status.stage_context(stage)
     labels = {label.name: label for label in project.label_list()}
     rows = [(row, labels.get(row["label"])) for row in stage.detail_value("rows", [])] if stage else []
-    is_stale = bool(stage and rows and stage.detail_value("asked_with") != start_round.decides_trial(project))
+    is_stale = bool(stage and rows and stage.detail_value("asked_with") != try_out.decides_trial(project))
     return render(request, "annotation/trial.html", context | {"rows": rows, "is_stale": is_stale})
 
 
 @require_POST
 @for_members(Role.OWNER, back="annotation:trial")
 def start_trial(request: MemberRequest, project: Project) -> HttpResponse:
-    stage = start_round.start_trial(project, user=request.user)
+    stage = try_out.start_trial(project, user=request.user)
     activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=stage.get_kind_display())
     return redirect("annotation:trial", project.pk)

@@ -12,7 +12,8 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation.errors import AnnotationError
-from annotation.forms.fields import AuditForm, TargetForm, sentence_of
+from annotation.forms.fields import sentence_of
+from annotation.forms.review import AuditForm, TargetForm
 from annotation.models import Activity, Project, Role
 from annotation.pipeline.measure import accuracy as measure
 from annotation.pipeline.measure import advice, draw_sample, round_metrics

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
-from annotation.forms.fields import LabelFormSet, PromptForm, TaskForm
+from annotation.forms.configure import LabelFormSet, PromptForm, TaskForm
 from annotation.forms.models import ModelsForm
 from annotation.messages import engine_words
 from annotation.models import Activity, Project, Role, Sample
@@ -21,7 +21,7 @@ from annotation.models.secret import UnreadableSecret
 from annotation.pipeline.engine_rows import as_row
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.iterate import start_round
-from annotation.pipeline.project import activity
+from annotation.pipeline.project import activity, readiness
 from annotation.pipeline.project import configure as configuring
 from annotation.pipeline.project.default_prompts import default_prompts
 from annotation.views.access import MemberRequest, for_members
@@ -264,8 +264,8 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
         request,
         project,
         "configure_start",
-        obstacle=_obstacle(lambda: start_round.check_ready(project, started_from="llm")),
-        can_try=not _obstacle(lambda: start_round.check_trial_ready(project)),
+        obstacle=_obstacle(lambda: readiness.check_ready(project, started_from="llm")),
+        can_try=not _obstacle(lambda: readiness.check_trial_ready(project)),
         rows=project.samples.count(),
         labels=project.label_list(),
         llm=project.llm_config,

@@ -13,7 +13,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
-from annotation.forms.fields import InvitationForm, SignupForm, sentence_of
+from annotation.forms.fields import sentence_of
+from annotation.forms.team import InvitationForm, SignupForm
 from annotation.models import Invitation, Project, Role
 from annotation.pipeline.project import members as membership_rules
 from annotation.views.access import MemberRequest, for_members

@@ -9,7 +9,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
-from annotation.forms.fields import InvitationForm, MemberForm, RoleForm, sentence_of
+from annotation.forms.fields import sentence_of
+from annotation.forms.team import InvitationForm, MemberForm, RoleForm
 from annotation.models import Activity, Invitation, Membership, Project, Role
 from annotation.pipeline.project import activity
 from annotation.pipeline.project import members as membership_rules

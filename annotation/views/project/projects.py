@@ -14,7 +14,7 @@ from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from annotation.forms.fields import TaskForm
+from annotation.forms.configure import TaskForm
 from annotation.models import Project, Role, Stage
 from annotation.pipeline.project import configure as configuring
 from annotation.table import counts

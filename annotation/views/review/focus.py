@@ -16,7 +16,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation.errors import AnnotationError, ConflictError
-from annotation.forms.fields import AnswerForm, HeldRowsForm, UndoForm, is_id, sentence_of
+from annotation.forms.fields import is_id, sentence_of
+from annotation.forms.review import AnswerForm, HeldRowsForm, UndoForm
 from annotation.models import Correction, Project, Role, Sample
 from annotation.pipeline.measure import compare_rounds, draw_sample
 from annotation.pipeline.review import corrections, queue, throughput

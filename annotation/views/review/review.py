@@ -13,7 +13,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation.errors import ConflictError
-from annotation.forms.fields import CorrectionForm, sentence_of
+from annotation.forms.fields import sentence_of
+from annotation.forms.review import CorrectionForm
 from annotation.live import stage_status
 from annotation.models import Correction, Flag, Project, Role, Sample, SavedFilter
 from annotation.pipeline.ingest.duplicates import rows_with_texts

@@ -1,0 +1,78 @@
+"""The task, labels and prompt of a project."""
+
+from __future__ import annotations
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models import Project
+from annotation.pipeline.project.configure import LabelDraft
+
+
+class TaskForm(forms.Form):
+    name = forms.CharField(
+        label=_("Project name"),
+        max_length=120,
+        widget=forms.TextInput(attrs={"placeholder": _("Customer messages, spring"), "autocomplete": "off"}),
+    )
+    task_type = forms.ChoiceField(
+        label=_("What kind of task is it?"), choices=Project.TaskType.choices, widget=forms.RadioSelect
+    )
+
+
+class LabelForm(forms.Form):
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=100,
+        required=False,
+        widget=forms.TextInput(attrs={"aria-label": _("Name")}),
+    )
+    description = forms.CharField(
+        label=_("Description"),
+        max_length=500,
+        required=False,
+        widget=forms.TextInput(
+            attrs={"aria-label": _("Description"), "placeholder": _("What belongs here, in a few words")}
+        ),
+    )
+    key = forms.CharField(
+        label=_("Key"),
+        max_length=1,
+        required=False,
+        widget=forms.TextInput(attrs={"aria-label": _("Key"), "size": 2}),
+    )
+
+    def draft(self) -> LabelDraft | None:
+        """The label typed in this line; None for an empty line."""
+        data = self.cleaned_data
+        if not (data.get("name") or data.get("description")):
+            return None
+        return LabelDraft(data["name"], data["description"], data["key"])
+
+
+LabelFormSet = forms.formset_factory(LabelForm, extra=0, max_num=60, absolute_max=60, validate_max=True)
+
+
+class PromptForm(forms.Form):
+    description = forms.CharField(
+        label=_("Task description"),
+        widget=forms.Textarea(attrs={"rows": 5}),
+        max_length=8_000,
+        help_text=_("Who the model is and what it shall do. Stands first, the same for every row."),
+    )
+    demonstration = forms.CharField(
+        label=_("In-context demonstrations"),
+        widget=forms.Textarea(attrs={"rows": 3}),
+        max_length=8_000,
+        required=False,
+        help_text=_(
+            "How labelled examples are introduced. In the first round the model labels a few random rows itself; "
+            "later the clean and corrected ones are shown."
+        ),
+    )
+    output = forms.CharField(
+        label=_("Output control"),
+        widget=forms.Textarea(attrs={"rows": 4}),
+        max_length=8_000,
+        help_text=_("Shows the row and says how to answer. Stands last."),
+    )

@@ -1,0 +1,69 @@
+"""Corrections, answers and draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from annotation.forms.fields import is_id
+from annotation.models import Correction, Label, Project
+
+
+class CorrectionForm(forms.Form):
+    label = forms.ModelChoiceField(Label.objects.none(), required=False)
+    version = forms.IntegerField(min_value=0, required=False)
+    because = forms.ChoiceField(
+        choices=[(Correction.Because.BROWSING, ""), (Correction.Because.QUEUE, "")], required=False
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["label"].queryset = project.labels.all()  # type: ignore[attr-defined]
+        self.fields["label"].error_messages["invalid_choice"] = _(
+            "That label is not one of this project's. Reload the page and choose again."
+        )
+
+
+class AnswerForm(forms.Form):
+    """An answer of the focus view. ``id`` is the page's own, so that a repeated request counts once."""
+
+    id = forms.UUIDField()
+    sample = forms.IntegerField(min_value=1, max_value=10**18)
+    label = forms.ModelChoiceField(Label.objects.none())
+    version = forms.IntegerField(min_value=0)
+    because = forms.ChoiceField(choices=Correction.Because.choices)
+    seconds = forms.FloatField(min_value=0, max_value=10**7, required=False)
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["label"].queryset = project.labels.all()  # type: ignore[attr-defined]
+        self.fields["label"].error_messages["invalid_choice"] = _(
+            "That label is not one of this project's. Reload the page and choose again."
+        )
+
+
+class UndoForm(forms.Form):
+    undo_id = forms.UUIDField()
+    of = forms.UUIDField(required=False)
+
+
+class HeldRowsForm(forms.Form):
+    """The rows that a page has already, as ids between commas."""
+
+    have = forms.CharField(required=False, max_length=1_000)
+
+    def clean_have(self) -> set[int]:
+        parts = [part for part in self.cleaned_data["have"].split(",") if part]
+        if not all(map(is_id, parts)):
+            raise forms.ValidationError(_("The ids of the rows must be numbers between commas."))
+        return {int(part) for part in parts}
+
+
+class AuditForm(forms.Form):
+    rows = forms.IntegerField(label=_("Random rows"), min_value=10, max_value=5_000)
+
+
+class TargetForm(forms.Form):
+    target = forms.FloatField(min_value=0.5, max_value=0.999)

@@ -1,0 +1,52 @@
+"""Rounds and exports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models import Iteration
+
+
+class RoundForm(forms.Form):
+    started_from = forms.ChoiceField(choices=Iteration.Start.choices)
+    ask_all = forms.BooleanField(required=False)
+
+
+class ExportForm(forms.Form):
+    FORMATS = [
+        ("xlsx", _("Excel (.xlsx)")),
+        ("csv", _("CSV")),
+        ("jsonl", _("JSON lines")),
+        ("parquet", _("Parquet")),
+    ]
+    ROWS = [("", _("All rows")), ("sure", _("Only rows whose label is surely enough right"))]
+
+    format = forms.ChoiceField(label=_("Format"), choices=FORMATS, widget=forms.RadioSelect, initial="xlsx")
+    rows = forms.ChoiceField(label=_("Rows"), required=False, choices=ROWS, widget=forms.RadioSelect)
+    certainty = forms.FloatField(
+        label=_("Right with a probability of at least, %"),
+        required=False,
+        min_value=0,
+        max_value=100,
+        initial=95,
+        help_text=_("Rows that people decided are always in; rows that no small model has judged never."),
+        widget=forms.NumberInput(attrs={"min": 0, "max": 100, "step": "any", "inputmode": "decimal"}),
+    )
+    query = forms.CharField(required=False, max_length=2000, widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if data.get("rows") != "sure":
+            data["certainty"] = None
+        elif data.get("certainty") is None and "certainty" not in self.errors:
+            self.add_error("certainty", _("Say how probable it must be that a row's label is right."))
+        return data
+
+    @property
+    def share(self) -> float | None:
+        """The certainty as a share."""
+        certainty = self.cleaned_data["certainty"]
+        return None if certainty is None else certainty / 100

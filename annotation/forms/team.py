@@ -1,0 +1,69 @@
+"""Members, roles, sign-up and invitations."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.models import User
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models import Role
+
+
+class MemberForm(forms.Form):
+    username = forms.CharField(
+        label=_("User name"), max_length=150, widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices, initial=Role.REVIEWER)
+
+    def clean_username(self) -> User:
+        name = self.cleaned_data["username"]
+        user = User.objects.filter(username=name, is_active=True).first()
+        if user is None:
+            raise forms.ValidationError(
+                _(
+                    "There is no account named “%(name)s”. Invite the person by link: it makes an account, too."
+                )
+                % {"name": name}
+            )
+        return user
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(choices=Role.choices)
+
+
+class SignupForm(UserCreationForm):  # type: ignore[type-arg]
+    class Meta(UserCreationForm.Meta):
+        model = User
+        fields = ("username",)
+
+
+class InvitationForm(forms.Form):
+    role = forms.ChoiceField(
+        label=_("Role"),
+        choices=[(Role.REVIEWER.value, Role.REVIEWER.label), (Role.VIEWER.value, Role.VIEWER.label)],
+    )
+    days = forms.IntegerField(label=_("Holds for (days)"), min_value=1, max_value=90, initial=7)
+    once = forms.BooleanField(
+        label=_("For one person only"),
+        required=False,
+        initial=True,
+        help_text=_("Otherwise everybody who gets the link can join, until it expires or is revoked."),
+    )
+
+
+class TeamForm(forms.Form):
+    guidelines = forms.CharField(
+        label=_("Guidelines"),
+        widget=forms.Textarea(attrs={"rows": 14}),
+        max_length=50_000,
+        required=False,
+        help_text=_("Markdown: # headings, * lists, **bold**, tables. Shown beside every row."),
+    )
+    second_percent = forms.IntegerField(
+        label=_("Rows that a second person answers too (percent)"),
+        min_value=0,
+        max_value=100,
+        help_text=_("They answer without seeing anybody's label. How often people agree is measured by it."),
+    )

@@ -1,0 +1,92 @@
+"""What must be there before a round or a try-out can start."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError, BusyError, NotReadyError
+from annotation.models import Iteration, Prediction, Project, Stage
+from annotation.models.secret import readable
+from annotation.pipeline.ingest import start_import
+
+MIN_ROWS = 10
+
+
+BUSY_KINDS = (Stage.Kind.IMPORT, Stage.Kind.LLM, Stage.Kind.SLM, Stage.Kind.RESTORE)  # one at a time
+
+
+def check_ready(project: Project, *, started_from: str) -> None:
+    """Raise the first thing that keeps a round from starting, as a sentence with what to do."""
+    if started_from not in Iteration.Start.values:
+        raise AnnotationError(
+            _("A round starts from “llm” or “slm”, not from “%(start)s”.") % {"start": started_from}
+        )
+    check_idle(project)
+    _check_complete(project)
+    if started_from == Iteration.Start.SLM:
+        check_labelled(project)
+    else:
+        _check_llm(project)
+
+
+def check_trial_ready(project: Project) -> None:
+    """The same for a try-out. A run that is paused is no obstacle: trying a few rows tells whether changed settings help."""
+    if not project.stages.filter(kind=Stage.Kind.LLM, status=Stage.Status.PAUSED).exists():
+        check_idle(project)
+    _check_complete(project)
+    _check_llm(project)
+
+
+def _check_complete(project: Project) -> None:
+    """Whether there is all that a run works on."""
+    start_import.check_no_leftovers(project)
+    rows = project.samples.count()
+    if rows == 0:
+        raise NotReadyError(_("The project has no rows yet. Upload a file first."))
+    if rows < MIN_ROWS:
+        raise NotReadyError(
+            _(
+                "The corpus has %(rows)d rows; a small model needs at least %(least)d to learn from. Add more rows."
+            )
+            % {"rows": rows, "least": MIN_ROWS}
+        )
+    labels = project.labels.count()
+    if labels < 2:
+        raise NotReadyError(
+            _("The project has %(count)d labels; set at least 2 to choose between.") % {"count": labels}
+        )
+
+
+def _check_llm(project: Project) -> None:
+    """What can be told of the LLM's settings before it is asked."""
+    from mlcore.llm.endpoint.guard import check_address  # loads the hub's HTTP client, which few pages need
+
+    config = project.llm_config
+    if config.kind == "hub" and not readable(project.llm_token):
+        raise NotReadyError(_("The Hugging Face Inference API needs a token. Enter one under Models."))
+    if config.kind == "endpoint":
+        check_address(config.base_url, settings.LLM_ALLOWED_HOSTS)
+
+
+def check_idle(project: Project, *, kinds: Collection[str] = BUSY_KINDS) -> None:
+    """Raise BusyError if a stage of these kinds is at work, waits or is paused; by default those that change the rows."""
+    active = project.stages.active().filter(kind__in=kinds).first()
+    if active:
+        raise BusyError(
+            _("%(stage)s of this project is %(status)s. Wait until it is done, or cancel it first.")
+            % {"stage": active.get_kind_display(), "status": active.get_status_display()}
+        )
+
+
+def check_labelled(project: Project) -> None:
+    if not Prediction.objects.filter(
+        iteration__project=project, source=Prediction.ModelKind.LLM, label__isnull=False
+    ).exists():
+        raise NotReadyError(
+            _(
+                "No row has a label of the LLM yet. Start LLM labeling; if it has run, try another prompt or model on 20 rows first."
+            )
+        )
