@@ -109,7 +109,7 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if stage is None:
             return None
         with translation.override(translation.get_language_from_request(request)):
-            return render_to_string("annotation/_stage_progress.html", stage_context(stage))
+            return render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage))
 
     def _request(self) -> HttpRequest:
         """The page's request as it would be now: its session is read anew, so that a logout, a new password and a

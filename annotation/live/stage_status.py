@@ -14,7 +14,7 @@ from annotation.models import Stage
 
 
 def stage_context(stage: Stage) -> dict[str, Any]:
-    """What ``annotation/_stage_progress.html`` shows; the page that includes it and the consumer that pushes it agree."""
+    """What ``annotation/jobs/_stage_progress.html`` shows; the page that includes it and the consumer that pushes it agree."""
     return {
         "stage": stage,
         "project": stage.project,

@@ -203,7 +203,7 @@ def test_what_could_not_follow_is_told_where_the_stage_is_shown(stage: Stage) ->
         assert claim is not None
         claim.on_done = refuse
     assert fresh(stage).status == Stage.Status.DONE
-    shown = render_to_string("annotation/_stage_progress.html", stage_context(fresh(stage)))
+    shown = render_to_string("annotation/jobs/_stage_progress.html", stage_context(fresh(stage)))
     assert "What was to follow could not be started: The LLM has labelled nothing yet." in shown
     Stage.objects.create(project=stage.project, kind=Stage.Kind.SLM)
     assert stage_context(fresh(stage))["not_followed"] == "", "somebody started it"

@@ -142,7 +142,7 @@ def test_a_finished_run_says_how_many_answers_hold_no_label(
 def test_counts_of_thousands_are_grouped_everywhere_on_the_card(stage: Stage) -> None:
     stage.kind, stage.status, stage.done, stage.total = Stage.Kind.IMPORT, Stage.Status.DONE, 2000, 2000
     stage.seconds = 0.1
-    html = render_to_string("annotation/_stage_progress.html", stage_status.stage_context(stage))
+    html = render_to_string("annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
     assert "2,000 rows were read." in html
     assert "20,000 rows a second" in html
 
@@ -184,12 +184,12 @@ def test_a_training_that_ended_early_says_how_many_epochs_it_took(
     stage: Stage, epoch: int, words: str
 ) -> None:
     stage.kind, stage.status, stage.epoch, stage.epochs = Stage.Kind.SLM, Stage.Status.DONE, epoch, 12
-    html = render_to_string("annotation/_stage_progress.html", stage_status.stage_context(stage))
+    html = render_to_string("annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
     assert f">{words}<" in html
 
 
 def test_what_is_asked_before_the_rows_is_counted_in_questions(stage: Stage) -> None:
     stage.status, stage.phase = Stage.Status.RUNNING, "self-annotation"
     stage.detail = {"phase_done": 178, "phase_total": 200}
-    html = render_to_string("annotation/_stage_progress.html", stage_status.stage_context(stage))
+    html = render_to_string("annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
     assert "178 of 200 questions so far." in html

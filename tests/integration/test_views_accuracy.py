@@ -105,7 +105,7 @@ def test_the_page_tells_accuracy_wrong_rows_classes_flags_and_agreement(cast: Ca
 
 
 def test_a_label_without_audited_rows_is_a_dash_and_bounds_are_rounded_like_the_value() -> None:
-    cell = "annotation/_interval_cell.html"
+    cell = "annotation/measure/_interval_cell.html"
     assert ">–</span>" in render_to_string(cell, {"interval": None})
     html = render_to_string(cell, {"interval": Interval(0.288, 0.288, 0.6512)})
     assert "28.8\N{NO-BREAK SPACE}%<br>" in html

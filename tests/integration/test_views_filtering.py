@@ -96,12 +96,12 @@ def test_a_finished_training_shows_the_clean_share_of_the_table_and_a_running_on
     iteration = cast.project.iterations.get()
     record_metrics(iteration)
     stage = iteration.stages.get(kind=Stage.Kind.SLM)
-    html = render_to_string("annotation/_stage_progress.html", stage_context(stage))
+    html = render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage))
     assert re.search(r"Clean share</span></dt><dd>66\.7", html), (
         "8 of 12 rows have a clean probability of 90 %"
     )
     stage.status, stage.detail = Stage.Status.RUNNING, {"clean_share": 0.75}
-    html = render_to_string("annotation/_stage_progress.html", stage_context(stage))
+    html = render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage))
     assert re.search(r"Learned as clean</span></dt><dd>75\.0", html)
 
 

@@ -44,7 +44,9 @@ def filtering(request: MemberRequest, project: Project) -> HttpResponse:
     context |= {"table": table, "rows": table.rows if table else []}
     return render(
         request,
-        "annotation/_rows.html" if request.htmx.target == "rows" else "annotation/filtering.html",
+        "annotation/table/_rows.html"
+        if request.htmx.target == "rows"
+        else "annotation/distill/filtering.html",
         context,
     )
 

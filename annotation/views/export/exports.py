@@ -50,7 +50,7 @@ def export(request: MemberRequest, project: Project) -> HttpResponse:
     newest = exports[0] if exports and exports[0].status != Stage.Status.DONE else None
     if newest:
         context |= stage_status.stage_context(newest)
-    return render(request, "annotation/export.html", context)
+    return render(request, "annotation/export/export.html", context)
 
 
 def _is_there(stage: Stage) -> bool:

@@ -57,7 +57,7 @@ def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
                 if each != upload
             ],
         }
-    return render(request, "annotation/configure_data.html", context)
+    return render(request, "annotation/ingest/configure_data.html", context)
 
 
 def _upload_of(project: Project, stage: Stage) -> Upload | None:
@@ -161,7 +161,9 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
         reading_form=ReadingForm(reading=upload.reading),
         unlike=[each for each in others if each not in alike],
     )
-    return render(request, "annotation/configure_columns.html", context, status=400 if form.errors else 200)
+    return render(
+        request, "annotation/ingest/configure_columns.html", context, status=400 if form.errors else 200
+    )
 
 
 @require_GET

@@ -58,7 +58,7 @@ def rounds(request: MemberRequest, project: Project) -> HttpResponse:
     }
     if restoring and (restoring.is_active or restoring.error):
         context |= stage_context(restoring)
-    return render(request, "annotation/rounds.html", context)
+    return render(request, "annotation/iterate/rounds.html", context)
 
 
 def _comparisons(
@@ -122,7 +122,7 @@ def round_flips(request: MemberRequest, project: Project, iteration_id: int) -> 
     for flip in flips:
         flip.sample = samples[flip.sample_id]
         flip.was = context["names"].get(flip.was_id)
-    return render(request, "annotation/round_flips.html", context)
+    return render(request, "annotation/iterate/round_flips.html", context)
 
 
 def _flips(before: Iteration, after: Iteration, last: int) -> QuerySet[Prediction]:

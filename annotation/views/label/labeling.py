@@ -45,7 +45,7 @@ def labeling(request: MemberRequest, project: Project) -> HttpResponse:
         return refuse(request, error)
     return render(
         request,
-        "annotation/_rows.html" if request.htmx.target == "rows" else "annotation/labeling.html",
+        "annotation/table/_rows.html" if request.htmx.target == "rows" else "annotation/label/labeling.html",
         context,
     )
 
@@ -66,7 +66,7 @@ def _rows(
 def stage_progress(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
     """The progress card alone, for pages that poll."""
     stage = get_object_or_404(Stage, pk=stage_id, project=project)
-    return render(request, "annotation/_stage_progress.html", stage_status.stage_context(stage))
+    return render(request, "annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
 
 
 @require_POST
@@ -142,5 +142,5 @@ def _steer(
     activity.record(project, user=request.user, verb=verb, what=stage.get_kind_display())
     if request.htmx:
         stage.refresh_from_db()
-        return render(request, "annotation/_stage_progress.html", stage_status.stage_context(stage))
+        return render(request, "annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
     return redirect(f"annotation:{PAGES[Stage.Kind(stage.kind)]}", project.pk)

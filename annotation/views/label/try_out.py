@@ -25,7 +25,7 @@ def trial(request: MemberRequest, project: Project) -> HttpResponse:
     labels = {label.name: label for label in project.label_list()}
     rows = [(row, labels.get(row["label"])) for row in stage.detail_value("rows", [])] if stage else []
     is_stale = bool(stage and rows and stage.detail_value("asked_with") != try_out.decides_trial(project))
-    return render(request, "annotation/trial.html", context | {"rows": rows, "is_stale": is_stale})
+    return render(request, "annotation/label/try_out.html", context | {"rows": rows, "is_stale": is_stale})
 
 
 @require_POST

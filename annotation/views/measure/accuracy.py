@@ -34,7 +34,7 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
     evidence = measure.Evidence.read(project)
     context = page_context(request, project, step="review") | _figures(evidence, target)
     if request.htmx.target == "measured":
-        return render(request, "annotation/_accuracy_card.html", context)
+        return render(request, "annotation/measure/_accuracy_card.html", context)
     classes, macro = evidence.classes if context["enough"] else ([], None)
     pairs, alpha = evidence.agreement if context["enough"] else ([], None)
     curve = advice.found_curve(project)
@@ -52,7 +52,7 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
         "curve_end": curve[-1],
         "targets": [(each, f"{each * 100:g} %") for each in advice.TARGETS],
     }
-    return render(request, "annotation/accuracy.html", context)
+    return render(request, "annotation/measure/accuracy.html", context)
 
 
 def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]:

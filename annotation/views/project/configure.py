@@ -173,7 +173,7 @@ def preview_prompt(request: MemberRequest, project: Project) -> HttpResponse:
     blocks = {name: request.POST.get(name, "") for name in ("description", "demonstration", "output")}
     return render(
         request,
-        "annotation/_prompt_preview.html",
+        "annotation/project/_prompt_preview.html",
         {"project": project} | prompt_preview(project, PromptTemplate(**blocks)),
     )
 
@@ -291,7 +291,7 @@ def _step(
     failed = failed or bool(form is not None and form.is_bound and form.errors)
     return render(
         request,
-        f"annotation/{step}.html",
+        f"annotation/project/{step}.html",
         wizard_context(request, project, step=step, **context),
         status=400 if failed else 200,
     )

@@ -54,7 +54,7 @@ def join(request: HttpRequest, secret: str) -> HttpResponse:
     """What the link is for; joining needs a click, so that a preview of the link joins nobody."""
     invitation = membership_rules.usable_invitation(secret)
     if invitation is None:
-        return render(request, "annotation/join.html", {"invitation": None}, status=404)
+        return render(request, "annotation/project/join.html", {"invitation": None}, status=404)
     form = SignupForm(request.POST or None)
     if request.method == "POST":
         try:
@@ -64,7 +64,7 @@ def join(request: HttpRequest, secret: str) -> HttpResponse:
             messages.error(request, str(error))
             return redirect("annotation:join", secret)
     context = {"invitation": invitation, "form": form}
-    return render(request, "annotation/join.html", context, status=400 if form.errors else 200)
+    return render(request, "annotation/project/join.html", context, status=400 if form.errors else 200)
 
 
 def _join(request: HttpRequest, secret: str, form: SignupForm) -> bool:

@@ -60,7 +60,7 @@ def members_page(
         "invitations": Invitation.objects.usable().filter(project=project).select_related("created_by"),
         "invitation_form": InvitationForm(auto_id="invitation-%s"),
     }
-    return render(request, "annotation/members.html", context, status=400 if form.errors else 200)
+    return render(request, "annotation/project/members.html", context, status=400 if form.errors else 200)
 
 
 @require_POST

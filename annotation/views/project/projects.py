@@ -67,7 +67,9 @@ def projects(request: MemberRequest) -> HttpResponse:
         for project in found
     ]
     return render(
-        request, "annotation/projects.html", {"cards": cards, "put_away": put_away_lines(request.user)}
+        request,
+        "annotation/project/projects.html",
+        {"cards": cards, "put_away": put_away_lines(request.user)},
     )
 
 
@@ -133,7 +135,7 @@ def create_project(request: MemberRequest) -> HttpResponse:
         return redirect("annotation:configure_data", project.pk)
     return render(
         request,
-        "annotation/project_new.html",
+        "annotation/project/project_new.html",
         {"form": form, "tasks": task_choices()},
         status=400 if form.errors else 200,
     )

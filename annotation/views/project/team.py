@@ -34,7 +34,7 @@ def activity(request: MemberRequest, project: Project) -> HttpResponse:
         "older": events[SHOWN_ACTIVITIES - 1].pk if len(events) > SHOWN_ACTIVITIES else None,
         "agreement": double_review.double_review(project),
     }
-    return render(request, "annotation/activity.html", context)
+    return render(request, "annotation/project/activity.html", context)
 
 
 @require_http_methods(["GET", "POST"])
@@ -54,4 +54,4 @@ def guidelines(request: MemberRequest, project: Project) -> HttpResponse:
         return redirect("annotation:guidelines", project.pk)
     context = page_context(request, project, step="members") | {"form": form}
     status = 403 if request.method == "POST" and not can_write else 400 if form.errors else 200
-    return render(request, "annotation/guidelines.html", context, status=status)
+    return render(request, "annotation/project/guidelines.html", context, status=status)

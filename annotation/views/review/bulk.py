@@ -82,7 +82,7 @@ def correct_many(request: MemberRequest, project: Project) -> HttpResponse:
         context = page_context(request, project, step="review")
         reach = bulk_correcting.measure_reach(project, form.choice)
         context |= {"form": form, "choice": form.choice, "reach": reach, "back": back}
-        return render(request, "annotation/bulk.html", context)
+        return render(request, "annotation/review/bulk.html", context)
     batch = bulk_correcting.start_batch(project, form.choice, user=request.user)
     _write_down(
         batch, Activity.Verb.CORRECTED, batch.stage.total if batch.stage else batch.corrections.count()

@@ -48,7 +48,7 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
         "random_left": draw_sample.pending_draws(project, request.user).exists(),
         "undo_id": uuid4(),
     }
-    return render(request, "annotation/focus.html", context)
+    return render(request, "annotation/review/focus.html", context)
 
 
 def _figures(request: MemberRequest, project: Project) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def focus_next(request: MemberRequest, project: Project) -> JsonResponse:
     return JsonResponse(
         {
             "rows": [_as_json(request, project, row) for row in focus_rows(project, wanted)],
-            "figures": render_to_string("annotation/_focus_figures.html", figures, request),
+            "figures": render_to_string("annotation/review/_focus_figures.html", figures, request),
             "answered": figures["today"].answers,
         }
     )
@@ -238,5 +238,5 @@ def _show_again(
 
 
 def _as_json(request: MemberRequest, project: Project, row: FocusRow) -> dict[str, Any]:
-    html = render_to_string("annotation/_focus_row.html", {"row": row, "project": project}, request)
+    html = render_to_string("annotation/review/_focus_row.html", {"row": row, "project": project}, request)
     return {"id": row.sample.pk, "html": html}

@@ -61,7 +61,7 @@ def review(request: MemberRequest, project: Project) -> HttpResponse:
         "here": request.get_full_path(),
     }
     if request.htmx.target == "rows":
-        answer = render(request, "annotation/_rows.html", context)
+        answer = render(request, "annotation/table/_rows.html", context)
         if not table.form.cleaned_data["far"]:
             answer["HX-Push-Url"] = request.path + table.form.address  # without the empty fields of the form
         return answer
@@ -69,7 +69,7 @@ def review(request: MemberRequest, project: Project) -> HttpResponse:
     if context["accuracy"] and context["now"]:
         accuracy = context["accuracy"]["accuracy"]
         context["alone"] = round_metrics.models_alone(context["now"], file_accuracy=accuracy)
-    return render(request, "annotation/review.html", context)
+    return render(request, "annotation/review/review.html", context)
 
 
 def _table(request: MemberRequest, project: Project, context: dict[str, Any]) -> Table:
@@ -166,7 +166,7 @@ def _row(request: MemberRequest, project: Project, sample_id: int, *, sentence: 
         "because": request.POST.get("because", ""),
         "here": request.POST.get("back", ""),
     }
-    return render(request, "annotation/_sample_row.html", context)
+    return render(request, "annotation/table/_sample_row.html", context)
 
 
 def _same_texts(row: TableRow) -> int:
