@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from django.db import connections
 
-from tests.services import MissingServerError, PostgresServer, RedisServer
+from tests.support.services import MissingServerError, PostgresServer, RedisServer
 
 
 @pytest.fixture(scope="session")

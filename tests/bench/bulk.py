@@ -25,8 +25,8 @@ from urllib.parse import urlencode, urlsplit
 from tests.bench.harness import Options, Report, in_process, run_bench
 from tests.bench.load import Found, Person
 from tests.bench.table import Corpus, build
-from tests.program import Program
-from tests.services import PostgresServer
+from tests.support.program import Program
+from tests.support.services import PostgresServer
 
 ROWS, QUICK_ROWS = 1_000_000, 20_000
 PACE_SECONDS = 1.0

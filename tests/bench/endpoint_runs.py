@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.harness import open_program
-from tests.words import WORDS
+from tests.support.words import WORDS
 
 SLOTS = 64
 LABELS = ("negative", "positive")

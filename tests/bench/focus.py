@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.bench.harness import Options, Report, run_bench
 from tests.browser.conftest import ARGUMENTS, CHROMIUM
 from tests.browser.people import browser_of
-from tests.program import Program
+from tests.support.program import Program
 
 ROWS, QUICK_ROWS = 100_000, 2_000
 ANSWERS = 50
@@ -33,7 +33,7 @@ from django.conf import settings
 from django.db import transaction
 from annotation.models import Iteration, Prediction, Sample, Stage
 from annotation.pipeline.ingest.duplicates import index_rows, store_run
-from tests.factories import make_project, make_sample, make_user
+from tests.support.factories import make_project, make_sample, make_user
 rows, part = {rows}, 5_000
 rng = np.random.default_rng(0)
 with transaction.atomic():

@@ -29,7 +29,7 @@ from tests.bench.endpoint_runs import (
     our_rate,
 )
 from tests.bench.harness import Options, Report, in_process, run_bench
-from tests.words import WORDS
+from tests.support.words import WORDS
 
 LABELS = LabelSet.of("negative", "positive")
 BATCH_ROWS = 32

@@ -26,9 +26,9 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from tests.bench.harness import Options, Report, run_bench
-from tests.fake_llm import Call, FakeLlm, Step, fake_llm, says
-from tests.program import Program
-from tests.services import MissingServerError, PostgresServer
+from tests.support.fake_llm import Call, FakeLlm, Step, fake_llm, says
+from tests.support.program import Program
+from tests.support.services import MissingServerError, PostgresServer
 
 PEOPLE = {"sqlite": 25, "postgres": 50}
 PACE_SECONDS = 8.0
@@ -48,7 +48,7 @@ from annotation.models import Membership, Sample
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import configure
 from annotation.pipeline.ingest.duplicates import index_rows, store_run
-from tests.factories import make_project, make_sample
+from tests.support.factories import make_project, make_sample
 project = make_project(rows=0)
 labels = project.label_list()
 Sample.objects.bulk_create((make_sample(project, place, labels) for place in range({rows})), batch_size=500)

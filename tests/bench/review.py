@@ -3,7 +3,7 @@
 Which order finds most of the file's wrong labels in its first rows: our queue, chance, the small model's entropy, or the
 least clean probability (the paper's and every noisy-label tool's). And how often the interval of the measured accuracy
 holds the truth, over 1,000 simulated audits at each size: of a file that nobody touched, and of one in which people decide
-rows in bulk before, between and after draws (the scenarios of ``tests/integration/test_bulk_coverage.py``).
+rows in bulk before, between and after draws (the scenarios of ``tests/annotation/pipeline/measure/test_bulk_coverage.py``).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mlcore.config import DistillConfig
 from mlcore.corpus import INCONSISTENT, Corpus, Distilled, NoisyLabels
 from mlcore.distill.distill import distill
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
-from tests.audits import coverage, leave_errors
 from tests.bench.harness import Options, Report, open_program, run_bench
+from tests.support.audits import coverage, leave_errors
 
 NAMES = ["negative", "positive"]
 SHARES = (5, 10, 20)
@@ -118,8 +118,8 @@ def measure_coverage(report: Report, wrong: BoolArray, result: Distilled) -> lis
 def measure_bulk_coverage(options: Options, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         open_program(Path(folder))
-        from tests.integration.test_bulk_coverage import SCENARIOS, SIZES
-        from tests.integration.test_bulk_coverage import coverage as bulk_coverage
+        from tests.annotation.pipeline.measure.test_bulk_coverage import SCENARIOS, SIZES
+        from tests.annotation.pipeline.measure.test_bulk_coverage import coverage as bulk_coverage
 
         covered = []
         for scenario in SCENARIOS[:1] if options.quick else SCENARIOS:

@@ -120,7 +120,7 @@ def _compare(
 
 def databases(wanted: str) -> Iterator[tuple[str, Callable[[int], str]]]:
     """Databases by name, with what makes an empty one and tells its address."""
-    from tests.services import MissingServerError, PostgresServer
+    from tests.support.services import MissingServerError, PostgresServer
 
     if "sqlite" in wanted:
         yield "sqlite", lambda rows: ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.program import Program
+from tests.support.program import Program
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [

@@ -8,15 +8,15 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.program import Program
+from tests.support.program import Program
 
 PASSWORD = "correct horse battery"  # what make_user gives
 
 MAKE = """
 from django.db import transaction
 from annotation.models import Membership
-from tests.factories import make_project, make_user
-from tests.pages import judge_rows
+from tests.support.factories import make_project, make_user
+from tests.support.pages import judge_rows
 with transaction.atomic():
     project = make_project(rows={rows}, owner=make_user("{prefix}anna"))
     judge_rows(project)

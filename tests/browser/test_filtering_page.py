@@ -9,15 +9,15 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import log_in, take_screenshots
-from tests.program import Program
+from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEED = """
 from django.contrib.auth.models import User
 from annotation.models import Stage
-from tests.factories import make_project
-from tests.pages import judge_rows
+from tests.support.factories import make_project
+from tests.support.pages import judge_rows
 project = make_project(rows=60, owner=User.objects.get(username="admin"))
 judge_rows(project)
 stage = project.stages.get(kind="slm")

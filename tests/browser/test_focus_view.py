@@ -10,7 +10,7 @@ from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Rout
 
 from tests.browser.conftest import take_screenshots
 from tests.browser.people import answers, browser_of, make_review, row_number
-from tests.program import Program
+from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

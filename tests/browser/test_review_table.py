@@ -8,14 +8,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import log_in, take_screenshots
-from tests.program import Program
+from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SEED = """
 from django.contrib.auth.models import User
-from tests.factories import make_project
-from tests.pages import judge_rows
+from tests.support.factories import make_project
+from tests.support.pages import judge_rows
 project = make_project(rows=120, owner=User.objects.get(username="admin"))
 judge_rows(project)
 print(project.pk)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.people import answers, browser_of, make_review, row_number
-from tests.program import Program
+from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -7,9 +7,9 @@ import re
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.annotation.views.test_permissions import TABLE
 from tests.browser.people import browser_of, make_review
-from tests.integration.test_permissions import TABLE
-from tests.program import Program
+from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -1,0 +1,575 @@
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import asdict
+from typing import Any, get_args
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from openpyxl import Workbook
+
+from annotation.models import Iteration, Project, Stage, Upload
+from annotation.pipeline.project import configure
+from mlcore.config import LlmConfig, Method
+from tests.support.factories import make_project, make_user
+from tests.support.pages import Cast, judge_rows, make_cast
+
+pytestmark = pytest.mark.django_db
+
+TOKEN = "hf_secret_token_9876"
+CSV = "id,text,label\n1,a fine film,good\n2,a poor film,bad\n3,fine again,good\n"
+
+
+@pytest.fixture
+def owner() -> Client:
+    client = Client()
+    client.force_login(make_user())
+    return client
+
+
+@pytest.fixture
+def empty() -> Project:
+    return make_project(rows=0, owner=make_user("somebody"), labels=("positive", "negative"))
+
+
+def make_empty(client: Client) -> Project:
+    answer = client.post("/projects/new/", {"name": "Notes", "task_type": "topic"})
+    project = Project.objects.get(name="Notes")
+    assert answer["Location"] == f"/projects/{project.pk}/configure/data/"
+    return project
+
+
+def upload(client: Client, project: Project, content: bytes | str, name: str = "notes.csv") -> Any:
+    data = content.encode() if isinstance(content, str) else content
+    return client.post(
+        f"/projects/{project.pk}/configure/data/upload/",
+        {"file": SimpleUploadedFile(name, data)},
+        follow=True,
+    )
+
+
+# --- Task ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_project_begins_with_a_name_and_a_task(owner: Client) -> None:
+    project = make_empty(owner)
+    assert project.task_type == "topic"
+    assert project.memberships.get().role == "owner"
+    assert project.prompt == project.task.default_prompt
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"name": "", "task_type": "topic"},
+        {"name": "x", "task_type": "poetry"},
+        {"name": "x" * 121, "task_type": "topic"},
+    ],
+)
+def test_a_project_without_a_name_or_with_an_unknown_task_is_not_made(
+    owner: Client, data: dict[str, str]
+) -> None:
+    answer = owner.post("/projects/new/", data)
+    assert answer.status_code == 400
+    assert 'class="errorlist' in answer.content.decode()
+    assert not Project.objects.exists()
+
+
+def test_the_task_stays_once_a_round_was_started() -> None:
+    cast = make_cast()
+    judge_rows(cast.project)
+    answer = cast.client("owner").post(
+        cast.url("configure/task/"), {"name": "New name", "task_type": "tabular"}
+    )
+    assert answer.status_code == 400
+    assert "Make a new project for another task" in answer.content.decode()
+
+
+def test_configuration_goes_on_where_it_was_left(owner: Client) -> None:
+    project = make_empty(owner)
+    where = f"/projects/{project.pk}/configure/"
+    assert owner.get(where)["Location"] == f"{where}data/"
+    project.samples.create(position=0, text="a", fields=["a"], content_hash="0")
+    assert owner.get(where)["Location"] == f"{where}labels/"
+    configure.set_labels(project, [configure.LabelDraft("a"), configure.LabelDraft("b")])
+    assert owner.get(where)["Location"] == f"{where}prompt/"
+
+
+def test_prompt_and_models_are_ticked_once_they_were_saved(owner: Client) -> None:
+    project = make_empty(owner)
+    project.samples.create(position=0, text="a", fields=["a"], content_hash="0")
+    configure.set_labels(project, [configure.LabelDraft("a"), configure.LabelDraft("b")])
+    where = f"/projects/{project.pk}/configure/"
+
+    def ticked() -> int:
+        return owner.get(f"{where}start/").content.decode().count('<li class="done"><a href="' + where)
+
+    assert ticked() == 3
+    configure.set_prompt(project, **asdict(project.prompt))
+    assert (ticked(), owner.get(where)["Location"]) == (4, f"{where}models/")
+    configure.set_slm(project, config=project.distill_config, chain_stages=True)
+    assert (ticked(), owner.get(where)["Location"]) == (5, f"{where}start/")
+
+
+# --- Data ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_uploaded_file_is_shown_before_anything_is_imported(owner: Client) -> None:
+    project = make_empty(owner)
+    html = upload(owner, project, CSV).content.decode()
+    assert "What do the columns mean?" in html
+    assert "a poor film" in html
+    assert 'value="text" id="id_content_columns_1" checked' in html.replace("  ", " ")
+    assert not Stage.objects.exists()
+
+
+def test_an_excel_file_is_read_too(owner: Client) -> None:
+    book, file = Workbook(), io.BytesIO()
+    assert book.active is not None
+    for row in (["text"], ["a fine film"], ["a poor film"]):
+        book.active.append(row)
+    book.save(file)
+    assert "a poor film" in upload(owner, make_empty(owner), file.getvalue(), "notes.xlsx").content.decode()
+
+
+def test_a_wrong_reading_can_be_changed(owner: Client) -> None:
+    project = make_empty(owner)
+    upload(owner, project, "text\n价格很好很满意\n太贵了再见\n".encode("gb18030"))
+    stored = Upload.objects.get()
+    url = f"/projects/{project.pk}/configure/data/{stored.pk}/"
+    for chosen in ("cp1252", "gb18030"):
+        data = {"read": "1", "encoding": chosen, "delimiter": stored.reading["delimiter"]}
+        assert owner.post(url, data)["Location"] == url
+        stored.refresh_from_db()
+        assert stored.reading["encoding"] == chosen
+    assert "价格很好" in owner.get(url).content.decode()
+    owner.post(url, {"read": "1", "encoding": "klingon", "delimiter": ","})
+    stored.refresh_from_db()
+    assert stored.reading["encoding"] == "gb18030"
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("", "empty.csv"),
+        ("text\n", "header.csv"),
+        (b"\x7fELF\x02\x01\x01\x00" * 40, "program.csv"),
+        (b"PK\x03\x04broken", "broken.xlsx"),
+    ],
+)
+def test_a_file_that_cant_be_read_gets_a_sentence(owner: Client, content: bytes | str, name: str) -> None:
+    answer = upload(owner, make_empty(owner), content, name)
+    assert answer.status_code == 200
+    assert 'class="note error"' in answer.content.decode()
+    assert not Upload.objects.exists()
+
+
+def test_no_file_at_all_gets_a_sentence(owner: Client) -> None:
+    project = make_empty(owner)
+    answer = owner.post(f"/projects/{project.pk}/configure/data/upload/", {}, follow=True)
+    assert "Choose a file, or paste a text" in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "sentence"),
+    [
+        ({}, "Choose at least one column"),
+        ({"content_columns": ["nope"]}, "nope is not one of the available choices"),
+        ({"content_columns": ["text"], "reference_column": "text"}, "the models would see the answer"),
+        (
+            {"content_columns": ["text"], "reference_column": "label", "id_column": "label"},
+            "be the id and the reference label at once",
+        ),
+    ],
+)
+def test_a_wrong_mapping_gets_a_sentence(owner: Client, mapping: dict[str, Any], sentence: str) -> None:
+    project = make_empty(owner)
+    upload(owner, project, CSV)
+    answer = owner.post(f"/projects/{project.pk}/configure/data/{Upload.objects.get().pk}/", mapping)
+    assert answer.status_code == 400
+    assert sentence in answer.content.decode()
+    assert not Stage.objects.exists()
+
+
+def test_a_good_mapping_starts_the_import_once(owner: Client) -> None:
+    project = make_empty(owner)
+    upload(owner, project, CSV)
+    url = f"/projects/{project.pk}/configure/data/{Upload.objects.get().pk}/"
+    mapping = {"content_columns": ["text"], "id_column": "id", "reference_column": "label"}
+    assert owner.post(url, mapping)["Location"] == f"/projects/{project.pk}/configure/data/"
+    assert "at work" in owner.post(url, mapping).content.decode()
+    assert Stage.objects.get().kind == Stage.Kind.IMPORT
+    project.refresh_from_db()
+    assert project.reference_column == "label"
+    assert (
+        f'data-stage="{Stage.objects.get().pk}"'
+        in owner.get(f"/projects/{project.pk}/configure/data/").content.decode()
+    )
+
+
+TABLE = "name,age,zip,outcome\n" + "".join(
+    f"{name} the {number}th of her name,{number},0{number},{number % 2}\n"
+    for number, name in enumerate(["Ada", "Bea", "Cleo"], start=20)
+)
+
+
+def test_what_the_columns_of_a_table_hold_is_guessed_shown_and_changeable(owner: Client) -> None:
+    project = make_empty(owner)
+    Project.objects.update(task_type="tabular")
+    html = upload(owner, project, TABLE).content.decode()
+    guesses = re.findall(r'<option value="" selected>(.*?)</option>', html)
+    assert guesses[:4] == ["text (guessed)", "number (guessed)", "category (guessed)", "number (guessed)"]
+    assert "020 · 021 · 022" in html
+    url = f"/projects/{project.pk}/configure/data/{Upload.objects.get().pk}/"
+    mapping = {"content_columns": ["name", "age"], "reference_column": "outcome", "kind_2": "text"}
+    assert owner.post(url, mapping | {"kind_1": "poem"}).status_code == 400
+    assert owner.post(url, mapping | {"kind_1": "category"}).status_code == 302
+    project.refresh_from_db()
+    assert project.column_kinds == {"age": "category"}, "what the models do not see needs no kind"
+
+
+def test_the_columns_of_a_text_have_no_kinds(owner: Client) -> None:
+    project = make_empty(owner)
+    assert "(guessed)" not in upload(owner, project, CSV).content.decode()
+
+
+# --- Labels -------------------------------------------------------------------------------------------------------
+
+
+def lines(*names: str, **more: str) -> dict[str, str]:
+    data = {"labels-TOTAL_FORMS": str(len(names)), "labels-INITIAL_FORMS": "0"}
+    for place, name in enumerate(names):
+        data |= {f"labels-{place}-name": name, f"labels-{place}-description": "", f"labels-{place}-key": ""}
+    return data | more
+
+
+def test_labels_are_suggested_from_the_reference_column(owner: Client) -> None:
+    project = make_empty(owner)
+    upload(owner, project, CSV)
+    stored = Upload.objects.get()
+    stored.report = {"reference_values": {"good": 2, "bad": 1}}
+    stored.save()
+    project.columns, project.reference_column = ["id", "text", "label"], "label"
+    project.save()
+    html = owner.get(f"/projects/{project.pk}/configure/labels/").content.decode()
+    assert html.index('value="good"') < html.index('value="bad"')
+    assert "as a start" in html
+
+
+def test_labels_are_stored_in_their_order(owner: Client) -> None:
+    project = make_empty(owner)
+    answer = owner.post(f"/projects/{project.pk}/configure/labels/", lines("b", "", "a"))
+    assert answer["Location"] == f"/projects/{project.pk}/configure/prompt/"
+    assert [label.name for label in project.label_list()] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [(["only"], "at least 2"), ([""], "at least 2"), (["Same", "same"], "equal but for capitals")],
+)
+def test_wrong_labels_get_a_sentence_and_keep_what_was_typed(
+    owner: Client, names: list[str], sentence: str
+) -> None:
+    project = make_empty(owner)
+    answer = owner.post(f"/projects/{project.pk}/configure/labels/", lines(*names))
+    html = answer.content.decode()
+    assert answer.status_code == 400
+    assert sentence in html
+    assert all(f'value="{name}"' in html for name in names if name)
+    assert project.labels.count() == 0
+
+
+def test_a_line_is_added_and_removed_and_nothing_is_stored(owner: Client) -> None:
+    project = make_empty(owner)
+    url = f"/projects/{project.pk}/configure/labels/"
+    more = owner.post(url, lines("a", "b", change="add")).content.decode()
+    assert 'name="labels-2-name"' in more
+    less = owner.post(url, lines("a", "b", change="remove-0")).content.decode()
+    assert 'value="b"' in less
+    assert 'value="a"' not in less
+    assert project.labels.count() == 0
+
+
+# --- Prompt -------------------------------------------------------------------------------------------------------
+
+
+def test_the_preview_shows_real_rows_as_the_model_will_read_them() -> None:
+    cast = make_cast()
+    blocks = {
+        "description": "Labels: {labels}",
+        "demonstration": "{demonstrations}",
+        "output": "Q: {content} <b>",
+    }
+    html = cast.client("owner").post(cast.url("configure/prompt/preview/"), blocks).content.decode()
+    assert "Q: a warm and clever film, number 0 &lt;b&gt;" in html
+    assert "positive" in html
+
+
+def test_the_preview_says_what_is_wrong_as_it_is_typed_and_stores_nothing() -> None:
+    cast = make_cast()
+    before = cast.project.prompt_output
+    html = (
+        cast.client("owner")
+        .post(cast.url("configure/prompt/preview/"), {"description": "x", "output": "no place"})
+        .content.decode()
+    )
+    assert "{content}" in html
+    assert 'class="note error"' in html
+    cast.project.refresh_from_db()
+    assert cast.project.prompt_output == before
+
+
+def test_a_prompt_that_cant_work_is_not_stored() -> None:
+    cast = make_cast()
+    answer = cast.client("owner").post(
+        cast.url("configure/prompt/"), {"description": "x", "demonstration": "", "output": "no place"}
+    )
+    assert answer.status_code == 400
+    cast.project.refresh_from_db()
+    assert "{content}" in cast.project.prompt_output
+
+
+def test_a_word_in_braces_that_is_no_placeholder_is_told_and_stored() -> None:
+    cast, data = (
+        make_cast(),
+        {"description": "{labels}", "demonstration": "", "output": '{content} {text} {"a": 1}'},
+    )
+    client = cast.client("owner")
+    sentence = "{text} is no placeholder of CORAL and goes to the model as it is written."
+    assert sentence in client.post(cast.url("configure/prompt/preview/"), data).content.decode()
+    assert sentence in client.post(cast.url("configure/prompt/"), data, follow=True).content.decode()
+    cast.project.refresh_from_db()
+    assert cast.project.prompt_output == data["output"]
+
+
+def test_placeholders_are_filled_in_one_pass_and_reach_no_attribute() -> None:
+    cast = make_cast()
+    cast.project.samples.filter(position=0).update(text="{labels} {demonstrations} {content.__class__}")
+    blocks = {
+        "description": "{labels} {labels.__class__} {0} %s {{x}}",
+        "demonstration": "{demonstrations}",
+        "output": "{content}",
+    }
+    html = cast.client("owner").post(cast.url("configure/prompt/preview/"), blocks).content.decode()
+    assert "{labels} {demonstrations} {content.__class__}" in html
+    assert "LabelSet" not in html
+
+
+# --- Models -------------------------------------------------------------------------------------------------------
+
+
+def settings_of(cast: Cast, **changed: Any) -> dict[str, Any]:
+    from annotation.forms.models import ModelsForm
+
+    return {
+        name: value
+        for name, value in (ModelsForm.initial_of(cast.project) | changed).items()
+        if value is not None
+    }
+
+
+def save(cast: Cast, **changed: Any) -> Any:
+    return cast.client("owner").post(cast.url("configure/models/"), settings_of(cast, **changed))
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_every_method_of_the_engine_can_be_chosen(method: str) -> None:
+    cast = make_cast()
+    assert save(cast, method=method)["Location"] == cast.url("configure/start/")
+    cast.project.refresh_from_db()
+    assert cast.project.distill_config.method == method
+
+
+def test_a_server_and_its_token_are_stored_and_the_token_is_never_shown_again() -> None:
+    cast = make_cast()
+    answer = save(
+        cast, kind="endpoint", endpoint_model="llama", base_url="http://127.0.0.1:8080/v1", token=TOKEN
+    )
+    assert answer["Location"] == cast.url("configure/start/")
+    cast.project.refresh_from_db()
+    assert cast.project.llm_token == TOKEN
+    for path in ("models/", "start/"):
+        html = cast.client("owner").get(cast.url(f"configure/{path}")).content.decode()
+        assert TOKEN not in html
+    assert "…9876" in cast.client("owner").get(cast.url("configure/models/")).content.decode()
+
+
+def test_a_token_that_is_refused_with_the_form_is_not_sent_back() -> None:
+    cast = make_cast()
+    answer = save(cast, kind="hub", hub_model="no organisation", token=TOKEN)
+    assert answer.status_code == 400
+    assert TOKEN not in answer.content.decode()
+
+
+def test_an_empty_token_field_keeps_the_stored_one_and_a_tick_removes_it() -> None:
+    cast = make_cast()
+    config = LlmConfig(kind="hub", model="org/name")
+    configure.set_llm(cast.project, config=config, token=TOKEN)
+    save(cast, kind="hub", hub_model="org/name")
+    cast.project.refresh_from_db()
+    assert cast.project.llm_token == TOKEN
+    save(cast, kind="hub", hub_model="org/name", forget_token="on")
+    cast.project.refresh_from_db()
+    assert cast.project.llm_token == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"kind": "hub", "hub_model": ""}, "Name the model"),
+        ({"kind": "hub", "hub_model": "../../etc/passwd"}, "organisation/name"),
+        ({"kind": "endpoint", "endpoint_model": "m", "base_url": "file:///etc/passwd"}, "is not an address"),
+        (
+            {"kind": "endpoint", "endpoint_model": "m", "base_url": "http://user:pw@host/v1"},
+            "no name or password",
+        ),
+        ({"kind": "endpoint", "endpoint_model": "m", "base_url": "http://[::1"}, "is not an address"),
+        ({"epochs": 3, "warmup_epochs": 3}, "leave none of 3"),
+        ({"epochs": 0}, "greater than or equal to 1"),
+        ({"kind": "carrier pigeon"}, "not one of the available choices"),
+    ],
+)
+def test_wrong_settings_get_a_sentence_and_change_nothing(changed: dict[str, Any], sentence: str) -> None:
+    cast = make_cast()
+    before = (cast.project.llm_settings, cast.project.slm_settings)
+    answer = save(cast, **changed)
+    assert answer.status_code == 400
+    assert sentence in answer.content.decode()
+    cast.project.refresh_from_db()
+    assert (cast.project.llm_settings, cast.project.slm_settings) == before
+
+
+# --- Start --------------------------------------------------------------------------------------------------------
+
+
+def test_starting_makes_one_round_however_often_it_is_clicked() -> None:
+    cast = make_cast()
+    for _click in range(2):
+        assert cast.client("owner").post(cast.url("configure/start/"))["Location"] == cast.url("labeling/")
+    assert Iteration.objects.get().started_from == "llm"
+
+
+def test_what_is_missing_is_said_and_the_button_is_not_there() -> None:
+    project = make_project(rows=3, owner=make_user())
+    client = Client()
+    client.force_login(project.owner)
+    html = client.get(f"/projects/{project.pk}/configure/start/").content.decode()
+    assert "has 3 rows; a small model needs at least 10" in html
+    assert "Start LLM labeling" not in html
+    answer = client.post(f"/projects/{project.pk}/configure/start/", follow=True)
+    assert "needs at least 10" in answer.content.decode()
+    assert not Iteration.objects.exists()
+
+
+def test_a_corpus_in_another_script_gets_a_warning() -> None:
+    cast = make_cast()
+    cast.project.samples.update(text="这个产品很好，价格也合适，下次还会再买")
+    assert "know English only" in cast.client("owner").get(cast.url("configure/start/")).content.decode()
+
+
+def test_a_pasted_text_is_looked_at_before_it_is_imported(owner: Client) -> None:
+    project = make_empty(owner)
+    page = f"/projects/{project.pk}/configure/data/upload/"
+    answer = owner.post(page, {"text": "one\r\ntwo, and more", "pasted": "lines"}, follow=True)
+    assert "two, and more" in answer.content.decode()
+    assert project.uploads.get().columns == ["text"]
+
+
+def test_several_files_are_shown_as_one_import(owner: Client) -> None:
+    project = make_empty(owner)
+    files = [
+        SimpleUploadedFile("a.csv", b"id,text\n1,a\n"),
+        SimpleUploadedFile("b.csv", b"text,id\nb,2\n"),
+        SimpleUploadedFile("c.csv", b"text\nx\ny\n"),
+    ]
+    answer = owner.post(f"/projects/{project.pk}/configure/data/upload/", {"file": files}, follow=True)
+    html = answer.content.decode()
+    assert "c.csv has other columns" in html
+    second = project.uploads.get(name="b.csv")
+    assert f'name="then" value="{second.pk}"' in html
+    assert ticked(html) == [second.pk]
+    address = answer.redirect_chain[-1][0]
+    owner.post(address, {"content_columns": "text", "then": second.pk, "on_bad_row": "reject"})
+    stage = project.stages.get()
+    assert stage.detail["then"] == [second.pk]
+    assert stage.detail["on_bad_row"] == "reject"
+
+
+def test_what_quotes_are_is_shown_and_can_be_changed(owner: Client) -> None:
+    project = make_empty(owner)
+    answer = upload(owner, project, 'id,text\n1,"a"\n')
+    address = answer.redirect_chain[-1][0]
+    assert '<option value="&quot;" selected>around cells</option>' in answer.content.decode()
+    chosen = {"read": "1", "encoding": "utf-8", "delimiter": ",", "quote": "none"}
+    html = owner.post(address, chosen, follow=True).content.decode()
+    assert '<option value="none" selected>plain characters</option>' in html
+    assert project.uploads.get().preview == [["1", '"a"']]
+
+
+def test_a_file_that_can_not_be_read_is_named_and_the_others_are_taken(owner: Client) -> None:
+    project = make_empty(owner)
+    files = [
+        SimpleUploadedFile("empty.csv", b""),
+        SimpleUploadedFile("good.csv", b"id,text\n1,a\n"),
+        SimpleUploadedFile("scan.csv", b"%PDF-1.7\n"),
+    ]
+    answer = owner.post(f"/projects/{project.pk}/configure/data/upload/", {"file": files}, follow=True)
+    html = answer.content.decode()
+    assert "“empty.csv” was not taken: The file is empty." in html
+    assert "“scan.csv” was not taken: The file is a PDF" in html
+    assert [upload.name for upload in project.uploads.all()] == ["good.csv"]
+    assert "What do the columns mean?" in html
+
+
+def test_a_file_that_waited_before_is_offered_and_not_imported_unasked(owner: Client) -> None:
+    project = make_empty(owner)
+    page = f"/projects/{project.pk}/configure/data/upload/"
+    owner.post(page, {"file": SimpleUploadedFile("wrong.csv", b"id,text\n1,a\n")})
+    answer = owner.post(page, {"file": SimpleUploadedFile("right.csv", b"id,text\n1,b\n")}, follow=True)
+    html = answer.content.decode()
+    assert f'name="then" value="{project.uploads.get(name="wrong.csv").pk}"' in html
+    assert ticked(html) == []
+
+
+def test_every_imported_file_is_told_of_and_not_the_last_one_only(owner: Client) -> None:
+    project = make_empty(owner)
+    counts = {"finished": True, "imported": 1, "duplicates": 0, "read": 2, "rejected": 1}
+    first = project.uploads.create(name="a.csv", stored_name="a", size=1, sha256="0", report=counts)
+    second = project.uploads.create(name="b.csv", stored_name="b", size=1, sha256="1", report=counts)
+    project.stages.create(kind="import", status="done", detail={"upload": second.pk, "file": "b.csv"})
+    html = owner.get(f"/projects/{project.pk}/configure/data/").content.decode()
+    before = html[html.index("Imported before") :]
+    assert "a.csv" in before
+    assert "2 rows read = 1 imported + 0 duplicates + 1 rejected" in before
+    assert f"/{first.pk}/left-out.csv" in before
+    assert "b.csv" not in before
+
+
+def ticked(html: str) -> list[int]:
+    """The further files that are ticked to be imported as well."""
+    return [int(number) for number in re.findall(r'name="then" value="(\d+)"[^>]* checked', html)]
+
+
+def test_a_file_that_waits_can_be_removed(owner: Client, django_capture_on_commit_callbacks: Any) -> None:
+    project = make_empty(owner)
+    page = f"/projects/{project.pk}/configure/data/"
+    owner.post(f"{page}upload/", {"file": SimpleUploadedFile("a.csv", b"id,text\n1,a\n")})
+    stored = project.uploads.get()
+    assert "Uploaded, not imported yet" in owner.get(page).content.decode()
+    with django_capture_on_commit_callbacks(execute=True):
+        owner.post(f"{page}{stored.pk}/remove/")
+    assert not project.uploads.exists()
+    assert not stored.path.exists()
+
+
+def test_saving_the_untouched_prompt_as_a_browser_sends_it_changes_nothing() -> None:
+    project = make_project(owner=make_user())
+    before = project.prompt
+    as_sent = {name: text.replace("\n", "\r\n") for name, text in asdict(before).items()}
+    configure.set_prompt(project, **as_sent)
+    project.refresh_from_db()
+    assert project.prompt == before
+    assert "\n" in before.output

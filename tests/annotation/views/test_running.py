@@ -1,0 +1,547 @@
+"""The pages while models run and after: progress, controls, plots, rounds, export, members, accounts."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from annotation.models import Iteration, Membership, Prediction, Role, Stage
+from annotation.templatetags import coral
+from tests.support.factories import make_user, start_llm_round
+from tests.support.pages import Cast, judge_rows, make_cast
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cast() -> Cast:
+    return make_cast()
+
+
+def running(cast: Cast, **changed: Any) -> Stage:
+    stage = start_llm_round(cast.project).stages.get()
+    Stage.objects.filter(pk=stage.pk).update(
+        **({"status": "running", "phase": "labeling", "done": 5} | changed)
+    )
+    stage.refresh_from_db()
+    return stage
+
+
+def round_of(stage: Stage) -> Iteration:
+    assert stage.iteration
+    return stage.iteration
+
+
+def html_of(cast: Cast, path: str, role: str = "owner") -> str:
+    answer = cast.client(role).get(cast.url(path))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+# --- Projects -----------------------------------------------------------------------------------------------------
+
+
+def test_somebody_without_projects_is_told_what_this_is_and_what_to_do() -> None:
+    client = Client()
+    client.force_login(make_user())
+    html = client.get("/").content.decode()
+    assert "Label a corpus with little human time" in html
+    assert "New project" in html
+
+
+def test_the_list_shows_own_projects_with_their_state_in_words(cast: Cast) -> None:
+    running(cast)
+    assert "LLM labeling: running, 41 %" in cast.client("viewer").get("/").content.decode()
+    assert "Film notes" not in cast.client("stranger").get("/").content.decode()
+
+
+@pytest.mark.parametrize("role", ["owner", "viewer"])
+def test_a_project_opens_where_its_work_goes_on(cast: Cast, role: str) -> None:
+    def opened() -> str:
+        return str(cast.client(role).get(cast.url(""))["Location"]).removeprefix(cast.url(""))
+
+    assert opened() == ("configure/data/" if role == "owner" else "members/")
+    stage = running(cast)
+    assert opened() == "labeling/"
+    Stage.objects.filter(pk=stage.pk).update(status="done")
+    assert opened() == "filtering/"
+
+
+def test_steps_open_one_after_the_other(cast: Cast) -> None:
+    def closed() -> int:
+        return html_of(cast, "members/").count('aria-disabled="true"')
+
+    assert closed() == 4
+    stage = running(cast, done=0)
+    assert closed() == 3
+    Stage.objects.filter(pk=stage.pk).update(done=5)
+    assert closed() == 0
+
+
+# --- Progress -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_follows_a_running_stage_by_socket_and_by_polling(cast: Cast) -> None:
+    stage = running(cast)
+    html = html_of(cast, "labeling/")
+    assert f'ws-connect="/ws/stages/{stage.pk}/"' in html
+    assert f'hx-get="{cast.url(f"stages/{stage.pk}/")}"' in html
+    assert "5 of 12 rows" in html
+    Stage.objects.filter(pk=stage.pk).update(status="done")
+    partial = html_of(cast, f"stages/{stage.pk}/")
+    assert partial.strip().startswith(f'<div id="stage-{stage.pk}"')
+    assert "every 3s" not in partial
+
+
+def test_the_same_partial_is_on_the_page_and_comes_by_polling(cast: Cast) -> None:
+    stage = running(cast, status="failed", error="The server refused the token.")
+    partial = html_of(cast, f"stages/{stage.pk}/").strip()
+    assert partial in html_of(cast, "labeling/")
+    assert "The server refused the token." in partial
+
+
+def test_the_table_fills_with_the_newest_answers_first(cast: Cast) -> None:
+    stage = running(cast)
+    assert "No answers yet" in html_of(cast, "labeling/")
+    label = cast.project.label_list()[0]
+    for position in (2, 7):
+        sample = cast.project.samples.get(position=position)
+        Prediction.objects.create(
+            sample=sample, iteration=round_of(stage), source="llm", label=label, calibrated=[0.8, 0.2]
+        )
+    html = (
+        cast.client("viewer")
+        .get(cast.url("labeling/"), headers={"hx-request": "true", "hx-target": "rows"})
+        .content.decode()
+    )
+    assert html.startswith('<div id="rows"')
+    assert html.index("number 7") < html.index("number 2")
+    assert "80.0" in html
+
+
+def test_answers_that_failed_or_cant_be_read_say_so(cast: Cast) -> None:
+    stage = running(cast)
+    first, second = cast.project.samples.order_by("position")[:2]
+    Prediction.objects.create(
+        sample=first, iteration=round_of(stage), source="llm", error="Timed out after 60 s."
+    )
+    Prediction.objects.create(sample=second, iteration=round_of(stage), source="llm", raw="Hmm, hard to say!")
+    html = html_of(cast, "labeling/")
+    assert "call failed" in html
+    assert "Timed out after 60 s." in html
+    assert "unreadable" in html
+
+
+def test_a_running_stage_tells_what_it_will_cost_and_how_many_answers_cant_be_read(cast: Cast) -> None:
+    detail = {"price_in": 100.0, "price_out": 200.0, "tokens_before": [1_000, 0], "unreadable": 4}
+    running(cast, total=200_000, done=50_000, tokens_in=1_001_000, tokens_out=500_000, detail=detail)
+    html = html_of(cast, "labeling/")
+    assert "200.10" in html, "so far"
+    assert "800.10" in html, "when done: what came before the rows is not repeated"
+    assert "4 of 50,000" in html
+
+
+def test_the_page_tells_how_the_calls_go_and_what_the_prompt_shows(cast: Cast) -> None:
+    calls = {
+        "at_once": 8,
+        "most": 64,
+        "failures": {"limited": 3, "transient": 2},
+        "next_at": datetime(2026, 1, 1, 12, 3, 10, tzinfo=UTC).timestamp(),
+    }
+    stage = running(cast, total=12, done=11, detail={"calls": calls})
+    round_of(stage).project.iterations.update(
+        demonstrations=[{"key": 1, "shown": "a warm <b>film</b>", "label": "positive"}]
+    )
+    html = html_of(cast, "labeling/")
+    assert "8 of 64" in html
+    assert "3 × too many calls (429), 2 × no connection, or a failing server" in html
+    assert "the next one goes out at 12:03:10" in html
+    assert "1 demonstration in the prompt" in html
+    assert "a warm &lt;b&gt;film&lt;/b&gt; <b>→ positive</b>" in html
+
+
+def test_a_stage_that_has_hardly_begun_or_costs_nothing_tells_no_cost(cast: Cast) -> None:
+    stage = running(cast, done=5, tokens_in=500, detail={"price_in": 100.0, "tokens_before": [0, 0]})
+    assert "Cost when done" not in html_of(cast, "labeling/")
+    Stage.objects.filter(pk=stage.pk).update(done=11, detail={"tokens_before": [0, 0]})
+    assert "Cost when done" not in html_of(cast, "labeling/")
+
+
+def test_an_owner_pauses_resumes_and_cancels(cast: Cast) -> None:
+    stage = start_llm_round(cast.project).stages.get()
+    for action, status in (
+        ("pause", "paused"),
+        ("resume", "queued"),
+        ("cancel", "cancelled"),
+        ("cancel", "cancelled"),
+        ("resume", "queued"),
+    ):
+        assert cast.client("owner").post(cast.url(f"stages/{stage.pk}/{action}/"))["Location"] == cast.url(
+            "labeling/"
+        )
+        stage.refresh_from_db()
+        assert stage.status == status
+
+
+def test_a_round_that_stopped_before_its_first_answer_says_that_changed_settings_count(cast: Cast) -> None:
+    stage = start_llm_round(cast.project).stages.get()
+    frozen, counts = "keeps the settings", "counts as soon as you resume it"
+    assert frozen in html_of(cast, "configure/models/")
+    Stage.objects.filter(pk=stage.pk).update(status="paused", error="The server can't be reached.")
+    models = html_of(cast, "configure/models/")
+    assert counts in models
+    assert frozen not in models
+    assert cast.url(f"stages/{stage.pk}/resume/") in html_of(cast, "configure/start/")
+    assert cast.url("configure/models/") in html_of(cast, "labeling/")
+
+    Prediction.objects.create(
+        sample=cast.project.samples.get(position=1),
+        iteration=round_of(stage),
+        source="llm",
+        label=cast.project.labels.first(),
+    )
+    assert frozen in html_of(cast, "configure/models/")
+    assert cast.url("configure/models/") not in html_of(cast, "labeling/")
+
+
+def test_a_running_stage_is_asked_to_stop_and_the_page_says_so(cast: Cast) -> None:
+    stage = running(cast, lease_until=timezone.now() + timedelta(seconds=30))
+    html = (
+        cast.client("owner")
+        .post(cast.url(f"stages/{stage.pk}/pause/"), headers={"hx-request": "true"})
+        .content.decode()
+    )
+    assert 'data-status="pause"' in html
+    assert "pausing" in html
+
+
+def test_only_owners_see_the_controls(cast: Cast) -> None:
+    stage = running(cast)
+    assert f"stages/{stage.pk}/cancel/" in html_of(cast, "labeling/")
+    assert f"stages/{stage.pk}/cancel/" not in html_of(cast, "labeling/", "reviewer")
+
+
+def test_pages_before_the_start_say_what_to_do_next(cast: Cast) -> None:
+    assert "Go on with the configuration" in html_of(cast, "labeling/")
+    assert "An owner of the project starts it" in html_of(cast, "labeling/", "viewer")
+    assert "It can start when the LLM is done" in html_of(cast, "filtering/")
+    assert "No round yet" in html_of(cast, "rounds/")
+
+
+# --- Filtering ----------------------------------------------------------------------------------------------------
+
+
+def test_filtering_is_started_once_when_the_llm_is_done(cast: Cast) -> None:
+    iteration = judge_rows(cast.project)
+    iteration.stages.filter(kind="slm").delete()
+    assert "Go on to SLM filtering" in html_of(cast, "filtering/")
+    for _click in range(2):
+        assert cast.client("owner").post(cast.url("filtering/start/"))["Location"] == cast.url("filtering/")
+    assert Stage.objects.filter(kind="slm").count() == 1
+
+
+def test_filtering_before_any_round_gets_a_sentence(cast: Cast) -> None:
+    answer = cast.client("owner").post(cast.url("filtering/start/"), follow=True)
+    assert "has no round yet" in answer.content.decode()
+
+
+def test_each_row_shows_its_evidence(cast: Cast) -> None:
+    judge_rows(cast.project)
+    html = html_of(cast, "filtering/")
+    for words in ("likely right", "models differ", "90.0", "#1<"):
+        assert words in html
+
+
+def test_the_plots_get_epochs_and_points_as_json(cast: Cast) -> None:
+    judge_rows(cast.project)
+    answer = cast.client("viewer").get(cast.url("filtering/plots/"))
+    assert answer["Content-Type"] == "application/json"
+    data = json.loads(answer.content)
+    assert data["epochs"] == [
+        {"epoch": 1, "phase": "warm-up", "loss": 0.7, "loss_unlabelled": 0.0, "clean_share": 0.6}
+    ]
+    assert [label["name"] for label in data["labels"]] == ["positive", "negative"]
+    assert len(data["points"]) == 12
+
+
+def test_a_round_from_the_small_model_shows_the_llm_labels_that_it_works_on(cast: Cast) -> None:
+    first = judge_rows(cast.project)
+    second = Iteration.objects.create(
+        project=cast.project,
+        number=2,
+        started_from="slm",
+        labels=first.labels,
+        prompt=first.prompt,
+        llm_settings={},
+        slm_settings={},
+    )
+    Stage.objects.create(project=cast.project, iteration=second, kind="slm", status="running")
+    assert "works on the LLM labels of round 1" in html_of(cast, "labeling/")
+    assert html_of(cast, "filtering/").count('class="chip') >= 12
+
+
+# --- Rounds -------------------------------------------------------------------------------------------------------
+
+
+def test_rounds_are_compared_in_numbers(cast: Cast) -> None:
+    iteration = judge_rows(cast.project)
+    iteration.metrics = {
+        "llm": {"accuracy": 0.7},
+        "slm": {"accuracy": 0.8125, "clean_share": 1.0},
+        "verdict": {"agreement": 0.75},
+        "flips": None,
+    }
+    iteration.save()
+    html = html_of(cast, "rounds/")
+    assert re.search(r"70\.0\s%.*81\.2\s%", html, re.DOTALL)
+    assert 'id="rounds-data" type="application/json"' in html
+    assert "Cost, at the prices" not in html
+    stage = iteration.stages.get(kind=Stage.Kind.LLM)
+    stage.tokens_in, stage.tokens_out = 3_000_000, 1_000_000
+    stage.detail = {"price_in": 0.5, "price_out": 1.5}
+    stage.save()
+    assert re.search(r"4,000,000<br><small[^>]*>Cost 3\.00<", html_of(cast, "rounds/"))
+
+
+@pytest.mark.parametrize(("start", "page"), [("llm", "labeling/"), ("slm", "filtering/")])
+def test_the_next_round_starts_once_and_leads_to_its_page(cast: Cast, start: str, page: str) -> None:
+    judge_rows(cast.project)
+    answer = cast.client("owner").post(cast.url("rounds/start/"), {"started_from": start})
+    assert answer["Location"] == cast.url(page)
+    again = cast.client("owner").post(cast.url("rounds/start/"), {"started_from": start}, follow=True)
+    assert "Wait until it is done, or cancel it first" in again.content.decode()
+    assert Iteration.objects.filter(project=cast.project).count() == 2
+
+
+def test_an_unknown_start_gets_a_sentence(cast: Cast) -> None:
+    judge_rows(cast.project)
+    answer = cast.client("owner").post(cast.url("rounds/start/"), {"started_from": "scratch"}, follow=True)
+    assert "scratch is not one of the available choices" in answer.content.decode()
+
+
+# --- Export -------------------------------------------------------------------------------------------------------
+
+
+def finished_export(cast: Cast, content: str = "text\na\n") -> Stage:
+    django_settings.EXPORT_DIR.mkdir(exist_ok=True)
+    (django_settings.EXPORT_DIR / "stored.csv").write_text(content)
+    detail = {"format": "csv", "stored": "stored.csv", "file": "film-notes-filtered-2026-01-02.csv"}
+    return Stage.objects.create(
+        project=cast.project, kind="export", status="done", done=1, total=1, detail=detail
+    )
+
+
+def test_an_export_is_queued_and_shown(cast: Cast) -> None:
+    judge_rows(cast.project)
+    cast.client("viewer").post(cast.url("export/start/"), {"format": "xlsx"})
+    stage = Stage.objects.get(kind="export")
+    assert f'data-stage="{stage.pk}"' in html_of(cast, "export/", "viewer")
+
+
+def test_the_tables_filter_and_a_certainty_go_with_the_export(cast: Cast) -> None:
+    judge_rows(cast.project)
+    html = html_of(cast, "export/?show=inconsistent&sort=risk", "viewer")
+    assert "Only the 4 rows of the table’s filter." in html
+    assert 'name="query" value="show=inconsistent"' in html
+    wanted = {"format": "csv", "query": "show=inconsistent", "rows": "sure", "certainty": "5"}
+    cast.client("viewer").post(cast.url("export/start/"), wanted)
+    stage = Stage.objects.get(kind="export")
+    assert (stage.detail["query"], stage.detail["certainty"]) == ("show=inconsistent", 0.05)
+
+
+def test_the_table_offers_to_export_the_rows_that_it_shows(cast: Cast) -> None:
+    judge_rows(cast.project)
+    assert cast.url("export/?show=inconsistent") in html_of(cast, "review/?show=inconsistent", "viewer")
+
+
+def test_a_certainty_has_to_be_said_where_it_is_chosen(cast: Cast) -> None:
+    wanted = {"format": "csv", "rows": "sure", "certainty": ""}
+    answer = cast.client("owner").post(cast.url("export/start/"), wanted, follow=True)
+    assert "Say how probable it must be" in answer.content.decode()
+    assert not Stage.objects.filter(kind="export").exists()
+
+
+def test_the_export_page_tells_which_rows_were_rejected_at_import(cast: Cast) -> None:
+    upload = cast.project.uploads.create(
+        name="notes.csv",
+        stored_name="s",
+        size=1,
+        sha256="0",
+        report={"finished": True, "read": 1012, "rejected": 2},
+    )
+    upload.left_out.create(line=7, outcome="rejected", reason="=the text is empty")
+    assert "2 of 1,012 rows of notes.csv were rejected at import" in html_of(cast, "export/", "viewer")
+    answer = cast.client("viewer").get(cast.url(f"configure/data/{upload.pk}/left-out.csv"))
+    lines = b"".join(answer).decode("utf-8-sig").splitlines()
+    assert lines == ["line,outcome,reason", "7,rejected,'=the text is empty"]
+
+
+def test_an_unknown_format_gets_a_sentence(cast: Cast) -> None:
+    answer = cast.client("owner").post(cast.url("export/start/"), {"format": "exe"}, follow=True)
+    assert "exe is not one of the available choices" in answer.content.decode()
+
+
+def test_a_finished_file_comes_as_an_attachment_under_the_name_that_it_was_given(cast: Cast) -> None:
+    stage = finished_export(cast)
+    answer = cast.client("viewer").get(cast.url(f"export/{stage.pk}/download/"))
+    assert b"".join(answer) == b"text\na\n"
+    assert answer["Content-Disposition"] == 'attachment; filename="film-notes-filtered-2026-01-02.csv"'
+    assert answer["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_removed_file_says_so(cast: Cast) -> None:
+    stage = finished_export(cast)
+    (django_settings.EXPORT_DIR / "stored.csv").unlink()
+    assert "removed" in html_of(cast, "export/")
+    answer = cast.client("owner").get(cast.url(f"export/{stage.pk}/download/"), follow=True)
+    assert "Make a new one" in answer.content.decode()
+
+
+def test_no_other_job_can_be_downloaded(cast: Cast) -> None:
+    stage = running(cast)
+    assert cast.client("owner").get(cast.url(f"export/{stage.pk}/download/")).status_code == 404
+
+
+def test_every_column_of_the_export_is_explained(cast: Cast) -> None:
+    from annotation.files.writers import RESULT_COLUMNS
+
+    html = html_of(cast, "export/")
+    assert all(f"<code>{name}</code>" in html for name in RESULT_COLUMNS)
+
+
+# --- Members ------------------------------------------------------------------------------------------------------
+
+
+def test_an_owner_adds_a_member_who_then_sees_the_project(cast: Cast) -> None:
+    cast.client("owner").post(cast.url("members/add/"), {"username": "stranger", "role": "viewer"})
+    assert cast.client("stranger").get(cast.url("members/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("nobody", "There is no account named “nobody”"), ("viewer", "is a member already, as Viewer")],
+)
+def test_a_name_that_cant_be_added_gets_a_sentence(cast: Cast, name: str, sentence: str) -> None:
+    answer = cast.client("owner").post(cast.url("members/add/"), {"username": name, "role": "owner"})
+    assert answer.status_code == 400
+    assert sentence in answer.content.decode()
+
+
+def test_the_last_owner_stays_one(cast: Cast) -> None:
+    mine = Membership.objects.get(project=cast.project, role=Role.OWNER)
+    for action, data in (("role", {"role": "viewer"}), ("remove", {})):
+        answer = cast.client("owner").post(cast.url(f"members/{mine.pk}/{action}/"), data, follow=True)
+        assert "A project needs an owner" in answer.content.decode()
+    mine.refresh_from_db()
+    assert mine.role == Role.OWNER
+
+
+def test_a_removed_member_no_longer_sees_the_project(cast: Cast) -> None:
+    theirs = Membership.objects.get(project=cast.project, role=Role.VIEWER)
+    cast.client("owner").post(cast.url(f"members/{theirs.pk}/remove/"))
+    assert cast.client("viewer").get(cast.url("members/")).status_code == 404
+
+
+# --- Accounts -----------------------------------------------------------------------------------------------------
+
+
+def test_signing_up_is_closed_unless_the_operator_opens_it(settings: Any) -> None:
+    assert Client().get("/signup/").status_code == 404
+    assert Client().post("/signup/", {"username": "eve"}).status_code == 404
+    settings.SIGNUP_OPEN = True
+    data = {
+        "username": "eve",
+        "password1": "correct horse battery",
+        "password2": "correct horse battery",
+        "is_staff": "on",
+    }
+    assert Client().post("/signup/", data)["Location"] == "/"
+    assert not User.objects.get(username="eve").is_staff
+
+
+def test_a_wrong_password_and_an_unknown_name_get_the_same_answer() -> None:
+    make_user("eve")
+    texts = []
+    for name in ("eve", "nobody"):
+        answer = Client().post("/login/", {"username": name, "password": "wrong"})
+        texts.append(re.findall(r'class="note error"[^>]*><span>(.*?)</span>', answer.content.decode()))
+    assert texts[0] == texts[1] != []
+
+
+def test_the_first_login_leads_to_choosing_a_password() -> None:
+    make_user("eve")
+    data = {"username": "eve", "password": "correct horse battery"}
+    assert Client().post("/login/", data)["Location"] == "/password/"
+    assert Client().post("/login/", data)["Location"] == "/"
+
+
+def test_logging_in_leads_on_and_never_to_another_site() -> None:
+    make_user("eve")
+    User.objects.update(last_login=timezone.now())
+    for following, where in (("/projects/new/", "/projects/new/"), ("https://evil.test/", "/")):
+        data = {"username": "eve", "password": "correct horse battery", "next": following}
+        assert Client().post("/login/", data)["Location"] == where
+
+
+def test_too_many_wrong_passwords_lock_with_a_page_in_our_words(settings: Any) -> None:
+    settings.AXES_FAILURE_LIMIT = 2
+    make_user("eve")
+    for _attempt in range(2):
+        answer = Client().post("/login/", {"username": "eve", "password": "wrong"})
+    assert answer.status_code == 429
+    assert "Too many attempts" in answer.content.decode()
+
+
+def test_changing_the_password_needs_the_old_one(cast: Cast) -> None:
+    new = {"new_password1": "another horse battery", "new_password2": "another horse battery"}
+    client = cast.client("viewer")
+    assert client.post("/password/", {"old_password": "wrong"} | new).status_code == 200
+    assert client.post("/password/", {"old_password": "correct horse battery"} | new)["Location"] == "/"
+    assert client.get("/").status_code == 200
+
+
+def test_what_is_not_there_and_what_is_hidden_look_the_same(cast: Cast) -> None:
+    def seen(path: str) -> str:
+        html = cast.client("stranger").get(path).content.decode()
+        return re.sub(
+            r'nonce="[^"]*"|X-CSRFToken": "[^"]*"|name="csrfmiddlewaretoken" value="[^"]*"', "", html
+        )
+
+    assert seen(cast.url("review/")) == seen("/projects/999999/review/")
+
+
+# --- Words --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.0, "0.0"), (1.0, "100.0"), (0.5, "50.0"), (0.99999, "99.9"), (0.00001, "0.1")],
+)
+def test_a_share_is_never_rounded_to_certainty(value: float | None, text: str) -> None:
+    assert coral.share(value).partition("\N{NO-BREAK SPACE}")[0] == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (0.4, "0 s"), (59.4, "59 s"), (61, "1 min 1 s"), (3700, "1 h 1 min")]
+)
+def test_a_duration_is_said_in_the_units_that_matter(seconds: float | None, text: str) -> None:
+    assert coral.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("role", "offered"), [("owner", True), ("viewer", False)])
+def test_a_project_without_rows_says_what_to_do_first(role: str, offered: bool) -> None:
+    empty = make_cast(rows=0)
+    for path in ("review/", "export/"):
+        html = html_of(empty, path, role)
+        assert "The project has no rows yet." in html
+        assert (f'href="{empty.url("configure/data/")}">Upload a file</a>' in html) == offered
+        assert "Review row by row" not in html
+        assert "Make the file" not in html
