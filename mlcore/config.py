@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ Method = Literal["coral", "paper", "adamatch", "plain"]
 
 EMBEDDED_LLM = "smollm2-135m-instruct"
 EMBEDDED_ENCODER = "all-minilm-l6-v2"
+RENAMED_SETTINGS = {"second_percent": "second_question_percent"}  # keys of settings that version 0.1 stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class LlmConfig:
     with the chat protocol at ``base_url``). ``model`` is a hub name, a folder, or the embedded model's name.
     ``price_in``, ``price_out``: of a million tokens read and written; ``budget_tokens``, ``budget_money``: the most that
     one run may spend, 0 for no limit.
-    ``second_percent``: of the rows that a server answers without log-probabilities, the share that is asked a second time
+    ``second_question_percent``: of the rows that a server answers without log-probabilities, the share that is asked a second time
     in other words, see :mod:`mlcore.label.second_question`; 0 for none.
     ``demonstrations``: in one prompt. ``demonstration_sets``: how many different sets of them a local model is asked with.
     """
@@ -34,11 +36,16 @@ class LlmConfig:
     deadline_seconds: float = 60.0
     calibration_strength: float = 1.0
     batch_size: int = 32
-    second_percent: int = 25
+    second_question_percent: int = 25
     price_in: float = 0.0
     price_out: float = 0.0
     budget_tokens: int = 0
     budget_money: float = 0.0
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> LlmConfig:
+        """Settings as :meth:`as_dict` stored them, in this version or an earlier one."""
+        return cls(**{RENAMED_SETTINGS.get(name, name): value for name, value in stored.items()})
 
     @property
     def sets(self) -> int:

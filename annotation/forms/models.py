@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,7 +51,8 @@ class BudgetForm(forms.Form):
 
     def with_budget(self, config: LlmConfig) -> LlmConfig:
         """The settings with these prices and limits."""
-        return LlmConfig(**config.as_dict() | {name: self.cleaned_data[name] or 0 for name in MONEY_FIELDS})
+        limits: dict[str, Any] = {name: self.cleaned_data[name] or 0 for name in MONEY_FIELDS}
+        return replace(config, **limits)
 
 
 class ModelsForm(BudgetForm):
@@ -140,7 +142,7 @@ class ModelsForm(BudgetForm):
         max_value=1,
         help_text=_("How much of the model's bias towards some labels is removed; 0 is none."),
     )
-    second_percent = forms.IntegerField(
+    second_question_percent = forms.IntegerField(
         label=_("Rows asked twice, in percent"),
         min_value=0,
         max_value=100,
@@ -234,7 +236,7 @@ class ModelsForm(BudgetForm):
             "concurrency": llm.concurrency,
             "deadline_seconds": llm.deadline_seconds,
             "calibration_strength": llm.calibration_strength,
-            "second_percent": llm.second_percent,
+            "second_question_percent": llm.second_question_percent,
             "llm_batch_size": llm.batch_size,
             **{name: getattr(llm, name) or 0 for name in MONEY_FIELDS},
             "chain_stages": project.chain_stages,
@@ -253,7 +255,7 @@ class ModelsForm(BudgetForm):
             deadline_seconds=data["deadline_seconds"],
             calibration_strength=data["calibration_strength"],
             batch_size=data["llm_batch_size"],
-            second_percent=data["second_percent"],
+            second_question_percent=data["second_question_percent"],
         )
         return self.with_budget(config)
 

@@ -122,7 +122,7 @@ class Project(models.Model):
 
     @property
     def llm_config(self) -> LlmConfig:
-        return LlmConfig(**self.llm_settings)
+        return LlmConfig.from_dict(self.llm_settings)
 
     @property
     def distill_config(self) -> DistillConfig:

@@ -14,13 +14,13 @@ TEMPLATE_TOKENS = 64  # what a server's chat template may add to a prompt
 
 
 @dataclass(slots=True)
-class Bill:
+class Usage:
     """Tokens that count as spent."""
 
     tokens_in: int = 0
     tokens_out: int = 0
 
-    def add(self, other: Bill) -> None:
+    def add(self, other: Usage) -> None:
         self.tokens_in += other.tokens_in
         self.tokens_out += other.tokens_out
 
@@ -41,9 +41,9 @@ class Budget:
     money: float = 0.0
     price_in: float = 0.0
     price_out: float = 0.0
-    spent: Bill = field(default_factory=Bill)
+    spent: Usage = field(default_factory=Usage)
     assumed: int = 0
-    _held: Bill = field(default_factory=Bill)
+    _held: Usage = field(default_factory=Usage)
     _calls: int = 0
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
@@ -51,12 +51,12 @@ class Budget:
     def is_limited(self) -> bool:
         return bool(self.tokens or self.money)
 
-    def cost(self, bill: Bill) -> float:
-        return (bill.tokens_in * self.price_in + bill.tokens_out * self.price_out) / MILLION
+    def cost(self, usage: Usage) -> float:
+        return (usage.tokens_in * self.price_in + usage.tokens_out * self.price_out) / MILLION
 
     @asynccontextmanager
-    async def hold(self, most: Bill) -> AsyncIterator[Bill]:
-        """Set ``most`` aside while a call is out; what the caller enters in the yielded bill counts as spent then.
+    async def hold(self, most: Usage) -> AsyncIterator[Usage]:
+        """Set ``most`` aside while a call is out; what the caller enters in the yielded usage counts as spent then.
 
         Waits while calls under way may give back some of what they hold.
 
@@ -71,11 +71,11 @@ class Budget:
             await waiter
         self._held.add(most)
         self._calls += 1
-        paid = Bill()
+        paid = Usage()
         try:
             yield paid
         finally:
-            self._held.add(Bill(-most.tokens_in, -most.tokens_out))
+            self._held.add(Usage(-most.tokens_in, -most.tokens_out))
             self._calls -= 1
             self.spent.add(paid)
             for waiter in self._waiting:
@@ -83,14 +83,14 @@ class Budget:
                     waiter.set_result(None)
             self._waiting.clear()
 
-    def _fits(self, most: Bill) -> bool:
-        total = Bill()
+    def _fits(self, most: Usage) -> bool:
+        total = Usage()
         for each in (self.spent, self._held, most):
             total.add(each)
         within_tokens = not self.tokens or total.tokens_in + total.tokens_out <= self.tokens
         return within_tokens and (not self.money or self.cost(total) <= self.money)
 
-    def _sentence(self, most: Bill) -> str:
+    def _sentence(self, most: Usage) -> str:
         spent, one = self.spent.tokens_in + self.spent.tokens_out, most.tokens_in + most.tokens_out
         if self.tokens and spent + one > self.tokens:
             return (
@@ -103,7 +103,7 @@ class Budget:
         )
 
 
-def most_of(text: str, *, beyond: str, tokens_out: int) -> Bill:
+def most_of(text: str, *, beyond: str, tokens_out: int) -> Usage:
     """The most that a call can be charged for: no tokenizer makes more tokens of a text than it has bytes.
 
     Args:
@@ -111,4 +111,4 @@ def most_of(text: str, *, beyond: str, tokens_out: int) -> Bill:
         beyond: what a server may put into the prompt besides (the schema of the answer).
         tokens_out: the limit on the answer's tokens.
     """
-    return Bill(len(text.encode()) + len(beyond.encode()) + TEMPLATE_TOKENS, tokens_out)
+    return Usage(len(text.encode()) + len(beyond.encode()) + TEMPLATE_TOKENS, tokens_out)

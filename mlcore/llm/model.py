@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from mlcore.config import LlmConfig
 from mlcore.llm.budget import Budget
-from mlcore.llm.endpoint.rate_limit import Pace
+from mlcore.llm.endpoint.rate_limit import RateLimiter
 from mlcore.records import Answer, LabelSet, Request
 
 
@@ -22,7 +22,7 @@ class LanguageModel(Protocol):
         ...
 
     @property
-    def pace(self) -> Pace | None:
+    def rate_limiter(self) -> RateLimiter | None:
         """How hard a server is pressed; None where the model runs in this process."""
         ...
 

@@ -20,7 +20,7 @@ from annotation.messages import engine_words
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, EpochReport, NoisyLabels
 from mlcore.errors import EngineError
-from mlcore.llm.budget import Bill, Budget
+from mlcore.llm.budget import Budget, Usage
 from mlcore.llm.endpoint import failures
 from mlcore.llm.endpoint.capabilities import ServerRefusedError
 from mlcore.llm.endpoint.client import EndpointModel
@@ -50,7 +50,7 @@ def failed_call(status: int) -> str:
 
 
 async def hold_too_much(budget: Budget) -> None:
-    async with budget.hold(Bill(1_200, 20)):
+    async with budget.hold(Usage(1_200, 20)):
         pass
 
 

@@ -122,7 +122,7 @@ def bare_rate(url: str, rows: int) -> float:
     import httpx2
     from huggingface_hub import AsyncInferenceClient
 
-    from mlcore.llm.endpoint.capabilities import Asks, answer_tokens
+    from mlcore.llm.endpoint.capabilities import Capabilities, answer_tokens
     from mlcore.records import LabelSet
 
     labels, texts = LabelSet.of(*LABELS), _questions(rows)
@@ -163,7 +163,7 @@ def bare_rate(url: str, rows: int) -> float:
                 model="fake",
                 temperature=0.0,
                 max_tokens=answer_tokens(labels),
-                **Asks().parameters(labels),
+                **Capabilities().parameters(labels),
             )
 
         try:
@@ -178,7 +178,7 @@ def aiohttp_rate(url: str, rows: int) -> float:
     """The same questions by another client, as the limit of what this machine's Python can do."""
     import aiohttp
 
-    from mlcore.llm.endpoint.capabilities import Asks, answer_tokens
+    from mlcore.llm.endpoint.capabilities import Capabilities, answer_tokens
     from mlcore.records import LabelSet
 
     labels, texts = LabelSet.of(*LABELS), _questions(rows)
@@ -189,7 +189,7 @@ def aiohttp_rate(url: str, rows: int) -> float:
             async def one(key: int) -> None:
                 message = {"role": "user", "content": texts[key]}
                 body = {"model": "fake", "messages": [message], "temperature": 0.0, "stream": False}
-                body |= {"max_tokens": answer_tokens(labels), **Asks().parameters(labels)}
+                body |= {"max_tokens": answer_tokens(labels), **Capabilities().parameters(labels)}
                 async with session.post(f"{url}/v1/chat/completions", json=body) as response:
                     await response.json()
 

@@ -75,7 +75,7 @@ class ScriptedModel:
     ``judge`` gets the query text and the label names and returns probabilities, an index, or an exception to raise.
     """
 
-    pace = None
+    rate_limiter = None
 
     def __init__(
         self,

@@ -102,7 +102,7 @@ config = replace(
     model="fake",
     concurrency={CALLS_AT_ONCE},
     demonstrations=0,
-    second_percent=0,
+    second_question_percent=0,
 )
 configure.set_llm(project, config=config, token=None)
 print(start_round.start_round(project, started_from="llm", user=project.owner).stages.get().pk)

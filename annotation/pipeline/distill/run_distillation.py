@@ -59,7 +59,7 @@ def run_distillation(claim: state.Claim) -> None:
 
 def _hub_token(iteration: Iteration) -> str:
     """The project's token, if it is one for the hub: that of another server must not be sent there."""
-    kind = LlmConfig(**iteration.llm_settings).kind
+    kind = LlmConfig.from_dict(iteration.llm_settings).kind
     return "" if kind == "endpoint" else str(iteration.project.llm_token)
 
 

@@ -28,7 +28,7 @@ from mlcore.records import Answer, LabelSet, Request
 
 if TYPE_CHECKING:
     from mlcore.llm import LanguageModel
-    from mlcore.llm.endpoint.rate_limit import Pace
+    from mlcore.llm.endpoint.rate_limit import RateLimiter
 
 BATCH_ROWS = 100
 BATCH_SECONDS = 0.5
@@ -47,8 +47,8 @@ class _ModelAround:
         return self._model.identity
 
     @property
-    def pace(self) -> Pace | None:
-        return self._model.pace
+    def rate_limiter(self) -> RateLimiter | None:
+        return self._model.rate_limiter
 
     def close(self) -> None:
         self._model.close()

@@ -94,7 +94,9 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
             demonstrations=demonstrations,
             sets=run.config.sets,
         )
-        for rows in _unlabelled_rows(iteration, most=PART_ROWS if run.model.pace is None else STREAM_ROWS)
+        for rows in _unlabelled_rows(
+            iteration, most=PART_ROWS if run.model.rate_limiter is None else STREAM_ROWS
+        )
     )
     for batch in gather(run.model.ask_parts(parts, labels, should_stop=run.should_stop)):
         calibration.add(batch)

@@ -48,7 +48,9 @@ def ask_riskiest_again(run: LabelingRun, demonstrations: Sequence[Demonstration]
         StoppedError: a person asked to pause or cancel.
     """
     iteration = run.iteration
-    chosen = [] if run.model.pace is None else _riskiest(iteration, run.config.second_percent)
+    chosen = (
+        [] if run.model.rate_limiter is None else _riskiest(iteration, run.config.second_question_percent)
+    )
     if not chosen:
         return
     run.begin_phase("second", steps=len(chosen))

@@ -20,7 +20,7 @@ from annotation.pipeline.label.reuse_answers import target_shares
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError, ModelCallError
 from mlcore.llm import LanguageModel
-from mlcore.llm.budget import Bill, Budget
+from mlcore.llm.budget import Budget, Usage
 from mlcore.records import Answer, FloatArray
 
 # Seconds; a run that met only failures waits twice as long each time.
@@ -77,11 +77,11 @@ class ModelRun:
         """Add what these answers cost. Call it in the transaction that stores them, so that none is counted twice."""
         self.cached += sum(answer.cached for answer in batch)
         if (
-            self.model.pace is None
+            self.model.rate_limiter is None
         ):  # otherwise the budget knows better: failed calls and second tries count too
             for answer in batch:
                 if not answer.cached:
-                    self.budget.spent.add(Bill(answer.tokens_in, answer.tokens_out))
+                    self.budget.spent.add(Usage(answer.tokens_in, answer.tokens_out))
         self._report_spent(detail={"cached": self.cached})
 
     @contextmanager
@@ -96,7 +96,7 @@ class ModelRun:
         except BudgetSpentError as error:
             raise PausedError(str(error)) from error
         except ModelCallError as error:
-            answered = self.model.pace is not None and self.model.pace.answers > 0
+            answered = self.model.rate_limiter is not None and self.model.rate_limiter.answers > 0
             breaks = 0 if answered else self.claim.stage.detail_value("breaks", 0)
             self.claim.report(detail={"breaks": breaks + 1}, force=True)
             raise PausedError(str(error), retry_in=min(FIRST_BREAK * 2**breaks, LONGEST_BREAK)) from error
@@ -111,11 +111,15 @@ class ModelRun:
 
     def _calls(self) -> dict[str, Any]:
         """How the calls go: how many at once, failures by kind, and when the server allows the next one."""
-        pace = self.model.pace
-        if pace is None:
+        limiter = self.model.rate_limiter
+        if limiter is None:
             return {}
-        found: dict[str, Any] = {"at_once": pace.limit, "most": pace.most, "failures": dict(pace.failures)}
-        return found | ({"next_at": round(time.time() + pace.pause)} if pace.pause > 1 else {})
+        found: dict[str, Any] = {
+            "at_once": limiter.limit,
+            "most": limiter.most,
+            "failures": dict(limiter.failures),
+        }
+        return found | ({"next_at": round(time.time() + limiter.pause)} if limiter.pause > 1 else {})
 
 
 @dataclass(kw_only=True)
@@ -136,7 +140,7 @@ def open_run(claim: state.Claim, iteration: Iteration, open_model: OpenModel) ->
     Raises:
         ModelUnavailableError: the model can't be opened.
     """
-    run = open_model_of(claim, iteration.project, LlmConfig(**iteration.llm_settings), open_model)
+    run = open_model_of(claim, iteration.project, LlmConfig.from_dict(iteration.llm_settings), open_model)
     return LabelingRun(
         claim=claim,
         project=run.project,
@@ -175,6 +179,6 @@ def budget_of(project: Project, stage: Stage) -> Budget:
         money=config.budget_money,
         price_in=config.price_in,
         price_out=config.price_out,
-        spent=Bill(stage.tokens_in, stage.tokens_out),
+        spent=Usage(stage.tokens_in, stage.tokens_out),
         assumed=stage.detail_value("assumed", 0),
     )

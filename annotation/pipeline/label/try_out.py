@@ -122,7 +122,7 @@ def _result(
         "unreadable_share": unreadable / len(counted) if counted else None,
         "estimate": asdict(estimate) if estimate else None,
         "corpus_rows": project.samples.count(),
-        "second_percent": run.config.second_percent if _asked_twice(run, counted, 100) else 0,
+        "second_percent": run.config.second_question_percent if _asked_twice(run, counted, 100) else 0,
     }
 
 
@@ -151,7 +151,7 @@ def _estimate(
         prompt = render_prompt(template, labels=labels, demonstrations=shown_demonstrations, shown=shown[key])
         return len(prompt.text.encode())
 
-    is_local = run.model.pace is None
+    is_local = run.model.rate_limiter is None
     passes = 1.0
     if were_shown or is_local:  # on this machine, what rows share is read once
         later_passes = passes_a_row(config.sets, classes=len(labels), demonstrated=True)
@@ -176,9 +176,9 @@ def _estimate(
 
 def _asked_twice(run: ModelRun, answers: Sequence[Answer], rows: int) -> int:
     """How many of so many rows will be asked a second time: a share, where a server gives no log-probabilities."""
-    if run.model.pace is None or any(answer.probs is not None for answer in answers):
+    if run.model.rate_limiter is None or any(answer.probs is not None for answer in answers):
         return 0
-    return rows_asked_twice(rows, run.config.second_percent)
+    return rows_asked_twice(rows, run.config.second_question_percent)
 
 
 TRIAL_ROWS = 20

@@ -21,7 +21,7 @@ _GATHER_SECONDS = 0.0003  # a call: 20 ms where 64 are made at once
 _ROOM_SECONDS = 0.005
 
 
-class Exchange:
+class CallQueue:
     """One caller's requests and answers.
 
     Args:

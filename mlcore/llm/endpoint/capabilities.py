@@ -18,7 +18,7 @@ TOP_LOGPROBS = 5  # the most that every server accepts
 
 
 @dataclass(frozen=True, slots=True)
-class Asks:
+class Capabilities:
     """What is asked for beyond the text; found out once per server and remembered."""
 
     schema: bool = True
@@ -32,9 +32,9 @@ class Asks:
             found["response_format"] = {"type": "json_schema", "json_schema": _schema(labels)}
         return found
 
-    def without(self, names: Sequence[str]) -> Asks:
+    def without(self, names: Sequence[str]) -> Capabilities:
         if not names:
-            return Asks(schema=False, logprobs=False)
+            return Capabilities(schema=False, logprobs=False)
         return replace(
             self,
             schema=self.schema and "schema" not in names,
@@ -61,9 +61,11 @@ class ChatClient(AsyncInferenceClient):
     def __init__(self, *, connection: GuardedConnection, **settings: Any) -> None:
         super().__init__(**settings)
         self._connection = connection
-        self._prepared: dict[tuple[Asks, LabelSet], RequestParameters] = {}
+        self._prepared: dict[tuple[Capabilities, LabelSet], RequestParameters] = {}
 
-    async def complete(self, text: str, *, model: str | None, labels: LabelSet, asks: Asks) -> Any:
+    async def complete(
+        self, text: str, *, model: str | None, labels: LabelSet, capabilities: Capabilities
+    ) -> Any:
         """Ask, and return the completion as it was parsed from JSON.
 
         Raises:
@@ -71,9 +73,9 @@ class ChatClient(AsyncInferenceClient):
             ValueError: the answer is not JSON.
             HfHubHTTPError: the hub doesn't know the model, or not this token.
         """
-        prepared = self._prepared.get((asks, labels))
+        prepared = self._prepared.get((capabilities, labels))
         if prepared is None:
-            prepared = self._prepared[asks, labels] = await self._prepare(model, labels, asks)
+            prepared = self._prepared[capabilities, labels] = await self._prepare(model, labels, capabilities)
         assert isinstance(prepared.json, dict)  # every provider's chat is JSON
         body = {**prepared.json, "messages": [{"role": "user", "content": text}]}
         response = await self._connection.post(
@@ -86,14 +88,16 @@ class ChatClient(AsyncInferenceClient):
     async def close(self) -> None:
         await self._connection.close()
 
-    async def _prepare(self, model: str | None, labels: LabelSet, asks: Asks) -> RequestParameters:
+    async def _prepare(
+        self, model: str | None, labels: LabelSet, capabilities: Capabilities
+    ) -> RequestParameters:
         try:
             await self.chat_completion(
                 [{"role": "user", "content": "?"}],
                 model=model,
                 temperature=0.0,
                 max_tokens=answer_tokens(labels),
-                **asks.parameters(labels),
+                **capabilities.parameters(labels),
             )
         except _Prepared as prepared:
             return prepared.request

@@ -17,12 +17,12 @@ from typing import Any
 
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError, EngineError, ModelCallError, ModelUnavailableError, StoppedError
-from mlcore.llm.budget import Bill, Budget, most_of
+from mlcore.llm.budget import Budget, Usage, most_of
 from mlcore.llm.endpoint import failures
-from mlcore.llm.endpoint.call_queue import Exchange
-from mlcore.llm.endpoint.capabilities import Asks, ChatClient, answer_tokens, schema_text
+from mlcore.llm.endpoint.call_queue import CallQueue
+from mlcore.llm.endpoint.capabilities import Capabilities, ChatClient, answer_tokens, schema_text
 from mlcore.llm.endpoint.guard import GuardedConnection, check_address, hub_destination
-from mlcore.llm.endpoint.rate_limit import TRIES, TRIES_OF, Pace, backoff
+from mlcore.llm.endpoint.rate_limit import TRIES, TRIES_OF, RateLimiter, backoff
 from mlcore.llm.endpoint.replies import Reply, label_distribution, read_reply, read_usage
 from mlcore.prompting.prompts import read_answer
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
@@ -31,7 +31,7 @@ _SHARPER = "\n\nAnswer with exactly one of these names and nothing else: {names}
 
 
 class EndpointModel:
-    """Asks a chat server, many rows at a time.
+    """Capabilities a chat server, many rows at a time.
 
     Args:
         config: ``kind`` ``hub`` (``model``, ``provider``) or ``endpoint`` (``base_url``, ``model``), the number of
@@ -63,13 +63,13 @@ class EndpointModel:
             self._destination = check_address(config.base_url, allowed_hosts)
             where = f"endpoint:{config.base_url.strip().rstrip('/')}"
         self.identity = f"{where}:{config.model}"
-        self.pace = Pace(most=max(1, config.concurrency))
+        self.rate_limiter = RateLimiter(most=max(1, config.concurrency))
         self._config = config
         self._token = token
         self._budget = budget or Budget()
         self._first_backoff = first_backoff
-        self._asks = Asks()
-        self._answered: set[Asks] = set()  # with these the server has answered
+        self._capabilities = Capabilities()
+        self._answered: set[Capabilities] = set()  # with these the server has answered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: ChatClient | None = None
 
@@ -85,11 +85,11 @@ class EndpointModel:
     ) -> Iterator[Answer]:
         """See :class:`mlcore.llm.model.StreamingModel`."""
         loop = self._started_loop()
-        exchange = Exchange(loop, calls=self.pace.most)
-        running = asyncio.run_coroutine_threadsafe(self._ask_all(exchange, labels), loop)
-        running.add_done_callback(lambda _future: exchange.end())
+        call_queue = CallQueue(loop, calls=self.rate_limiter.most)
+        running = asyncio.run_coroutine_threadsafe(self._ask_all(call_queue, labels), loop)
+        running.add_done_callback(lambda _future: call_queue.end())
         try:
-            yield from exchange.answers(items, should_stop)
+            yield from call_queue.answers(items, should_stop)
             if running.done() and not running.cancelled() and (error := running.exception()):
                 raise error
         finally:
@@ -115,7 +115,7 @@ class EndpointModel:
     def _hub_client(self) -> ChatClient:
         if self._client is None:
             connection = GuardedConnection(
-                self._destination, connections=self.pace.most, send_token=bool(self._token)
+                self._destination, connections=self.rate_limiter.most, send_token=bool(self._token)
             )
             address = self._config.base_url.strip() if self._config.kind == "endpoint" else None
             self._client = ChatClient(
@@ -127,15 +127,15 @@ class EndpointModel:
             )
         return self._client
 
-    async def _ask_all(self, exchange: Exchange, labels: LabelSet) -> None:
+    async def _ask_all(self, call_queue: CallQueue, labels: LabelSet) -> None:
         async def work() -> None:
-            while request := await exchange.next_request():
+            while request := await call_queue.next_request():
                 try:
-                    exchange.put(await self._answer(request, labels, exchange.stopping))
+                    call_queue.put(await self._answer(request, labels, call_queue.stopping))
                 except StoppedError:
                     return
 
-        await _all_or_first_error([work() for _ in range(self.pace.most)], exchange.stopping)
+        await _all_or_first_error([work() for _ in range(self.rate_limiter.most)], call_queue.stopping)
 
     async def _answer(self, request: Request, labels: LabelSet, stopping: threading.Event) -> Answer:
         cost, raw = _Cost(), ""
@@ -148,8 +148,8 @@ class EndpointModel:
                 reply = await self._reply(prompt, labels, stopping, cost)
                 label, raw = read_answer(reply.text, labels), reply.text
         except (ModelCallError, BudgetSpentError) as error:
-            spent = cost.bill.tokens_in + cost.bill.tokens_out
-            if self.pace.is_broken or (isinstance(error, BudgetSpentError) and not spent):
+            spent = cost.usage.tokens_in + cost.usage.tokens_out
+            if self.rate_limiter.is_broken or (isinstance(error, BudgetSpentError) and not spent):
                 raise
             return _answer(request, NO_LABEL, None, raw, cost, error=str(error))
         probs = label_distribution(reply, labels) if label != NO_LABEL else None
@@ -165,65 +165,70 @@ class EndpointModel:
             StoppedError: the caller stopped.
         """
         met = Counter[str]()
-        left_out: Asks | None = None  # what was asked for until this row was refused
+        left_out: Capabilities | None = None  # what was asked for until this row was refused
         while True:
-            async with self.pace.turn():
-                asks, sent = self._asks, time.monotonic()
+            async with self.rate_limiter.turn():
+                capabilities, sent = self._capabilities, time.monotonic()
                 try:
-                    reply = await self._call(prompt, labels, asks, stopping, cost)
+                    reply = await self._call(prompt, labels, capabilities, stopping, cost)
                 except EngineError:
                     raise
                 except Exception as error:
                     failure = failures.judge(error, deadline=self._config.deadline_seconds)
                 else:
                     if reply:
-                        self.pace.answered()
-                        self._answered.add(asks)
+                        self.rate_limiter.answered()
+                        self._answered.add(capabilities)
                         return reply
                     failure = failures.EMPTY
-                self.pace.count(failure.kind)
+                self.rate_limiter.count(failure.kind)
                 if failure.kind == "refused":
-                    if self._asks != asks:
+                    if self._capabilities != capabilities:
                         continue
-                    if self._ask_for_less(failure, asks):
-                        left_out = asks
+                    if self._ask_for_less(failure, capabilities):
+                        left_out = capabilities
                         continue
                     if left_out:  # without it the row is refused too, so it was not that
-                        self._asks = left_out
+                        self._capabilities = left_out
                 met[failure.kind] += 1
                 try:
                     self._give_up_if_hopeless(failure, met[failure.kind], sent=sent)
                 except EngineError as error:
-                    if isinstance(error, ModelUnavailableError) or self.pace.is_broken:
+                    if isinstance(error, ModelUnavailableError) or self.rate_limiter.is_broken:
                         stopping.set()  # before the turn ends, so that nobody calls in between
                     raise
-            if failure.kind != "limited":  # then the pace makes all calls wait
+            if failure.kind != "limited":  # then the rate limiter makes all calls wait
                 wait = backoff(met[failure.kind] - 1, first=self._first_backoff)
                 await asyncio.sleep(wait if failure.wait is None else failure.wait)
 
     def _give_up_if_hopeless(self, failure: failures.Failure, times: int, *, sent: float) -> None:
-        if failure.kind == "fatal" or (failure.kind == "refused" and not self.pace.answers):
+        if failure.kind == "fatal" or (failure.kind == "refused" and not self.rate_limiter.answers):
             raise ModelUnavailableError(failure.message)
         if failure.kind in ("row", "refused"):
             raise ModelCallError(failure.message)  # others were answered, so it is this row that is refused
         if failure.kind == "limited":
-            self.pace.limited(failure.wait, sent=sent, first_backoff=self._first_backoff)
+            self.rate_limiter.limited(failure.wait, sent=sent, first_backoff=self._first_backoff)
         else:
-            self.pace.failed()
-        if self.pace.is_broken:
+            self.rate_limiter.failed()
+        if self.rate_limiter.is_broken:
             raise ModelCallError(
-                f"{self.pace.failures_in_a_row} calls in a row failed, so the run was paused. "
+                f"{self.rate_limiter.failures_in_a_row} calls in a row failed, so the run was paused. "
                 f"The last reason: {failure.message}"
             )
         if times >= TRIES_OF.get(failure.kind, TRIES):
             raise ModelCallError(failure.message)
 
     async def _call(
-        self, prompt: Prompt, labels: LabelSet, asks: Asks, stopping: threading.Event, cost: _Cost
+        self,
+        prompt: Prompt,
+        labels: LabelSet,
+        capabilities: Capabilities,
+        stopping: threading.Event,
+        cost: _Cost,
     ) -> Reply | None:
         """One call. None if it was answered without any text."""
         text = prompt.text
-        beyond = schema_text(labels) if asks.schema else ""
+        beyond = schema_text(labels) if capabilities.schema else ""
         most = most_of(text, beyond=beyond, tokens_out=answer_tokens(labels))
         async with self._budget.hold(most) as paid:
             if stopping.is_set():
@@ -232,7 +237,7 @@ class EndpointModel:
             try:
                 async with asyncio.timeout(self._config.deadline_seconds):
                     completion = await self._hub_client().complete(
-                        text, model=self._config.model or None, labels=labels, asks=asks
+                        text, model=self._config.model or None, labels=labels, capabilities=capabilities
                     )
                 paid.add(self._charged(completion, most))
             except BaseException as error:  # a call that is given up too
@@ -241,27 +246,27 @@ class EndpointModel:
                     paid.add(self._assumed(most))
                 raise
             finally:
-                cost.bill.add(paid)
+                cost.usage.add(paid)
                 cost.seconds += time.monotonic() - began
         return read_reply(completion)
 
-    def _charged(self, completion: Any, most: Bill) -> Bill:
+    def _charged(self, completion: Any, most: Usage) -> Usage:
         """What the server says that it counted; if it says nothing, what it may have counted."""
-        told = Bill(*read_usage(completion))
+        told = Usage(*read_usage(completion))
         return self._assumed(most) if self._budget.is_limited and not told.tokens_in else told
 
-    def _assumed(self, most: Bill) -> Bill:
+    def _assumed(self, most: Usage) -> Usage:
         self._budget.assumed += 1
         return most
 
-    def _ask_for_less(self, failure: failures.Failure, asks: Asks) -> bool:
+    def _ask_for_less(self, failure: failures.Failure, capabilities: Capabilities) -> bool:
         """Leave out what the server may not know; True if there was something to leave out."""
-        if asks in self._answered and failure.names == ():
+        if capabilities in self._answered and failure.names == ():
             return False
-        lesser = asks.without(failure.names)
-        if lesser == asks:
+        lesser = capabilities.without(failure.names)
+        if lesser == capabilities:
             return False
-        self._asks = lesser
+        self._capabilities = lesser
         return True
 
 
@@ -269,13 +274,13 @@ class EndpointModel:
 class _Cost:
     """What a row's calls took, failed ones and repetitions too; the time that it waited for its turn is not in it."""
 
-    bill: Bill = field(default_factory=Bill)
+    usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
 
 
 def _answer(request: Request, label: int, probs: Any, raw: str, cost: _Cost, *, error: str = "") -> Answer:
-    bill = cost.bill
-    return Answer(request.key, label, probs, raw, error, bill.tokens_in, bill.tokens_out, cost.seconds)
+    usage = cost.usage
+    return Answer(request.key, label, probs, raw, error, usage.tokens_in, usage.tokens_out, cost.seconds)
 
 
 async def _all_or_first_error(work: Sequence[Coroutine[Any, Any, None]], stopping: threading.Event) -> None:

@@ -19,7 +19,7 @@ LONGEST_WAIT = 120.0
 
 
 @dataclass(slots=True)
-class Pace:
+class RateLimiter:
     """The number of calls at once: one until the first answer, then up to ``most``; halved when the server says 429.
 
     Attributes:

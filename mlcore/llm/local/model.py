@@ -52,7 +52,7 @@ class LocalModel:
         ModelUnavailableError: the weights can't be loaded.
     """
 
-    pace = None  # nobody else's server is pressed
+    rate_limiter = None  # nobody else's server is pressed
 
     def __init__(
         self,

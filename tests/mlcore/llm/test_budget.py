@@ -8,13 +8,13 @@ import pytest
 
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError
-from mlcore.llm.budget import Bill, Budget
+from mlcore.llm.budget import Budget, Usage
 from mlcore.llm.endpoint.client import EndpointModel
 from mlcore.records import Answer, LabelSet, Prompt, Request
 from tests.support.fake_llm import Step, fails, fake_llm, play, says
 
 LABELS = LabelSet.of("positive", "negative")
-PRICE = Bill(40, 3)  # what the fake server says that a call took
+PRICE = Usage(40, 3)  # what the fake server says that a call took
 
 
 def ask(

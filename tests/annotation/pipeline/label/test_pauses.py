@@ -40,7 +40,7 @@ def make_run(server: FakeLlm, **settings: object) -> tuple[Cast, Iteration]:
         base_url=server.url,
         concurrency=4,
         demonstrations=0,
-        second_percent=0,
+        second_question_percent=0,
         **settings,  # type: ignore[arg-type]
     )
     configure.set_llm(cast.project, config=config, token=None)

@@ -102,7 +102,7 @@ def test_unreadable_rows_are_asked_first_and_get_a_label_if_the_second_answer_is
         unsure = "number 7" in call.prompt and not is_second(call)
         return says("It is hard to say." if unsure else name_of(call))
 
-    stage, server = run_round(script, make_project(), second_percent=3)
+    stage, server = run_round(script, make_project(), second_question_percent=3)
     assert [is_second(call) for call in server.calls].count(True) == 2
     row = answers().get(sample__position=7)
     assert (row.raw, row.second_raw) == ("It is hard to say.", row.label.name)
@@ -120,7 +120,7 @@ def test_nobody_is_asked_twice_where_log_probabilities_exist_or_the_share_is_not
 
     owner = make_user()
     for script, percent in ((sure, 25), (truthful, 0)):
-        _stage, server = run_round(script, make_project(owner=owner), second_percent=percent)
+        _stage, server = run_round(script, make_project(owner=owner), second_question_percent=percent)
         assert len(server.calls) == 40
     assert not answers().filter(second_raw__isnull=False).exists()
 

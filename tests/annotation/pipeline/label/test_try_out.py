@@ -82,7 +82,7 @@ def test_the_page_shows_answers_prompt_and_what_the_corpus_will_take() -> None:
             model="fake",
             base_url=server.url,
             demonstrations=0,
-            second_percent=0,
+            second_question_percent=0,
             price_in=100.0,
             price_out=200.0,
         )
@@ -110,7 +110,11 @@ def test_the_estimate_counts_second_questions(percent: int, rows: int) -> None:
     cast = make_cast(rows=40)
     with fake_llm(says("positive")) as server:
         config = LlmConfig(
-            kind="endpoint", model="fake", base_url=server.url, demonstrations=0, second_percent=percent
+            kind="endpoint",
+            model="fake",
+            base_url=server.url,
+            demonstrations=0,
+            second_question_percent=percent,
         )
         configure.set_llm(cast.project, config=config, token=None)
         stage = run_trial(cast.project)

@@ -17,7 +17,7 @@ import pytest
 
 from mlcore.config import LlmConfig
 from mlcore.errors import ModelCallError, ModelUnavailableError
-from mlcore.llm.budget import Bill, Budget
+from mlcore.llm.budget import Budget, Usage
 from mlcore.llm.endpoint import guard, rate_limit
 from mlcore.llm.endpoint.client import EndpointModel
 from mlcore.llm.endpoint.guard import GuardedConnection, check_address
@@ -114,7 +114,7 @@ def test_concurrency_grows_with_answers_and_halves_when_the_server_says_429() ->
         model.close()
     assert server.most_at_once == 16
     # Answers to calls that were out already, 15 at most, let it grow by one again.
-    assert model.pace.limit in (8, 9)
+    assert model.rate_limiter.limit in (8, 9)
     assert not any(answer.error for answer in answers)
 
 
@@ -145,7 +145,7 @@ def test_a_row_that_alone_is_told_429_is_given_up_in_the_end(monkeypatch: pytest
 
 
 def test_calls_under_way_that_are_told_429_together_halve_once() -> None:
-    found, sent = rate_limit.Pace(most=64, limit=64), time.monotonic()
+    found, sent = rate_limit.RateLimiter(most=64, limit=64), time.monotonic()
     for _ in range(30):
         found.limited(None, sent=sent, first_backoff=10.0)
     assert (found.limit, found.failures_in_a_row) == (32, 1)
@@ -290,7 +290,7 @@ def test_a_server_that_takes_no_connection_is_tried_six_times_a_row_and_costs_no
         model.close()
     assert "can't be reached" in answers[0].error
     assert len(tried) == 20, "no call went out while another row was still to be told"
-    assert budget.spent == Bill(), "no call left this machine"
+    assert budget.spent == Usage(), "no call left this machine"
 
 
 @pytest.mark.parametrize(
