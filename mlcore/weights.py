@@ -182,7 +182,7 @@ def _package_file(package: str, pattern: str) -> Path:
         for path in sorted(Path(folder).glob(pattern)):
             return path
     raise ModelUnavailableError(
-        f"The built-in model's weights are missing: the package {package} is not installed. Run “make setup”."
+        f"The built-in model's weights are missing: the package {package} is not installed. Run “coral install-models”."
     )
 
 

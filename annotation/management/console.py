@@ -81,7 +81,7 @@ def complete(stage: Stage, *, here: bool = True) -> Stage:
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         raise CommandError(
-            f"{stage.get_kind_display()} stopped here. It goes on where it was as soon as a worker runs (manage.py up); to "
+            f"{stage.get_kind_display()} stopped here. It goes on where it was as soon as a worker runs (coral up); to "
             "end it, cancel it on the project's page.",
             returncode=INTERRUPTED,
         ) from None

@@ -1,4 +1,4 @@
-"""``manage.py export``: a project's rows into a file, without a browser."""
+"""``coral export``: a project's rows into a file, without a browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from annotation.pipeline.export.rows import Selection
 class Command(BaseCommand):
     help = (
         "Write a project's rows, with their labels, to an Excel, CSV, JSON Lines or Parquet file. "
-        "For example: manage.py export 3 letters.xlsx --filter show=wrong"
+        "For example: coral export 3 letters.xlsx --filter show=wrong"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

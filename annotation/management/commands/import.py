@@ -1,4 +1,4 @@
-"""``manage.py import``: files into a project, without a browser."""
+"""``coral import``: files into a project, without a browser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlcore.column_kinds import CHOICES
 class Command(BaseCommand):
     help = (
         "Import CSV, TSV, Excel, JSON or Parquet files (also gzipped) into a project, and tell what became of every row. "
-        "For example: manage.py import letters.csv --project 3 --content subject --content text --id number"
+        "For example: coral import letters.csv --project 3 --content subject --content text --id number"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

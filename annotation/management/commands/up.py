@@ -1,4 +1,4 @@
-"""Start the whole program on this machine: ``manage.py up``."""
+"""Start the whole program on this machine: ``coral up``."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def make_first_admin() -> str | None:
 
 
 def _start_services(supervisor: Supervisor, *, web: bool, demo: bool) -> None:
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+    command = settings.COMMAND
     if web:
         supervisor.start(Service("web", [*command, "web"]))
     llm = [*command, "worker", "--queues", "llm,files", "--threads", str(LLM_THREADS)]
@@ -187,7 +187,7 @@ def _announce(supervisor: Supervisor, password: str | None, *, web: bool) -> Non
         supervisor.say(f"CORAL is at http://{settings.BIND}/")
     if password:
         supervisor.say(f"First login: admin, password {password}")
-        supervisor.say("It is shown only now. `manage.py changepassword admin` sets another one.")
+        supervisor.say("It is shown only now. `coral changepassword admin` sets another one.")
 
 
 def _web_answers() -> bool:

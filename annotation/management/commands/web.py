@@ -1,4 +1,4 @@
-"""Serve the pages: ``manage.py web``."""
+"""Serve the pages: ``coral web``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_MESSAGE_BYTES = 64 * 1024  # a page sends nothing over its websocket
 
 
 class Command(BaseCommand):
-    help = "Serve the pages and websockets at CORAL_BIND until SIGTERM or Ctrl-C. `manage.py up` starts this by itself."
+    help = "Serve the pages and websockets at CORAL_BIND until SIGTERM or Ctrl-C. `coral up` starts this by itself."
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Work on stages: ``manage.py worker --queues llm,files --threads 8``."""
+"""Work on stages: ``coral worker --queues llm,files --threads 8``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
     help = (
         "Work on the stages of some queues until SIGTERM or Ctrl-C: llm (LLM labeling), slm (training of the small "
         "model), files (import and export). A stage at work is then handed back, to be gone on with by another worker. "
-        "`manage.py up` starts the workers of one machine by itself."
+        "`coral up` starts the workers of one machine by itself."
     )
     requires_system_checks = ()  # `up` and the tests make them; a worker needs no pages
 

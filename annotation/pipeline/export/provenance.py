@@ -6,17 +6,16 @@ It is written for a person, in the language of whoever asked for the file; names
 from __future__ import annotations
 
 import platform
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Count, F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from annotation import __version__
 from annotation.files.excel.writer import Cell, quality_sheet
 from annotation.models import Iteration, LeftOutRow, Project, Source
 from annotation.pipeline.export.rows import ALL_ROWS, FLAG_WORDS, Selection
@@ -169,7 +168,7 @@ def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = A
         yield from _round_lines(iteration)
     yield []
     yield [_("Versions")]
-    yield ["CORAL", _own_version()]
+    yield ["CORAL", __version__]
     yield ["Python", platform.python_version()]
     for package in _PACKAGES:
         yield [package, _version_of(package)]
@@ -258,11 +257,6 @@ def _setting_lines(name: str, values: Mapping[str, Any]) -> Lines:
         # What opens a server is no setting; should it ever be put among them, it still does not leave with the file.
         if key == "budget_tokens" or ("token" not in key and "key" not in key):
             yield [f"{name}: {key}", value if isinstance(value, int | float | str) else str(value)]
-
-
-def _own_version() -> str:
-    with (settings.BASE_DIR / "pyproject.toml").open("rb") as file:
-        return str(tomllib.load(file)["project"]["version"])
 
 
 def _version_of(package: str) -> str:
