@@ -155,7 +155,7 @@ class StageAdmin(ReadOnlyAdmin):
         "project",
         "kind",
         "status",
-        "wish",
+        "requested_action",
         "done",
         "total",
         "attempt",

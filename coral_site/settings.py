@@ -252,7 +252,7 @@ CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 }
 # Heartbeats above any call that holds Python's lock, maintenance often enough that work of a killed process comes
-# back within a minute. The stage row's sweep covers what the broker loses, so that no message is ever retried or
+# back within a minute. The stage row's reaper covers what the broker loses, so that no message is ever retried or
 # delayed, which is what the broker is worst at.
 DRAMATIQ_BROKER = {
     "BROKER": "dramatiq.brokers.redis.RedisBroker",

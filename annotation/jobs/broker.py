@@ -36,7 +36,7 @@ QUEUES = {
 
 
 def wake_worker(queue: str, actor: str, stage_id: int) -> bool:
-    """Send a worker of the queue to a stage. False if the broker can't be reached; the sweep then sends again."""
+    """Send a worker of the queue to a stage. False if the broker can't be reached; the reaper then sends again."""
     broker = dramatiq.get_broker()
     broker.declare_queue(queue)  # a web process has not loaded the actors, which declare it elsewhere
     message = dramatiq.Message(queue_name=queue, actor_name=actor, args=(stage_id,), kwargs={}, options={})

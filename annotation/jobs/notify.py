@@ -25,7 +25,7 @@ def group_of(stage_id: int) -> str:
     return f"stage.{stage_id}"
 
 
-def nudge(stage: Stage) -> None:
+def notify_pages(stage: Stage) -> None:
     """Tell the pages that follow this stage to read it again, once the surrounding transaction is committed.
 
     Never fails: a broker that is away costs the hint and nothing else.

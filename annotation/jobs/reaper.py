@@ -10,18 +10,18 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.jobs import state
-from annotation.jobs.notify import nudge
+from annotation.jobs.notify import notify_pages
 from annotation.models import Stage
 
 logger = logging.getLogger(__name__)
 
 
-def sweep() -> int:
+def reap() -> int:
     """Wake a worker for every stage that ought to be at work and is not; return how many there were.
 
     A running stage whose lease ran out has lost its worker: it is queued again, or failed after
     ``settings.MAX_ATTEMPTS`` such deaths in a row. One that paused by itself is tried again
-    when its wait is over. Any number of processes may sweep at the same time.
+    when its wait is over. Any number of processes may do so at the same time.
     """
     overdue = list(Stage.objects.overdue().values_list("pk", flat=True))
     return sum(_revive(pk) for pk in overdue)
@@ -31,16 +31,16 @@ def _revive(stage_id: int) -> bool:
     with transaction.atomic():
         row = Stage.objects.overdue().select_for_update().filter(pk=stage_id).first()
         if row is None:
-            return False  # another sweep, or a late heartbeat, was here first
+            return False  # another reaper, or a late heartbeat, was here first
         if row.status == Stage.Status.RUNNING:
             _count_death(row)
         elif row.status == Stage.Status.PAUSED:  # the wait after a run of failures is over
             row.status, row.resume_at = Stage.Status.QUEUED, None
         if row.status == Stage.Status.QUEUED:
-            row.queued_at = timezone.now()  # so that it is sent once in a lease time, not by every sweep
+            row.queued_at = timezone.now()  # so that it is sent once in a lease time, not by every reaper
             state.submit(row)
         row.save()
-    nudge(row)
+    notify_pages(row)
     return True
 
 
@@ -51,8 +51,8 @@ def _count_death(stage: Stage) -> None:
     stage.crashes = 1 if stage.crashes and reached > furthest else stage.crashes + 1
     stage.detail = {**stage.detail, "died_at": max(reached, furthest)}
     logger.warning("Stage %d lost its worker (%d in a row).", stage.pk, stage.crashes)
-    if stage.wish:
-        state.settle(stage, state.SETTLED[Stage.Wish(stage.wish)])
+    if stage.requested_action:
+        state.settle(stage, state.SETTLED[Stage.RequestedAction(stage.requested_action)])
     elif stage.crashes >= settings.MAX_ATTEMPTS:
         state.settle(stage, Stage.Status.FAILED)
         stage.error = _(

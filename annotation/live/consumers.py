@@ -23,8 +23,8 @@ from annotation.models import Stage
 logger = logging.getLogger(__name__)
 
 FORBIDDEN, INTERNAL_ERROR = 4403, 1011
-SEND_SECONDS = 1 / 3  # pushes are at least so far apart; nudges in between are one push
-LOOK_SECONDS = 5.0  # the row is read again after so long without a nudge, for a nudge may get lost
+SEND_SECONDS = 1 / 3  # pushes are at least so far apart; notifications in between are one push
+POLL_SECONDS = 5.0  # the row is read again after so long without a notification, for one may get lost
 
 
 class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -54,7 +54,7 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.channel_layer.group_discard(group_of(self._stage_id), self.channel_name)
 
     async def stage_changed(self, message: dict[str, Any]) -> None:
-        """A nudge: the row changed."""
+        """A notification: the row changed."""
         self._changed.set()
 
     async def _follow_or_close(self) -> None:
@@ -68,10 +68,10 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._shut(INTERNAL_ERROR)
 
     async def _follow(self) -> None:
-        """Push the state now, after nudges, and when a look at the row finds it changed."""
+        """Push the state now, after notifications, and when the row, read again, has changed."""
         sent = None
         while True:
-            self._changed.clear()  # before reading, so that a nudge in the meantime counts
+            self._changed.clear()  # before reading, so that a notification in the meantime counts
             html = await self._read()
             if html is None:
                 await self._shut(FORBIDDEN)
@@ -81,7 +81,7 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             sent = html
             await asyncio.sleep(SEND_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+                await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
 
     async def _push(self, html: str) -> bool:
         """Whether the page was there to take it. Servers raise an OSError (ASGI) when the browser has gone, which is no

@@ -1,7 +1,7 @@
 """Live progress: tell open pages that a stage's row has changed, and what they then show of it.
 
-A nudge carries nothing but the wish to re-read the row, so reload, reconnect and push can't disagree, and a lost one
-costs a few seconds at most (the consumer looks again by itself).
+A notification carries nothing: pages read the row again, so reload, reconnect and push can't disagree, and a lost one
+costs a few seconds at most (the consumer polls the row by itself).
 """
 
 from __future__ import annotations

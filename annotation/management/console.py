@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 from tqdm import tqdm
 
-from annotation.jobs import state
+from annotation.jobs.work import Job, work_on
 from annotation.models import Iteration, Stage
 from annotation.pipeline.distill import run_distillation
 from annotation.pipeline.export import run_export
@@ -25,7 +25,7 @@ from annotation.pipeline.label import run_labeling
 POLL_SECONDS = 0.3
 #: What a shell expects of a command that Ctrl-C ended.
 INTERRUPTED = 130
-WORK: dict[str, Callable[[state.Claim], object]] = {
+WORK: dict[str, Callable[[Job], object]] = {
     Stage.Kind.IMPORT: start_import.run_import,
     Stage.Kind.LLM: run_labeling.run_labeling,
     Stage.Kind.SLM: run_distillation.run_distillation,
@@ -97,9 +97,9 @@ def complete(stage: Stage, *, here: bool = True) -> Stage:
 
 
 def _work(stage: Stage) -> None:
-    with state.work_on(stage.pk) as claim:
-        if claim:
-            WORK[stage.kind](claim)
+    with work_on(stage.pk) as job:
+        if job:
+            WORK[stage.kind](job)
 
 
 def _fresh(stage: Stage) -> Stage:

@@ -101,7 +101,7 @@ class Stage(models.Model):
         FAILED = "failed", _("failed")
         DONE = "done", _("done")
 
-    class Wish(models.TextChoices):
+    class RequestedAction(models.TextChoices):
         NONE = "", _("go on")
         PAUSE = "pause", _("pause")
         CANCEL = "cancel", _("cancel")
@@ -116,7 +116,9 @@ class Stage(models.Model):
     )
     kind = models.CharField(max_length=10, choices=Kind.choices)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
-    wish = models.CharField(max_length=10, choices=Wish.choices, default=Wish.NONE, blank=True)
+    requested_action = models.CharField(
+        max_length=10, choices=RequestedAction.choices, default=RequestedAction.NONE, blank=True
+    )
     total = models.PositiveIntegerField(default=0)
     done = models.PositiveIntegerField(default=0)
     phase = models.CharField(max_length=40, blank=True)

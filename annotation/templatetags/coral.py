@@ -119,9 +119,9 @@ def stage_words(stage: Stage) -> str:
     """What is going on, in one sentence."""
     if words := _broken_off_words(stage):
         return words
-    if stage.status == Stage.Status.RUNNING and stage.wish == Stage.Wish.PAUSE:
+    if stage.status == Stage.Status.RUNNING and stage.requested_action == Stage.RequestedAction.PAUSE:
         return _("What is under way ends first, then it pauses. What is finished is kept.")
-    if stage.status == Stage.Status.RUNNING and stage.wish == Stage.Wish.CANCEL:
+    if stage.status == Stage.Status.RUNNING and stage.requested_action == Stage.RequestedAction.CANCEL:
         return _("What is under way ends first, then it ends. What is finished is kept.")
     if stage.status == Stage.Status.RUNNING:
         return _phase_words(stage)
@@ -150,7 +150,7 @@ def _broken_off_words(stage: Stage) -> str:
         if stage.status == Stage.Status.FAILED:
             return _("It stopped with the error below, and no file was made. Resume tries it again.")
     if stage.kind == Stage.Kind.IMPORT:
-        if stage.status == Stage.Status.RUNNING and stage.wish == Stage.Wish.CANCEL:
+        if stage.status == Stage.Status.RUNNING and stage.requested_action == Stage.RequestedAction.CANCEL:
             return _("The rows of this file that are in the project already are being taken out again.")
         if stage.status == Stage.Status.CANCELLED:
             return _(

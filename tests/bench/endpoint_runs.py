@@ -40,7 +40,7 @@ def our_rate(folder: Path, url: str, rows: int) -> tuple[float, float]:
         Rows stored per second, from taking up the stage to its end; seconds until the first answer is in the database.
     """
     open_program(folder)
-    from annotation.jobs import state
+    from annotation.jobs.work import work_on
     from annotation.management.commands.worker import load_ahead
     from annotation.models import Prediction, Stage
     from annotation.pipeline.iterate import start_round
@@ -54,9 +54,9 @@ def our_rate(folder: Path, url: str, rows: int) -> tuple[float, float]:
     began = time.perf_counter()
     watch = threading.Thread(target=_watch, args=(began, first), daemon=True)
     watch.start()
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        run_labeling.run_labeling(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        run_labeling.run_labeling(job)
     seconds = time.perf_counter() - began
     stage.refresh_from_db()
     watch.join()

@@ -102,7 +102,7 @@ def _import_file(project: Project, path: Path) -> float:
     """Upload to last row, in seconds."""
     from django.core.files.base import File
 
-    from annotation.jobs import state
+    from annotation.jobs.work import work_on
     from annotation.models import Stage
     from annotation.pipeline.ingest import start_import
 
@@ -112,9 +112,9 @@ def _import_file(project: Project, path: Path) -> float:
     stage = start_import.start_import(
         project, upload, content_columns=["text"], reference_column="label", user=None
     )
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        start_import.run_import(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        start_import.run_import(job)
     seconds = time.perf_counter() - started
     stage.refresh_from_db()
     assert stage.status == Stage.Status.DONE, stage.error
@@ -221,7 +221,7 @@ def _export(folder: Path, rows: int) -> dict[str, dict[str, float]]:
 def _reimport(path: Path) -> float:
     from django.core.files.base import File
 
-    from annotation.jobs import state
+    from annotation.jobs.work import work_on
     from annotation.pipeline.ingest import start_import
 
     project = _new_project()
@@ -229,9 +229,9 @@ def _reimport(path: Path) -> float:
     with path.open("rb") as file:
         upload = start_import.store_upload(project, File(file, name=path.name), None)
     stage = start_import.start_import(project, upload, content_columns=["text"], user=None)
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        start_import.run_import(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        start_import.run_import(job)
     return time.perf_counter() - started
 
 

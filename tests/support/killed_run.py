@@ -1,6 +1,6 @@
 """A run in a process of its own that kills itself: ``python -m tests.support.killed_run FOLDER URL POINT``.
 
-The first start makes a project of 200 rows in FOLDER; every further one goes on with its stage, as the sweep would have
+The first start makes a project of 200 rows in FOLDER; every further one goes on with its stage, as the reaper would have
 a worker do. POINT is where the process kills itself by SIGKILL; ``never`` runs to the end and prints what is stored.
 """
 
@@ -74,7 +74,7 @@ def arm(point: str) -> None:
 
 def main(folder: Path, url: str, point: str) -> None:
     open_program(folder)
-    from annotation.jobs import state
+    from annotation.jobs.work import work_on
     from annotation.models import Prediction, Stage
     from annotation.pipeline.iterate import start_round
     from annotation.pipeline.label import answer_cache, run_labeling
@@ -87,11 +87,11 @@ def main(folder: Path, url: str, point: str) -> None:
         config = project.llm_config.as_dict() | {"concurrency": CALLS_AT_ONCE}
         configure.set_llm(project, config=type(project.llm_config)(**config), token=TOKEN)
         stage = start_round.start_round(project, started_from="llm", user=None).stages.get()
-    Stage.objects.update(status=Stage.Status.QUEUED)  # as the sweep does when the lease has run out
+    Stage.objects.update(status=Stage.Status.QUEUED)  # as the reaper does when the lease has run out
     arm(point)
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        run_labeling.run_labeling(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        run_labeling.run_labeling(job)
     stored = Prediction.objects.filter(source="llm", error="").select_related("label", "sample")
     found = {each.sample.position: each.label.name if each.label else None for each in stored}
     stage.refresh_from_db()

@@ -14,6 +14,7 @@ from django.db import OperationalError, connection
 
 from annotation.jobs import state
 from annotation.jobs.disk_space import is_disk_full
+from annotation.jobs.work import Job, work_on
 from annotation.models import Prediction, Project, Stage
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest import start_import
@@ -49,10 +50,10 @@ def room() -> Any:
     give_room(None)
 
 
-def run(stage: Stage, work: Callable[[state.Claim], None]) -> Stage:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        work(claim)
+def run(stage: Stage, work: Callable[[Job], None]) -> Stage:
+    with work_on(stage.pk) as job:
+        assert job is not None
+        work(job)
     stage.refresh_from_db()
     return stage
 

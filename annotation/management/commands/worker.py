@@ -16,15 +16,15 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
-from annotation.jobs import broker, state
+from annotation.jobs import broker, state, work
 from annotation.jobs.lease import shutting_down
-from annotation.jobs.reaper import sweep
+from annotation.jobs.reaper import reap
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 20.0
 LAST_SECONDS = 25.0
-SWEEP_SECONDS = 3.0
+REAP_SECONDS = 3.0
 TIDY_SECONDS = 3600.0
 NICENESS = 10  # people come first: no page and no correction waits for a row of a run
 
@@ -59,15 +59,17 @@ class Command(BaseCommand):
         worker.queue_prefetch = threads  # the default of twice as many hides waiting stages from idle workers
         load_ahead(names)
         worker.start()
-        sweeper = threading.Thread(target=_sweep_until, args=(over, sorted(names)), name="sweep", daemon=True)
-        sweeper.start()
+        reaper_thread = threading.Thread(
+            target=_reap_until, args=(over, sorted(names)), name="reaper", daemon=True
+        )
+        reaper_thread.start()
         logger.info("At work on %s, %d at a time", ", ".join(sorted(names)), threads)
         over.wait()
         logger.info("Stopping")
         shutting_down.set()
         threading.Thread(target=_leave_in_time, daemon=True).start()
         worker.stop(timeout=int(STOP_SECONDS * 1000))
-        sweeper.join(STOP_SECONDS)
+        reaper_thread.join(STOP_SECONDS)
         state.wake_workers(names)
 
 
@@ -96,27 +98,27 @@ def _queue_names(queues: str) -> set[str]:
 def _leave_in_time() -> None:
     """End the process when it would wait in vain: for a broker that is gone, or a thread that can't be stopped.
 
-    The sweep of another worker sees to what is left.
+    The reaper of another worker sees to what is left.
     """
     deadline = time.monotonic() + LAST_SECONDS
-    while time.monotonic() < deadline and (state.is_at_work() or broker.broker_answers()):
+    while time.monotonic() < deadline and (work.is_at_work() or broker.broker_answers()):
         time.sleep(1)
     os._exit(1)
 
 
-def _sweep_until(over: threading.Event, queues: list[str]) -> None:
+def _reap_until(over: threading.Event, queues: list[str]) -> None:
     """Say that this worker is alive, and look for stages whose worker is not."""
     try:
         before = time.time() - time.monotonic()
         next_tidying = time.monotonic()
-        while not over.wait(min(SWEEP_SECONDS, settings.LEASE_SECONDS / 2)):
+        while not over.wait(min(REAP_SECONDS, settings.LEASE_SECONDS / 2)):
             broker.report_worker(queues)
             offset = time.time() - time.monotonic()
             if abs(offset - before) > settings.LEASE_SECONDS / 2:
                 # The machine slept, or its clock was set: leases look old that are alive. Let the workers renew them.
                 over.wait(settings.LEASE_SECONDS)
             before = offset
-            _sweep_once()
+            _reap_once()
             if "files" in queues and time.monotonic() >= next_tidying:
                 next_tidying = time.monotonic() + TIDY_SECONDS
                 _tidy_up()
@@ -135,9 +137,9 @@ def _tidy_up() -> None:
         logger.exception("Old exports and answers could not be removed; it is tried again in an hour.")
 
 
-def _sweep_once() -> None:
+def _reap_once() -> None:
     try:
-        sweep()
-    except Exception:  # the database is away, or busy for too long: the next sweep comes in a few seconds
-        logger.exception("The sweep failed; it is tried again.")
+        reap()
+    except Exception:  # the database is away, or busy for too long: it comes again in a few seconds
+        logger.exception("The reaper failed; it is tried again.")
         connection.close()

@@ -14,7 +14,7 @@ import numpy as np
 from django.conf import settings
 from django.utils import timezone
 
-from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample, Source
 from annotation.pipeline.distill.store_predictions import run_summary, store_verdicts
 from annotation.pipeline.distill.training_folder import keep_features, training_folder
@@ -29,7 +29,7 @@ from mlcore.label.second_question import AGREED
 from mlcore.records import NO_LABEL, label_array
 
 
-def run_distillation(claim: state.Claim) -> None:
+def run_distillation(job: Job) -> None:
     """Train on all LLM labels and all corrections; write a prediction and a verdict for every row.
 
     A killed run resumes from its newest whole checkpoint. Corrections made meanwhile win: they are checked in the
@@ -39,20 +39,20 @@ def run_distillation(claim: state.Claim) -> None:
         AnnotationError: the training process failed; the sentence says why.
         StoppedError: a person asked to pause or cancel.
     """
-    iteration = Iteration.objects.select_related("project").get(stages=claim.stage)
+    iteration = Iteration.objects.select_related("project").get(stages=job.stage)
     read_at = timezone.now().isoformat()
     samples = list(iteration.project.samples.order_by("position"))
-    folder = training_folder(claim.stage)
-    claim.report(phase="features", total=len(samples), done=0, force=True)
+    folder = training_folder(job.stage)
+    job.progress.report(phase="features", total=len(samples), done=0, force=True)
     if not (folder / "inputs.json").exists():
-        claim.report(detail={"read_at": read_at}, force=True)
+        job.progress.report(detail={"read_at": read_at}, force=True)
         _prepare(folder, iteration, samples)
-    run_training(claim, folder, hub_token=_hub_token(iteration))
+    run_training(job, folder, hub_token=_hub_token(iteration))
     result = read_result(folder)
     given, verified = read_label_arrays(folder)
-    claim.report(phase="saving", detail=run_summary(result, given, verified, iteration), force=True)
-    store_verdicts(claim, iteration, samples, result)
-    keep_features(claim.stage, samples, result.features)
+    job.progress.report(phase="saving", detail=run_summary(result, given, verified, iteration), force=True)
+    store_verdicts(job, iteration, samples, result)
+    keep_features(job.stage, samples, result.features)
     round_metrics.record_metrics(iteration)
     check_round(iteration)
 

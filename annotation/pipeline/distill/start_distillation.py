@@ -19,7 +19,7 @@ def start_filtering(iteration: Iteration, *, user: User | None) -> Stage:
     """
     check_idle(iteration.project)
     check_labelled(iteration.project)
-    with state.alone(_("The filtering of this round was started already.")):
+    with state.one_at_a_time(_("The filtering of this round was started already.")):
         return make_round_stage(iteration, kind=Stage.Kind.SLM, user=user)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from django.db import transaction
 
-from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Flag, Iteration, Prediction, Sample
 from annotation.models.sample import Verdict
 from annotation.pipeline.engine_rows import round_labels
@@ -53,9 +53,7 @@ def run_summary(
     }
 
 
-def store_verdicts(
-    claim: state.Claim, iteration: Iteration, samples: Sequence[Sample], result: Distilled
-) -> None:
+def store_verdicts(job: Job, iteration: Iteration, samples: Sequence[Sample], result: Distilled) -> None:
     """Write a prediction for every row, and its verdict unless a person has decided the row; part by part, each whole."""
     _labels, label_ids = round_labels(iteration)
     queue_rank = np.empty(len(samples), dtype=int)
@@ -69,7 +67,7 @@ def store_verdicts(
             _verdict(samples[row], prediction) for row, prediction in zip(part, predictions, strict=True)
         ]
         with transaction.atomic():
-            claim.fence()
+            job.lease.fence()
             Prediction.objects.bulk_create(
                 predictions,
                 update_conflicts=True,
@@ -90,8 +88,8 @@ def store_verdicts(
                 batch_size=500,
             )
             Sample.objects.write_verdicts(verdicts, round_number=iteration.number)
-        claim.report(done=part.stop)
-    claim.report(done=len(samples), force=True)
+        job.progress.report(done=part.stop)
+    job.progress.report(done=len(samples), force=True)
 
 
 def _prediction(

@@ -17,7 +17,7 @@ from django.db import connection
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError
-from annotation.jobs import state
+from annotation.jobs.work import Job
 from mlcore.distill.folder import EXIT_ERROR, TOKEN_VARIABLE
 from mlcore.errors import StoppedError
 
@@ -27,7 +27,7 @@ TRAINING_PHASES = ("warm-up", "robust")
 EPOCH_FIGURES = ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")
 
 
-def run_training(claim: state.Claim, folder: Path, *, hub_token: str) -> None:
+def run_training(job: Job, folder: Path, *, hub_token: str) -> None:
     """Run the training process, pass on what it reports, and end it when the stage is to stop.
 
     ``hub_token`` fetches an encoder that is not public; empty for none.
@@ -52,24 +52,24 @@ def run_training(claim: state.Claim, folder: Path, *, hub_token: str) -> None:
             env=environment,
         ) as child,
     ):
-        stopper = threading.Thread(target=_terminate_on_wish, args=(claim, child), daemon=True)
+        stopper = threading.Thread(target=_terminate_on_stop, args=(job, child), daemon=True)
         stopper.start()
         history: dict[int, dict[str, Any]] = {}
         for event in _events(child):
-            _report(claim, event, history)
+            _report(job, event, history)
         code = child.wait()
         stopper.join()
-    if claim.should_stop():
+    if job.lease.should_stop():
         raise StoppedError(_("Stopped on request; the training goes on from its last epoch when resumed."))
     if code == 0:
         return
     raise AnnotationError(_mendable_error(folder) if code == EXIT_ERROR else _crash_sentence(code, folder))
 
 
-def _terminate_on_wish(claim: state.Claim, child: subprocess.Popen[str]) -> None:
+def _terminate_on_stop(job: Job, child: subprocess.Popen[str]) -> None:
     try:
         while child.poll() is None:
-            if claim.should_stop():
+            if job.lease.should_stop():
                 _terminate(child)
                 return
             time.sleep(WATCH_SECONDS)
@@ -92,7 +92,7 @@ def _events(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _report(claim: state.Claim, event: dict[str, Any], history: dict[int, dict[str, Any]]) -> None:
+def _report(job: Job, event: dict[str, Any], history: dict[int, dict[str, Any]]) -> None:
     """Pass one progress event on. The share of the epochs that is done counts as rows, so that one bar tells all."""
     training = event["phase"] in TRAINING_PHASES
     epoch_share = event["batch"] / event["batches"] if event["batches"] else 0.0
@@ -102,11 +102,11 @@ def _report(claim: state.Claim, event: dict[str, Any], history: dict[int, dict[s
     detail = {name: event[name] for name in ("seconds_left", "batch", "batches")}
     if training:
         detail["clean_share"] = event["clean_share"]
-    claim.report(
+    job.progress.report(
         phase=event["phase"],
         epoch=event["epoch"],
         epochs=event["epochs"],
-        done=int(share * claim.stage.total),
+        done=int(share * job.stage.total),
         detail=detail | {"history": [history[epoch] for epoch in sorted(history)]},
     )
 

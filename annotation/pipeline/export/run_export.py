@@ -24,6 +24,7 @@ from annotation.files.excel.writer import MAX_ROWS, ExcelRow, ExcelWriter, histo
 from annotation.files.parquet_file import write_parquet_rows
 from annotation.files.writers import write_csv_rows, write_json_rows
 from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Flag, Project, Source, Stage
 from annotation.pipeline.export.provenance import provenance_lines, quality_lines
 from annotation.pipeline.export.rows import (
@@ -86,28 +87,28 @@ def start_export(
     return stage
 
 
-def run_export(claim: state.Claim) -> None:
+def run_export(job: Job) -> None:
     """Write the file in a folder of this attempt, and give it its place and name when it is whole and on the disk.
 
-    An attempt that is killed leaves its folder, with whatever a library put there, to the next attempt or the sweep;
+    An attempt that is killed leaves its folder, with whatever a library put there, to the next attempt or the reaper;
     nobody is ever offered half a file.
 
     Raises:
         StoppedError: a person asked to pause or cancel; resuming begins anew.
     """
-    stage = claim.stage
+    stage = job.stage
     name = f"{stage.run_id}.{stage.detail['format']}"
     target = _export_folder() / name
     for left in target.parent.glob(f"{stage.run_id}*{WORKING}"):
         _remove(left)
-    working = target.with_name(f"{stage.run_id}.{claim.attempt}{WORKING}")
+    working = target.with_name(f"{stage.run_id}.{job.lease.attempt}{WORKING}")
     working.mkdir(mode=0o700)
     part = working / name
-    claim.report(phase="writing", done=0, force=True)
+    job.progress.report(phase="writing", done=0, force=True)
 
     def tell(done: int) -> None:
-        claim.report(done=done)
-        if claim.should_stop():
+        job.progress.report(done=done)
+        if job.lease.should_stop():
             raise StoppedError(_("Stopped on request."))
 
     try:
@@ -116,11 +117,11 @@ def run_export(claim: state.Claim) -> None:
             rows = write(stage.project, part, selection=Selection.stored(stage.detail), on_progress=tell)
         _sync(part)
         with transaction.atomic():
-            claim.fence()
+            job.lease.fence()
             part.replace(target)
     finally:
         _remove(working)
-    claim.report(
+    job.progress.report(
         phase="",
         done=rows,
         total=rows,
@@ -159,7 +160,7 @@ def remove_old_exports() -> int:
     paths = list(_export_folder().iterdir())
     at_work = {str(run) for run in Stage.objects.active().values_list("run_id", flat=True)}
     for path in paths:
-        with suppress(FileNotFoundError):  # another process sweeps as well
+        with suppress(FileNotFoundError):  # another process removes them as well
             is_left = path.suffix == WORKING and path.name.partition(".")[0] not in at_work
             if is_left or path.stat().st_mtime < oldest:
                 _remove(path)

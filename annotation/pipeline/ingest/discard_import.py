@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import BusyError
 from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline.ingest.import_report import ImportReport, clear_report
 
@@ -23,11 +24,11 @@ def cancel_import(stage: Stage) -> None:
         discard_import(stage)
 
 
-def discard_import(stage: Stage, claim: state.Claim | None = None) -> None:
+def discard_import(stage: Stage, job: Job | None = None) -> None:
     """Remove the rows that an unfinished import stored. Resuming it then begins with the first row.
 
     Args:
-        claim: the worker's hold on the stage; None where nobody is at work on it.
+        job: the worker's hold on the stage; None where nobody is at work on it.
     """
     upload = Upload.objects.filter(pk=stage.detail.get("upload")).first()
     if upload is None:
@@ -38,13 +39,13 @@ def discard_import(stage: Stage, claim: state.Claim | None = None) -> None:
     if report.start_position is not None:
         rows = Sample.objects.filter(project=stage.project_id, position__gte=report.start_position)
         while (last := rows.aggregate(last=Max("position"))["last"]) is not None:
-            _remove(rows.filter(position__gt=last - REMOVE_ROWS), claim)
+            _remove(rows.filter(position__gt=last - REMOVE_ROWS), job)
     with transaction.atomic():
-        if claim:
-            claim.fence()
+        if job:
+            job.lease.fence()
         clear_report(upload)
-    if claim:
-        claim.report(done=0)
+    if job:
+        job.progress.report(done=0)
     else:
         Stage.objects.filter(pk=stage.pk).update(done=0)
         stage.done = 0
@@ -76,8 +77,8 @@ def _is_half(report: dict[str, Any]) -> bool:
     return bool(report.get("imported")) and not report.get("finished")
 
 
-def _remove(rows: Any, claim: state.Claim | None) -> None:
+def _remove(rows: Any, job: Job | None) -> None:
     with transaction.atomic():
-        if claim:
-            claim.fence()
+        if job:
+            job.lease.fence()
         rows.delete()

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from annotation.errors import InvalidFileError
 from annotation.files.open_table import open_table
 from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Table
-from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Project, Upload
 from annotation.pipeline.ingest.column_roles import ImportChoices, check_same_mapping
 from annotation.pipeline.ingest.duplicates import index_rows, store_run
@@ -30,12 +30,12 @@ CACHE_KB = 12_000
 class ImportAttempt:
     """One attempt at an import."""
 
-    def __init__(self, claim: state.Claim, upload: Upload) -> None:
-        self._claim, self._upload = claim, upload
+    def __init__(self, job: Job, upload: Upload) -> None:
+        self._job, self._upload = job, upload
         self._project: Project = upload.project
         self._limits: Limits = file_limits()
         self._report = ImportReport.of(upload)
-        self._choices = ImportChoices.stored(claim.stage.detail)
+        self._choices = ImportChoices.stored(job.stage.detail)
 
     def run(self) -> None:
         self._table = self._open()
@@ -43,10 +43,10 @@ class ImportAttempt:
         if self._report.start_position is None:
             last = self._project.samples.aggregate(last=Max("position"))["last"]
             self._report.start_position = 0 if last is None else last + 1
-        self._claim.report(detail={"done_before": self._report.read})
+        self._job.progress.report(detail={"done_before": self._report.read})
         with _bulk_writing():
             for batch in _batches(islice(self._table.rows, self._report.read, None)):
-                if self._claim.should_stop():
+                if self._job.lease.should_stop():
                     raise StoppedError(_("Stopped on request."))
                 self._store(batch)
                 self._tell()
@@ -61,7 +61,7 @@ class ImportAttempt:
         if late and not self._report.read and not self._project.samples.exists():
             # A JSON file may name a column for the first time far below the rows that the preview saw.
             with transaction.atomic():
-                self._claim.fence()
+                self._job.lease.fence()
                 self._project.columns = list(table.columns)
                 self._project.save(update_fields=["columns"])
         elif late:
@@ -74,7 +74,7 @@ class ImportAttempt:
     def _store(self, batch: list[SourceRow | RejectedRow]) -> None:
         report = self._report
         with transaction.atomic():
-            self._claim.fence()
+            self._job.lease.fence()
             report.read += len(batch)
             samples = self._maker.samples_of(batch, report)
             if self._choices.on_bad_row == "reject" and report.rejected:
@@ -103,7 +103,7 @@ class ImportAttempt:
         notes, read = self._table.notes, self._report.read
         share = notes.bytes_read / notes.bytes_total if notes.bytes_total else 0.0
         # How many rows there are is known at the end only; until then, by the share of the file that is read.
-        self._claim.report(done=read, total=max(read, round(read / share)) if share else read)
+        self._job.progress.report(done=read, total=max(read, round(read / share)) if share else read)
 
     def _finish(self) -> None:
         report = self._report
@@ -125,10 +125,10 @@ class ImportAttempt:
         )
         report.finished = True
         with transaction.atomic():
-            self._claim.fence()
+            self._job.lease.fence()
             store_run(self._project, run)
             report.save(self._upload)
-        self._claim.report(
+        self._job.progress.report(
             done=report.read,
             total=report.read,
             phase="",

@@ -16,6 +16,7 @@ from django.utils.translation import get_language, override
 
 from annotation.errors import BusyError, InvalidFileError
 from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Project, Stage, Upload
 from annotation.pipeline.ingest.column_roles import (
     ImportChoices,
@@ -114,7 +115,7 @@ def start_import(
         "id_column": id_column,
         "reference_column": reference_column,
     }
-    with state.alone(state.another_at_work()):
+    with state.one_at_a_time(state.another_at_work()):
         stage = Stage.objects.create(
             project=project,
             kind=Stage.Kind.IMPORT,
@@ -143,8 +144,8 @@ def start_import(
 # --- Run ----------------------------------------------------------------------------------------------------------
 
 
-def run_import(claim: state.Claim) -> None:
-    """Stream the upload's rows into samples, batch by batch, under the claim's fence.
+def run_import(job: Job) -> None:
+    """Stream the upload's rows into samples, batch by batch, under the lease's fence.
 
     Repeating it is safe at any point: the report of the rows stored is written in the transaction that stores them.
 
@@ -152,18 +153,18 @@ def run_import(claim: state.Claim) -> None:
         InvalidFileError: the file can't be imported; nothing of it stays in the project.
         StoppedError: a person asked to pause (rows stay) or cancel (they go), or the worker is going.
     """
-    upload = Upload.objects.select_related("project").get(pk=claim.stage.detail["upload"])
-    claim.report(phase="reading", force=True)
+    upload = Upload.objects.select_related("project").get(pk=job.stage.detail["upload"])
+    job.progress.report(phase="reading", force=True)
     try:
-        with _language_of(claim.stage):  # what becomes of a row is said to whoever asked, not to the worker
-            ImportAttempt(claim, upload).run()
-        claim.on_done = partial(_start_next, claim.stage)
+        with _language_of(job.stage):  # what becomes of a row is said to whoever asked, not to the worker
+            ImportAttempt(job, upload).run()
+        job.on_done = partial(_start_next, job.stage)
     except InvalidFileError:
-        discard_import(claim.stage, claim)
+        discard_import(job.stage, job)
         raise
     except StoppedError:
-        if claim.owned().filter(wish=Stage.Wish.CANCEL).exists():
-            discard_import(claim.stage, claim)
+        if job.lease.owned().filter(requested_action=Stage.RequestedAction.CANCEL).exists():
+            discard_import(job.stage, job)
         raise
 
 

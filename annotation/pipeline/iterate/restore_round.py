@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import NotReadyError
 from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Activity, Correction, Iteration, Prediction, Sample, Stage
 from annotation.models.sample import LlmLabel
 from annotation.pipeline.project.readiness import check_idle
@@ -37,7 +38,7 @@ def start_restore(iteration: Iteration, *, user: User | None) -> Stage:
             _("Round %(number)d has no finished SLM filtering, so there are no labels to go to.")
             % {"number": iteration.number}
         )
-    with state.alone(state.another_at_work()):
+    with state.one_at_a_time(state.another_at_work()):
         stage = Stage.objects.create(
             project=project,
             kind=Stage.Kind.RESTORE,
@@ -49,7 +50,7 @@ def start_restore(iteration: Iteration, *, user: User | None) -> Stage:
     return stage
 
 
-def run_restore(claim: state.Claim) -> None:
+def run_restore(job: Job) -> None:
     """Write the round's verdicts back, part by part; rows that a person decided keep their label whenever that was.
 
     Repeatable: a killed run does all of it again.
@@ -57,38 +58,36 @@ def run_restore(claim: state.Claim) -> None:
     Raises:
         StoppedError: a person asked to cancel; rows carry the number of the round that they show.
     """
-    iteration = claim.stage.project.iterations.get(number=claim.stage.detail["round"])
+    iteration = job.stage.project.iterations.get(number=job.stage.detail["round"])
     said_before = Correction.objects.order_by("pk").values_list("pk", flat=True).last() or 0
-    done = _write_back(claim, iteration, _verdicts(iteration))
+    done = _write_back(job, iteration, _verdicts(iteration))
     with transaction.atomic():
-        claim.fence()
-        _mark(iteration, claim.stage.requested_by)
+        job.lease.fence()
+        _mark(iteration, job.stage.requested_by)
     # Rows that people gave back to the models meanwhile took the round that was in force until now.
     said = Correction.objects.filter(sample__project=iteration.project, pk__gt=said_before)
     given_back = said.filter(Q(label=None) | Q(undoes__isnull=False)).order_by()
     _write_back(
-        claim, iteration, _verdicts(iteration).filter(sample__in=given_back.values("sample")), done=done
+        job, iteration, _verdicts(iteration).filter(sample__in=given_back.values("sample")), done=done
     )
-    claim.report(done=done, total=done, force=True)
+    job.progress.report(done=done, total=done, force=True)
 
 
-def _write_back(
-    claim: state.Claim, iteration: Iteration, verdicts: QuerySet[Prediction], *, done: int = 0
-) -> int:
+def _write_back(job: Job, iteration: Iteration, verdicts: QuerySet[Prediction], *, done: int = 0) -> int:
     last = 0
     while found := list(verdicts.filter(pk__gt=last)[:WRITE_ROWS]):
-        if claim.should_stop():
+        if job.lease.should_stop():
             raise StoppedError(_("Stopped on request; resume to set the other rows as well."))
         llm = _llm_labels(iteration, [prediction.sample_id for prediction in found])
         with transaction.atomic():
-            claim.fence()
+            job.lease.fence()
             Sample.objects.write_verdicts(
                 [each.as_verdict(_label_id(llm.get(each.sample_id))) for each in found],
                 round_number=iteration.number,
             )
             Sample.objects.write_llm_labels(list(llm.values()), round_number=iteration.number)
         last, done = found[-1].pk, done + len(found)
-        claim.report(done=done)
+        job.progress.report(done=done)
     return done
 
 

@@ -28,7 +28,9 @@ def start_round(
     """
     check_ready(project, started_from=started_from)
     latest = project.latest_iteration()
-    with state.alone(_("Another round of this project was started at the same moment; it is at work now.")):
+    with state.one_at_a_time(
+        _("Another round of this project was started at the same moment; it is at work now.")
+    ):
         iteration = Iteration.objects.create(
             project=project,
             number=latest.number + 1 if latest else 1,

@@ -69,7 +69,7 @@ def calibrate_corpus(run: LabelingRun) -> None:
     only made as sure as checked rows show them to be.
     Repeating it gives the same labels, so a run that is killed here simply does it again.
     """
-    claim, iteration = run.claim, run.iteration
+    lease, progress, iteration = run.lease, run.progress, run.iteration
     _labels, label_ids = round_labels(iteration)
     answers = Prediction.objects.filter(
         iteration=iteration, source=Prediction.ModelKind.LLM, probs__isnull=False
@@ -86,7 +86,7 @@ def calibrate_corpus(run: LabelingRun) -> None:
     )
     if not len(stored):
         return
-    claim.report(phase="calibration", force=True)
+    progress.report(phase="calibration", force=True)
     calibrated = _calibrate(run, stored["probs"], stored["sample"], label_ids, biased=stored["biased"])
     for start in range(0, len(stored), WRITE_ROWS):
         part = slice(start, start + WRITE_ROWS)
@@ -97,7 +97,7 @@ def calibrate_corpus(run: LabelingRun) -> None:
             predictions.append((label_id, probs_text(row), pk))
             written.append(LlmLabel(sample_id, label_id, float(row.max())))
         with transaction.atomic():
-            claim.fence()
+            lease.fence()
             update_rows(Prediction, ("label_id", "calibrated"), predictions)
             Sample.objects.write_llm_labels(written, round_number=iteration.number)
 
@@ -149,7 +149,7 @@ def _calibrate(
         )
         calibrated = apply_temperature(calibrated, temperature)
     found = {"checked": len(checked), "strength": strength, "temperature": round(temperature, 3)}
-    run.claim.report(detail={"calibration": found}, force=True)
+    run.progress.report(detail={"calibration": found}, force=True)
     return calibrated
 
 

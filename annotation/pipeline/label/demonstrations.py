@@ -42,19 +42,19 @@ def choose_demonstrations(run: LabelingRun) -> list[Demonstration]:
     Raises:
         StoppedError: a person asked to pause or cancel; what the LLM answered meanwhile is in the cache.
     """
-    claim, iteration = run.claim, run.iteration
-    if claim.stage.detail_value("demonstrations_chosen"):
+    lease, progress, iteration = run.lease, run.progress, run.iteration
+    if lease.stage.detail_value("demonstrations_chosen"):
         return [demonstration_from_dict(item) for item in iteration.demonstrations]
-    claim.report(phase="demonstrations", force=True)
+    progress.report(phase="demonstrations", force=True)
     wanted = count_demonstrations(
         run.config.demonstrations, sets=run.config.sets, classes=len(round_labels(iteration)[0])
     )
     chosen = distilled_selection(iteration, wanted) or _self_annotation(run)
     with transaction.atomic():
-        claim.fence()
+        lease.fence()
         iteration.demonstrations = [demonstration_as_dict(demonstration) for demonstration in chosen]
         iteration.save(update_fields=["demonstrations"])
-    claim.report(detail={"demonstrations_chosen": True}, force=True)
+    progress.report(detail={"demonstrations_chosen": True}, force=True)
     return chosen
 
 

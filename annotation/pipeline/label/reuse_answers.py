@@ -44,15 +44,15 @@ def keep_earlier_answers(run: LabelingRun) -> None:
         StoppedError: a person asked to pause or cancel.
     """
     earlier = earlier_round(run.iteration)
-    if earlier is None or run.claim.stage.detail_value("kept_from"):
+    if earlier is None or run.lease.stage.detail_value("kept_from"):
         return
-    run.claim.report(phase="keeping", force=True)
+    run.progress.report(phase="keeping", force=True)
     for batch in _batches(run.iteration, earlier):
         _store_copies(run, batch)
-        if run.claim.should_stop():
+        if run.lease.should_stop():
             raise StoppedError(_("Stopped on request; the answers so far are kept."))
     kept = run.iteration.predictions.filter(origin=Prediction.Origin.EARLIER).count()
-    run.claim.report(detail={"kept": kept, "kept_from": earlier.number}, force=True)
+    run.progress.report(detail={"kept": kept, "kept_from": earlier.number}, force=True)
 
 
 def target_shares(iteration: Iteration, classes: int) -> FloatArray | None:
@@ -113,6 +113,6 @@ def _store_copies(run: LabelingRun, batch: list[Prediction]) -> None:
         for answer in batch
     ]
     with transaction.atomic():
-        run.claim.fence()
+        run.lease.fence()
         Prediction.objects.bulk_create(copies, ignore_conflicts=True)
         Sample.objects.write_llm_labels(written, round_number=run.iteration.number)

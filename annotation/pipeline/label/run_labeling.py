@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from annotation.errors import NotReadyError
-from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
 from annotation.models.sql import insert_rows
@@ -36,7 +36,7 @@ STREAM_ROWS = 100  # made at a time for a server, while answers of others wait t
 ANSWER_COLUMNS = ("origin", "label_id", "probs", "calibrated", "raw", "error")
 
 
-def run_labeling(claim: state.Claim) -> None:
+def run_labeling(job: Job) -> None:
     """Label every row of the project that this round has no answer for yet.
 
     Answers are stored in small transactions as they come, so a run that is paused, cancelled or killed keeps them
@@ -47,8 +47,8 @@ def run_labeling(claim: state.Claim) -> None:
         PausedError: the budget is spent, or so many calls failed in a row that going on is pointless for now.
         StoppedError: a person asked to pause or cancel.
     """
-    iteration = Iteration.objects.select_related("project").get(stages=claim.stage)
-    run = open_run(claim, iteration, open_model)
+    iteration = Iteration.objects.select_related("project").get(stages=job.stage)
+    run = open_run(job, iteration, open_model)
     try:
         with run.pausing():
             demonstrations = choose_demonstrations(run)
@@ -61,22 +61,22 @@ def run_labeling(claim: state.Claim) -> None:
     calibrate_corpus(run)
     round_metrics.record_metrics(iteration)
     if iteration.project.chain_stages:
-        claim.on_done = partial(start_filtering, iteration, user=claim.stage.requested_by)
+        job.on_done = partial(start_filtering, iteration, user=job.stage.requested_by)
 
 
 def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None:
-    claim, iteration = run.claim, run.iteration
+    lease, progress, iteration = run.lease, run.progress, run.iteration
     labels, _label_ids = round_labels(iteration)
     total = iteration.project.samples.count()
     done = total - iteration.project.samples.unlabelled_by(iteration, "llm").count()
-    claim.report(
+    progress.report(
         phase="labeling",
         total=total,
         done=done,
         detail={
             "done_before": done,
-            "began_after": claim.seconds(),
-            "tokens_before": [claim.stage.tokens_in, claim.stage.tokens_out],
+            "began_after": lease.seconds(),
+            "tokens_before": [lease.stage.tokens_in, lease.stage.tokens_out],
         },
         force=True,
     )
@@ -104,7 +104,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
         _store_answers(run, batch, calibration, done=done)
     if run.should_stop():
         raise StoppedError(_("Stopped on request; the answers so far are kept."))
-    claim.report(done=done, force=True)
+    progress.report(done=done, force=True)
 
 
 def _unlabelled_rows(iteration: Iteration, *, most: int) -> Iterator[list[Row]]:
@@ -161,7 +161,7 @@ def _store_answers(
             LlmLabel(answer.key, label_id, None if calibrated is None else float(calibrated.max()))
         )
     with transaction.atomic():
-        run.claim.fence()
+        run.lease.fence()
         run.model.keep(batch)
         insert_rows(
             Prediction,
@@ -171,8 +171,8 @@ def _store_answers(
             update=ANSWER_COLUMNS,
         )
         Sample.objects.write_llm_labels(written, round_number=run.iteration.number)
-        unreadable += run.claim.stage.detail_value("unreadable", 0)
-        run.claim.report(done=done, detail={"unreadable": unreadable})
+        unreadable += run.lease.stage.detail_value("unreadable", 0)
+        run.progress.report(done=done, detail={"unreadable": unreadable})
         run.count(batch)
 
 

@@ -174,9 +174,9 @@ def _store(run: LabelingRun, batch: Sequence[Answer], tally: list[int]) -> None:
         predictions.append((chosen, text, text, answer.raw, pk))
         written.append(LlmLabel(sample_id, chosen, None if probs is None else float(probs.max())))
     with transaction.atomic():
-        run.claim.fence()
+        run.lease.fence()
         run.model.keep(batch)
         update_rows(Prediction, ("label_id", "probs", "calibrated", "second_raw"), predictions)
         Sample.objects.write_llm_labels(written, round_number=iteration.number)
-        run.claim.report(detail={"asked_twice": tally[0], "agreed": int(tally[1])})
+        run.progress.report(detail={"asked_twice": tally[0], "agreed": int(tally[1])})
         run.count_in_phase(batch)

@@ -12,7 +12,9 @@ from typing import Any
 from django.conf import settings
 
 from annotation.errors import PausedError
-from annotation.jobs import state
+from annotation.jobs.lease import Lease
+from annotation.jobs.progress import Progress
+from annotation.jobs.work import Job
 from annotation.models import Iteration, Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.label.answer_cache import RememberingModel
@@ -32,14 +34,15 @@ OpenModel = Callable[..., LanguageModel]  # mlcore.llm.open_model, named by the 
 
 @dataclass(kw_only=True)
 class ModelRun:
-    """A claimed stage and the model that it asks.
+    """A stage at work and the model that it asks.
 
     Attributes:
         budget: what the run may spend, and what it has spent over all attempts.
         cached: answers that came from the cache, over all attempts.
     """
 
-    claim: state.Claim
+    lease: Lease
+    progress: Progress
     project: Project
     config: LlmConfig
     model: RememberingModel
@@ -49,29 +52,29 @@ class ModelRun:
     _next_look: float = 0.0
 
     def __post_init__(self) -> None:
-        self.cached = self.claim.stage.detail_value("cached", 0)
+        self.cached = self.lease.stage.detail_value("cached", 0)
         prices = {"price_in": self.budget.price_in, "price_out": self.budget.price_out}
         limits = {"budget_tokens": self.budget.tokens, "budget_money": self.budget.money}
-        self.claim.report(detail=prices | limits, force=True)
+        self.progress.report(detail=prices | limits, force=True)
 
     def should_stop(self) -> bool:
-        """Whether a person wished so. Asked often, also while no answer comes: so it tells of the calls too."""
+        """Whether to stop. Called often, also while no answer comes, so it reports the state of the calls too."""
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + CALLS_SECONDS
             calls = self._calls()
-            if calls != self.claim.stage.detail_value("calls", {}):
-                self.claim.report(detail={"calls": calls})
-        return self.claim.should_stop()
+            if calls != self.lease.stage.detail_value("calls", {}):
+                self.progress.report(detail={"calls": calls})
+        return self.lease.should_stop()
 
     def begin_phase(self, phase: str, *, steps: int) -> None:
         """Enter a phase before the rows' own, with progress of its own."""
         self._steps = 0
-        self.claim.report(phase=phase, detail={"phase_done": 0, "phase_total": steps}, force=True)
+        self.progress.report(phase=phase, detail={"phase_done": 0, "phase_total": steps}, force=True)
 
     def count_in_phase(self, batch: Sequence[Answer]) -> None:
         self._steps += len(batch)
         self.count(batch)
-        self.claim.report(detail={"phase_done": self._steps})
+        self.progress.report(detail={"phase_done": self._steps})
 
     def count(self, batch: Sequence[Answer]) -> None:
         """Add what these answers cost. Call it in the transaction that stores them, so that none is counted twice."""
@@ -97,8 +100,8 @@ class ModelRun:
             raise PausedError(str(error)) from error
         except ModelCallError as error:
             answered = self.model.rate_limiter is not None and self.model.rate_limiter.answers > 0
-            breaks = 0 if answered else self.claim.stage.detail_value("breaks", 0)
-            self.claim.report(detail={"breaks": breaks + 1}, force=True)
+            breaks = 0 if answered else self.lease.stage.detail_value("breaks", 0)
+            self.progress.report(detail={"breaks": breaks + 1}, force=True)
             raise PausedError(str(error), retry_in=min(FIRST_BREAK * 2**breaks, LONGEST_BREAK)) from error
         finally:
             self._report_spent(detail={"calls": self._calls()})
@@ -107,7 +110,9 @@ class ModelRun:
         spent = self.budget.spent
         if self.budget.assumed:
             detail = detail | {"assumed": self.budget.assumed}
-        self.claim.report(tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, detail=detail, force=True)
+        self.progress.report(
+            tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, detail=detail, force=True
+        )
 
     def _calls(self) -> dict[str, Any]:
         """How the calls go: how many at once, failures by kind, and when the server allows the next one."""
@@ -124,7 +129,7 @@ class ModelRun:
 
 @dataclass(kw_only=True)
 class LabelingRun(ModelRun):
-    """A claimed LLM stage of a round."""
+    """The LLM stage of a round at work."""
 
     iteration: Iteration
 
@@ -134,15 +139,16 @@ class LabelingRun(ModelRun):
         return target_shares(self.iteration, len(self.iteration.labels))
 
 
-def open_run(claim: state.Claim, iteration: Iteration, open_model: OpenModel) -> LabelingRun:
+def open_run(job: Job, iteration: Iteration, open_model: OpenModel) -> LabelingRun:
     """Open a round's model, with the settings that the round froze.
 
     Raises:
         ModelUnavailableError: the model can't be opened.
     """
-    run = open_model_of(claim, iteration.project, LlmConfig.from_dict(iteration.llm_settings), open_model)
+    run = open_model_of(job, iteration.project, LlmConfig.from_dict(iteration.llm_settings), open_model)
     return LabelingRun(
-        claim=claim,
+        lease=run.lease,
+        progress=run.progress,
         project=run.project,
         config=run.config,
         model=run.model,
@@ -151,14 +157,14 @@ def open_run(claim: state.Claim, iteration: Iteration, open_model: OpenModel) ->
     )
 
 
-def open_model_of(claim: state.Claim, project: Project, config: LlmConfig, open_model: OpenModel) -> ModelRun:
+def open_model_of(job: Job, project: Project, config: LlmConfig, open_model: OpenModel) -> ModelRun:
     """Open a model under the project's budget of today: raising it is how a run goes on.
 
     Raises:
         ModelUnavailableError: the model can't be opened.
         AnnotationError: the project's token can't be decrypted.
     """
-    budget = budget_of(project, claim.stage)
+    budget = budget_of(project, job.stage)
     model = open_model(
         config,
         token=readable(project.llm_token),
@@ -168,7 +174,14 @@ def open_model_of(claim: state.Claim, project: Project, config: LlmConfig, open_
         budget=budget,
     )
     remembering = RememberingModel(model, owner_id=project.owner_id)
-    return ModelRun(claim=claim, project=project, config=config, model=remembering, budget=budget)
+    return ModelRun(
+        lease=job.lease,
+        progress=job.progress,
+        project=project,
+        config=config,
+        model=remembering,
+        budget=budget,
+    )
 
 
 def budget_of(project: Project, stage: Stage) -> Budget:

@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
 from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Project, Sample, Stage
 from annotation.pipeline.engine_rows import as_row, demonstration_from_dict
 from annotation.pipeline.label.answer_cache import KeepingModel
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from mlcore.records import LabelSet
 
 
-def run_trial(claim: state.Claim) -> None:
+def run_trial(job: Job) -> None:
     """Ask about the rows, and store what came with the stage: no row of the corpus gets a label from it.
 
     Raises:
@@ -42,23 +43,23 @@ def run_trial(claim: state.Claim) -> None:
         PausedError: the budget is spent, or the server is down.
         StoppedError: a person asked to pause or cancel.
     """
-    project = claim.stage.project
+    project = job.stage.project
     latest = project.latest_iteration()
     demonstrations = [demonstration_from_dict(item) for item in latest.demonstrations] if latest else []
     drawn = draw_rows(project, seed=latest.number if latest else 0, size=TRIAL_ROWS)
     samples = {sample.pk: sample for sample in Sample.objects.filter(pk__in=drawn)}
     rows = [as_row(samples[key], project) for key in drawn]
-    run = open_model_of(claim, project, project.llm_config, open_model)
+    run = open_model_of(job, project, project.llm_config, open_model)
     found: list[Answer] = []
 
     def told(batch: Sequence[Answer]) -> None:
         found.extend(batch)
         run.count(batch)
-        claim.report(done=len(found))
+        job.progress.report(done=len(found))
 
     try:
         asked_with = {"asked_with": decides_trial(project)}
-        claim.report(phase="trial", total=len(rows), done=0, detail=asked_with, force=True)
+        job.progress.report(phase="trial", total=len(rows), done=0, detail=asked_with, force=True)
         with run.pausing():
             answers = label_rows(
                 KeepingModel(run.model, told=told),
@@ -75,7 +76,7 @@ def run_trial(claim: state.Claim) -> None:
         run.model.close()
     if run.should_stop():
         raise StoppedError(_("Stopped on request; the answers so far are kept."))
-    claim.report(detail=_result(run, rows, samples, found, demonstrations), force=True)
+    job.progress.report(detail=_result(run, rows, samples, found, demonstrations), force=True)
 
 
 def _result(
@@ -193,7 +194,7 @@ def start_trial(project: Project, *, user: User | None) -> Stage:
     """
     check_trial_ready(project)
     total = min(TRIAL_ROWS, project.samples.count())
-    with state.alone(
+    with state.one_at_a_time(
         _("A try-out is at work or paused already. Wait until it is done, resume it, or cancel it.")
     ):
         stage = Stage.objects.create(project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total)

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, BusyError
 from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Activity, Project, Stage
 from annotation.pipeline.project import activity
 from annotation.pipeline.project.readiness import check_idle
@@ -76,7 +77,7 @@ def start_deletion(project: Project, *, name: str, user: User) -> Stage:
             state.resume(begun)
         return begun
     check_idle(project, kinds=Stage.Kind.values)
-    with state.alone(state.another_at_work()):
+    with state.one_at_a_time(state.another_at_work()):
         stage = Stage.objects.create(
             project=project, kind=Stage.Kind.DELETION, total=project.samples.count(), requested_by=user
         )
@@ -84,7 +85,7 @@ def start_deletion(project: Project, *, name: str, user: User) -> Stage:
     return stage
 
 
-def run_deletion(claim: state.Claim) -> None:
+def run_deletion(job: Job) -> None:
     """Delete the rows piece by piece, then the files, and the project itself with the end of the stage.
 
     Repeatable: a killed run goes on with what is left.
@@ -92,21 +93,21 @@ def run_deletion(claim: state.Claim) -> None:
     Raises:
         StoppedError: the worker is going; what is deleted stays deleted.
     """
-    project = claim.stage.project
+    project = job.stage.project
     done = 0
     while piece := list(project.samples.order_by("pk").values_list("pk", flat=True)[:DELETE_ROWS]):
-        if claim.should_stop():
+        if job.lease.should_stop():
             raise StoppedError(_("Stopped on request."))
-        with claim.piece():
+        with job.lease.piece():
             project.samples.filter(pk__in=piece).delete()
         done += len(piece)
-        claim.report(done=done)
+        job.progress.report(done=done)
     for upload in project.uploads.all():
         # Before its row goes: a file that no row names would lie there for ever.
         upload.path.unlink(missing_ok=True)
     for stage in project.stages.all():
         _remove_files(stage)
-    claim.on_done = project.delete
+    job.on_done = project.delete
 
 
 def _remove_files(stage: Stage) -> None:

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, ConflictError
 from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.models import Correction, CorrectionBatch, Label, Project, RowClaim, Sample, Source, Stage
 from annotation.pipeline.ingest.duplicates import rows_with_texts
 from annotation.pipeline.review import corrections
@@ -123,8 +124,8 @@ def _start(batch: CorrectionBatch, few: list[int] | None, *, total: int) -> Corr
     return batch
 
 
-def run_batch(claim: state.Claim) -> None:
-    """Carry out a batch in pieces, each in a transaction under the claim's fence.
+def run_batch(job: Job) -> None:
+    """Carry out a batch in pieces, each in a transaction under the lease's fence.
 
     Repeating it is safe: a row that the batch has corrected already is passed over.
 
@@ -132,18 +133,18 @@ def run_batch(claim: state.Claim) -> None:
         ConflictError: the batch was cancelled and then taken back: what it went on to correct, nobody could take back.
         StoppedError: a person asked to pause or cancel, or the worker is going; what is done stays, and can be undone.
     """
-    batch = CorrectionBatch.objects.select_related("project", "label", "undoes").get(stage=claim.stage)
+    batch = CorrectionBatch.objects.select_related("project", "label", "undoes").get(stage=job.stage)
     if CorrectionBatch.objects.filter(undoes=batch).exists():
         raise _taken_back()
     done = batch.corrections.count()
-    claim.report(done=done, phase="correcting", force=True)
+    job.progress.report(done=done, phase="correcting", force=True)
     for ids in _pieces(batch):
-        if claim.should_stop():
+        if job.lease.should_stop():
             raise StoppedError(_("Stopped on request."))
-        with claim.piece():
+        with job.lease.piece():
             done += _carry_out(batch, ids)
-        claim.report(done=done)
-    claim.report(done=done, total=done, phase="", force=True)
+        job.progress.report(done=done)
+    job.progress.report(done=done, total=done, phase="", force=True)
 
 
 def _pieces(batch: CorrectionBatch) -> Iterator[Sequence[int]]:

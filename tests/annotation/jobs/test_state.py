@@ -19,8 +19,9 @@ from annotation.errors import BusyError, InvalidFileError, LeaseLostError, NotRe
 from annotation.jobs import state
 from annotation.jobs.broker import QUEUES
 from annotation.jobs.lease import shutting_down
-from annotation.jobs.reaper import sweep
+from annotation.jobs.reaper import reap
 from annotation.jobs.run_id import run_id
+from annotation.jobs.work import take_up, work_on
 from annotation.live.stage_status import stage_context
 from annotation.management.commands import worker
 from annotation.models import Project, Stage
@@ -44,7 +45,7 @@ def _empty_queues() -> Iterator[None]:
 @pytest.fixture
 def _quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.LEASE_SECONDS = 0.3
-    monkeypatch.setattr("annotation.jobs.lease.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("annotation.jobs.lease.STOP_POLL_SECONDS", 0.0)
 
 
 def let_lease_run_out(stage: Stage) -> None:
@@ -71,11 +72,11 @@ def stop(error: BaseException | None = None) -> None:
 
 
 def test_work_that_ends_well_is_done_and_what_was_reported_last_is_stored(stage: Stage) -> None:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
+    with work_on(stage.pk) as job:
+        assert job is not None
         assert fresh(stage).status == Stage.Status.RUNNING
-        claim.report(done=3, phase="labeling", detail={"a": 1}, force=True)
-        claim.report(done=10, detail={"b": 2}, tokens_in=70)
+        job.progress.report(done=3, phase="labeling", detail={"a": 1}, force=True)
+        job.progress.report(done=10, detail={"b": 2}, tokens_in=70)
     after = fresh(stage)
     assert (after.status, after.done, after.phase, after.tokens_in) == (Stage.Status.DONE, 10, "labeling", 70)
     assert after.detail == {"a": 1, "b": 2}
@@ -85,30 +86,30 @@ def test_work_that_ends_well_is_done_and_what_was_reported_last_is_stored(stage:
 
 
 def test_the_row_is_not_written_for_every_report(stage: Stage, django_assert_num_queries: Any) -> None:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        claim.report(done=0, force=True)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        job.progress.report(done=0, force=True)
         with django_assert_num_queries(0):
             for done in range(1, 10):
-                claim.report(done=done)
+                job.progress.report(done=done)
 
 
 def test_of_two_runs_started_at_the_same_moment_one_is_refused_in_a_sentence(stage: Stage) -> None:
     with (
         pytest.raises(BusyError, match="Another stage of this project is at work"),
-        state.alone(state.another_at_work()),
+        state.one_at_a_time(state.another_at_work()),
     ):
         Stage.objects.create(project=stage.project, kind=Stage.Kind.RESTORE)
     assert Stage.objects.count() == 1
 
 
 def test_a_piece_of_a_worker_that_lost_the_stage_is_not_written(stage: Stage) -> None:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        with claim.piece():
+    with work_on(stage.pk) as job:
+        assert job is not None
+        with job.lease.piece():
             Project.objects.update(name="First piece")
         Stage.objects.filter(pk=stage.pk).update(attempt=F("attempt") + 1)
-        with pytest.raises(LeaseLostError), claim.piece():
+        with pytest.raises(LeaseLostError), job.lease.piece():
             Project.objects.update(name="Second piece")
     assert Project.objects.get().name == "First piece"
 
@@ -118,9 +119,9 @@ def test_five_messages_at_once_make_one_run(stage: Stage) -> None:
 
     def take() -> None:
         barrier.wait()
-        with state.work_on(stage.pk) as claim:
-            if claim:
-                claims.append(claim.attempt)
+        with work_on(stage.pk) as job:
+            if job:
+                claims.append(job.lease.attempt)
                 time.sleep(0.2)
         connection.close()
 
@@ -138,21 +139,21 @@ def test_five_messages_at_once_make_one_run(stage: Stage) -> None:
 )
 def test_a_stage_that_is_not_queued_is_left_alone(stage: Stage, status: str) -> None:
     Stage.objects.filter(pk=stage.pk).update(status=status)
-    with state.work_on(stage.pk) as claim:
-        assert claim is None
+    with work_on(stage.pk) as job:
+        assert job is None
     assert fresh(stage).status == status
 
 
 def test_a_stage_that_was_deleted_is_nothing_to_do() -> None:
-    with state.work_on(404) as claim:
-        assert claim is None
+    with work_on(404) as job:
+        assert job is None
 
 
 @pytest.mark.parametrize(
     "error", [InvalidFileError("Row 3 is broken. Mend it."), ModelUnavailableError("No such model.")]
 )
 def test_an_error_with_a_sentence_fails_the_stage_with_that_sentence(stage: Stage, error: Exception) -> None:
-    with state.work_on(stage.pk):
+    with work_on(stage.pk):
         stop(error)
     assert (fresh(stage).status, fresh(stage).error) == (Stage.Status.FAILED, str(error))
 
@@ -160,7 +161,7 @@ def test_an_error_with_a_sentence_fails_the_stage_with_that_sentence(stage: Stag
 def test_an_unexpected_error_is_told_in_general_and_its_traceback_stays_in_the_log(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with state.work_on(stage.pk):
+    with work_on(stage.pk):
         stop(ZeroDivisionError("secret internals"))
     after = fresh(stage)
     assert after.status == Stage.Status.FAILED
@@ -170,16 +171,16 @@ def test_an_unexpected_error_is_told_in_general_and_its_traceback_stays_in_the_l
 
 
 def test_an_error_of_the_database_has_the_stage_tried_again(stage: Stage) -> None:
-    with state.work_on(stage.pk):
+    with work_on(stage.pk):
         stop(OperationalError("database is locked"))
     assert fresh(stage).status == Stage.Status.RUNNING
     let_lease_run_out(stage)
-    assert sweep() == 1
+    assert reap() == 1
     assert fresh(stage).status == Stage.Status.QUEUED
 
 
 def test_log_records_carry_the_run_only_while_it_is_at_work(stage: Stage) -> None:
-    with state.work_on(stage.pk):
+    with work_on(stage.pk):
         assert run_id.get() == str(stage.run_id)
     assert run_id.get() == ""
 
@@ -189,9 +190,9 @@ def test_what_follows_is_made_together_with_the_end(stage: Stage) -> None:
         assert connection.in_atomic_block
         Stage.objects.create(project=stage.project, kind=Stage.Kind.SLM)
 
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        claim.on_done = make_next
+    with work_on(stage.pk) as job:
+        assert job is not None
+        job.on_done = make_next
     assert set(Stage.objects.values_list("kind", "status")) == {("llm", "done"), ("slm", "queued")}
 
 
@@ -199,9 +200,9 @@ def test_what_could_not_follow_is_told_where_the_stage_is_shown(stage: Stage) ->
     def refuse() -> None:
         raise NotReadyError("The LLM has labelled nothing yet.")
 
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        claim.on_done = refuse
+    with work_on(stage.pk) as job:
+        assert job is not None
+        job.on_done = refuse
     assert fresh(stage).status == Stage.Status.DONE
     shown = render_to_string("annotation/jobs/_stage_progress.html", stage_context(fresh(stage)))
     assert "What was to follow could not be started: The LLM has labelled nothing yet." in shown
@@ -209,7 +210,7 @@ def test_what_could_not_follow_is_told_where_the_stage_is_shown(stage: Stage) ->
     assert stage_context(fresh(stage))["not_followed"] == "", "somebody started it"
 
 
-# --- Wishes -------------------------------------------------------------------------------------------------------
+# --- What people request ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -217,15 +218,15 @@ def test_what_could_not_follow_is_told_where_the_stage_is_shown(stage: Stage) ->
     [(state.request_pause, Stage.Status.PAUSED), (state.request_cancel, Stage.Status.CANCELLED)],
 )
 @pytest.mark.usefixtures("_quick")
-def test_a_running_stage_stops_as_it_was_wished(stage: Stage, request_stop: Any, status: str) -> None:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        assert not claim.should_stop()
+def test_a_running_stage_stops_as_it_was_requested(stage: Stage, request_stop: Any, status: str) -> None:
+    with work_on(stage.pk) as job:
+        assert job is not None
+        assert not job.lease.should_stop()
         request_stop(stage)
         assert fresh(stage).status == Stage.Status.RUNNING, "the worker ends it, after its batch"
-        assert claim.should_stop()
+        assert job.lease.should_stop()
         stop()
-    assert (fresh(stage).status, fresh(stage).wish, fresh(stage).error) == (status, "", "")
+    assert (fresh(stage).status, fresh(stage).requested_action, fresh(stage).error) == (status, "", "")
 
 
 @pytest.mark.parametrize(
@@ -235,8 +236,8 @@ def test_a_running_stage_stops_as_it_was_wished(stage: Stage, request_stop: Any,
 def test_a_waiting_stage_stops_at_once(stage: Stage, request_stop: Any, status: str) -> None:
     request_stop(stage)
     assert stage.status == status
-    with state.work_on(stage.pk) as claim:
-        assert claim is None
+    with work_on(stage.pk) as job:
+        assert job is None
 
 
 @pytest.mark.parametrize(
@@ -246,18 +247,18 @@ def test_a_waiting_stage_stops_at_once(stage: Stage, request_stop: Any, status: 
 def test_a_stage_whose_worker_is_dead_stops_at_once_and_its_late_worker_is_fenced_out(
     stage: Stage, request_stop: Any, status: str
 ) -> None:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
+    with work_on(stage.pk) as job:
+        assert job is not None
         let_lease_run_out(stage)
         request_stop(stage)
         assert fresh(stage).status == status
         with pytest.raises(LeaseLostError), transaction.atomic():
-            claim.fence()
+            job.lease.fence()
     assert fresh(stage).status == status
 
 
 def test_a_cancel_is_not_softened_to_a_pause(stage: Stage) -> None:
-    with state.work_on(stage.pk):
+    with work_on(stage.pk):
         state.request_cancel(stage)
         state.request_pause(stage)
         stop()
@@ -270,12 +271,12 @@ def test_a_paused_stage_can_be_cancelled(stage: Stage) -> None:
     assert stage.status == Stage.Status.CANCELLED
 
 
-def test_a_wish_comes_too_late_for_a_stage_that_has_ended(stage: Stage) -> None:
-    with state.work_on(stage.pk):
+def test_a_request_comes_too_late_for_a_stage_that_has_ended(stage: Stage) -> None:
+    with work_on(stage.pk):
         pass
     state.request_pause(stage)
     state.request_cancel(stage)
-    assert (stage.status, stage.wish) == (Stage.Status.DONE, "")
+    assert (stage.status, stage.requested_action) == (Stage.Status.DONE, "")
 
 
 @pytest.mark.parametrize("status", [Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED])
@@ -295,7 +296,7 @@ def test_a_stage_is_not_resumed_beside_another_one_of_its_project(stage: Stage) 
 
 
 def test_a_pause_that_was_not_seen_yet_can_be_taken_back(stage: Stage) -> None:
-    with state.work_on(stage.pk):
+    with work_on(stage.pk):
         state.request_pause(stage)
         state.resume(stage)
     assert fresh(stage).status == Stage.Status.DONE
@@ -306,65 +307,65 @@ def test_a_pause_that_was_not_seen_yet_can_be_taken_back(stage: Stage) -> None:
 
 @pytest.mark.usefixtures("_quick")
 def test_a_heartbeat_keeps_the_lease_of_work_that_says_nothing(stage: Stage) -> None:
-    with state.work_on(stage.pk):
+    with work_on(stage.pk):
         time.sleep(0.8)
-        assert sweep() == 0
+        assert reap() == 0
     assert fresh(stage).status == Stage.Status.DONE
 
 
 @pytest.mark.usefixtures("_quick")
 def test_a_worker_whose_lease_went_to_another_can_write_nothing(stage: Stage) -> None:
-    with state.work_on(stage.pk) as stalled:
+    with work_on(stage.pk) as stalled:
         assert stalled is not None
         let_lease_run_out(stage)
-        sweep()
-        with state.work_on(stage.pk) as second:
+        reap()
+        with work_on(stage.pk) as second:
             assert second is not None
-            second.report(done=7, force=True)
-            stalled.report(done=2, force=True)
-            assert stalled.should_stop()
+            second.progress.report(done=7, force=True)
+            stalled.progress.report(done=2, force=True)
+            assert stalled.lease.should_stop()
             with pytest.raises(LeaseLostError, match="given to another one"), transaction.atomic():
-                stalled.fence()
+                stalled.lease.fence()
             with transaction.atomic():
-                second.fence()
+                second.lease.fence()
         assert fresh(stage).done == 7
     after = fresh(stage)
     assert (after.status, after.attempt, after.done) == (Stage.Status.DONE, 2, 7)
 
 
 def test_a_fence_outside_a_transaction_is_a_mistake_that_is_told(stage: Stage) -> None:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
+    with work_on(stage.pk) as job:
+        assert job is not None
         with pytest.raises(RuntimeError, match="inside"):
-            claim.fence()
+            job.lease.fence()
 
 
 def test_a_stage_is_tried_again_after_a_death_and_failed_after_three(stage: Stage, settings: Any) -> None:
     for death in (1, 2, 3):
-        state._take_up(stage.pk)  # the worker dies: nothing more is heard of it
+        take_up(stage.pk)  # the worker dies: nothing more is heard of it
         let_lease_run_out(stage)
-        assert sweep() == 1
+        assert reap() == 1
         assert fresh(stage).crashes == death
     after = fresh(stage)
     assert after.status == Stage.Status.FAILED
     assert after.error.startswith("The worker died 3 times in a row")
-    assert sweep() == 0
+    assert reap() == 0
 
 
 def test_deaths_between_which_the_work_gets_on_are_not_in_a_row(stage: Stage) -> None:
     for reached in (3, 3, 5, 8, 9):
-        claim = state._take_up(stage.pk)
-        assert claim is not None
-        claim.report(done=reached, force=True)
+        job = take_up(stage.pk)
+        assert job is not None
+        job.progress.report(done=reached, force=True)
         let_lease_run_out(stage)
-        sweep()
+        reap()
     assert (fresh(stage).status, fresh(stage).crashes) == (Stage.Status.QUEUED, 1)
     for _death in (2, 3):
-        claim = state._take_up(stage.pk)
-        assert claim is not None
-        claim.report(done=4, force=True)  # it began anew and got no further than before
+        job = take_up(stage.pk)
+        assert job is not None
+        job.progress.report(done=4, force=True)  # it began anew and got no further than before
         let_lease_run_out(stage)
-        sweep()
+        reap()
     assert fresh(stage).status == Stage.Status.FAILED
 
 
@@ -373,44 +374,44 @@ def test_a_clock_that_jumps_takes_no_stage_from_its_worker(
 ) -> None:
     """Every lease looks run out when a laptop wakes up; the workers get the time to renew them."""
     settings.LEASE_SECONDS = 1
-    monkeypatch.setattr(worker, "SWEEP_SECONDS", 0.02)  # a sweep comes before the next heartbeat
+    monkeypatch.setattr(worker, "REAP_SECONDS", 0.02)  # the reaper comes before the next heartbeat
     jump = timedelta(0)
     now, seconds = timezone.now, time.time
     monkeypatch.setattr(timezone, "now", lambda: now() + jump)
     monkeypatch.setattr(time, "time", lambda: seconds() + jump.total_seconds())
     over = threading.Event()
-    sweeper = threading.Thread(target=worker._sweep_until, args=(over, ["llm"]))
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        sweeper.start()
+    reaper_thread = threading.Thread(target=worker._reap_until, args=(over, ["llm"]))
+    with work_on(stage.pk) as job:
+        assert job is not None
+        reaper_thread.start()
         time.sleep(0.2)
         jump = timedelta(hours=1)
         time.sleep(2)
-        assert not claim.should_stop()
+        assert not job.lease.should_stop()
     over.set()
-    sweeper.join()
+    reaper_thread.join()
     after = fresh(stage)
     assert (after.status, after.attempt, after.crashes) == (Stage.Status.DONE, 1, 0)
     assert after.seconds < 60, "time at work is measured by a clock that does not jump"
 
 
-def test_a_dead_workers_wish_is_carried_out_by_the_sweep(stage: Stage) -> None:
-    state._take_up(stage.pk)
+def test_a_request_to_a_dead_worker_is_carried_out_by_the_reaper(stage: Stage) -> None:
+    take_up(stage.pk)
     state.request_pause(stage)
     let_lease_run_out(stage)
-    sweep()
+    reap()
     assert fresh(stage).status == Stage.Status.PAUSED
 
 
-def test_many_sweeps_at_once_count_one_death(stage: Stage) -> None:
-    state._take_up(stage.pk)
+def test_many_reapers_at_once_count_one_death(stage: Stage) -> None:
+    take_up(stage.pk)
     let_lease_run_out(stage)
 
-    def sweep_in_thread() -> None:
-        sweep()
+    def reap_in_thread() -> None:
+        reap()
         connection.close()
 
-    threads = [threading.Thread(target=sweep_in_thread) for _ in range(4)]
+    threads = [threading.Thread(target=reap_in_thread) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -421,17 +422,17 @@ def test_many_sweeps_at_once_count_one_death(stage: Stage) -> None:
 def test_a_stage_that_nobody_took_up_is_sent_again_once_in_a_lease_time(stage: Stage, settings: Any) -> None:
     long_ago = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS + 1)
     Stage.objects.filter(pk=stage.pk).update(queued_at=long_ago)
-    assert [sweep(), sweep()] == [1, 0]
+    assert [reap(), reap()] == [1, 0]
     assert messages_for(stage) == 1
     assert fresh(stage).crashes == 0
 
 
 def test_a_worker_that_is_going_hands_its_stage_to_another_without_counting_a_death(stage: Stage) -> None:
     try:
-        with state.work_on(stage.pk) as claim:
-            assert claim is not None
+        with work_on(stage.pk) as job:
+            assert job is not None
             shutting_down.set()
-            assert claim.should_stop()
+            assert job.lease.should_stop()
             stop()
     finally:
         shutting_down.clear()
@@ -441,8 +442,8 @@ def test_a_worker_that_is_going_hands_its_stage_to_another_without_counting_a_de
 def test_a_worker_that_is_going_takes_up_nothing_and_wakes_others_for_what_waits(stage: Stage) -> None:
     shutting_down.set()
     try:
-        with state.work_on(stage.pk) as claim:
-            assert claim is None
+        with work_on(stage.pk) as job:
+            assert job is None
     finally:
         shutting_down.clear()
     state.wake_workers({"slm", "files"})
@@ -452,7 +453,7 @@ def test_a_worker_that_is_going_takes_up_nothing_and_wakes_others_for_what_waits
 
 
 def test_a_command_that_is_interrupted_hands_its_stage_back(stage: Stage) -> None:
-    with pytest.raises(KeyboardInterrupt), state.work_on(stage.pk):
+    with pytest.raises(KeyboardInterrupt), work_on(stage.pk):
         stop(KeyboardInterrupt())
     assert fresh(stage).status == Stage.Status.QUEUED
 
@@ -482,8 +483,8 @@ def test_pages_that_can_not_be_told_cost_the_run_nothing(
     async def refuse(*_: Any) -> None:
         raise OSError("no broker")
 
-    with patch("channels.layers.InMemoryChannelLayer.group_send", refuse), state.work_on(stage.pk) as claim:
-        assert claim is not None
-        claim.report(done=5, force=True)
+    with patch("channels.layers.InMemoryChannelLayer.group_send", refuse), work_on(stage.pk) as job:
+        assert job is not None
+        job.progress.report(done=5, force=True)
     assert fresh(stage).status == Stage.Status.DONE
     assert "could not be told" in caplog.text

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from uvicorn.protocols.utils import ClientDisconnected
 
-from annotation.jobs.notify import nudge
+from annotation.jobs.notify import notify_pages
 from annotation.live import consumers
 from annotation.models import Membership, Project, Role, Stage
 from tests.support.sockets import Socket
@@ -49,7 +49,7 @@ async def set_done(stage: Stage, done: int) -> None:
 
 
 async def tell(stage: Stage) -> None:
-    await in_database(nudge)(stage)
+    await in_database(notify_pages)(stage)
 
 
 async def test_the_state_comes_at_once_and_again_after_a_change(visitor: Client, stage: Stage) -> None:
@@ -73,7 +73,9 @@ async def test_what_is_pushed_is_what_the_page_includes(visitor: Client, stage: 
     await socket.close()
 
 
-async def test_many_nudges_are_one_push_and_the_last_state_is_pushed(visitor: Client, stage: Stage) -> None:
+async def test_many_notifications_are_one_push_and_the_last_state_is_pushed(
+    visitor: Client, stage: Stage
+) -> None:
     socket = socket_of(visitor, stage.pk)
     await socket.connect()
     await socket.pushed()
@@ -90,7 +92,7 @@ async def test_many_nudges_are_one_push_and_the_last_state_is_pushed(visitor: Cl
 async def test_a_change_that_nobody_told_is_found(
     visitor: Client, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(consumers, "POLL_SECONDS", 0.2)
     socket = socket_of(visitor, stage.pk)
     await socket.connect()
     await socket.pushed()

@@ -60,14 +60,14 @@ def worker_loop() -> Iterator[EventLoopThread]:
     thread.stop()
 
 
-def test_a_nudge_says_only_that_the_row_changed(stage: Stage, sent: Sent) -> None:
-    notify.nudge(stage)
+def test_a_notification_says_only_that_the_row_changed(stage: Stage, sent: Sent) -> None:
+    notify.notify_pages(stage)
     assert sent.messages == [(f"stage.{stage.pk}", {"type": "stage.changed"})]
 
 
-def test_a_nudge_waits_for_the_commit(stage: Stage, sent: Sent) -> None:
+def test_a_notification_waits_for_the_commit(stage: Stage, sent: Sent) -> None:
     with transaction.atomic():
-        notify.nudge(stage)
+        notify.notify_pages(stage)
         assert sent.messages == []
     assert len(sent.messages) == 1
 
@@ -75,7 +75,7 @@ def test_a_nudge_waits_for_the_commit(stage: Stage, sent: Sent) -> None:
 def test_a_worker_sends_from_its_own_loop_and_does_not_wait(
     stage: Stage, sent: Sent, worker_loop: EventLoopThread
 ) -> None:
-    notify.nudge(stage)
+    notify.notify_pages(stage)
     assert sent.arrived.wait(5)
     assert sent.threads == ["worker-loop"]
 
@@ -92,10 +92,10 @@ def test_a_broker_that_hangs_does_not_hold_up_a_worker(
     async def hang(*_: Any) -> None:
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(stage_status, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(notify, "SEND_SECONDS", 0.2)
     with patch.object(get_channel_layer(), "group_send", hang):
         begun = time.monotonic()
-        notify.nudge(stage)
+        notify.notify_pages(stage)
         assert time.monotonic() - begun < 0.1
         time.sleep(0.5)
     assert f"Pages could not be told that stage {stage.pk} changed: TimeoutError" in caplog.text
@@ -175,7 +175,11 @@ def test_what_is_said_to_be_kept_of_a_broken_off_stage_is_kept(
 
 
 def test_an_import_that_is_being_cancelled_says_that_its_rows_go(stage: Stage) -> None:
-    stage.kind, stage.status, stage.wish = Stage.Kind.IMPORT, Stage.Status.RUNNING, Stage.Wish.CANCEL
+    stage.kind, stage.status, stage.requested_action = (
+        Stage.Kind.IMPORT,
+        Stage.Status.RUNNING,
+        Stage.RequestedAction.CANCEL,
+    )
     assert "are being taken out again" in stage_words(stage)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from annotation.jobs import state
+from annotation.jobs.work import Job
 from annotation.management import console
 from annotation.models import Activity, Project, Stage, Upload
 from annotation.pipeline.export import run_export
@@ -131,7 +131,7 @@ def test_the_help_names_every_kind_and_encoding(capsys: pytest.CaptureFixture[st
 def test_an_interrupted_import_says_what_becomes_of_it(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_claim: state.Claim) -> None:
+    def interrupt(_job: Job) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(console.WORK, Stage.Kind.IMPORT, interrupt)

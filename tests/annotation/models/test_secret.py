@@ -14,7 +14,7 @@ from django.conf import settings as site
 from django.db import connection
 
 from annotation.errors import AnnotationError
-from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.iterate import start_round
@@ -63,9 +63,9 @@ def test_a_run_that_needs_a_lost_token_fails_with_a_sentence_and_asks_nobody(
     settings.TOKEN_KEYS = ["the key"]
     stage = start_round.start_round(again(cast), started_from="llm", user=None).stages.get()
     settings.TOKEN_KEYS = ["another key"]
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        run_labeling.run_labeling(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        run_labeling.run_labeling(job)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.FAILED
     assert "enter the token anew" in stage.error

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import Flag, Sample, SavedFilter, Source, Stage, Tally
 from annotation.pipeline.iterate import restore_round
 from annotation.pipeline.review import bulk, corrections
@@ -145,9 +145,9 @@ def test_the_counts_equal_a_recount_after_everything_that_changes_rows(cast: Cas
     Sample.objects.filter(position__lt=6).update(flag=Flag.WRONG)
     Stage.objects.filter(pk=stage.pk).update(attempt=stage.attempt + 1)
     assert agrees()
-    with state.work_on(restore_round.start_restore(cast.project.iterations.get(), user=None).pk) as claim:
-        assert claim
-        restore_round.run_restore(claim)
+    with work_on(restore_round.start_restore(cast.project.iterations.get(), user=None).pk) as job:
+        assert job
+        restore_round.run_restore(job)
     assert not cast.project.samples.filter(flag=Flag.WRONG).exists()
     assert agrees()
 

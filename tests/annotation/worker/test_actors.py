@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 
 from annotation.jobs import state
 from annotation.jobs.broker import QUEUES
-from annotation.jobs.lease import Claim
+from annotation.jobs.work import Job
 from annotation.models import Project, Stage
 from annotation.worker import actors
 from mlcore.errors import ModelUnavailableError
@@ -56,9 +56,9 @@ def test_a_submitted_stage_reaches_its_step_of_the_pipeline(
 ) -> None:
     seen = []
 
-    def step(claim: Claim) -> None:
-        seen.append(claim.stage.pk)
-        claim.report(done=1, total=1)
+    def step(job: Job) -> None:
+        seen.append(job.stage.pk)
+        job.progress.report(done=1, total=1)
 
     monkeypatch.setattr(STEPS[kind], step)
     stage = make_stage(kind)
@@ -73,7 +73,7 @@ def test_five_messages_for_one_stage_make_one_run(
     worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(STEPS[Stage.Kind.LLM], lambda claim: seen.append(claim.attempt))
+    monkeypatch.setattr(STEPS[Stage.Kind.LLM], lambda job: seen.append(job.lease.attempt))
     stage = make_stage(Stage.Kind.LLM)
     for _ in range(5):
         state.submit(stage)
@@ -85,8 +85,8 @@ def test_five_messages_for_one_stage_make_one_run(
 def test_a_step_that_fails_leaves_the_worker_at_work(
     worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def step(claim: Claim) -> None:
-        if claim.stage.pk == broken.pk:
+    def step(job: Job) -> None:
+        if job.stage.pk == broken.pk:
             raise ModelUnavailableError("There is no such model. Choose another.")
 
     monkeypatch.setattr(STEPS[Stage.Kind.LLM], step)

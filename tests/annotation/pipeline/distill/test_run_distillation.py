@@ -10,6 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
 from annotation.pipeline.distill import run_distillation, start_distillation, training_process
 from annotation.pipeline.distill.training_folder import newest_features, training_folder
@@ -54,9 +55,9 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def run_slm_stage(stage: Stage) -> Stage:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        run_distillation.run_distillation(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        run_distillation.run_distillation(job)
     stage.refresh_from_db()
     return stage
 
@@ -230,7 +231,7 @@ def test_a_crash_of_the_training_process_fails_the_stage_with_a_sentence(
 def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annotation.jobs.lease.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("annotation.jobs.lease.STOP_POLL_SECONDS", 0.0)
     stage = start_distillation.start_filtering(newest(project), user=project.owner)
     real = training_process._events
     cancelled: list[Any] = []

@@ -16,8 +16,8 @@ from django.db import connection
 from django.utils import timezone
 
 from annotation.errors import NotReadyError
-from annotation.jobs import state
-from annotation.jobs.reaper import sweep
+from annotation.jobs.reaper import reap
+from annotation.jobs.work import work_on
 from annotation.models import Stage
 from annotation.pipeline.export import run_export
 from tests.support.factories import make_project
@@ -31,7 +31,7 @@ from django.db import connections
 from pathlib import Path
 connections["default"].settings_dict["NAME"] = sys.argv[1]
 settings.EXPORT_DIR = Path(sys.argv[2])
-from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.pipeline.export import rows, run_export
 rows.READ_ROWS = 4
 page, left = rows._page_after, [3]
@@ -41,8 +41,8 @@ def die_in_the_third_page(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return page(*arguments)
 rows._page_after = die_in_the_third_page
-with state.work_on(int(sys.argv[3])) as claim:
-    run_export.run_export(claim)
+with work_on(int(sys.argv[3])) as job:
+    run_export.run_export(job)
 """
 
 
@@ -81,10 +81,10 @@ def test_an_export_that_is_killed_is_written_anew_and_never_offered_half(
         run_export.export_path(stage)
 
     Stage.objects.filter(pk=stage.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert sweep() == 1
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        run_export.run_export(claim)
+    assert reap() == 1
+    with work_on(stage.pk) as job:
+        assert job is not None
+        run_export.run_export(job)
     stage.refresh_from_db()
     assert (stage.status, stage.done, stage.attempt) == (Stage.Status.DONE, 12, 2)
     path = run_export.export_path(stage)

@@ -24,7 +24,8 @@ from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.excel import writer
 from annotation.files.writers import RESULT_COLUMNS
 from annotation.jobs import state
-from annotation.jobs.lease import Claim
+from annotation.jobs.progress import Progress
+from annotation.jobs.work import work_on
 from annotation.models import Correction, Flag, Label, Project, Sample, Source, Stage
 from annotation.pipeline.export import rows as export_rows
 from annotation.pipeline.export import run_export
@@ -76,9 +77,9 @@ def import_back(project: Project, path: Path) -> Project:
     again = configure.create_project(name="Again", task_type="topic", owner=project.owner)
     stored = start_import.store_upload(again, SimpleUploadedFile(path.name, path.read_bytes()), project.owner)
     stage = start_import.start_import(again, stored, content_columns=["text"], user=project.owner)
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        start_import.run_import(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        start_import.run_import(job)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.DONE, stage.error
     again.refresh_from_db()
@@ -92,9 +93,9 @@ def uploaded_cells(project: Project, columns: int) -> list[list[str]]:
 
 
 def run(stage: Stage) -> Stage:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        run_export.run_export(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        run_export.run_export(job)
     stage.refresh_from_db()
     return stage
 
@@ -461,9 +462,9 @@ def test_any_table_survives_import_export_and_import(
     )
     stored = start_import.store_upload(project, SimpleUploadedFile("any.jsonl", data.encode()), owner)
     stage = start_import.start_import(project, stored, content_columns=["text"], user=owner)
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        start_import.run_import(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        start_import.run_import(job)
     project.refresh_from_db()
     assert uploaded_cells(project, 2) == [list(row) for row in rows]
     path = tmp_path / f"any.{format}"
@@ -510,15 +511,15 @@ def test_a_cancelled_export_leaves_no_file(
 ) -> None:
     stage = run_export.start_export(project, user=project.owner, format=format)
     monkeypatch.setattr(export_rows, "TELL_ROWS", 5)
-    original = Claim.report
+    original = Progress.report
 
-    def report(claim: Claim, **told: Any) -> None:
-        original(claim, **told)
+    def report(progress: Progress, **told: Any) -> None:
+        original(progress, **told)
         if told.get("done") == 5:
             state.request_cancel(stage)
-            claim._next_look = 0.0
+            progress._lease._next_poll = 0.0
 
-    monkeypatch.setattr(Claim, "report", report)
+    monkeypatch.setattr(Progress, "report", report)
     assert run(stage).status == Stage.Status.CANCELLED
     assert list(settings.EXPORT_DIR.iterdir()) == []
 

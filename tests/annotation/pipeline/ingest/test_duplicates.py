@@ -14,6 +14,7 @@ from django.apps import apps
 from django.db import connection
 
 from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import Project, Sample, Stage, TextPage, Upload
 from annotation.pipeline.ingest import duplicates, start_import
 from annotation.pipeline.ingest.duplicates import KnownTexts, index_rows, rows_with_texts, store_run
@@ -120,7 +121,7 @@ def test_rows_of_an_import_at_work_are_found_and_known_texts_end_before_it(
 ) -> None:
     load(project, table(*numbered(50)))
     stage = start(project, upload(project, table(*numbered(2_500, first=50))))
-    StopAfter(monkeypatch, stage, Stage.Wish.PAUSE, batches=2)
+    StopAfter(monkeypatch, stage, Stage.RequestedAction.PAUSE, batches=2)
     run(stage)
     assert positions(project, digest("text number 7"), digest("text number 700")) == [7, 700]
     assert KnownTexts(project, 50).among([digest("text number 700")]) == set()
@@ -135,7 +136,7 @@ def test_what_a_cancelled_import_brought_is_not_known(
 ) -> None:
     load(project, table(*numbered(50)))
     stage = start(project, upload(project, table(*numbered(2_500, first=50))))
-    StopAfter(monkeypatch, stage, Stage.Wish.CANCEL, batches=2)
+    StopAfter(monkeypatch, stage, Stage.RequestedAction.CANCEL, batches=2)
     run(stage)
     assert stage.status == Stage.Status.CANCELLED
     again = load(project, table(*numbered(100)))
@@ -147,11 +148,11 @@ def test_what_a_cancelled_import_brought_is_not_known(
 def test_an_import_that_died_after_its_last_write_ends_the_same(project: Project) -> None:
     load(project, table(*numbered(30)))
     stage = start(project, upload(project, table(*numbered(30, first=20))))
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        start_import.run_import(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        start_import.run_import(job)
         pages = list(TextPage.objects.order_by("pk").values())
-        start_import.run_import(claim)  # as the next worker would
+        start_import.run_import(job)  # as the next worker would
     assert list(TextPage.objects.order_by("pk").values()) == pages
     assert (report_of(stage).imported, report_of(stage).duplicates) == (20, 10)
     assert project.samples.count() == 50
@@ -182,7 +183,7 @@ def test_the_migration_makes_the_rows_of_finished_imports_known(
 ) -> None:
     load(project, table(*numbered(5_000)))
     stage = start(project, upload(project, table(*numbered(2_500, first=5_000))))
-    StopAfter(monkeypatch, stage, Stage.Wish.PAUSE, batches=2)
+    StopAfter(monkeypatch, stage, Stage.RequestedAction.PAUSE, batches=2)
     run(stage)
     expected = stored_pages()
     TextPage.objects.all().delete()

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from annotation.errors import InvalidFileError
-from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import Project, Stage, Upload
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.ingest.import_report import left_out_rows
@@ -36,9 +36,9 @@ def start(project: Project, stored: Upload, **choices: Any) -> Stage:
 
 
 def run(stage: Stage) -> Stage:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        start_import.run_import(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        start_import.run_import(job)
     stage.refresh_from_db()
     return stage
 

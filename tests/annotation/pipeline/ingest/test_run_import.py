@@ -19,8 +19,9 @@ from django.utils import timezone, translation
 
 from annotation.errors import AnnotationError, BusyError, InvalidFileError, LeaseLostError
 from annotation.jobs import state
-from annotation.jobs.lease import Claim
-from annotation.jobs.reaper import sweep
+from annotation.jobs.lease import Lease
+from annotation.jobs.reaper import reap
+from annotation.jobs.work import work_on
 from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.ingest.duplicates import rows_with_texts
@@ -58,9 +59,9 @@ def start(project: Project, stored: Upload, **mapping: Any) -> Stage:
 
 
 def run(stage: Stage) -> Stage:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        start_import.run_import(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        start_import.run_import(job)
     stage.refresh_from_db()
     return stage
 
@@ -457,25 +458,25 @@ def test_an_append_asks_the_database_as_often_for_a_large_project_as_for_an_empt
 
 
 class StopAfter:
-    """Makes the import see a wish after some batches."""
+    """Makes the import see a requested action after some batches."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, stage: Stage, wish: str, *, batches: int) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stage: Stage, action: str, *, batches: int) -> None:
         self._left = batches
-        original = Claim.should_stop
+        original = Lease.should_stop
 
-        def should_stop(claim: Claim) -> bool:
+        def should_stop(lease: Lease) -> bool:
             self._left -= 1
             if self._left == 0:
-                Stage.objects.filter(pk=stage.pk).update(wish=wish)
-                claim._next_look = 0.0
-            return original(claim)
+                Stage.objects.filter(pk=stage.pk).update(requested_action=action)
+                lease._next_poll = 0.0
+            return original(lease)
 
-        monkeypatch.setattr(Claim, "should_stop", should_stop)
+        monkeypatch.setattr(Lease, "should_stop", should_stop)
 
 
 def test_a_paused_import_goes_on_where_it_stopped(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = start(project, upload(project, table(*numbered(5_500), "x,,bad")))
-    StopAfter(monkeypatch, stage, Stage.Wish.PAUSE, batches=3)
+    StopAfter(monkeypatch, stage, Stage.RequestedAction.PAUSE, batches=3)
     run(stage)
     assert stage.status == Stage.Status.PAUSED
     assert project.samples.count() == report_of(stage).read == 2_000
@@ -489,7 +490,7 @@ def test_a_cancelled_import_leaves_no_row_and_can_be_begun_anew(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = start(project, upload(project, table(*numbered(5_500))))
-    StopAfter(monkeypatch, stage, Stage.Wish.CANCEL, batches=3)
+    StopAfter(monkeypatch, stage, Stage.RequestedAction.CANCEL, batches=3)
     run(stage)
     assert stage.status == Stage.Status.CANCELLED
     assert stage.done == 0
@@ -504,7 +505,7 @@ def test_cancelling_a_paused_append_takes_back_its_rows_only(
 ) -> None:
     load(project, table(*numbered(100)))
     stage = start(project, upload(project, table(*numbered(5_500, first=100))))
-    StopAfter(monkeypatch, stage, Stage.Wish.PAUSE, batches=3)
+    StopAfter(monkeypatch, stage, Stage.RequestedAction.PAUSE, batches=3)
     run(stage)
     assert project.samples.count() == 2_100
     start_import.cancel_import(stage)
@@ -517,7 +518,7 @@ def test_a_half_import_must_be_ended_before_anything_else(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = start(project, upload(project, table(*numbered(5_500))))
-    StopAfter(monkeypatch, stage, Stage.Wish.PAUSE, batches=3)
+    StopAfter(monkeypatch, stage, Stage.RequestedAction.PAUSE, batches=3)
     run(stage)
     Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.FAILED)
     with pytest.raises(BusyError, match=r"The import of “letters\.csv” was broken off"):
@@ -537,11 +538,11 @@ def test_two_imports_at_once_are_one(project: Project) -> None:
 
 def test_a_worker_that_lost_its_lease_stores_nothing(project: Project) -> None:
     stage = start(project, upload(project, table(*numbered(10))))
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
+    with work_on(stage.pk) as job:
+        assert job is not None
         Stage.objects.filter(pk=stage.pk).update(attempt=99)
         with pytest.raises(LeaseLostError), transaction.atomic():
-            start_import.run_import(claim)
+            start_import.run_import(job)
         assert not project.samples.exists()
         assert Upload.objects.get(pk=stage.detail["upload"]).report == {}
 
@@ -555,7 +556,7 @@ from django.db import connections
 from pathlib import Path
 connections["default"].settings_dict["NAME"] = sys.argv[1]
 settings.UPLOAD_DIR = Path(sys.argv[2])
-from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.pipeline.ingest import start_import
 save, left = start_import.ImportReport.save, [int(sys.argv[4])]
 def die_before_the_commit(self, upload):
@@ -564,8 +565,8 @@ def die_before_the_commit(self, upload):
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
 start_import.ImportReport.save = die_before_the_commit
-with state.work_on(int(sys.argv[3])) as claim:
-    start_import.run_import(claim)
+with work_on(int(sys.argv[3])) as job:
+    start_import.run_import(job)
 """
 
 
@@ -601,7 +602,7 @@ def test_an_import_that_is_killed_goes_on_without_a_row_lost_or_doubled(
     assert project.samples.count() == stored  # what was not committed went with its worker
     assert not project.text_pages.exists()
     Stage.objects.filter(pk=stage.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert sweep() == 1
+    assert reap() == 1
     assert run(stage).status == Stage.Status.DONE
     report = report_of(stage)
     assert (report.read, report.imported, report.duplicates, report.rejected) == (5_002, 5_000, 1, 1)

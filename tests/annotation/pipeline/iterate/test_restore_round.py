@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import Activity, Correction, Iteration, Source, Stage
 from annotation.pipeline.distill import run_distillation
 from annotation.pipeline.export.provenance import provenance_lines
@@ -59,9 +59,9 @@ def run_round(cast: Cast, monkeypatch: pytest.MonkeyPatch, *, wrong: set[int]) -
 
 
 def work(stage: Stage, run: Any) -> None:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        run(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        run(job)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.DONE, stage.error
 

@@ -109,7 +109,7 @@ def test_a_pause_while_the_first_examples_are_labelled_costs_nothing_when_resume
     project = make_project(rows=40)
     iteration = start_llm_round(project)
     monkeypatch.setattr(answer_cache, "BATCH_ROWS", 5)
-    monkeypatch.setattr("annotation.jobs.lease.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("annotation.jobs.lease.STOP_POLL_SECONDS", 0.0)
 
     def judge(query: str, names: Any) -> Any:
         if CachedAnswer.objects.count() >= 10:

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from annotation.jobs import state
-from annotation.jobs.reaper import sweep
+from annotation.jobs.reaper import reap
 from annotation.models import CachedAnswer, Iteration, Prediction, Stage
 from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
@@ -87,7 +87,7 @@ def test_a_budget_in_money_is_refused_without_prices_and_shown_with_them(server:
     assert f"{stage.done * (40 * 1000 + 3 * 2000) / 1e6:.2f} of 5.00" in page
 
 
-def test_a_server_that_is_down_pauses_the_run_and_the_sweep_tries_again(
+def test_a_server_that_is_down_pauses_the_run_and_the_reaper_tries_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rate_limit, "BREAKER", 2)
@@ -100,10 +100,10 @@ def test_a_server_that_is_down_pauses_the_run_and_the_sweep_tries_again(
         assert "503" in stage.error
         assert stage.resume_at is not None
         assert timedelta(seconds=59) < stage.resume_at - before < timedelta(seconds=75)
-        assert sweep() == 0, "not before its time"
+        assert reap() == 0, "not before its time"
 
         Stage.objects.update(resume_at=timezone.now() - timedelta(seconds=1))
-        assert sweep() == 1
+        assert reap() == 1
         stage.refresh_from_db()
         assert stage.status == Stage.Status.QUEUED
         before = timezone.now()
@@ -112,7 +112,7 @@ def test_a_server_that_is_down_pauses_the_run_and_the_sweep_tries_again(
         assert stage.resume_at - before > timedelta(seconds=119), "the wait grows"
 
         Stage.objects.update(resume_at=timezone.now() - timedelta(seconds=1))
-        sweep()
+        reap()
         assert run_llm_stage(iteration).status == Stage.Status.DONE
 
 

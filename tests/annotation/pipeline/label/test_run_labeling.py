@@ -75,7 +75,7 @@ def test_a_cancelled_run_keeps_its_answers_and_asks_only_the_rest_when_resumed(
     iteration = start_llm_round(project)
     stage = iteration.stages.get()
     monkeypatch.setattr(answer_cache, "BATCH_ROWS", 5)
-    monkeypatch.setattr("annotation.jobs.lease.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("annotation.jobs.lease.STOP_POLL_SECONDS", 0.0)
     labelled: list[int] = []
 
     def judge(query: str, names: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from annotation.errors import BusyError
-from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import CachedAnswer, Prediction, Project, Stage
 from annotation.pipeline.label import run_labeling, try_out
 from annotation.pipeline.project import configure
@@ -30,9 +30,9 @@ def use(monkeypatch: pytest.MonkeyPatch, judge: Any = judge_sentiment) -> Script
 
 def run_trial(project: Project) -> Stage:
     stage = try_out.start_trial(project, user=project.owner)
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        try_out.run_trial(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        try_out.run_trial(job)
     stage.refresh_from_db()
     return stage
 

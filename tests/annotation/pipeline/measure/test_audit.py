@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import (
     Activity,
     AuditDraw,
@@ -420,9 +420,9 @@ def test_a_label_that_vanishes_is_told_without_any_audited_row(project: Project)
 
 def run_restore(iteration: Iteration) -> None:
     stage = restore_round.start_restore(iteration, user=iteration.project.owner)
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        restore_round.run_restore(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        restore_round.run_restore(job)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.DONE, stage.error
 

@@ -7,7 +7,7 @@ import pytest
 from django.core.files.base import ContentFile
 
 from annotation.errors import BusyError
-from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import CachedAnswer, Correction, Prediction, Project, Sample, Stage
 from annotation.pipeline.distill.training_folder import training_folder
 from annotation.pipeline.export import run_export
@@ -37,9 +37,9 @@ def delete(project: Project) -> None:
 
 
 def work(stage: Stage) -> None:
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        archive.run_deletion(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        archive.run_deletion(job)
 
 
 def test_a_project_that_was_put_away_is_in_nobodys_list_and_behind_no_address(cast: Cast) -> None:
@@ -99,9 +99,9 @@ def test_a_deletion_takes_rows_corrections_and_files_and_nothing_of_other_projec
     bulk.start_batch(project, bulk.Choice(label, query="show=right"), user=owner)
     start_import.store_upload(project, ContentFile(b"id,text\n1,a\n", name="a.csv"), owner)
     exported = run_export.start_export(project, format="csv", user=owner)
-    with state.work_on(exported.pk) as claim:
-        assert claim is not None
-        run_export.run_export(claim)
+    with work_on(exported.pk) as job:
+        assert job is not None
+        run_export.run_export(job)
     slm = project.stages.get(kind=Stage.Kind.SLM)
     (training_folder(slm) / "features.npy").write_bytes(b"features")
     CachedAnswer.objects.create(owner=owner, key="0" * 64, label=0)
@@ -122,10 +122,10 @@ def test_a_deletion_whose_worker_died_goes_on_with_what_is_left(
     owner.post(cast.url("put-away/"))
     owner.post(cast.url("delete/"), {"name": "Film notes"})
     stage = Stage.objects.get(kind=Stage.Kind.DELETION)
-    with state.work_on(stage.pk) as claim:
-        assert claim is not None
-        monkeypatch.setattr(claim, "should_stop", lambda: cast.project.samples.count() <= 7)
-        archive.run_deletion(claim)
+    with work_on(stage.pk) as job:
+        assert job is not None
+        monkeypatch.setattr(job.lease, "should_stop", lambda: cast.project.samples.count() <= 7)
+        archive.run_deletion(job)
     assert cast.project.samples.count() == 7
     with pytest.raises(BusyError):
         archive.take_back(Project.objects.get(pk=cast.project.pk), user=cast.users["owner"])

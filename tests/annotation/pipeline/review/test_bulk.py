@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 
 from annotation.errors import AnnotationError, ConflictError
 from annotation.jobs import state
+from annotation.jobs.work import work_on
 from annotation.models import Correction, CorrectionBatch, Label, Prediction, Project, Sample, Source, Stage
 from annotation.pipeline.review import bulk, corrections
 from annotation.pipeline.review.bulk import Choice
@@ -44,9 +45,9 @@ def states(project: Project) -> list[tuple[object, ...]]:
 
 def run(batch: CorrectionBatch) -> Stage:
     assert batch.stage
-    with state.work_on(batch.stage.pk) as claim:
-        assert claim
-        bulk.run_batch(claim)
+    with work_on(batch.stage.pk) as job:
+        assert job
+        bulk.run_batch(job)
     batch.stage.refresh_from_db()
     return batch.stage
 
@@ -175,8 +176,8 @@ def test_a_batch_is_taken_back_when_it_is_over_and_does_not_go_on_afterwards(
 ) -> None:
     before, batch = states(cast.project), relabel(cast)
     assert batch.stage
-    with state.work_on(batch.stage.pk) as claim:
-        assert claim
+    with work_on(batch.stage.pk) as job:
+        assert job
         bulk._carry_out(batch, [row.pk for row in cast.project.samples.filter(position__lt=3)])
         state.request_pause(batch.stage)
         raise_stopped()
@@ -237,9 +238,9 @@ def test_rows_that_no_small_model_has_judged_go_back_to_the_llms_label(
 
 def run_until_stopped(batch: CorrectionBatch) -> str:
     assert batch.stage
-    with state.work_on(batch.stage.pk) as claim:
-        assert claim
-        bulk.run_batch(claim)
+    with work_on(batch.stage.pk) as job:
+        assert job
+        bulk.run_batch(job)
     batch.stage.refresh_from_db()
     return batch.stage.status
 

@@ -1,0 +1,201 @@
+"""A worker's part: take up a queued stage, do its work under a lease, and store how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError, LeaseLostError, PausedError
+from annotation.jobs.disk_space import is_disk_full, no_room
+from annotation.jobs.lease import Lease, lease_end, shutting_down
+from annotation.jobs.notify import notify_pages
+from annotation.jobs.progress import Progress
+from annotation.jobs.run_id import run_id
+from annotation.jobs.state import SETTLED, submit
+from annotation.models import Stage
+from mlcore.errors import EngineError, StoppedError
+
+logger = logging.getLogger(__name__)
+
+_at_work: set[int] = set()
+
+
+@dataclass(slots=True)
+class Job:
+    """A stage that this process is at work on.
+
+    Attributes:
+        stage: the row as it was taken up, with what was reported since.
+        lease: fences writes, and tells when to stop.
+        progress: reports how far the work is.
+        on_done: called in the transaction that sets the stage to done, so that what follows it can't be lost.
+    """
+
+    stage: Stage
+    lease: Lease
+    progress: Progress
+    on_done: Callable[[], object] | None = None
+
+
+@contextmanager
+def work_on(stage_id: int) -> Iterator[Job | None]:
+    """Take up a queued stage, hold it under a heartbeat, and store how it ended.
+
+    Yields None if there is nothing to do: somebody else has it, or it is not queued any more. Errors of the work end
+    here: those with a sentence fail the stage with it, others with a general one and a traceback in the log.
+    """
+    job = take_up(stage_id)
+    if job is None:
+        yield None
+        return
+    token = run_id.set(str(job.stage.run_id))
+    _at_work.add(stage_id)
+    logger.info("%s of project %d: attempt %d", job.stage.kind, job.stage.project_id, job.lease.attempt)
+    try:
+        with job.lease.heartbeat():
+            try:
+                yield job
+            except StoppedError:
+                _stop(job)
+            except LeaseLostError as error:
+                logger.warning("%s", error)
+            except PausedError as error:
+                logger.warning("Paused: %s", error)
+                _pause(job, error)
+            except (AnnotationError, EngineError) as error:
+                logger.warning("Failed: %s", error)
+                _end(job, Stage.Status.FAILED, error=str(error))
+            except Exception as error:
+                _fail(job, error)
+            except BaseException:
+                _stop(job)  # Ctrl-C in a command that does the work itself
+                raise
+            else:
+                _finish(job)
+    finally:
+        _at_work.discard(stage_id)
+        run_id.reset(token)
+
+
+def is_at_work() -> bool:
+    """Whether this process holds a stage."""
+    return bool(_at_work)
+
+
+def take_up(stage_id: int) -> Job | None:
+    """Take a queued stage under a lease with a new attempt number; None if it is not queued any more."""
+    if shutting_down.is_set():
+        return None  # see annotation.jobs.state.wake_workers
+    now = timezone.now()
+    with transaction.atomic():
+        taken = Stage.objects.filter(pk=stage_id, status=Stage.Status.QUEUED).update(
+            status=Stage.Status.RUNNING,
+            requested_action=Stage.RequestedAction.NONE,
+            attempt=F("attempt") + 1,
+            lease_until=lease_end(now),
+            started_at=now,
+            finished_at=None,
+            resume_at=None,
+            updated_at=now,
+            error="",
+        )
+        if not taken:
+            return None
+        stage = Stage.objects.select_related("project", "iteration").get(pk=stage_id)
+    notify_pages(stage)
+    lease = Lease(stage)
+    return Job(stage, lease, Progress(lease))
+
+
+def _stop(job: Job) -> None:
+    """Do what a person requested; without a request the worker is going, so that another one is to go on."""
+    with transaction.atomic():
+        row = job.lease.owned().select_for_update().first()
+        if row is None:
+            return
+        status = SETTLED.get(Stage.RequestedAction(row.requested_action), Stage.Status.QUEUED)
+        _end(job, status)
+        if status == Stage.Status.QUEUED:
+            submit(row)
+
+
+def _pause(job: Job, error: PausedError) -> None:
+    """Pause with a sentence, unless a person requested something meanwhile, and set when it is tried again."""
+    with transaction.atomic():
+        row = job.lease.owned().select_for_update().first()
+        if row is None:
+            return
+        action = Stage.RequestedAction(row.requested_action)
+        _end(job, SETTLED.get(action, Stage.Status.PAUSED), error=str(error))
+        if error.retry_in is not None and not action:
+            row.resume_at = timezone.now() + timedelta(seconds=error.retry_in)
+            row.save(update_fields=["resume_at"])
+
+
+def _finish(job: Job) -> None:
+    """Set the stage to done and make what follows it in one transaction: a crash between the two loses neither."""
+    with transaction.atomic():
+        if not _end(job, Stage.Status.DONE) or job.on_done is None:
+            return
+        try:
+            with transaction.atomic():
+                job.on_done()
+        except AnnotationError as error:
+            logger.warning("Done, but the next stage could not be started: %s", error)
+            ended = Stage.objects.get(pk=job.stage.pk)
+            ended.detail["not_followed"] = str(error)
+            ended.save(update_fields=["detail"])
+
+
+def _fail(job: Job, error: Exception) -> None:
+    """End a stage by an error that has no sentence of its own."""
+    full = is_disk_full(error)
+    if isinstance(error, OperationalError | InterfaceError) and not full:
+        # The database was locked for too long, or went away: nothing is sure to be writable now. The lease
+        # runs out, and the reaper has the stage tried again, a few times.
+        logger.exception("The database failed; the stage will be tried again.")
+        return
+    logger.exception("The disk is full." if full else "Failed by an unexpected error.")
+    try:
+        _end(job, Stage.Status.FAILED, error=no_room() if full else _unexpected(job.stage))
+    except OperationalError:
+        if not full:
+            raise
+        logger.exception("That can't be written down either; the stage will be tried again.")
+
+
+def _end(job: Job, status: str, *, error: str = "") -> bool:
+    now = timezone.now()
+    ended = status not in (Stage.Status.QUEUED, Stage.Status.PAUSED)
+    written = job.lease.owned().update(
+        **job.progress.unwritten(),
+        status=status,
+        requested_action=Stage.RequestedAction.NONE,
+        error=error,
+        lease_until=None,
+        updated_at=now,
+        finished_at=now if ended else None,
+        queued_at=now if status == Stage.Status.QUEUED else F("queued_at"),
+        seconds=F("seconds") + job.lease.seconds(),
+    )
+    if written:
+        logger.info("%s after %.1f s", status, job.lease.seconds())
+        notify_pages(job.stage)
+    else:
+        logger.warning("The lease was lost before the end; another attempt owns the stage.")
+    return bool(written)
+
+
+def _unexpected(stage: Stage) -> str:
+    return _(
+        "An unexpected error ended the run; what was stored is kept. Resume it to go on. If it happens again, look in "
+        "the log for the run %(run)s."
+    ) % {"run": str(stage.run_id)[:8]}
