@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fmt messages bench-quick clean
+.PHONY: help up demo dev test check fmt messages bench-quick clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ up: $(VENV)/.program ## Start the program: web pages, workers and a private brok
 
 demo: $(VENV)/.program ## The same with sample projects: two rounds of labeling, an Excel file, measured accuracy
 	$(BIN)/coral up --demo
+
+dev: $(VENV)/.tools ## The program for developers: it starts anew when a file changes, and shows tracebacks
+	CORAL_DEBUG=1 $(BIN)/coral up --reload
 
 test: $(VENV)/.tools ## Run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not browser and not services"

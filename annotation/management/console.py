@@ -8,18 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.files.uploadedfile import UploadedFile
+from django.core.files.base import File
 from django.core.management.base import CommandError
 from django.db import connection
 from tqdm import tqdm
 
 from annotation.jobs.work import Job, work_on
-from annotation.models import Iteration, Stage
+from annotation.models import Iteration, Project, Stage, Upload
 from annotation.pipeline.distill import run_distillation
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.upload import store_upload
 from annotation.pipeline.label import run_labeling
 
 POLL_SECONDS = 0.3
@@ -39,15 +41,17 @@ def console_user() -> User:
     return user or User.objects.create_superuser("admin")
 
 
-def open_as_upload(path: Path) -> UploadedFile[bytes]:
-    """A file of this machine as the pages would receive it, to be read in pieces.
+def store_file(project: Project, path: Path, user: User | None, **reading: Any) -> Upload:
+    """Store a file of this machine as an upload; ``reading`` as :func:`store_upload` takes it.
 
     Raises:
-        CommandError: there is no such file.
+        CommandError: the file can't be opened.
     """
-    if not path.is_file():
-        raise CommandError(f"There is no file at {path}. Give the path of a CSV or XLSX file.")
-    return UploadedFile(path.open("rb"), name=path.name, size=path.stat().st_size)
+    try:
+        with path.open("rb") as file:
+            return store_upload(project, File(file, name=path.name), user, **reading)
+    except OSError as error:
+        raise CommandError(f"{path} can't be opened: {error.strerror}.") from error
 
 
 @contextmanager

@@ -93,6 +93,13 @@ class Supervisor:
             self._stopping.wait(POLL_SECONDS)
         return False
 
+    def restart(self) -> None:
+        """End the services that are neither foundations nor run once; they start again by themselves."""
+        for child in list(self._children):
+            if child.process and not child.service.foundation and not child.service.once:
+                child.delay = FIRST_DELAY
+                child.process.terminate()
+
     def run(self) -> None:
         """Keep the services running until a signal comes."""
         while not self._stopping.wait(POLL_SECONDS):

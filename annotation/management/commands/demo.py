@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
-from annotation.management.console import accuracy_table, complete, console_user, errors_only, open_as_upload
+from annotation.management.console import accuracy_table, complete, console_user, errors_only, store_file
 from annotation.models import Project, Stage
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest import start_import
@@ -127,7 +127,7 @@ def _load(sample: Sample, *, here: bool) -> Project:
     )
     stage = project.stages.filter(kind=Stage.Kind.IMPORT).order_by("-id").first()
     if stage is None:
-        upload = start_import.store_upload(project, open_as_upload(FOLDER / sample.file), user)
+        upload = store_file(project, FOLDER / sample.file, user)
         stage = start_import.start_import(
             project,
             upload,

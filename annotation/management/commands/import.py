@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.files.base import File
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotation.errors import AnnotationError
 from annotation.files.text.delimiters import DELIMITERS
 from annotation.files.text.encodings import ENCODINGS
-from annotation.management.console import complete, errors_only
+from annotation.management.console import complete, errors_only, store_file
 from annotation.models import Activity, Project, Upload
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.project import activity
@@ -53,7 +52,7 @@ class Command(BaseCommand):
         try:
             for path in options["file"]:
                 with _naming(path, one_of_several=len(options["file"]) > 1):
-                    uploads.append(_store(project, path, user, options))
+                    uploads.append(store_file(project, path, user, **_reading(options)))
                     for warning in start_import.read_preview(uploads[-1]).warnings:
                         self.stderr.write(f"note: {warning}")
             for upload in uploads:
@@ -188,21 +187,15 @@ def _naming(path: Path, *, one_of_several: bool) -> Iterator[None]:
         raise AnnotationError(f"{path.name}: {error}") from error
 
 
-def _store(project: Project, path: Path, user: User, options: dict[str, Any]) -> Upload:
-    try:
-        with path.open("rb") as file:
-            return start_import.store_upload(
-                project,
-                File(file, name=path.name),
-                user,
-                one_text_a_line=options["lines"],
-                encoding=options["encoding"],
-                delimiter={"\\t": "\t", "tab": "\t"}.get(options["delimiter"], options["delimiter"]),
-                quote="" if options["plain_quotes"] else None,
-                sheet=options["sheet"],
-                header=options["header"],
-                replace_bad=options["replace_bad"] or None,
-                fill_merged=options["fill_merged"] or None,
-            )
-    except OSError as error:
-        raise CommandError(f"{path} can't be opened: {error.strerror}.") from error
+def _reading(options: dict[str, Any]) -> dict[str, Any]:
+    """How the files are to be read; None where what is detected counts."""
+    return {
+        "one_text_a_line": options["lines"],
+        "encoding": options["encoding"],
+        "delimiter": {"\\t": "\t", "tab": "\t"}.get(options["delimiter"], options["delimiter"]),
+        "quote": "" if options["plain_quotes"] else None,
+        "sheet": options["sheet"],
+        "header": options["header"],
+        "replace_bad": options["replace_bad"] or None,
+        "fill_merged": options["fill_merged"] or None,
+    }

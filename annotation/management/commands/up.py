@@ -22,6 +22,7 @@ from annotation.errors import NotReadyError
 from annotation.jobs.broker import broker_answers, shown_address
 from annotation.management.commands.web import bind_address
 from annotation.ops import valkey
+from annotation.ops.reload import restart_on_change
 from annotation.ops.supervisor import Service, Supervisor
 
 BROKER_SECONDS = 10.0
@@ -42,15 +43,19 @@ class Command(BaseCommand):
         parser.add_argument(
             "--no-web",
             action="store_true",
-            help="Workers only, for a further machine. Set DATABASE_URL and REDIS_URL as on the first one, and share "
-            "its data folder; migrations are left to the machine with the web server.",
+            help="workers only, for a further machine; set DATABASE_URL and REDIS_URL as on the first one, and share its data "
+            "folder; migrations are left to the machine with the web server",
         )
-
         parser.add_argument(
-            "--demo", action="store_true", help="Also load the sample projects and run two rounds."
+            "--demo", action="store_true", help="also load the sample projects and run two rounds"
+        )
+        parser.add_argument(
+            "--reload",
+            action="store_true",
+            help="for developers: start the pages and workers anew whenever a source file changes",
         )
 
-    def handle(self, *args: Any, no_web: bool, demo: bool, **options: Any) -> None:
+    def handle(self, *args: Any, no_web: bool, demo: bool, reload: bool, **options: Any) -> None:
         supervisor = Supervisor(sys.stdout)
         with _only_one_here():
             supervisor.catch_signals()
@@ -66,6 +71,10 @@ class Command(BaseCommand):
                 if not supervisor.stopping:
                     _start_services(supervisor, web=not no_web, demo=demo)
                     _announce(supervisor, password, web=not no_web)
+                if reload:
+                    code = [settings.BASE_DIR / name for name in ("annotation", "coral_site", "mlcore")]
+                    texts = [settings.ASSET_DIR / name for name in ("templates", "locale")]
+                    restart_on_change(supervisor, [*code, *texts])
                 supervisor.run()
             except NotReadyError as error:
                 raise CommandError(str(error)) from error

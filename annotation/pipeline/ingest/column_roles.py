@@ -14,6 +14,16 @@ from mlcore.column_kinds import CHOICES
 
 OnBadRow = Literal["skip", "reject"]
 
+ID_NAMES = ("id", "key", "uid", "编号")
+REFERENCE_NAMES = (
+    *("label", "reference", "class", "target", "gold", "category", "topic", "sentiment", "truth"),
+    *("标签", "类别"),
+)
+TEXT_NAMES = (
+    *("text", "content", "message", "review", "sentence"),
+    *("文本", "内容", "正文", "评论", "留言"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ImportChoices:
@@ -33,6 +43,29 @@ class ImportChoices:
     def stored(cls, detail: Mapping[str, Any]) -> Self:
         """The choices that a stage was started with."""
         return cls(**{each.name: detail[each.name] for each in fields(cls) if each.name in detail})
+
+
+def guess_roles(project: Project, columns: Sequence[str]) -> dict[str, Any]:
+    """What each column probably is: as in the project's last import, or by its name. No content where that is unsure."""
+    if project.content_columns and set(project.content_columns) <= set(columns):
+        names = ("content_columns", "id_column", "reference_column", "column_kinds")
+        return {name: getattr(project, name) for name in names}
+    row_id = _named(columns, ID_NAMES, endings=("编号",))
+    reference = _named(columns, REFERENCE_NAMES, endings=("标签",))
+    content = [name for name in columns if name not in (row_id, reference)]
+    if project.task.student != "table" and len(content) > 1:
+        text = _named(columns, TEXT_NAMES, endings=("内容", "文本", "正文"))
+        content = [text] if text else []
+    return {"content_columns": content, "id_column": row_id, "reference_column": reference}
+
+
+def _named(columns: Sequence[str], names: Sequence[str], *, endings: tuple[str, ...]) -> str:
+    """The column with the first of these names, else the only one that ends so, as Chinese compounds do; else ""."""
+    folded = {column.strip().casefold(): column for column in columns}
+    if name := next((name for name in names if name in folded), ""):
+        return folded[name]
+    ending = [column for name, column in folded.items() if name.endswith(endings)]
+    return ending[0] if len(ending) == 1 else ""
 
 
 def check_mapping(

@@ -24,6 +24,7 @@ from annotation.forms.upload import ReadingForm, UploadForm
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage, Upload
 from annotation.pipeline.ingest import import_report, start_import
+from annotation.pipeline.ingest.column_roles import guess_roles
 from annotation.pipeline.project import activity
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.export.downloads import Download
@@ -122,7 +123,7 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
         is_table=project.task.student == "table",
         alike=[(each.pk, each.name) for each in alike],
         together=[each.pk for each in alike if each.pk > upload.pk],
-        initial=_guess(project, list(preview.columns)),
+        initial=guess_roles(project, preview.columns),
     )
     if request.method == "POST" and form.is_valid():
         then = [each for each in alike if str(each.pk) in form.cleaned_data.get("then", ())]
@@ -194,47 +195,3 @@ def _read_again(request: MemberRequest, project: Project, upload: Upload) -> Htt
         except AnnotationError as error:
             messages.error(request, str(error))
     return redirect("annotation:configure_columns", project.pk, upload.pk)
-
-
-def _guess(project: Project, columns: list[str]) -> dict[str, object]:
-    """What the columns probably mean: as in the last import, or by their names."""
-    if project.content_columns and set(project.content_columns) <= set(columns):
-        return {
-            "content_columns": project.content_columns,
-            "id_column": project.id_column,
-            "reference_column": project.reference_column,
-            "column_kinds": project.column_kinds,
-        }
-    folded = {name.strip().casefold(): name for name in columns}
-
-    def first(*names: str) -> str:
-        return next((folded[name] for name in names if name in folded), "")
-
-    def only(*endings: str) -> str:
-        """The one column whose name ends so, as compound nouns of Chinese do."""
-        found = [name for end, name in folded.items() if end.endswith(endings)]
-        return found[0] if len(found) == 1 else ""
-
-    row_id = first("id", "key", "uid", "编号") or only("编号")
-    reference = first(
-        "label",
-        "reference",
-        "class",
-        "target",
-        "gold",
-        "category",
-        "topic",
-        "sentiment",
-        "truth",
-        "标签",
-        "类别",
-    ) or only("标签")
-    rest = [name for name in columns if name not in (row_id, reference)]
-    if project.task.student == "table":
-        return {"content_columns": rest, "id_column": row_id, "reference_column": reference}
-    text = (
-        first("text", "content", "message", "review", "sentence", "文本", "内容", "正文", "评论", "留言")
-        or only("内容", "文本", "正文")
-        or (rest[0] if len(rest) == 1 else "")
-    )
-    return {"content_columns": [text] if text else [], "id_column": row_id, "reference_column": reference}

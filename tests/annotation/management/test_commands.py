@@ -75,6 +75,32 @@ def test_run_rounds_labels_a_file_and_prints_each_steps_accuracy(
     assert len(rows) == 60
 
 
+def test_columns_with_other_names_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_scripted_model(monkeypatch)
+    path = tmp_path / "films.csv"
+    lines = [f"{row},{(GOOD + BAD)[row % 8].replace(',', '')} {row},{'ab'[row % 8 > 3]}" for row in range(16)]
+    path.write_text("number,remark,grade\n" + "\n".join(lines))
+    run(
+        "run_rounds",
+        "--input",
+        path,
+        "--id",
+        "number",
+        "--reference",
+        "grade",
+        "--rounds",
+        1,
+        "--out",
+        tmp_path / "o.xlsx",
+    )
+    project = Project.objects.get()
+    assert (project.id_column, project.content_columns, project.reference_column) == (
+        "number",
+        ["remark"],
+        "grade",
+    )
+
+
 def test_a_missing_file_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="There is no file at"):
         run("run_rounds", "--input", tmp_path / "none.csv", "--out", tmp_path / "out.xlsx")
