@@ -21,9 +21,8 @@ from tests.support.services import PostgresServer
         "pipeline/review/test_queue",
         *(f"pipeline/label/test_{name}" for name in ("run_labeling", "answer_cache", "later_rounds")),
         *(f"pipeline/ingest/test_{name}" for name in ("run_import", "import_choices")),
-        *(
-            f"pipeline/export/test_{name}" for name in ("run_export", "export_kill")
-        ),  # every malformed file among them
+        # Every malformed file among them.
+        *(f"pipeline/export/test_{name}" for name in ("run_export", "rows", "reimport", "export_kill")),
     ],
 )
 def test_the_same_tests_hold_on_postgresql(postgres: PostgresServer, tests: str) -> None:

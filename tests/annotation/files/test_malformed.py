@@ -12,7 +12,8 @@ from annotation.errors import InvalidFileError
 from annotation.files.open_table import open_table
 from annotation.files.records import Limits, RejectedRow, SourceRow
 from annotation.files.sniff import recognise
-from tests.support.malformed_files import CASES, Case
+from tests.support.malformed import CASES
+from tests.support.malformed.case import Case
 
 LIMITS = Limits()
 

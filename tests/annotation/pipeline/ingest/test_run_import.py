@@ -28,7 +28,8 @@ from annotation.pipeline.ingest.duplicates import rows_with_texts
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
 from tests.support.factories import make_user
-from tests.support.malformed_files import CASES, Case
+from tests.support.malformed import CASES
+from tests.support.malformed.case import Case
 
 pytestmark = pytest.mark.django_db
 
