@@ -12,17 +12,21 @@ from annotation.models.sample import Sample, Source
 
 
 class CorrectionQuerySet(models.QuerySet["Correction"]):
-    def standing(self) -> CorrectionQuerySet:
-        """What people said and nobody has taken back since. The sum keeps SQLite from walking over all that take nothing
-        back, which are nearly all."""
+    def not_taken_back(self) -> CorrectionQuerySet:
+        """Without corrections that were undone, and without the undoing ones."""
         undo = Correction.objects.filter(undoes=models.OuterRef("pk"))
+        # The sum keeps SQLite from walking over all that undo nothing, which are nearly all.
         return self.alias(takes_back=models.F("undoes") + 0).filter(
-            ~models.Exists(undo), label__isnull=False, takes_back__isnull=True
+            ~models.Exists(undo), takes_back__isnull=True
         )
 
+    def standing(self) -> CorrectionQuerySet:
+        """Labels that people gave and nobody has taken back."""
+        return self.not_taken_back().filter(label__isnull=False)
+
     def of_row_by(self, user: User) -> CorrectionQuerySet:
-        """A person's words on the row of the query around this one, alone: in bulk they need not have looked at it. The sum
-        keeps SQLite from walking over all that the person ever said, once for every row."""
+        """A person's corrections of the outer query's row, without those in bulk, for which nobody need have looked at it."""
+        # The sum keeps SQLite from walking over all that the person ever said, once for every row.
         mine = self.alias(who=models.F("user") + 0).filter(sample=models.OuterRef("pk"), who=user.pk)
         return mine.filter(batch__isnull=True)
 

@@ -1,14 +1,14 @@
 """How accurate is the file, with an interval, from rows drawn at random and checked by people.
 
 The estimate is design-based: it holds whatever the models think, since only the draw's own probabilities enter it. A
-batch is one stratified random sample of its frame (the rows that nobody had checked when it was drawn). Several batches, drawn
-from ever smaller frames, are averaged with weights fixed by their sizes alone.
+draw is one stratified random sample of its frame (the rows that nobody had checked when it was drawn). Several draws, from
+ever smaller frames, are averaged with weights fixed by their sizes alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,71 +39,72 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """One draw: of each stratum its ``rows (S,)``, how many were ``checked (S,)`` and found ``wrong (S,)``.
+class Draw:
+    """One stratified random sample, with its answers so far.
 
-    ``known`` is added to the batch's estimate of wrong rows in its frame: wrong rows known outside of it, or, negative,
-    those in it that were mended since. ``unsure``: rows with a label on which the batch says nothing, for instance since
-    they got it later; any number of them may be wrong, or have been.
+    Attributes:
+        rows, checked, wrong: ``(S,)``, of each stratum the rows, how many were checked, and how many of these are wrong.
+        known_wrong: added to the estimate of wrong rows in the frame: those known outside of it, or, negative, those in it
+            that were mended since.
+        unmeasured: rows with a label on which the draw says nothing, for instance since they got it later; any number of
+            them may be wrong, or have been.
     """
 
     rows: IntArray
     checked: IntArray
     wrong: IntArray
-    known: float = 0.0
-    unsure: float = 0.0
+    known_wrong: float = 0.0
+    unmeasured: float = 0.0
 
     @property
-    def trust(self) -> float:
-        """What it counts for beside other batches: by sizes alone, so that the weights don't depend on what was found."""
+    def precision(self) -> float:
+        """One over its typical variance: by sizes alone, so that the weight of a draw does not depend on its answers."""
         chance = float(self.rows.sum()) ** 2 * TYPICAL_VARIANCE / float(self.checked.sum())
-        return 1.0 / max(chance + self.unsure**2, 1e-9)
+        return 1.0 / max(chance + self.unmeasured**2, 1e-9)
 
-    def with_neighbours(self) -> Batch:
-        """Strata in which nothing was checked yet, joined to the next one in which something was."""
-        answered = np.flatnonzero(self.checked > 0)
-        home = answered[np.minimum(np.searchsorted(answered, np.arange(len(self.rows))), len(answered) - 1)]
-        rows = np.bincount(home, weights=self.rows, minlength=len(self.rows))
-        return Batch(
-            rows[answered].astype(int), self.checked[answered], self.wrong[answered], self.known, self.unsure
-        )
+    def merge_unchecked(self) -> Draw:
+        """The draw with each unchecked stratum joined to the next checked one, or to the last."""
+        checked = np.flatnonzero(self.checked > 0)
+        home = checked[np.minimum(np.searchsorted(checked, np.arange(len(self.rows))), len(checked) - 1)]
+        rows = np.bincount(home, weights=self.rows, minlength=len(self.rows))[checked].astype(int)
+        return replace(self, rows=rows, checked=self.checked[checked], wrong=self.wrong[checked])
 
 
-def estimate_wrong(batches: Sequence[Batch], *, least: float, most: float) -> Interval | None:
+def estimate_wrong(draws: Sequence[Draw], *, least: float, most: float) -> Interval | None:
     """The number of wrong rows, with a 95 % interval between ``least`` and ``most``; None if nothing was checked.
 
     Point: the stratified sum. Interval: quantiles of two beta distributions whose mean and variance are those of the
     weighted sum of errors, each with a share of one more error of the largest weight. That is Fay and Feuer's gamma
     interval for weighted sums of rare events (Statistics in Medicine 16, 1997), taken to binomials and to a finite
-    population: it needs no error in any stratum, and does not collapse where none is found. Rows of which a batch is
-    ``unsure`` widen it by their whole number, as far as that batch is trusted.
+    population: it needs no error in any stratum, and does not collapse where none is found. Unmeasured rows widen it by
+    their whole number, weighted like their draw.
     """
-    used = [batch.with_neighbours() for batch in batches if batch.checked.sum()]
+    used = [draw.merge_unchecked() for draw in draws if draw.checked.sum()]
     if not used:
         return None
-    trust = np.array([batch.trust for batch in used])
-    trust = trust / trust.sum()
+    draw_weights = np.array([draw.precision for draw in used])
+    draw_weights = draw_weights / draw_weights.sum()
     rows, checked, wrong = (
-        np.concatenate([getattr(batch, name) for batch in used]).astype(float)
+        np.concatenate([getattr(draw, name) for draw in used]).astype(float)
         for name in ("rows", "checked", "wrong")
     )
-    share = np.repeat(trust, [len(batch.rows) for batch in used])
-    known = float(trust @ [batch.known for batch in used])
-    unsure = float(trust @ [batch.unsure for batch in used])
+    share = np.repeat(draw_weights, [len(draw.rows) for draw in used])
+    known_wrong = float(draw_weights @ [draw.known_wrong for draw in used])
+    unmeasured = float(draw_weights @ [draw.unmeasured for draw in used])
     total = float((share * rows).sum())
     weight = share * rows / checked
-    unseen = np.maximum(1.0 - checked / rows, 0.0)  # finite population: what is all checked is certain
-    found = float((weight * wrong).sum())
+    unchecked = np.maximum(1.0 - checked / rows, 0.0)  # finite population: what is all checked is certain
+    mean = float((weight * wrong).sum())
     # A rate that is itself uncertain is taken nearer to one half, where errors vary most.
     rate = np.minimum(wrong / (checked + 4.0), 0.5)
-    variance = float((weight**2 * wrong * (1.0 - rate) * unseen).sum())
-    more = float((weight * np.sqrt(unseen)).max())
-    bounds = [
-        _bound(found + part * more, variance + part * more**2, total + more, tail) * total
+    variance = float((weight**2 * wrong * (1.0 - rate) * unchecked).sum())
+    one_more = float((weight * np.sqrt(unchecked)).max())
+    low, high = (
+        _bound(mean + part * one_more, variance + part * one_more**2, total + one_more, tail) * total
         for part, tail in ((1.0 - CONTINUITY, TAIL), (CONTINUITY, 1.0 - TAIL))
-    ]
-    raw = Interval(found, min(bounds[0], found) - unsure, max(bounds[1], found) + unsure)
-    return raw.shifted(known, least=least, most=most)
+    )
+    interval = Interval(mean, min(low, mean) - unmeasured, max(high, mean) + unmeasured)
+    return interval.shifted(known_wrong, least=least, most=most)
 
 
 def _bound(mean: float, variance: float, total: float, tail: float) -> float:

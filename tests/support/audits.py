@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlcore.measure.estimate import Batch, Interval, estimate_wrong
+from mlcore.measure.estimate import Draw, Interval, estimate_wrong
 from mlcore.measure.sampling import allocate, make_strata, scarce_labels
 from mlcore.records import BoolArray, FloatArray, IntArray
 
@@ -35,7 +35,7 @@ def coverage(
     for audit in found.tolist():
         key = tuple(audit)
         if key not in seen:
-            interval = estimate_wrong([Batch(sizes, taken, np.array(audit))], least=0, most=len(wrong))
+            interval = estimate_wrong([Draw(sizes, taken, np.array(audit))], least=0, most=len(wrong))
             assert interval is not None
             seen[key] = interval
         results.append(seen[key])

@@ -11,7 +11,7 @@ import numpy as np
 from annotation.models import AuditDraw, Iteration, Label, Project
 from annotation.pipeline.measure import draw_sample
 from annotation.pipeline.measure.accuracy import Evidence
-from annotation.pipeline.measure.checked_rows import BulkLabel, InBulk, Machine, Word
+from annotation.pipeline.measure.checked_rows import BulkLabel, BulkRows, CheckedRow, ModelLabel
 from mlcore.records import BoolArray, FloatArray, IntArray
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,7 +36,7 @@ class SimulatedFile:
         self.differ, self.risk = differ, risk
         self.batch = np.zeros(len(wrong), dtype=int)  # 0: not in bulk
         self.alone = np.zeros(len(wrong), dtype=bool)
-        self.words: dict[int, Word] = {}
+        self.checked: dict[int, CheckedRow] = {}
         self.draws: list[AuditDraw] = []
         self.batches: list[datetime] = []
         self.now = BEGIN
@@ -56,7 +56,7 @@ class SimulatedFile:
         frame["bulk"] = np.where(in_bulk, np.where(accepted, 1, 2), 0)
         checked = Counter(dict.fromkeys(LABELS, rows))
         chosen = draw_sample._choose(frame, rows=rows, checked=checked, rng=self.rng)
-        self.draws = [draw for draw in self.draws if draw.sample_id in self.words]
+        self.draws = [draw for draw in self.draws if draw.sample_id in self.checked]
         number = 1 + max((draw.batch for draw in self.draws), default=0)
         counts = Counter(draw.stratum for draw in chosen)
         for draw in chosen:
@@ -80,8 +80,8 @@ class SimulatedFile:
     def _say(self, row: int, *, draw: int = 0, from_queue: bool = False) -> None:
         truth = int(self.truth[row])
         batch = int(self.batch[row])
-        stood = BulkLabel(int(self.label[row]), self.batches[batch - 1]) if batch else None
-        self.words[row] = Word(row, truth, self._later(), None, draw, truth, from_queue, stood)
+        bulk_label = BulkLabel(int(self.label[row]), self.batches[batch - 1]) if batch else None
+        self.checked[row] = CheckedRow(row, truth, self._later(), None, draw, truth, from_queue, bulk_label)
         self.label[row], self.alone[row], self.batch[row] = truth, True, 0
 
     def decide_in_bulk(self, rows: BoolArray, label: IntArray | int | None = None) -> None:
@@ -101,18 +101,20 @@ class SimulatedFile:
     def evidence(self) -> Evidence:
         counts = np.bincount(self.models_say, minlength=3)
         rows = {str(label): int(counts[label]) for label in LABELS}
-        said = {row: Machine(int(self.models_say[row])) for row in self.words}
+        model_labels = {1: {row: ModelLabel(int(self.models_say[row])) for row in self.checked}}
         rounds = [Iteration(pk=1, number=1, metrics={"rows": rows})]
         labels = [Label(pk=label, name=str(label)) for label in LABELS]
         found = np.unique(
             np.stack([self.batch, self.label, self.models_say])[:, self.batch > 0], axis=1, return_counts=True
         )
-        in_bulk = [
-            InBulk(int(label), int(machine), int(count), self.batches[batch - 1])
+        bulk_rows = [
+            BulkRows(int(label), int(machine), int(count), self.batches[batch - 1])
             for (batch, label, machine), count in zip(found[0].T, found[1], strict=True)
         ]
-        words = list(self.words.values())
-        return Evidence(Project(), labels, words, self.draws, rounds, machine={1: said}, in_bulk=in_bulk)
+        checked = list(self.checked.values())
+        return Evidence(
+            Project(), labels, checked, self.draws, rounds, model_labels=model_labels, bulk_rows=bulk_rows
+        )
 
     @property
     def wrong_left(self) -> int:

@@ -13,7 +13,7 @@ from annotation.models.sample import LlmLabel
 from annotation.models.sql import update_rows
 from annotation.pipeline.engine_rows import round_labels
 from annotation.pipeline.label.answer_cache import probs_text
-from annotation.pipeline.measure.blind_answers import blind_answers, said_of_drawn_rows
+from annotation.pipeline.measure.annotations import blind_answers
 from mlcore.label.calibrate import apply_temperature, calibrate_batch, choose_strength, fit_temperature
 from mlcore.records import NO_LABEL, Answer, BoolArray, FloatArray, IntArray
 
@@ -164,7 +164,7 @@ class _Checked:
 
 
 def _checked_rows(run: LabelingRun, label_ids: list[int]) -> list[_Checked]:
-    answers = blind_answers(said_of_drawn_rows(run.project))
+    answers = blind_answers(run.project)
     draws = AuditDraw.objects.filter(project=run.project, sample__source=Source.PERSON)
     calibrated = dict(
         Prediction.objects.filter(

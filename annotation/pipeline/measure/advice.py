@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from annotation.models import Correction, Project, Source
-from annotation.models.sql import among
+from annotation.models import Source
 from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
+from annotation.pipeline.measure.annotations import Annotation
 from mlcore.measure.estimate import Interval
 from mlcore.measure.review_forecast import expected_errors, rows_to_remove
 
@@ -70,7 +71,7 @@ def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None
     if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
         return None
     target = target or next_target(accuracy)
-    rows = evidence.unchecked_rows + len(evidence.words)
+    rows = evidence.unchecked_rows + len(evidence.checked)
     remove = wrong.value - (1.0 - target) * rows
     in_bulk = min(max(evidence.wrong_in_bulk, wrong.value - evidence.open_rows), wrong.value)
     queued = wrong.value - in_bulk
@@ -79,34 +80,32 @@ def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None
     if not curve:
         return Forecast(target, accuracy.low >= target, 0 if remove <= 0 else None, chance, chance, in_bulk)
     assert evidence.current
-    done = sum(not word.batch and word.first_at > evidence.current.created_at for word in evidence.words)
+    done = sum(not row.draw_number and row.first_at > evidence.current.created_at for row in evidence.checked)
     following = expected_errors(curve, done=done, more=NEXT_ROWS, wrong_left=queued)
     more = rows_to_remove(curve, done=done, remove=remove, wrong_left=queued)
     return Forecast(target, accuracy.low >= target, more, following, chance, in_bulk)
 
 
-def found_curve(project: Project, *, points: int = 60) -> list[tuple[int, int]]:
+def errors_found(evidence: Evidence, *, points: int = 60) -> list[tuple[int, int]]:
     """Rows checked, and errors found in them, as people went on.
 
-    A row counts when its first standing word was said, as an error if the last one is not what stood before. Rows
-    decided in bulk were not looked at one by one; an error found in them later counts.
+    A row counts when it first got a label alone, as an error if the last one is not what stood before. Rows decided in bulk
+    were not looked at one by one; an error found in them later counts.
     """
-    decided = list(project.samples.checked_alone().order_by().values_list("pk", flat=True))
-    said = (
-        Correction.objects.standing()
-        .filter(sample__in=among(decided), batch__isnull=True, label__isnull=False)
-        .exclude(replaced_source=Source.NONE)
-    )
-    before: dict[int, int | None] = {}  # row -> what stood before its first word, in the order of these
-    now: dict[int, int | None] = {}
-    for sample_id, label_id, replaced in said.order_by("id").values_list(
-        "sample_id", "label_id", "replaced_label_id"
-    ):
-        before.setdefault(sample_id, replaced)
-        now[sample_id] = label_id
+    histories = [
+        labelled
+        for row in evidence.checked
+        if row.sample_id in evidence.annotations
+        and (labelled := _of_labelled_rows(evidence.annotations[row.sample_id].alone))
+    ]
     curve, errors = [(0, 0)], 0
-    for checked, (sample_id, stood) in enumerate(before.items(), start=1):
-        errors += now[sample_id] != stood
+    for checked, history in enumerate(sorted(histories, key=lambda history: history[0].id), start=1):
+        errors += history[-1].label_id != history[0].replaced_label_id
         curve.append((checked, errors))
     step = max(1, len(curve) // points)
     return [*curve[::step], curve[-1]] if (len(curve) - 1) % step else curve[::step]
+
+
+def _of_labelled_rows(annotations: Sequence[Annotation]) -> list[Annotation]:
+    """Those before which the row had a label."""
+    return [annotation for annotation in annotations if annotation.replaced_source != Source.NONE]

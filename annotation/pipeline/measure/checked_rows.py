@@ -1,15 +1,15 @@
 """The rows that people decided, the draws that they answer, and what every round's models say of them.
 
-Only read here; :mod:`annotation.pipeline.measure.accuracy` has the figures. What a person said of a row alone is taken as the
-truth. A label that was set in bulk is not: nobody need have looked at the row, so it counts among the rows that are
-measured, like those that nobody decided. The machines' label of a row that a person decided is what the round's models
+Only read here; :mod:`annotation.pipeline.measure.accuracy` has the figures. A label that a person gave a row alone is taken as
+the truth. A label that was set in bulk is not: nobody need have looked at the row, so it counts among the rows that are
+measured, like those that nobody decided. The models' label of a row that a person decided is what the round's models
 would say had nobody looked (their opinions are out of fold), so rounds can be compared on the very same rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -21,7 +21,6 @@ from django.utils.dateparse import parse_datetime
 
 from annotation.models import (
     AuditDraw,
-    Correction,
     CorrectionBatch,
     Iteration,
     Label,
@@ -32,7 +31,7 @@ from annotation.models import (
     Stage,
 )
 from annotation.models.sql import among
-from annotation.pipeline.measure.blind_answers import Said, blind_answers, said_of_drawn_rows
+from annotation.pipeline.measure.annotations import RowAnnotations, read_annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,46 +43,50 @@ class BulkLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class CheckedRow:
     """A row that a person decided alone.
 
-    ``batch`` is the draw that it answers; 0 if it was not drawn, or decided before somebody answered it blind.
-    ``truth`` is the blind answer, also after somebody corrected it; without one, the row's label.
-    ``from_queue``: the review queue showed it, which never shows rows that are drawn.
-    ``stood``: what had been decided in bulk before; None where the models' label stood.
+    Attributes:
+        label_id: the row's label now.
+        first_at: when a person first gave it a label alone.
+        draw_number: the draw that it answers; 0 if it was not drawn, or decided before somebody answered it blind.
+        true_label_id: the blind answer, also after somebody corrected it; without one, the row's label.
+        from_queue: the review queue showed it, which never shows rows that are drawn.
+        bulk_label: what had been decided in bulk before; None where the models' label stood.
     """
 
     sample_id: int
     label_id: int
     first_at: datetime
     llm_label_id: int | None
-    batch: int
-    truth: int
+    draw_number: int
+    true_label_id: int
     from_queue: bool
-    stood: BulkLabel | None = None
+    bulk_label: BulkLabel | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class InBulk:
-    """Rows of one bulk correction whose word stands, with one label.
+class BulkRows:
+    """The rows whose label one bulk correction set, with one label of theirs and one of the models.
 
-    ``machine_label_id``: what the models say of them; None if they say nothing.
-    ``until``: when the correction was done; now, if it is still at work.
+    Attributes:
+        model_label_id: what the models say of them; None if they say nothing.
+        until: when the correction was done; now, if it is still at work.
     """
 
     label_id: int
-    machine_label_id: int | None
+    model_label_id: int | None
     rows: int
     until: datetime
 
     @property
-    def is_other(self) -> bool:
+    def is_relabelled(self) -> bool:
         """Whether the file has another label than the models say."""
-        return self.label_id != self.machine_label_id
+        return self.label_id != self.model_label_id
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class ModelLabel:
     """What a round's models would say of a row by themselves."""
 
     label_id: int | None
@@ -98,27 +101,92 @@ class CheckedRows:
 
     project: Project
     labels: list[Label]
-    words: list[Word]
+    checked: list[CheckedRow]
     draws: list[AuditDraw]
     rounds: list[Iteration]  # judged by a small model, oldest first
-    history: dict[int, list[Said]] = field(default_factory=dict)  # drawn row -> what people said of it
-    machine: dict[int, dict[int, Machine]] = field(default_factory=dict)  # round -> row -> what it said
-    overruled: list[Word] = field(default_factory=list)  # answered blind, and then decided in bulk
-    in_bulk: list[InBulk] = field(default_factory=list)
+    annotations: dict[int, RowAnnotations] = field(default_factory=dict)  # of checked and of drawn rows
+    model_labels: dict[int, dict[int, ModelLabel]] = field(default_factory=dict)  # by round and row
+    overruled: list[CheckedRow] = field(default_factory=list)  # answered blind, and then decided in bulk
+    bulk_rows: list[BulkRows] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, project: Project) -> Self:
+        draws = list(AuditDraw.objects.filter(project=project).order_by("id"))
+        draw_numbers = {draw.sample_id: draw.batch for draw in draws}
+        alone = project.samples.checked_alone().filter(label__isnull=False).order_by()
+        rows = list(alone.values_list("pk", "label_id", "llm_label_id", "corrected_at"))
+        annotations = read_annotations(among([*{*draw_numbers, *(pk for pk, *_rest in rows)}]))
+        bulk_rows = list(_bulk_rows(project))
+        return cls(
+            project,
+            project.label_list(),
+            [
+                _checked_row(*row, draw_numbers.get(row[0], 0), annotations.get(row[0], RowAnnotations()))
+                for row in rows
+            ],
+            draws,
+            list(project.iterations.judged().order_by("number")),
+            annotations,
+            overruled=list(_overruled(project, draw_numbers, annotations)) if bulk_rows else [],
+            bulk_rows=bulk_rows,
+        )
+
+    # --- Rounds ---------------------------------------------------------------------------------------------------
 
     @cached_property
-    def standing(self) -> list[Iteration]:
+    def standing_rounds(self) -> list[Iteration]:
         """The rounds that nobody went back from, oldest first."""
         return [iteration for iteration in self.rounds if iteration.withdrawn_at is None]
 
     @cached_property
     def current(self) -> Iteration | None:
         """The round whose labels are in force."""
-        return self.standing[-1] if self.standing else None
+        return self.standing_rounds[-1] if self.standing_rounds else None
+
+    def model_label(self, iteration: Iteration | None, row: CheckedRow) -> ModelLabel:
+        """What a round's models say of a row; without a round, or where it says nothing, the LLM's label."""
+        if iteration is None:
+            return ModelLabel(row.llm_label_id)
+        return self._of_round(iteration).get(row.sample_id, ModelLabel(row.llm_label_id))
+
+    def _of_round(self, iteration: Iteration) -> dict[int, ModelLabel]:
+        if iteration.pk not in self.model_labels:
+            # By their numbers: a join over all rows that people decided would walk over all of the round.
+            predicted = Prediction.objects.filter(
+                iteration=iteration, source=Prediction.ModelKind.SLM, sample__in=among([*self.checked_by_id])
+            )
+            columns = ("sample_id", "verdict_id", "label_id", "flag")
+            self.model_labels[iteration.pk] = {
+                row: ModelLabel(verdict, label, flag)
+                for row, verdict, label, flag in predicted.values_list(*columns)
+            }
+        return self.model_labels[iteration.pk]
+
+    def model_was_wrong(self, iteration: Iteration | None, row: CheckedRow) -> bool:
+        return self.model_label(iteration, row).label_id != row.true_label_id
+
+    def file_label(self, row: CheckedRow) -> int | None:
+        """What the file would have had anybody not looked at this row alone."""
+        return row.bulk_label.label_id if row.bulk_label else self.model_label(self.current, row).label_id
+
+    def file_was_wrong(self, row: CheckedRow) -> bool:
+        return self.file_label(row) != row.true_label_id
+
+    # --- Rows drawn at random -------------------------------------------------------------------------------------
 
     @cached_property
-    def answered(self) -> list[Word]:
-        return [*(word for word in self.words if word.batch), *self.overruled]
+    def answered(self) -> list[CheckedRow]:
+        """The drawn rows that were answered blind."""
+        return [*(row for row in self.checked if row.draw_number), *self.overruled]
+
+    @cached_property
+    def checked_by_id(self) -> dict[int, CheckedRow]:
+        return {row.sample_id: row for row in (*self.checked, *self.overruled)}
+
+    @property
+    def pending(self) -> int:
+        """Drawn rows that wait for an answer."""
+        return sum(draw.sample_id not in self.checked_by_id for draw in self.draws)
 
     @property
     def learned(self) -> int:
@@ -128,20 +196,14 @@ class CheckedRows:
             return 0
         training = self.current.stage(Stage.Kind.SLM)
         read_at = parse_datetime(training.detail_value("read_at", "")) if training else None
-        return sum(word.first_at < (read_at or self.current.created_at) for word in self.answered)
+        return sum(row.first_at < (read_at or self.current.created_at) for row in self.answered)
 
-    @cached_property
-    def word_of(self) -> dict[int, Word]:
-        return {word.sample_id: word for word in (*self.words, *self.overruled)}
-
-    @property
-    def pending(self) -> int:
-        return sum(draw.sample_id not in self.word_of for draw in self.draws)
+    # --- Counts over all rows -------------------------------------------------------------------------------------
 
     @property
     def decided_in_bulk(self) -> int:
         """Rows that people decided many at a time: hardly anybody looked at each."""
-        return sum(each.rows for each in self.in_bulk)
+        return sum(bulk.rows for bulk in self.bulk_rows)
 
     @cached_property
     def open_by_label(self) -> dict[int, int]:
@@ -151,12 +213,11 @@ class CheckedRows:
             rows = self.project.samples.filter(label__isnull=False).exclude(source=Source.PERSON).order_by()
             return dict(rows.values_list("label").annotate(Count("pk")))
         counts = Counter({int(label_id): count for label_id, count in stored.items()})
-        counts.subtract(
-            said.label_id for word in self.words if (said := self.said(self.current, word)).label_id
-        )
-        for each in self.in_bulk:
-            if each.machine_label_id:
-                counts[each.machine_label_id] -= each.rows
+        models_say = (self.model_label(self.current, row).label_id for row in self.checked)
+        counts.subtract(label_id for label_id in models_say if label_id)
+        for bulk in self.bulk_rows:
+            if bulk.model_label_id:
+                counts[bulk.model_label_id] -= bulk.rows
         return {label_id: max(count, 0) for label_id, count in counts.items()}
 
     @property
@@ -167,132 +228,54 @@ class CheckedRows:
     def unchecked_by_label(self) -> Counter[int]:
         """Rows of each label of the file that no person has decided alone."""
         counts = Counter(self.open_by_label)
-        for each in self.in_bulk:
-            counts[each.label_id] += each.rows
+        for bulk in self.bulk_rows:
+            counts[bulk.label_id] += bulk.rows
         return counts
 
     @property
     def unchecked_rows(self) -> int:
         return self.unchecked_by_label.total()
 
-    def said(self, iteration: Iteration | None, word: Word) -> Machine:
-        if iteration is None:
-            return Machine(word.llm_label_id)
-        return self._of_round(iteration).get(word.sample_id, Machine(word.llm_label_id))
 
-    def _of_round(self, iteration: Iteration) -> dict[int, Machine]:
-        if iteration.pk not in self.machine:
-            # By their numbers: a join over all rows that people decided would walk over all of the round.
-            rows = among([*self.word_of])
-            said = Prediction.objects.filter(
-                iteration=iteration, source=Prediction.ModelKind.SLM, sample__in=rows
-            )
-            self.machine[iteration.pk] = {
-                row: Machine(verdict, label, flag)
-                for row, verdict, label, flag in said.values_list(
-                    "sample_id", "verdict_id", "label_id", "flag"
-                )
-            }
-        return self.machine[iteration.pk]
-
-    def is_wrong(self, iteration: Iteration | None, word: Word) -> bool:
-        """Whether the models were wrong."""
-        return self.said(iteration, word).label_id != word.truth
-
-    def file_label(self, word: Word) -> int | None:
-        """What the file would have had anybody not looked at this row alone."""
-        return word.stood.label_id if word.stood else self.said(self.current, word).label_id
-
-    def was_wrong(self, word: Word) -> bool:
-        """Whether the file was."""
-        return self.file_label(word) != word.truth
-
-    @classmethod
-    def read(cls, project: Project) -> Self:
-        draws = list(AuditDraw.objects.filter(project=project).order_by("id"))
-        history = said_of_drawn_rows(project)
-        judged = project.iterations.judged()
-        in_bulk = list(_in_bulk(project))
-        return cls(
-            project,
-            project.label_list(),
-            list(_words(project, draws, history)),
-            draws,
-            list(judged.order_by("number")),
-            history,
-            overruled=list(_overruled(project, draws, history)) if in_bulk else [],
-            in_bulk=in_bulk,
-        )
+def _checked_row(
+    sample_id: int,
+    label_id: int,
+    llm_label_id: int | None,
+    corrected_at: datetime | None,
+    draw_number: int,
+    said: RowAnnotations,
+) -> CheckedRow:
+    assert corrected_at
+    answer = said.blind_answer if draw_number else None
+    return CheckedRow(
+        sample_id,
+        label_id,
+        said.first.at if said.first else corrected_at,
+        llm_label_id,
+        draw_number if answer else 0,
+        answer.label_id if answer else label_id,
+        bool(said.first and said.first.from_queue),
+        BulkLabel(said.bulk.label_id, said.bulk.at) if said.bulk else None,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
-    """The first word of a person on a row alone, and what had been decided in bulk before."""
-
-    at: datetime
-    from_queue: bool
-    stood: BulkLabel | None
-
-
-def _words(project: Project, draws: list[AuditDraw], history: dict[int, list[Said]]) -> Iterator[Word]:
-    batch_of = {draw.sample_id: draw.batch for draw in draws}
-    alone = project.samples.checked_alone().filter(label__isnull=False).order_by()
-    rows = list(alone.values_list("pk", "label_id", "llm_label_id", "corrected_at"))
-    blind, firsts = blind_answers(history), _first_words([pk for pk, *_rest in rows])
-    for pk, label_id, llm_label_id, at in rows:
-        assert at is not None
-        answer, first = blind.get(pk), firsts.get(pk, _First(at, False, None))
-        said = history.get(pk)
-        yield Word(
-            pk,
-            label_id,
-            said[0].at if said else first.at,
-            llm_label_id,
-            batch_of[pk] if answer else 0,
-            answer.label_id if answer else label_id,
-            first.from_queue,
-            first.stood,
-        )
-
-
-def _first_words(rows: Sequence[int]) -> dict[int, _First]:
-    """Of each of these rows, which people decided alone. What a whole bulk correction did and somebody took back is as if it had
-    never been, also where rows were passed over because somebody had decided them alone meanwhile."""
-    found: dict[int, _First] = {}
-    stood: dict[int, BulkLabel] = {}
-    said = Correction.objects.filter(sample__in=among(rows), label__isnull=False)
-    columns = ("sample_id", "label_id", "created_at", "because", "answer_id", "batch_id", "batch__undone_by")
-    more = ("undoes_id", "undone_by")
-    for row, label_id, at, because, answer_id, batch, taken_back, *undo in said.order_by("id").values_list(
-        *columns, *more
-    ):
-        # Not asked of the database: it would walk over all corrections that take none back.
-        if any(undo):
-            continue
-        if batch and not taken_back:
-            stood[row] = BulkLabel(label_id, at)
-        elif not batch and row not in found:
-            from_queue = because == Correction.Because.QUEUE and answer_id is not None
-            found[row] = _First(at, from_queue, stood.get(row))
-    return found
-
-
-def _overruled(project: Project, draws: list[AuditDraw], history: dict[int, list[Said]]) -> Iterator[Word]:
+def _overruled(
+    project: Project, draw_numbers: dict[int, int], annotations: dict[int, RowAnnotations]
+) -> Iterator[CheckedRow]:
     """Drawn rows that were answered blind and then decided in bulk: what the file has is known to be right or wrong."""
-    batch_of = {draw.sample_id: draw.batch for draw in draws}
-    blind = blind_answers(history)
     rows = Sample.objects.filter(audit_draws__project=project, batch__isnull=False, label__isnull=False)
     for pk, label_id, llm_label_id in rows.order_by().values_list("pk", "label_id", "llm_label_id"):
-        if answer := blind.get(pk):
-            stood = BulkLabel(label_id, answer.at)
-            yield Word(pk, label_id, answer.at, llm_label_id, batch_of[pk], answer.label_id, False, stood)
+        if pk in annotations and (answer := annotations[pk].blind_answer):
+            bulk_label = BulkLabel(label_id, answer.at)
+            yield CheckedRow(
+                pk, label_id, answer.at, llm_label_id, draw_numbers[pk], answer.label_id, False, bulk_label
+            )
 
 
-def _in_bulk(project: Project) -> Iterator[InBulk]:
+def _bulk_rows(project: Project) -> Iterator[BulkRows]:
     rows = Sample.objects.filter(batch__project=project, batch__isnull=False, label__isnull=False).order_by()
-    by_labels = rows.values_list("batch", "label", "machine_label").annotate(count=Count("*"))
-    found = list(by_labels)
-    if not found:
+    counted = list(rows.values_list("batch", "label", "machine_label").annotate(count=Count("*")))
+    if not counted:
         return
     batches, now = CorrectionBatch.objects.filter(project=project).order_by(), timezone.now()
     columns = ("pk", "created_at", "stage", "stage__finished_at")
@@ -300,5 +283,5 @@ def _in_bulk(project: Project) -> Iterator[InBulk]:
         pk: (finished_at or now) if stage else created_at
         for pk, created_at, stage, finished_at in batches.values_list(*columns)
     }
-    for batch, label_id, machine_label_id, count in found:
-        yield InBulk(label_id, machine_label_id, count, until[batch])
+    for batch, label_id, model_label_id, count in counted:
+        yield BulkRows(label_id, model_label_id, count, until[batch])

@@ -125,7 +125,7 @@ def _read_frame(project: Project) -> np.ndarray:
 def _checked_by_label(project: Project) -> Counter[int]:
     """How many answered random rows had which label in the file."""
     evidence = CheckedRows.read(project)
-    return Counter(evidence.file_label(word) or 0 for word in evidence.answered)
+    return Counter(evidence.file_label(row) or 0 for row in evidence.answered)
 
 
 def _choose(

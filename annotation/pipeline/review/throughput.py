@@ -11,7 +11,7 @@ from django.db.models.functions import Least
 from django.utils import timezone
 
 from annotation.models import Correction, Flag, Project, Source
-from annotation.pipeline.measure.double_review import compared_answers
+from annotation.pipeline.measure.agreement import second_answers
 from annotation.table import counts
 
 LONGEST_LOOK = 120.0  # seconds; whoever looked longer at a row did something else meanwhile
@@ -127,9 +127,9 @@ def team_work(project: Project) -> list[MemberWork]:
         )
         for row in sums
     }
-    for first, second, label, other in compared_answers(project):
-        for person in (first, second):
-            if person in found:
-                found[person].compared += 1
-                found[person].agreed += label == other
+    for pair in second_answers(project):
+        for annotation in pair:
+            if annotation.user_id in found:
+                found[annotation.user_id].compared += 1
+                found[annotation.user_id].agreed += pair[0].label_id == pair[1].label_id
     return sorted(found.values(), key=lambda each: -each.answers)

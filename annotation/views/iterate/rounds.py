@@ -18,8 +18,9 @@ from annotation.live.stage_status import stage_context
 from annotation.models import Iteration, Prediction, Project, Role, Sample, Stage
 from annotation.pipeline.iterate import restore_round as restore
 from annotation.pipeline.iterate import start_round as iterate
-from annotation.pipeline.measure import accuracy as measure
-from annotation.pipeline.measure import round_metrics
+from annotation.pipeline.measure import compare_rounds, round_metrics
+from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
+from annotation.pipeline.measure.agreement import rater_agreement
 from annotation.pipeline.project import activity
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
@@ -33,8 +34,8 @@ FLIPS_SHOWN = 50
 def rounds(request: MemberRequest, project: Project) -> HttpResponse:
     """All rounds side by side, each compared with the one before it."""
     summaries = round_metrics.round_summaries(project)
-    evidence = measure.Evidence.read(project)
-    enough = len(evidence.answered) >= measure.FEW_ROWS
+    evidence = Evidence.read(project)
+    enough = len(evidence.answered) >= FEW_ROWS
     measured = {each.pk: each for each in evidence.rounds} if enough else {}
     accuracy = [
         evidence.round_accuracy(measured[summary.iteration.pk]) if summary.iteration.pk in measured else None
@@ -44,7 +45,7 @@ def rounds(request: MemberRequest, project: Project) -> HttpResponse:
         name: [getattr(summary, name) for summary in summaries] for name in SERIES
     }
     plot["measured"] = [each and [each.low, each.value, each.high] for each in accuracy]
-    pairs, alpha = evidence.agreement if evidence.answered else ([], None)
+    pairs, alpha = rater_agreement(evidence)
     restoring = project.stages.filter(kind=Stage.Kind.RESTORE).first()
     context = page_context(request, project, step="rounds") | {
         "summaries": list(zip(summaries, accuracy, _comparisons(evidence, summaries), strict=True)),
@@ -62,13 +63,15 @@ def rounds(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _comparisons(
-    evidence: measure.Evidence, summaries: list[round_metrics.RoundSummary]
-) -> list[measure.Comparison | None]:
+    evidence: Evidence, summaries: list[round_metrics.RoundSummary]
+) -> list[compare_rounds.Comparison | None]:
     """Each judged round against the judged one before it."""
     before = {after.pk: first for first, after in zip(evidence.rounds, evidence.rounds[1:], strict=False)}
     return [
-        evidence.compare(before[each.iteration.pk], each.iteration) if each.iteration.pk in before else None
-        for each in summaries
+        compare_rounds.compare(evidence, before[summary.iteration.pk], summary.iteration)
+        if summary.iteration.pk in before
+        else None
+        for summary in summaries
     ]
 
 

@@ -15,8 +15,9 @@ from annotation.errors import AnnotationError
 from annotation.forms.fields import sentence_of
 from annotation.forms.review import AuditForm, TargetForm
 from annotation.models import Activity, Project, Role
-from annotation.pipeline.measure import accuracy as measure
-from annotation.pipeline.measure import advice, draw_sample, round_metrics
+from annotation.pipeline.measure import advice, compare_rounds, draw_sample, round_metrics
+from annotation.pipeline.measure.accuracy import FEW_ROWS, MARGIN, Evidence
+from annotation.pipeline.measure.agreement import rater_agreement
 from annotation.pipeline.project import activity
 from annotation.table import counts
 from annotation.views.access import MemberRequest, for_members
@@ -31,13 +32,13 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
     """All that is known of the file's accuracy; as a card, what the review page shows of it."""
     form = TargetForm(request.GET)
     target = form.cleaned_data["target"] if form.is_valid() else None
-    evidence = measure.Evidence.read(project)
+    evidence = Evidence.read(project)
     context = page_context(request, project, step="review") | _figures(evidence, target)
     if request.htmx.target == "measured":
         return render(request, "annotation/measure/_accuracy_card.html", context)
     classes, macro = evidence.classes if context["enough"] else ([], None)
-    pairs, alpha = evidence.agreement if context["enough"] else ([], None)
-    curve = advice.found_curve(project)
+    pairs, alpha = rater_agreement(evidence) if context["enough"] else ([], None)
+    curve = advice.errors_found(evidence)
     context |= {
         "classes": list(zip(evidence.labels, classes, strict=False)),
         "macro": macro,
@@ -55,9 +56,9 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "annotation/measure/accuracy.html", context)
 
 
-def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]:
+def _figures(evidence: Evidence, target: float | None) -> dict[str, Any]:
     """What the card and the page share."""
-    rounds = evidence.standing
+    rounds = evidence.standing_rounds
     return {
         "audited": len(evidence.answered),
         "learned": evidence.learned,
@@ -65,16 +66,16 @@ def _figures(evidence: measure.Evidence, target: float | None) -> dict[str, Any]
         "can_draw": evidence.rows_to_draw > 0,
         "decided_in_bulk": evidence.decided_in_bulk,
         "unmeasured": evidence.unmeasured,
-        "enough": len(evidence.answered) >= measure.FEW_ROWS,
-        "few": measure.FEW_ROWS,
+        "enough": len(evidence.answered) >= FEW_ROWS,
+        "few": FEW_ROWS,
         "measured": evidence.accuracy,
         "wrong_left": evidence.wrong_left,
         "flag_precision": [flag for flag in evidence.flags if flag.checked][:2],
         "forecast": advice.forecast(evidence, target),
-        "comparison": evidence.compare(*rounds[-2:]) if len(rounds) > 1 else None,
+        "comparison": compare_rounds.compare(evidence, *rounds[-2:]) if len(rounds) > 1 else None,
         "draw_rows": min(max(DRAW_ROWS, evidence.rows_to_measure), 400) if evidence.answered else DRAW_ROWS,
         "margin_rows": evidence.rows_to_measure if evidence.answered else None,
-        "margin": measure.MARGIN,
+        "margin": MARGIN,
     }
 
 

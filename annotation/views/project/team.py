@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from annotation.forms.fields import is_id
 from annotation.forms.team import TeamForm
 from annotation.models import Activity, Project, Role
-from annotation.pipeline.measure import double_review
+from annotation.pipeline.measure.agreement import double_review
 from annotation.pipeline.project import activity as activities
 from annotation.pipeline.review import throughput
 from annotation.views.access import MemberRequest, for_members
@@ -32,7 +32,7 @@ def activity(request: MemberRequest, project: Project) -> HttpResponse:
         "team": throughput.team_work(project),
         "events": events[:SHOWN_ACTIVITIES],
         "older": events[SHOWN_ACTIVITIES - 1].pk if len(events) > SHOWN_ACTIVITIES else None,
-        "agreement": double_review.double_review(project),
+        "agreement": double_review(project),
     }
     return render(request, "annotation/project/activity.html", context)
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from annotation.models import Correction, Label, Prediction, Project, Sample
 from annotation.pipeline.distill.neighbours import Neighbour, nearest_samples
-from annotation.pipeline.measure.blind_answers import BLIND
+from annotation.pipeline.measure.annotations import BLIND
 from annotation.pipeline.project.configure import RESERVED_KEYS
 from annotation.templatetags.coral import share
 

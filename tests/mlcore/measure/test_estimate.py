@@ -13,7 +13,7 @@ from scipy.special import betainc, betaincinv
 
 from mlcore.measure.beta import beta_quantile, beta_share
 from mlcore.measure.estimate import (
-    Batch,
+    Draw,
     Interval,
     estimate_classes,
     estimate_share,
@@ -89,18 +89,18 @@ def test_the_interval_covers_the_wrong_rows_left_after_a_review_and_a_second_dra
         second = rng.permutation(np.flatnonzero(~decided))[:rows]
         after = decided.copy()
         after[second] = True
-        batches = [
-            Batch(
+        draws = [
+            Draw(
                 np.array([len(wrong)]), np.array([rows]), wrong[first].sum(keepdims=True), -wrong[after].sum()
             ),
-            Batch(
+            Draw(
                 (~decided).sum(keepdims=True),
                 np.array([rows]),
                 wrong[second].sum(keepdims=True),
                 -wrong[second].sum(),
             ),
         ]
-        interval = estimate_wrong(batches, least=0, most=int((~after).sum()))
+        interval = estimate_wrong(draws, least=0, most=int((~after).sum()))
         assert interval is not None
         covered.append(interval.low <= wrong[~after].sum() <= interval.high)
     assert np.mean(covered) >= 0.93
@@ -108,33 +108,33 @@ def test_the_interval_covers_the_wrong_rows_left_after_a_review_and_a_second_dra
 
 def test_a_file_that_is_wholly_checked_has_no_interval_left() -> None:
     interval = estimate_wrong(
-        [Batch(np.array([60, 40]), np.array([60, 40]), np.array([3, 9]))], least=0, most=100
+        [Draw(np.array([60, 40]), np.array([60, 40]), np.array([3, 9]))], least=0, most=100
     )
     assert interval == Interval(12.0, 12.0, 12.0)
 
 
 def test_ten_rows_without_an_error_say_little() -> None:
-    interval = estimate_wrong([Batch(np.array([1_000]), np.array([10]), np.array([0]))], least=0, most=1_000)
+    interval = estimate_wrong([Draw(np.array([1_000]), np.array([10]), np.array([0]))], least=0, most=1_000)
     assert interval is not None
     assert (interval.value, interval.low) == (0.0, 0.0)
     assert 200 < interval.high < 350
 
 
 def test_a_stratum_that_nobody_looked_at_is_counted_with_its_neighbour() -> None:
-    batch = Batch(np.array([500, 300, 200]), np.array([5, 0, 5]), np.array([0, 0, 5]))
-    joined = batch.with_neighbours()
+    draw = Draw(np.array([500, 300, 200]), np.array([5, 0, 5]), np.array([0, 0, 5]))
+    joined = draw.merge_unchecked()
     assert list(joined.rows) == [500, 500]
-    assert estimate_wrong([batch], least=0, most=1_000).value == 500  # type: ignore[union-attr]
+    assert estimate_wrong([draw], least=0, most=1_000).value == 500  # type: ignore[union-attr]
 
 
 def test_nothing_checked_is_no_estimate() -> None:
-    assert estimate_wrong([Batch(np.array([9]), np.array([0]), np.array([0]))], least=0, most=9) is None
+    assert estimate_wrong([Draw(np.array([9]), np.array([0]), np.array([0]))], least=0, most=9) is None
 
 
 def test_rows_of_which_a_draw_says_nothing_widen_the_interval_by_their_number() -> None:
     rows, checked, wrong = np.array([10_000]), np.array([100]), np.array([10])
-    sure = estimate_wrong([Batch(rows, checked, wrong)], least=0, most=10_000)
-    unsure = estimate_wrong([Batch(rows, checked, wrong, unsure=300)], least=0, most=10_000)
+    sure = estimate_wrong([Draw(rows, checked, wrong)], least=0, most=10_000)
+    unsure = estimate_wrong([Draw(rows, checked, wrong, unmeasured=300)], least=0, most=10_000)
     assert sure is not None
     assert unsure is not None
     assert unsure.value == sure.value
@@ -144,15 +144,15 @@ def test_rows_of_which_a_draw_says_nothing_widen_the_interval_by_their_number() 
 def test_a_draw_that_says_nothing_of_many_rows_hardly_counts_beside_one_that_knows_them() -> None:
     """Ten times as many rows were checked before a fifth of the file was given another label."""
     rows = np.array([100_000])
-    knows = Batch(rows, np.array([100]), np.array([30]))
+    knows = Draw(rows, np.array([100]), np.array([30]))
     alone = estimate_wrong([knows], least=0, most=100_000)
-    before = Batch(rows, np.array([1_000]), np.array([50]), unsure=20_000)
+    before = Draw(rows, np.array([1_000]), np.array([50]), unmeasured=20_000)
     both = estimate_wrong([before, knows], least=0, most=100_000)
     assert alone is not None
     assert both is not None
     assert both.value == pytest.approx(alone.value, rel=0.05)
     assert both.high - both.low < 1.15 * (alone.high - alone.low)
-    few = Batch(rows, np.array([1_000]), np.array([50]), unsure=50)
+    few = Draw(rows, np.array([1_000]), np.array([50]), unmeasured=50)
     both = estimate_wrong([few, knows], least=0, most=100_000)
     assert both is not None
     assert both.high - both.low < 0.5 * (alone.high - alone.low)
@@ -195,7 +195,7 @@ def test_precision_recall_and_macro_f1_cover_the_truth() -> None:
         current = np.where(decided, truth, machine)
         wrong = (machine[drawn] != truth[drawn]).sum(keepdims=True)
         left = estimate_wrong(
-            [Batch(np.array([3_000]), np.array([200]), wrong, -wrong.sum())], least=0, most=2_800
+            [Draw(np.array([3_000]), np.array([200]), wrong, -wrong.sum())], least=0, most=2_800
         )
         assert left is not None
         classes, macro = estimate_classes(

@@ -28,11 +28,13 @@ from annotation.models import (
 )
 from annotation.pipeline.export.provenance import quality_lines
 from annotation.pipeline.iterate import restore_round
-from annotation.pipeline.measure import accuracy as measure
-from annotation.pipeline.measure import advice, blind_answers, compare_rounds, draw_sample, round_metrics
+from annotation.pipeline.measure import advice, compare_rounds, draw_sample, round_metrics
+from annotation.pipeline.measure.accuracy import Evidence
+from annotation.pipeline.measure.agreement import blind_ratings, rater_agreement
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
 from annotation.pipeline.review import corrections
+from mlcore.measure.answer_times import share_answered_by, share_left
 from tests.support.factories import make_project, make_user
 from tests.support.pages import judge_rows
 
@@ -153,8 +155,8 @@ def test_rows_that_people_decide_while_a_draw_is_made_are_not_answers_of_it(
     assert draw_sample.draw_sample(project, rows=60, user=None) == 59
     assert AuditDraw.objects.get(sample=answered).batch == 1
     assert AuditDraw.objects.get(sample=decided[0]).batch == 2
-    evidence = measure.Evidence.read(project)
-    assert [word.sample_id for word in evidence.answered] == [answered.pk]
+    evidence = Evidence.read(project)
+    assert [row.sample_id for row in evidence.answered] == [answered.pk]
     assert draw_sample.pending_draws(project, make_user("other")).count() == 58
     assert not draw_sample.pending_draws(project, make_user("another")).filter(pk=decided[0]).exists()
 
@@ -206,7 +208,7 @@ def measured(project: Project) -> Project:
 
 
 def test_the_interval_holds_the_true_number_of_wrong_rows_left(measured: Project) -> None:
-    evidence = measure.Evidence.read(measured)
+    evidence = Evidence.read(measured)
     left = measured.samples.exclude(label=F("reference")).count()
     interval, accuracy = evidence.wrong_left, evidence.accuracy
     assert interval is not None
@@ -217,11 +219,11 @@ def test_the_interval_holds_the_true_number_of_wrong_rows_left(measured: Project
 
 
 def test_errors_that_people_mend_afterwards_are_taken_off_exactly(measured: Project) -> None:
-    before = measure.Evidence.read(measured).wrong_left
+    before = Evidence.read(measured).wrong_left
     wrong = measured.samples.exclude(label=F("reference")).first()
     assert wrong is not None
     corrections.correct_sample(wrong.pk, label_id=wrong.reference_id, user=measured.owner)
-    after = measure.Evidence.read(measured).wrong_left
+    after = Evidence.read(measured).wrong_left
     assert before is not None
     assert after is not None
     assert after.value == pytest.approx(max(before.value - 1, 0))
@@ -245,15 +247,15 @@ def test_a_drawn_row_that_was_decided_otherwise_is_no_answer_and_not_taken_off_t
     for row in project.samples.order_by("position")[::2]:
         correct_table(project, row)
     waiting = {row.pk for row in drawn if row.position % 2}
-    assert measure.Evidence.read(project).answered == []
+    assert Evidence.read(project).answered == []
     assert (
-        measure.Evidence.read(project).pending
+        Evidence.read(project).pending
         == draw_sample.pending_draws(project, project.owner).count()
         == len(waiting)
     )
     answer_all(project)
-    evidence = measure.Evidence.read(project)
-    assert {word.sample_id for word in evidence.answered} == waiting
+    evidence = Evidence.read(project)
+    assert {row.sample_id for row in evidence.answered} == waiting
     assert evidence.pending == 0
     stand_for = sum(draw.weight for draw in AuditDraw.objects.filter(sample__in=waiting))
     left, whole = evidence.wrong_left, evidence.round_accuracy(project.iterations.get())
@@ -266,18 +268,18 @@ def test_a_drawn_row_that_was_decided_otherwise_is_no_answer_and_not_taken_off_t
 
 
 def test_a_blind_answer_that_is_corrected_later_stays_the_samples_answer(measured: Project) -> None:
-    before = measure.Evidence.read(measured)
+    before = Evidence.read(measured)
     row = measured.samples.filter(
         source=Source.PERSON, label=F("reference"), predictions__source="slm"
     ).first()
     assert row is not None
     other = wrong_label(measured, row.position)
     corrections.correct_sample(row.pk, label_id=other, user=make_user("later"))
-    after = measure.Evidence.read(measured)
+    after = Evidence.read(measured)
     assert len(after.answered) == len(before.answered) == 30
     assert after.wrong_left == before.wrong_left
-    word = next(word for word in after.answered if word.sample_id == row.pk)
-    assert (word.truth, word.label_id) == (row.reference_id, other)
+    answer = next(answer for answer in after.answered if answer.sample_id == row.pk)
+    assert (answer.true_label_id, answer.label_id) == (row.reference_id, other)
 
 
 def test_a_blind_answer_that_is_undone_is_none(measured: Project) -> None:
@@ -285,7 +287,7 @@ def test_a_blind_answer_that_is_undone_is_none(measured: Project) -> None:
     assert said is not None
     with transaction.atomic():
         corrections.take_back(said.sample, said, user=measured.owner)
-    evidence = measure.Evidence.read(measured)
+    evidence = Evidence.read(measured)
     assert (len(evidence.answered), evidence.pending) == (29, 1)
 
 
@@ -300,17 +302,17 @@ def test_only_standing_blind_answers_agree_or_disagree(measured: Project) -> Non
             row.refresh_from_db()
             corrections.take_back(row, Correction.objects.get(sample=row, user=dora), user=dora)
         corrections.correct_sample(row.pk, label_id=row.reference_id, user=ben, because="second")
-    names, lines = measure.Evidence.read(measured).ratings()
+    names, lines = blind_ratings(Evidence.read(measured))
     assert names == [measured.owner.username, "ben", "LLM", "SLM"]
     assert (lines[0] == lines[1]).all()
 
 
 def test_the_share_that_answers_stand_for_depends_on_when_rows_were_decided_otherwise() -> None:
     early, late, later = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
-    assert blind_answers.share_left(10, [late] * 8, [early] * 2) == pytest.approx(0.8)
-    assert blind_answers.share_left(10, [early] * 8, [late] * 2) == 1
-    assert blind_answers.share_left(10, [early] * 5 + [later] * 4, [late]) == pytest.approx((5 + 4 * 0.8) / 9)
-    assert blind_answers.share_answered_by(late, [early, early, later, later]) == 0.5
+    assert share_left(10, [late] * 8, [early] * 2) == pytest.approx(0.8)
+    assert share_left(10, [early] * 8, [late] * 2) == 1
+    assert share_left(10, [early] * 5 + [later] * 4, [late]) == pytest.approx((5 + 4 * 0.8) / 9)
+    assert share_answered_by(late, [early, early, later, later]) == 0.5
 
 
 @pytest.mark.parametrize("answered_first", [0, 60, 120])
@@ -327,29 +329,29 @@ def test_mending_drawn_rows_in_the_table_hardly_biases_the_estimate(answered_fir
         lost = int(mended[drawn].sum())
         answered = np.array([row for row in drawn if not mended[row]])
         times = [start] * len(first) + [end] * (len(answered) - len(first))
-        frame = 1_000 * blind_answers.share_left(120, times, [bulk] * lost)
-        counted = mended.sum() * blind_answers.share_answered_by(bulk, times) + wrong[answered].sum()
+        frame = 1_000 * share_left(120, times, [bulk] * lost)
+        counted = mended.sum() * share_answered_by(bulk, times) + wrong[answered].sum()
         found.append(frame * wrong[answered].mean() - counted)
         truth.append((wrong & ~mended).sum() - wrong[answered].sum())
     assert np.mean(found) == pytest.approx(np.mean(truth), abs=6)  # of 1,000 rows
 
 
 def test_the_stored_counts_and_a_count_over_all_rows_agree(measured: Project) -> None:
-    quick = measure.Evidence.read(measured).open_by_label
+    quick = Evidence.read(measured).open_by_label
     measured.iterations.update(metrics={})
-    slow = measure.Evidence.read(measured).open_by_label
+    slow = Evidence.read(measured).open_by_label
     assert {label: count for label, count in quick.items() if count} == slow
 
 
 def test_queries_do_not_grow_with_the_rows(measured: Project, django_assert_max_num_queries: Any) -> None:
     with django_assert_max_num_queries(12):
-        evidence = measure.Evidence.read(measured)
-        assert all((evidence.accuracy, evidence.classes, evidence.flags, evidence.agreement))
+        evidence = Evidence.read(measured)
+        assert all((evidence.accuracy, evidence.classes, evidence.flags, rater_agreement(evidence)))
         assert advice.forecast(evidence)
 
 
 def test_a_flag_is_worth_what_people_found_under_it(measured: Project) -> None:
-    for found in measure.Evidence.read(measured).flags:
+    for found in Evidence.read(measured).flags:
         rows = measured.samples.filter(
             source=Source.PERSON, predictions__flag=found.flag, predictions__source="slm"
         )
@@ -359,13 +361,13 @@ def test_a_flag_is_worth_what_people_found_under_it(measured: Project) -> None:
 
 def test_a_round_that_is_worse_beyond_chance_is_marked_and_a_better_one_is_not(measured: Project) -> None:
     first = measured.iterations.get()
-    drawn = [word.sample_id for word in measure.Evidence.read(measured).words]
+    drawn = [row.sample_id for row in Evidence.read(measured).checked]
     spoiled = measured.samples.filter(pk__in=drawn).exclude(position__in=range(0, 60, 10))[:9]
     second = judged_again(measured, {row.position: wrong_label(measured, row.position) for row in spoiled})
-    comparison = measure.Evidence.read(measured).compare(first, second)
+    comparison = compare_rounds.compare(Evidence.read(measured), first, second)
     assert (comparison.better, comparison.worse) == (0, 9)
     assert comparison.is_worse
-    assert not measure.Evidence.read(measured).compare(second, first).is_worse
+    assert not compare_rounds.compare(Evidence.read(measured), second, first).is_worse
     compare_rounds.check_round(second)
     compare_rounds.check_round(second)  # as a stage does that runs once more after a crash
     found = Activity.objects.get(verb=Activity.Verb.FOUND_WORSE)
@@ -379,12 +381,12 @@ def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
         client.force_login(measured.owner)
         return client.get(reverse("annotation:accuracy", args=[measured.pk])).content.decode()
 
-    assert measure.Evidence.read(measured).learned == 0
+    assert Evidence.read(measured).learned == 0
     assert "were checked before this round" not in page()
     judged_again(measured, {})
     draw_sample.draw_sample(measured, rows=10, user=measured.owner)
     answer_all(measured)
-    evidence = measure.Evidence.read(measured)
+    evidence = Evidence.read(measured)
     assert (evidence.learned, len(evidence.answered)) == (30, 40)
     assert "30 of the random rows were checked before this round" in page()
     told = {line[0]: line[1:] for line in quality_lines(measured) if line}
@@ -397,22 +399,20 @@ def test_rows_that_are_checked_after_a_round_was_begun_and_before_it_was_trained
     draw_sample.draw_sample(project, rows=20, user=project.owner)
     round_two = judged_again(project, {})
     answer_all(project)
-    assert measure.Evidence.read(project).learned == 0, (
-        "as far as can be told without the time of the training"
-    )
+    assert Evidence.read(project).learned == 0, "as far as can be told without the time of the training"
     training = round_two.stage(Stage.Kind.SLM) or Stage(
         project=project, iteration=round_two, kind=Stage.Kind.SLM
     )
     training.detail = {"read_at": timezone.now().isoformat()}
     training.save()
-    assert measure.Evidence.read(project).learned == 20
+    assert Evidence.read(project).learned == 20
 
 
 def test_a_label_that_vanishes_is_told_without_any_audited_row(project: Project) -> None:
     first, names = project.iterations.get(), project.label_list()
     round_metrics.record_metrics(first)
     second = judged_again(project, dict.fromkeys(range(60), names[0].pk))
-    comparison = measure.Evidence.read(project).compare(Iteration.objects.get(pk=first.pk), second)
+    comparison = compare_rounds.compare(Evidence.read(project), Iteration.objects.get(pk=first.pk), second)
     assert comparison.lost_labels == [names[1].name]
     assert comparison.is_worse
     assert comparison.rows == 0
@@ -442,12 +442,12 @@ def test_going_back_restores_the_models_labels_and_no_persons_and_is_undone_by_g
     run_restore(first)
     assert dict(measured.samples.values_list("pk", "label_id")) == before
     assert dict(measured.samples.filter(source=Source.PERSON).values_list("pk", "label_id")) == people
-    assert measure.Evidence.read(measured).current == first
+    assert Evidence.read(measured).current == first
     assert Activity.objects.get(verb="restored").what == "round 1"
 
     run_restore(Iteration.objects.get(pk=second.pk))
     assert dict(measured.samples.values_list("pk", "label_id")) == spoiled
-    assert measure.Evidence.read(measured).current == second
+    assert Evidence.read(measured).current == second
     assert Activity.objects.filter(verb="restored").count() == 2
 
 
@@ -495,7 +495,7 @@ def test_there_is_no_way_to_a_round_that_was_never_judged(project: Project) -> N
 
 def test_the_workbook_tells_the_measured_accuracy_or_that_it_is_unknown(measured: Project) -> None:
     told = {line[0]: line[1:] for line in quality_lines(measured) if line}
-    accuracy = measure.Evidence.read(measured).accuracy
+    accuracy = Evidence.read(measured).accuracy
     assert accuracy is not None
     assert told["accuracy of this file"] == pytest.approx(
         [accuracy.value, accuracy.low, accuracy.high], abs=1e-6

@@ -24,8 +24,9 @@ from annotation.models import (
 )
 from annotation.models.sample import LlmLabel, Verdict
 from annotation.pipeline.export.provenance import quality_lines
-from annotation.pipeline.measure import accuracy as measure
 from annotation.pipeline.measure import advice, compare_rounds, draw_sample, round_metrics
+from annotation.pipeline.measure.accuracy import Evidence
+from annotation.pipeline.measure.agreement import rater_agreement
 from annotation.pipeline.review import bulk, corrections, queue
 from annotation.pipeline.review.bulk import Choice
 from mlcore.measure.estimate import Interval
@@ -73,15 +74,15 @@ def answer(project: Project, rows: int | None = None) -> None:
         )
 
 
-def evidence_of(project: Project) -> measure.Evidence:
+def evidence_of(project: Project) -> Evidence:
     """The evidence, whose counts are compared with a count over all rows."""
-    evidence = measure.Evidence.read(project)
+    evidence = Evidence.read(project)
     unchecked = project.samples.unchecked().order_by().values_list("label").annotate(Count("pk"))
     assert {label: count for label, count in evidence.unchecked_by_label.items() if count} == dict(unchecked)
     in_bulk = project.samples.filter(batch__isnull=False)
     assert evidence.decided_in_bulk == in_bulk.count()
     decided = project.samples.filter(source=Source.PERSON)
-    assert len(evidence.words) == decided.count() - in_bulk.count()
+    assert len(evidence.checked) == decided.count() - in_bulk.count()
     return evidence
 
 
@@ -146,7 +147,9 @@ def test_a_new_draw_keeps_answers_whose_rows_were_overruled_in_bulk(project: Pro
     assert len(evidence.overruled) == overruled.count() > 5
     assert (len(evidence.answered), evidence.pending) == (20, 0)
     assert not draw_sample.pending_draws(project, make_user("other")).exists()
-    assert all(map(evidence.was_wrong, evidence.overruled)), "each had another label when it was answered"
+    assert all(map(evidence.file_was_wrong, evidence.overruled)), (
+        "each had another label when it was answered"
+    )
     draw_sample.draw_sample(project, rows=20, user=None)
     assert AuditDraw.objects.filter(batch=1).count() == 20
 
@@ -162,9 +165,9 @@ def test_a_blind_answer_on_such_a_row_is_an_ordinary_correction_and_can_be_undon
     said = corrections.correct_sample(row.pk, label_id=other.pk, user=project.owner, because="audit")
     assert (said.batch, said.label, said.source) == (None, other, Source.PERSON)
     evidence = evidence_of(project)
-    [word] = evidence.answered
-    assert evidence.file_label(word) == row.label_id
-    assert evidence.was_wrong(word)
+    [checked] = evidence.answered
+    assert evidence.file_label(checked) == row.label_id
+    assert evidence.file_was_wrong(checked)
     with transaction.atomic():
         corrections.take_back(said, Correction.objects.get(because="audit"), user=project.owner)
     said.refresh_from_db()
@@ -177,13 +180,13 @@ def test_an_answer_counts_for_the_models_label_again_when_the_bulk_is_taken_back
     draw_sample.draw_sample(project, rows=30, user=None)
     answer(project, 20)
     in_bulk = evidence_of(project)
-    assert sum(map(in_bulk.was_wrong, in_bulk.answered)) > 5
+    assert sum(map(in_bulk.file_was_wrong, in_bulk.answered)) > 5
     bulk.undo_batch(batch, user=project.owner)
     evidence = evidence_of(project)
     assert evidence.decided_in_bulk == 0
     assert project.samples.filter(source=Source.PERSON).count() == 20 == len(evidence.answered)
-    assert [evidence.was_wrong(word) for word in evidence.answered] == [
-        evidence.is_wrong(evidence.current, word) for word in evidence.answered
+    assert [evidence.file_was_wrong(row) for row in evidence.answered] == [
+        evidence.model_was_wrong(evidence.current, row) for row in evidence.answered
     ]
     assert evidence.pending == 10
 
@@ -361,9 +364,9 @@ def test_the_curve_counts_words_that_stand_and_what_a_changed_one_says_in_the_en
     corrections.undo_answer(project, user=project.owner, answer_id=uuid4())
     say(1, is_right=True)
     say(2, is_right=True)
-    assert advice.found_curve(project)[-1] == (2, 0), "the wrong label was taken back"
+    assert advice.errors_found(Evidence.read(project))[-1] == (2, 0), "the wrong label was taken back"
     say(2, is_right=False)
-    assert advice.found_curve(project)[-1] == (2, 1), "the answer was changed"
+    assert advice.errors_found(Evidence.read(project))[-1] == (2, 1), "the answer was changed"
 
 
 def test_errors_found_in_rows_decided_in_bulk_are_on_the_curve_and_those_left_in_the_forecast(
@@ -373,8 +376,8 @@ def test_errors_found_in_rows_decided_in_bulk_are_on_the_curve_and_those_left_in
     draw_sample.draw_sample(project, rows=40, user=None)
     answer(project)
     found = evidence_of(project)
-    wrong = sum(map(found.was_wrong, found.answered))
-    assert advice.found_curve(project)[-1] == (40, wrong)
+    wrong = sum(map(found.file_was_wrong, found.answered))
+    assert advice.errors_found(found)[-1] == (40, wrong)
     forecast = advice.forecast(found, 0.995)
     assert forecast is not None
     assert found.wrong_left is not None
@@ -425,8 +428,8 @@ def test_queries_do_not_grow_with_rows_decided_in_bulk(
     for start in range(0, ROWS, 10):
         decide(project, range(start, start + 10), label=label_of(project, 0), include_corrected=True)
     with django_assert_max_num_queries(16):
-        evidence = measure.Evidence.read(project)
-        assert all((evidence.accuracy, evidence.classes, evidence.flags, evidence.agreement))
+        evidence = Evidence.read(project)
+        assert all((evidence.accuracy, evidence.classes, evidence.flags, rater_agreement(evidence)))
         assert advice.forecast(evidence)
 
 
@@ -437,9 +440,9 @@ def test_no_query_of_the_evidence_walks_over_all_corrections_or_rows(project: Pr
     answer(project)
     decide(project)
     with CaptureQueriesContext(connection) as queries:
-        evidence = measure.Evidence.read(project)
+        evidence = Evidence.read(project)
         assert all((evidence.accuracy, evidence.classes, evidence.flags))
-        advice.found_curve(project)
+        advice.errors_found(evidence)
     steps = [step for query in queries.captured_queries for step in explain(query["sql"])]
     for table, narrow in {
         "annotation_sample": ("sample_checked_alone", "sample_in_bulk", "rowid=?"),

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from annotation.errors import AnnotationError
 from annotation.models import Activity, Correction, Invitation, Membership, Project, Stage
-from annotation.pipeline.measure import double_review
+from annotation.pipeline.measure.agreement import DoubleReview, double_review
 from annotation.pipeline.project import activity, members
 from annotation.pipeline.review import corrections, throughput
 from tests.support.factories import make_user
@@ -144,7 +144,7 @@ def test_the_owner_sees_counts_pace_and_agreement_of_everybody(cast: Cast) -> No
     assert (first.name, first.answers, first.today, first.changed) == ("reviewer", 4, 4, 2)
     assert (first.timed.rows_per_minute, first.agreed, first.compared) == (10.0, 1, 2)
     assert (second.name, second.agreement) == ("owner", 0.5)
-    assert double_review.double_review(cast.project) == double_review.Agreement(rows=2, agreed=1, kappa=0.0)
+    assert double_review(cast.project) == DoubleReview(rows=2, agreed=1, kappa=0.0)
     html = html_of(cast, "members/activity/")
     assert "Answered twice: 2 rows; the two agreed on 1" in html
 

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from annotation.errors import ConflictError
 from annotation.models import AuditDraw, Correction, Project, RowClaim, RowSkip, Sample, Source
-from annotation.pipeline.measure import accuracy, draw_sample
+from annotation.pipeline.measure import draw_sample
+from annotation.pipeline.measure.accuracy import Evidence
 from annotation.pipeline.review import corrections, queue
 from tests.support.factories import make_project, make_user
 from tests.support.pages import judge_rows
@@ -171,7 +172,7 @@ def test_a_row_held_when_it_is_drawn_goes_back_and_is_shown_blind(
     assert not RowClaim.objects.exists()
     assert {claim.because for claim in queue.take_rows(project, user=anna)} == {"audit"}
     answer(held[-1], anna)  # a page that was open before the draw
-    assert accuracy.Evidence.read(project).answered == []
+    assert Evidence.read(project).answered == []
     assert not draw_sample.pending_draws(project, ben).filter(pk=held[-1]).exists()
 
 
