@@ -1,9 +1,18 @@
-"""The application's error tree. Every message is a sentence for a person: what was seen, what is allowed, what to do."""
+"""The application's errors. Each carries a message: what was seen, what is allowed, what to do.
+
+To raise one: ``raise InvalidFileError(gettext_noop("The file has %(rows)s rows."), rows=3)``. The English text is the
+message's code; it is translated for whoever reads it, also where a worker stored it. Whole numbers get thousands separators.
+"""
 
 from __future__ import annotations
 
+from typing import Any
 
-class AnnotationError(Exception):
+from mlcore.errors import MessageError
+from mlcore.messages import Message
+
+
+class AnnotationError(MessageError):
     """Root of the errors that a page or a command shows as a sentence."""
 
 
@@ -22,8 +31,8 @@ class BusyError(AnnotationError):
 class PausedError(AnnotationError):
     """The run can't go on now. ``retry_in``: seconds until it is tried again by itself; None waits for a person."""
 
-    def __init__(self, sentence: str, *, retry_in: float | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: Message | str, /, *, retry_in: float | None = None, **params: Any) -> None:
+        super().__init__(message, **params)
         self.retry_in = retry_in
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mlcore.column_kinds import Kind
+from mlcore.messages import Message
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 
 LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT = 0, 1, 2
@@ -100,7 +101,7 @@ class EpochReport:
 class Mixture:
     """Two Gaussians on the losses of one class (or of all: ``label`` is then -1), low-loss component first.
 
-    ``fallback`` is the reason why ranks were used instead of the Gaussians, or empty.
+    ``fallback`` is the reason why ranks were used instead of the Gaussians, None where they were not.
     """
 
     label: int
@@ -108,7 +109,7 @@ class Mixture:
     weights: tuple[float, float]
     means: tuple[float, float]
     deviations: tuple[float, float]
-    fallback: str = ""
+    fallback: Message | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,6 @@ class Distilled:
     machine_flag: IntArray
     history: list[EpochReport] = field(default_factory=list)
     mixtures: list[Mixture] = field(default_factory=list)
-    stopped: str = ""
-    warnings: list[str] = field(default_factory=list)
+    stopped: Message | None = None
+    warnings: list[Message] = field(default_factory=list)
     evidence: dict[str, float] = field(default_factory=dict)

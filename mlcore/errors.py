@@ -1,10 +1,22 @@
-"""The engine's error tree. A message says the value seen, the value allowed, and what to do about it."""
+"""The engine's errors. Each carries a message (:mod:`mlcore.messages`): the value seen, the value allowed, what to do."""
 
 from __future__ import annotations
 
+from typing import Any
 
-class EngineError(Exception):
-    """Root of every error that the engine raises on purpose; its text is a sentence for a person."""
+from mlcore.messages import Message
+
+
+class MessageError(Exception):
+    """An error whose text is a message: its code and the values in it, or a message made before."""
+
+    def __init__(self, message: Message | str, /, **params: Any) -> None:
+        self.message = message if isinstance(message, Message) else Message(message, params)
+        super().__init__(self.message)
+
+
+class EngineError(MessageError):
+    """Root of every error that the engine raises on purpose."""
 
 
 class InvalidInputError(EngineError):
@@ -21,6 +33,9 @@ class ModelCallError(EngineError):
 
 class StoppedError(EngineError):
     """The caller asked the work to stop before it was done."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped")
 
 
 class BudgetSpentError(EngineError):

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlcore.messages import Message
+
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
@@ -117,7 +119,7 @@ class Answer:
     """What a language model said to one request.
 
     ``label`` is an index or ``NO_LABEL`` (unreadable or failed); ``probs`` is the distribution over the
-    labels ``(K,)`` where the model gives one; ``raw`` is kept as it came; ``error`` is a sentence if the call failed; ``cached`` if
+    labels ``(K,)`` where the model gives one; ``raw`` is kept as it came; ``error`` says why the call failed; ``cached`` if
     nobody had to be asked: its tokens were paid for before.
     """
 
@@ -125,7 +127,7 @@ class Answer:
     label: int
     probs: FloatArray | None
     raw: str
-    error: str = ""
+    error: Message | None = None
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0

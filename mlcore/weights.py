@@ -81,11 +81,8 @@ def resolve_weights(name: str, *, weights_dir: Path | None, cache_dir: Path, tok
         return check_folder(local)
     if HUB_NAME.fullmatch(name) and ".." not in name:
         return check_folder(_download(name, cache_dir, token))
-    where = f" or a folder under {weights_dir.name}/" if weights_dir else ""
-    raise ModelUnavailableError(
-        f"There is no model “{name[:100]}”. Give “owner/name” as on the Hugging Face Hub{where}, "
-        f"or {EMBEDDED_LLM} / {EMBEDDED_ENCODER}, which are built in."
-    )
+    built_in = f"{EMBEDDED_LLM}, {EMBEDDED_ENCODER}"
+    raise ModelUnavailableError("no_such_model", name=name[:100], built_in=built_in)
 
 
 def check_folder(folder: Path) -> Path:
@@ -95,21 +92,19 @@ def check_folder(folder: Path) -> Path:
         ModelUnavailableError: says what is missing or forbidden.
     """
     if not (folder / "config.json").is_file():
-        raise ModelUnavailableError(f"{folder.name} has no config.json, so it is not a model's folder.")
+        raise ModelUnavailableError("no_config", name=folder.name)
     if not list(folder.glob("*.safetensors")):
-        raise ModelUnavailableError(
-            f"{folder.name} has no safetensors file. Other formats can run code when loaded and are refused; "
-            "convert the weights to safetensors."
-        )
+        raise ModelUnavailableError("no_safetensors", name=folder.name)
     for path in sorted(folder.glob("*.json")):
-        problem = next(_problems(_read_json(path)), None)
-        if problem:
-            raise ModelUnavailableError(f"{folder.name}/{path.name} is refused: {problem}.")
+        for code, setting in _problems(_read_json(path)):
+            raise ModelUnavailableError(code, file=f"{folder.name}/{path.name}", setting=setting)
     model_type = _read_json(folder / "config.json").get("model_type")
     if model_type not in MODEL_TYPES:
         raise ModelUnavailableError(
-            f"{folder.name} is of the type “{model_type}”, which isn't supported. Supported are: "
-            f"{', '.join(sorted(MODEL_TYPES))}."
+            "unknown_architecture",
+            name=folder.name,
+            type=str(model_type),
+            types=", ".join(sorted(MODEL_TYPES)),
         )
     return folder
 
@@ -129,30 +124,30 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _problems(value: Any, key: str = "") -> Iterator[str]:
-    """What in a settings file would make a library run code or leave the folder."""
+def _problems(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """What in a settings file would make a library run code or leave the folder: the message's code, and the setting."""
     if isinstance(value, dict):
         for name, inner in value.items():
             if name in _FORBIDDEN_KEYS:
-                yield f"“{name}” would run code that comes with the model"
+                yield "runs_code", name
             if key == "chat_template" and ("/" in name or "\\" in name or ".." in name):
-                yield "a chat template's name is a path"
+                yield "template_path", name
             yield from _problems(inner, name)
     elif isinstance(value, list):
         for inner in value:
             yield from _problems(inner, key)
     elif isinstance(value, str):
         if key.strip("_").removesuffix("_internal").endswith("implementation") and "/" in value:
-            yield f"“{key}” names code on the hub"
+            yield "names_code", key
         if key.endswith("_file") and (value.startswith(("/", "~")) or ".." in value or "\\" in value):
-            yield f"“{key}” points outside the folder"
+            yield "points_outside", key
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        raise ModelUnavailableError(f"{path.parent.name}/{path.name} can't be read as JSON.") from error
+        raise ModelUnavailableError("not_json", name=f"{path.parent.name}/{path.name}") from error
     return value if isinstance(value, dict) else {"items": value}
 
 
@@ -171,7 +166,7 @@ def _under(weights_dir: Path | None, name: str) -> Path | None:
     if path.is_dir():
         outside = [each.name for each in path.iterdir() if not each.resolve().is_relative_to(root)]
         if outside:
-            raise ModelUnavailableError(f"{name}: {outside[0]} is a link that leaves the model folder.")
+            raise ModelUnavailableError("link_outside", name=name, link=outside[0])
     return path
 
 
@@ -181,9 +176,7 @@ def _package_file(package: str, pattern: str) -> Path:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(folder).glob(pattern)):
             return path
-    raise ModelUnavailableError(
-        f"The built-in model's weights are missing: the package {package} is not installed. Run “coral install-models”."
-    )
+    raise ModelUnavailableError("package_missing", package=package)
 
 
 def _converted(path: Path, cache_dir: Path) -> Path:
@@ -212,15 +205,8 @@ def _download(name: str, cache_dir: Path, token: str) -> Path:
             )
         )
     except GatedRepoError as error:
-        raise ModelUnavailableError(
-            f"“{name}” is gated: accept its terms on the hub, and give a token of that account."
-        ) from error
+        raise ModelUnavailableError("gated_model", name=name) from error
     except RepositoryNotFoundError as error:
-        raise ModelUnavailableError(
-            f"The hub has no model “{name}”, or it is private and the token doesn't open it."
-        ) from error
+        raise ModelUnavailableError("not_on_hub", name=name) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ModelUnavailableError(
-            f"“{name}” is not on this machine and the Hugging Face Hub can't be reached. Check the network, "
-            "or use a model from the model folder."
-        ) from error
+        raise ModelUnavailableError("hub_unreachable", name=name) from error

@@ -64,10 +64,10 @@ def _convert(path: Path, folder: Path) -> None:
         # from_pretrained(gguf_file=...) would do the same, but asks for the accelerate package.
         tensors = read_tensors(str(path), return_tensors=True, model_to_load=model)["tensors"]
     except (ValueError, KeyError, OSError, NotImplementedError, struct.error) as error:
-        raise ModelUnavailableError(f"{path.name} can't be converted from GGUF: {error}") from error
+        raise ModelUnavailableError("gguf_unreadable", name=path.name, reason=str(error)) from error
     missing = model.load_state_dict(tensors, strict=False, assign=True).missing_keys
     model.tie_weights()
     if set(missing) - {"lm_head.weight"}:
-        raise ModelUnavailableError(f"{path.name} lacks weights: {', '.join(sorted(missing)[:3])} …")
+        raise ModelUnavailableError("weights_lacking", name=path.name, names=", ".join(sorted(missing)[:3]))
     model.to(torch.float16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -6,7 +6,9 @@ import errno
 from collections.abc import Iterator
 
 from django.conf import settings
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from mlcore.messages import Message
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SQLITE_FULL = "SQLITE_FULL"
@@ -18,12 +20,13 @@ def is_disk_full(error: BaseException) -> bool:
     return any(_says_full(each) for each in _chain(error))
 
 
-def no_room() -> str:
+def no_room() -> Message:
     """What a person reads then."""
-    return _(
+    text = gettext_noop(
         "There is no room left on the disk. What was stored is kept. Make room in the data folder (%(folder)s) or for the "
         "database, then resume."
-    ) % {"folder": settings.DATA_DIR}
+    )
+    return Message(text, {"folder": str(settings.DATA_DIR)})
 
 
 def _says_full(error: BaseException) -> bool:

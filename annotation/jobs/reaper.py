@@ -7,11 +7,12 @@ import logging
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.jobs import state
 from annotation.jobs.notify import notify_pages
 from annotation.models import Stage
+from mlcore.messages import Message
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +56,10 @@ def _count_death(stage: Stage) -> None:
         state.settle(stage, state.SETTLED[Stage.RequestedAction(stage.requested_action)])
     elif stage.crashes >= settings.MAX_ATTEMPTS:
         state.settle(stage, Stage.Status.FAILED)
-        stage.error = _(
-            "The worker died %(count)d times in a row while it was at work on this, so it is not tried again. Look in "
+        text = gettext_noop(
+            "The worker died %(count)s times in a row while it was at work on this, so it is not tried again. Look in "
             "the log for the run %(run)s; resume it when the cause is mended. What was stored is kept."
-        ) % {"count": stage.crashes, "run": str(stage.run_id)[:8]}
+        )
+        stage.error = Message(text, {"count": stage.crashes, "run": str(stage.run_id)[:8]}).as_text()
     else:
         state.settle(stage, Stage.Status.QUEUED)

@@ -11,7 +11,7 @@ from datetime import timedelta
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.errors import AnnotationError, LeaseLostError, PausedError
 from annotation.jobs.disk_space import is_disk_full, no_room
@@ -22,6 +22,7 @@ from annotation.jobs.run_id import run_id
 from annotation.jobs.state import SETTLED, submit
 from annotation.models import Stage
 from mlcore.errors import EngineError, StoppedError
+from mlcore.messages import Message
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def work_on(stage_id: int) -> Iterator[Job | None]:
                 _pause(job, error)
             except (AnnotationError, EngineError) as error:
                 logger.warning("Failed: %s", error)
-                _end(job, Stage.Status.FAILED, error=str(error))
+                _end(job, Stage.Status.FAILED, error=error.message)
             except Exception as error:
                 _fail(job, error)
             except BaseException:
@@ -134,7 +135,7 @@ def _pause(job: Job, error: PausedError) -> None:
         if row is None:
             return
         action = Stage.RequestedAction(row.requested_action)
-        _end(job, SETTLED.get(action, Stage.Status.PAUSED), error=str(error))
+        _end(job, SETTLED.get(action, Stage.Status.PAUSED), error=error.message)
         if error.retry_in is not None and not action:
             row.resume_at = timezone.now() + timedelta(seconds=error.retry_in)
             row.save(update_fields=["resume_at"])
@@ -151,7 +152,7 @@ def _finish(job: Job) -> None:
         except AnnotationError as error:
             logger.warning("Done, but the next stage could not be started: %s", error)
             ended = Stage.objects.get(pk=job.stage.pk)
-            ended.detail["not_followed"] = str(error)
+            ended.detail["not_followed"] = error.message.as_json()
             ended.save(update_fields=["detail"])
 
 
@@ -172,14 +173,14 @@ def _fail(job: Job, error: Exception) -> None:
         logger.exception("That can't be written down either; the stage will be tried again.")
 
 
-def _end(job: Job, status: str, *, error: str = "") -> bool:
+def _end(job: Job, status: str, *, error: Message | None = None) -> bool:
     now = timezone.now()
     ended = status not in (Stage.Status.QUEUED, Stage.Status.PAUSED)
     written = job.lease.owned().update(
         **job.progress.unwritten(),
         status=status,
         requested_action=Stage.RequestedAction.NONE,
-        error=error,
+        error=error.as_text() if error else "",
         lease_until=None,
         updated_at=now,
         finished_at=now if ended else None,
@@ -194,8 +195,9 @@ def _end(job: Job, status: str, *, error: str = "") -> bool:
     return bool(written)
 
 
-def _unexpected(stage: Stage) -> str:
-    return _(
+def _unexpected(stage: Stage) -> Message:
+    text = gettext_noop(
         "An unexpected error ended the run; what was stored is kept. Resume it to go on. If it happens again, look in "
         "the log for the run %(run)s."
-    ) % {"run": str(stage.run_id)[:8]}
+    )
+    return Message(text, {"run": str(stage.run_id)[:8]})

@@ -17,6 +17,7 @@ from django.db import connection
 from tqdm import tqdm
 
 from annotation.jobs.work import Job, work_on
+from annotation.messages import message_text
 from annotation.models import Iteration, Project, Stage, Upload
 from annotation.pipeline.distill import run_distillation
 from annotation.pipeline.export import run_export
@@ -95,7 +96,7 @@ def complete(stage: Stage, *, here: bool = True) -> Stage:
     stage = _fresh(stage)
     if stage.status != Stage.Status.DONE:
         raise CommandError(
-            f"{stage.get_kind_display()} {stage.get_status_display()}: {stage.error or 'somebody stopped it'}"
+            f"{stage.get_kind_display()} {stage.get_status_display()}: {message_text(stage.error) or 'somebody stopped it'}"
         )
     return stage
 

@@ -13,11 +13,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from annotation.messages import engine_words
+from annotation.messages import message_text
 from annotation.models import Label, Stage
 
 register = template.Library()
-register.filter(engine_words)
+register.filter(message_text)
 
 TONES = {
     Stage.Status.QUEUED: "",

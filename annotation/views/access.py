@@ -17,7 +17,6 @@ from django.views.decorators.cache import never_cache
 from django_htmx.middleware import HtmxDetails
 
 from annotation.errors import AnnotationError
-from annotation.messages import engine_words
 from annotation.models import Membership, Project, Role
 from mlcore.errors import EngineError
 
@@ -65,10 +64,10 @@ def for_members(
                     return render(
                         request,
                         "annotation/_error_note.html",
-                        {"sentence": engine_words(str(error))},
+                        {"sentence": str(error)},
                         status=409,
                     )
-                messages.error(request, engine_words(str(error)))
+                messages.error(request, str(error))
                 return redirect("annotation:projects") if put_away else redirect(back, project.pk)
 
         return with_project

@@ -15,6 +15,7 @@ import numpy as np
 
 from mlcore.config import DistillConfig, Method
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
+from mlcore.messages import Message
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.cross_fit import Trained, train
 from mlcore.slm.inputs import (
@@ -114,7 +115,7 @@ def judge(
     features: FloatArray,
     trained: Trained,
     verdict: Combined,
-    warnings: list[str],
+    warnings: list[Message],
     config: DistillConfig,
 ) -> Distilled:
     """Everything that is shown of a row, from the verdict."""

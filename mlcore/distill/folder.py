@@ -25,6 +25,7 @@ import pandas as pd
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, EpochReport, Mixture, NoisyLabels, Progress
 from mlcore.errors import EngineError, StoppedError
+from mlcore.messages import Message
 from mlcore.records import IntArray
 
 EXIT_ERROR, EXIT_STOPPED = 3, 4
@@ -119,8 +120,8 @@ def write_result(folder: Path, result: Distilled) -> None:
         {
             "history": [asdict(report) for report in result.history],
             "mixtures": [asdict(mixture) for mixture in result.mixtures],
-            "stopped": result.stopped,
-            "warnings": result.warnings,
+            "stopped": result.stopped and result.stopped.as_json(),
+            "warnings": [warning.as_json() for warning in result.warnings],
             "evidence": result.evidence,
         },
     )
@@ -133,24 +134,29 @@ def read_result(folder: Path) -> Distilled:
         EngineError: the run failed with a sentence, or has not finished.
     """
     if (folder / "error.json").exists():
-        raise EngineError(json.loads((folder / "error.json").read_text(encoding="utf-8"))["error"])
+        raise EngineError(read_error(folder))
     if not (folder / "result.json").exists():
-        raise EngineError(f"{folder} holds no finished result. Run the distillation again.")
+        raise EngineError("no_result", folder=str(folder))
     stored = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     with np.load(folder / "result.npz", allow_pickle=False) as arrays:
         return Distilled(
             **{name: arrays[name] for name in _ARRAYS},
             history=[EpochReport(**report) for report in stored["history"]],
             mixtures=[_read_mixture(mixture) for mixture in stored["mixtures"]],
-            stopped=stored["stopped"],
-            warnings=stored["warnings"],
+            stopped=stored["stopped"] and Message.of(stored["stopped"]),
+            warnings=[Message.of(warning) for warning in stored["warnings"]],
             evidence=stored["evidence"],
         )
 
 
 def _read_mixture(stored: dict[str, Any]) -> Mixture:
     pairs = {name: tuple(stored[name]) for name in ("weights", "means", "deviations")}
-    return Mixture(**{**stored, **pairs})
+    return Mixture(**{**stored, **pairs, "fallback": stored["fallback"] and Message.of(stored["fallback"])})
+
+
+def read_error(folder: Path) -> Message:
+    """Why the run in this folder failed."""
+    return Message.of(json.loads((folder / "error.json").read_text(encoding="utf-8"))["error"])
 
 
 def run_folder(folder: Path) -> int:
@@ -175,7 +181,7 @@ def run_folder(folder: Path) -> int:
     except StoppedError:
         return EXIT_STOPPED
     except EngineError as error:
-        _write_json(folder / "error.json", {"error": str(error), "kind": type(error).__name__})
+        _write_json(folder / "error.json", {"error": error.message.as_json(), "kind": type(error).__name__})
         return EXIT_ERROR
     write_result(folder, result)
     return 0

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from mlcore.errors import BudgetSpentError
+from mlcore.messages import Message
 
 MILLION = 1_000_000
 TEMPLATE_TOKENS = 64  # what a server's chat template may add to a prompt
@@ -65,7 +66,7 @@ class Budget:
         """
         while not self._fits(most):
             if not self._calls:
-                raise BudgetSpentError(self._sentence(most))
+                raise BudgetSpentError(self._message(most))
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             await waiter
@@ -90,17 +91,12 @@ class Budget:
         within_tokens = not self.tokens or total.tokens_in + total.tokens_out <= self.tokens
         return within_tokens and (not self.money or self.cost(total) <= self.money)
 
-    def _sentence(self, most: Usage) -> str:
+    def _message(self, most: Usage) -> Message:
         spent, one = self.spent.tokens_in + self.spent.tokens_out, most.tokens_in + most.tokens_out
         if self.tokens and spent + one > self.tokens:
-            return (
-                f"The budget is spent: {spent:,} of {self.tokens:,} tokens, and the next call may take up to {one:,}. "
-                "What was answered is kept; raise the budget to go on."
-            )
-        return (
-            f"The budget is spent: {self.cost(self.spent):.4f} of {self.money:.4f}, and the next call may cost up to "
-            f"{self.cost(most):.4f}. What was answered is kept; raise the budget to go on."
-        )
+            return Message("tokens_spent", {"spent": spent, "most": self.tokens, "next": one})
+        costs = {"spent": self.cost(self.spent), "most": self.money, "next": self.cost(most)}
+        return Message("money_spent", {name: f"{cost:.4f}" for name, cost in costs.items()})
 
 
 def most_of(text: str, *, beyond: str, tokens_out: int) -> Usage:

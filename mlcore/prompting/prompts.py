@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mlcore.messages import Message
 from mlcore.records import NO_LABEL, Demonstration, LabelSet, Prompt, TurnedPrompt
 
 PLACEHOLDERS = ("labels", "label_descriptions", "demonstrations", "content")
@@ -41,27 +42,25 @@ class PromptTemplate:
     output: str
 
 
-def check_template(template: PromptTemplate) -> list[str]:
-    """The template's problems, in sentences; an empty list if it can be used."""
+def check_template(template: PromptTemplate) -> list[Message]:
+    """The template's problems; an empty list if it can be used."""
     problems = []
     size = len((template.description + template.demonstration + template.output).encode())
     if size > TEMPLATE_BYTES:
-        problems.append(f"The prompt has {size:,} bytes; at most {TEMPLATE_BYTES:,} are allowed. Shorten it.")
+        problems.append(Message("prompt_too_long", {"count": size, "most": TEMPLATE_BYTES}))
     found = template.output.count("{content}")
     if found != 1:
-        problems.append(
-            f"The output control holds {{content}} {found} times; it must stand there exactly once, "
-            "since that is where the row goes."
-        )
-    for name, block in (("description", template.description), ("demonstration", template.demonstration)):
-        if "{content}" in block:
-            problems.append(f"The {name} holds {{content}}; move it to the output control.")
+        problems.append(Message("content_times", {"count": found}))
+    if "{content}" in template.description:
+        problems.append(Message("content_in_description"))
+    if "{content}" in template.demonstration:
+        problems.append(Message("content_in_demonstration"))
     if "{demonstrations}" in template.description + template.output:
-        problems.append("{demonstrations} belongs into the demonstration block only; take it out elsewhere.")
+        problems.append(Message("demonstrations_elsewhere"))
     if template.demonstration.strip() and "{demonstrations}" not in template.demonstration:
-        problems.append("The demonstration block lacks {demonstrations}. Add it, or empty the block.")
+        problems.append(Message("demonstrations_missing"))
     if "{labels}" not in template.description + template.output:
-        problems.append("{labels} is missing: the model must be told the labels. Add it to the description.")
+        problems.append(Message("labels_missing"))
     return problems
 
 

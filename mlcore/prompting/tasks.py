@@ -98,7 +98,7 @@ def task_named(name: str) -> Task:
         InvalidInputError: there is none.
     """
     if name not in TASKS:
-        raise InvalidInputError(f"There is no task type “{name}”. Choose one of: {', '.join(TASKS)}.")
+        raise InvalidInputError("unknown_task", name=name, names=", ".join(TASKS))
     return TASKS[name]
 
 

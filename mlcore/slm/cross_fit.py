@@ -20,6 +20,7 @@ import numpy as np
 from mlcore.config import DistillConfig, Method
 from mlcore.corpus import EpochReport, Phase, Progress
 from mlcore.errors import InvalidInputError
+from mlcore.messages import Message
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray, class_shares
 from mlcore.slm.fixmatch import EpochLosses, Learner, Recipe, load_checkpoint, save_checkpoint
 from mlcore.slm.inputs import Inputs, Monitor
@@ -35,14 +36,14 @@ class Trained:
     probs: FloatArray
     losses: FloatArray
     history: list[EpochReport] = field(default_factory=list)
-    stopped: str = ""
+    stopped: Message | None = None
 
     @property
-    def warnings(self) -> list[str]:
+    def warnings(self) -> list[Message]:
         skipped = sum(report.skipped for report in self.history)
         if skipped == 0:
             return []
-        return [f"{skipped} batch(es) of the training gave no finite loss and were left out."]
+        return [Message("skipped_batches", {"count": skipped})]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def train(
         and (notes := load_checkpoint(checkpoint, networks.learners, identity)) is not None
     ):
         trained.history = [EpochReport(**report) for report in notes["history"]]
-        trained.stopped = notes["stopped"]
+        trained.stopped = notes["stopped"] and Message.of(notes["stopped"])
         trained.probs = networks.predict_out_of_fold()
     for epoch in range(len(trained.history), config.epochs):
         if trained.stopped:
@@ -107,9 +108,12 @@ def train(
         )
         trained.stopped = why_stop(trained.history, config)
         if checkpoint is not None:
-            notes = {"history": [asdict(report) for report in trained.history], "stopped": trained.stopped}
+            notes = {
+                "history": [asdict(report) for report in trained.history],
+                "stopped": trained.stopped and trained.stopped.as_json(),
+            }
             save_checkpoint(checkpoint, networks.learners, identity, notes)
-    trained.stopped = trained.stopped or f"All {config.epochs} epochs were trained."
+    trained.stopped = trained.stopped or Message("all_epochs", {"epochs": config.epochs})
     return trained
 
 
@@ -225,9 +229,7 @@ def refuse_divergence(done: EpochDone, probs: FloatArray, epoch: int) -> None:
     and would judge every row all the same."""
     if np.isfinite(probs).all() and all(each.skipped < each.batches for each in done.losses):
         return
-    raise InvalidInputError(
-        f"The training went astray in epoch {epoch + 1}: the loss is no finite number. Choose a smaller learning rate."
-    )
+    raise InvalidInputError("diverged", epoch=epoch + 1)
 
 
 def plan_lesson(
@@ -267,11 +269,11 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def why_stop(history: list[EpochReport], config: DistillConfig) -> str:
-    """Why training has converged, or an empty string: predictions no longer change, judged without reference labels."""
+def why_stop(history: list[EpochReport], config: DistillConfig) -> Message | None:
+    """Why training has converged, None while it has not: predictions no longer change, judged without reference labels."""
     robust = [report for report in history if report.epoch > config.warmup_epochs]
     if len(robust) < 3:
-        return ""
+        return None
     if all(report.changes < 0.002 for report in robust[-2:]):
-        return f"Converged after epoch {history[-1].epoch}: fewer than 0.2 % of the predictions still change."
-    return ""
+        return Message("converged", {"epoch": history[-1].epoch})
+    return None

@@ -16,6 +16,7 @@ import torch
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
 from mlcore.errors import InvalidInputError, StoppedError
+from mlcore.messages import Message
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.encoders import TextEncoder, encode_texts, load_encoder
 from mlcore.slm.heads import FeatureHead, FineTunedEncoder, Network, TableMlp, column_tensor, standardise
@@ -25,40 +26,38 @@ from mlcore.weights import resolve_weights
 TABLE_HIDDEN = 64
 
 
-def check_inputs(corpus: Corpus, noisy: NoisyLabels, config: DistillConfig) -> list[str]:
-    """Refuse what can't be learned from, with a sentence; return warnings about what can, badly."""
+def check_inputs(corpus: Corpus, noisy: NoisyLabels, config: DistillConfig) -> list[Message]:
+    """Warnings about what can be learned from, but badly; InvalidInputError on what can't be learned from at all."""
     rows = len(corpus)
     if rows < 2:
-        raise InvalidInputError(f"The corpus has {rows} rows. Training needs at least 2.")
+        raise InvalidInputError("too_few_rows", rows=rows)
     if noisy.count < 2:
-        raise InvalidInputError(f"The task has {noisy.count} labels. Training needs at least 2.")
+        raise InvalidInputError("too_few_labels", count=noisy.count)
     for name, values in (("given", noisy.given), ("verified", noisy.verified)):
         if values.shape != (rows,):
-            raise InvalidInputError(
-                f"The {name} labels have shape {values.shape}; {rows} rows need ({rows},)."
-            )
+            raise InvalidInputError("array_shape", name=name, shape=str(values.shape), wanted=f"({rows},)")
         if values.min() < NO_LABEL or values.max() >= noisy.count:
-            seen = f"{values.min()} to {values.max()}"
+            lowest, highest = int(values.min()), int(values.max())
             raise InvalidInputError(
-                f"The {name} labels lie in {seen}; allowed is -1 (none) to {noisy.count - 1}."
+                "label_range", name=name, lowest=lowest, highest=highest, most=noisy.count - 1
             )
     if noisy.probs is not None and noisy.probs.shape != (rows, noisy.count):
-        raise InvalidInputError(f"probs has shape {noisy.probs.shape}; it must be ({rows}, {noisy.count}).")
+        raise InvalidInputError(
+            "array_shape", name="probs", shape=str(noisy.probs.shape), wanted=f"({rows}, {noisy.count})"
+        )
     if config.epochs < 1 or config.warmup_epochs < 0 or config.batch_size < 1:
-        raise InvalidInputError("Epochs and batch size must be at least 1, warm-up epochs at least 0.")
+        raise InvalidInputError("training_settings")
     known = np.where(noisy.verified != NO_LABEL, noisy.verified, noisy.given)
     counts = np.bincount(known[known != NO_LABEL], minlength=noisy.count)
     if counts.sum() == 0:
-        raise InvalidInputError(
-            "No row has a readable label. Run the LLM step again, or correct some rows by hand."
-        )
+        raise InvalidInputError("no_readable_label")
     warnings = []
     if (counts > 0).sum() == 1:
-        warnings.append("All readable labels are the same, so nothing can be told about which are wrong.")
+        warnings.append(Message("one_label_only"))
     elif (few := int(((counts > 0) & (counts < 10)).sum())) > 0:
-        warnings.append(f"{few} label(s) have fewer than 10 rows; verdicts on them are unreliable.")
+        warnings.append(Message("rare_labels", {"count": few}))
     if (empty := sum(not text.strip() for text in corpus.texts)) > 0:
-        warnings.append(f"{empty} row(s) have no text.")
+        warnings.append(Message("empty_rows", {"count": empty}))
     return warnings
 
 
@@ -92,7 +91,7 @@ class Monitor:
     def report(self, progress: Progress, done: float) -> None:
         """``done`` is the share of the phase's work that is finished."""
         if self.should_stop():
-            raise StoppedError("The run was asked to stop.")
+            raise StoppedError
         kind = "features" if progress.phase == "features" else "training"
         if kind != self.phase:
             self.phase, self.begun = kind, time.monotonic()
@@ -124,7 +123,7 @@ class Inputs:
     build: Callable[[], Network]
     defaults: Defaults
     rebuild: Callable[[], Network]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True)

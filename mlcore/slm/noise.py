@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlcore.corpus import Mixture
+from mlcore.messages import Message
 from mlcore.records import BoolArray, FloatArray, IntArray
 
 FEWEST_ROWS = 50
@@ -45,7 +46,7 @@ def fit_mixture(losses: FloatArray, *, label: int = -1, max_iter: int = 100, tol
     low, high = float(losses.min()), float(losses.max())
     scale = high - low
     if scale <= 1e-12:
-        return Mixture(label, len(losses), (1.0, 0.0), (low, low), (0.0, 0.0), "all losses are equal")
+        return Mixture(label, len(losses), (1.0, 0.0), (low, low), (0.0, 0.0), Message("equal_losses"))
     scaled = (losses.astype(np.float64) - low) / scale
     weights, means, variances = _m_step(scaled, _two_means(scaled))
     before = -np.inf
@@ -173,10 +174,10 @@ def _with_fallback(mixture: Mixture, *, fewest: int) -> Mixture:
     if mixture.fallback:
         return mixture
     if mixture.rows < fewest:
-        return replace(mixture, fallback=f"{mixture.rows} rows are too few for a mixture, it takes {fewest}")
+        return replace(mixture, fallback=Message("few_losses", {"rows": mixture.rows, "least": fewest}))
     spread = float(np.sqrt(np.dot(mixture.weights, np.square(mixture.deviations))))
     if mixture.means[1] - mixture.means[0] < LEAST_SEPARATION * spread:
-        return replace(mixture, fallback="the losses have one mode only")
+        return replace(mixture, fallback=Message("one_mode"))
     return mixture
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mlcore.column_kinds import MISSING, MOST_CATEGORIES, Kind, guess_kind
+from mlcore.messages import Message
 from mlcore.records import FloatArray, IntArray
 
 MOST_WORDS = 64
@@ -21,13 +22,13 @@ MOST_WORDS = 64
 class Encoded:
     """``values (N, D)`` float32, and for each dimension the number of its table column ``columns (D,)``.
 
-    ``warnings``: sentences on values that were not taken as they stand.
+    ``warnings``: about values that were not taken as they stand.
     """
 
     values: FloatArray
     columns: IntArray
     kinds: dict[str, Kind]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
 
 
 def encode_table(table: pd.DataFrame, kinds: Mapping[str, Kind] | None = None) -> Encoded:
@@ -44,15 +45,13 @@ def encode_table(table: pd.DataFrame, kinds: Mapping[str, Kind] | None = None) -
     blocks: list[FloatArray] = []
     columns: list[int] = []
     used: dict[str, Kind] = {}
-    warnings: list[str] = []
+    warnings: list[Message] = []
     for number, name in enumerate(table.columns):
         texts = table[name].astype(str).str.strip()
         kind = (kinds or {}).get(str(name)) or guess_kind(texts.tolist())
         used[str(name)] = kind
         if kind == "number" and (strange := int((_numbers(texts).isna() & ~_is_missing(texts)).sum())):
-            warnings.append(
-                f"{strange} value(s) of the column “{name}” are not numbers and count as missing there."
-            )
+            warnings.append(Message("not_numbers", {"count": strange, "column": str(name)}))
         block = _ENCODE[kind](texts)
         blocks.append(block)
         columns += [number] * block.shape[1]

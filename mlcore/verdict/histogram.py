@@ -37,7 +37,8 @@ def loss_histogram(
     Returns:
         ``edges`` (bins + 1), the last bin open to the right, and ``parts``: for each mixture its label, rows, ``counts``
         (bins), ``clean`` and ``noisy`` (bins, the expected rows of the two Gaussians; empty where ranks were used),
-        ``boundary`` (highest loss of a clean row, None without one) and ``fallback``. Both are empty without a loss.
+        ``boundary`` (highest loss of a clean row, None without one) and ``fallback`` (a stored message or None). Both
+        are empty without a loss.
     """
     known = np.isfinite(losses)
     if not known.any():
@@ -71,7 +72,7 @@ def _part(
         "clean": expected[0] if expected else [],
         "noisy": expected[1] if expected else [],
         "boundary": round(float(kept.max()), 4) if len(kept) else None,
-        "fallback": mixture.fallback,
+        "fallback": mixture.fallback and mixture.fallback.as_json(),
     }
 
 

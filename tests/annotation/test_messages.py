@@ -1,11 +1,17 @@
-"""The engine's sentences are known by their patterns: the engine itself is made to say them here."""
+"""Every message, in English and in Chinese: those that the engine is made to say here, and all that are written down."""
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import builtins
+import json
+import pickle
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,18 +19,21 @@ import httpx2
 import numpy as np
 import pandas as pd
 import pytest
+from django.conf import settings
 from django.utils import translation
 from huggingface_hub.errors import HfHubHTTPError
 
-from annotation.messages import engine_words
+from annotation.errors import InvalidFileError
+from annotation.messages import message_text
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, EpochReport, NoisyLabels
-from mlcore.errors import EngineError
+from mlcore.errors import EngineError, InvalidInputError
 from mlcore.llm.budget import Budget, Usage
 from mlcore.llm.endpoint import failures
 from mlcore.llm.endpoint.capabilities import ServerRefusedError
 from mlcore.llm.endpoint.client import EndpointModel
 from mlcore.llm.endpoint.guard import HttpResponse, RedirectRefusedError, check_address
+from mlcore.messages import MESSAGES, Message
 from mlcore.prompting.prompts import PromptTemplate, check_template
 from mlcore.records import NO_LABEL
 from mlcore.slm.cross_fit import EpochDone, Trained, refuse_divergence, why_stop
@@ -32,15 +41,31 @@ from mlcore.slm.inputs import check_inputs
 from mlcore.slm.noise import split_clean
 from mlcore.slm.trees import encode_table
 
+ROOT = Path(settings.BASE_DIR)
 EPOCH = EpochReport(1, "robust", 0.1, 0.0, 1.0, 0.0, 0.0, [], [], 1.0)
 
 
-def warnings_of(given: list[int], texts: list[str]) -> list[str]:
+def placeholders(template: str) -> set[str]:
+    return set(re.findall(r"%\((\w+)\)s", template))
+
+
+def words_in_latin(text: str) -> set[str]:
+    return set(re.findall("[A-Za-z]+", text))
+
+
+#: What is written in Latin letters in Chinese as well: products, file formats, settings, placeholders.
+LATIN_NAMES = words_in_latin(
+    "LLM API token Hugging Face Inference Hub http https host port path config json JSON safetensors GGUF "
+    "owner name content demonstrations labels CORAL epoch coral install models"
+) | {"s"}
+
+
+def warnings_of(given: list[int], texts: list[str]) -> list[Message]:
     labels = NoisyLabels(np.array(given), None, np.full(len(given), NO_LABEL), 2)
     return check_inputs(Corpus(texts), labels, DistillConfig())
 
 
-def failed_call(status: int) -> str:
+def failed_call(status: int) -> Message:
     """By the server that is asked, and by the hub when it is asked for a model's provider: the same sentence."""
     refused = ServerRefusedError(HttpResponse(status, {}, b"no"))
     response = httpx2.Response(status, request=httpx2.Request("POST", "http://127.0.0.1/"))
@@ -54,13 +79,13 @@ async def hold_too_much(budget: Budget) -> None:
         pass
 
 
-def refused(attempt: Callable[[], object]) -> str:
+def refused(attempt: Callable[[], object]) -> Message:
     with pytest.raises(EngineError) as caught:
         attempt()
-    return str(caught.value)
+    return caught.value.message
 
 
-def said_by_the_language_model() -> Iterator[str]:
+def said_by_the_language_model() -> Iterator[Message | None]:
     for status in (400, 401, 402, 403, 404, 413, 418, 422, 429, 503):
         yield failed_call(status)
     key: Any = None
@@ -73,7 +98,7 @@ def said_by_the_language_model() -> Iterator[str]:
         aiohttp.ClientPayloadError(),
         untrusted,
         insecure,
-        RedirectRefusedError("The server answered with a redirect (302)."),
+        RedirectRefusedError("redirected", status=302),
     ):
         yield failures.judge(error, deadline=2.5).message
     yield failures.EMPTY.message
@@ -87,7 +112,7 @@ def said_by_the_language_model() -> Iterator[str]:
     yield from check_template(PromptTemplate("{content} {labels}", "shown:", "{content} {content}"))
 
 
-def said_by_the_engine() -> Iterator[str]:
+def said_by_the_engine() -> Iterator[Message | None]:
     yield from said_by_the_language_model()
     yield why_stop([replace(EPOCH, epoch=number) for number in range(1, 9)], DistillConfig())
     yield from Trained(np.zeros((2, 2)), np.zeros(2), [replace(EPOCH, skipped=3)]).warnings
@@ -103,31 +128,106 @@ def said_by_the_engine() -> Iterator[str]:
         yield split_clean(losses, np.zeros(len(losses), dtype=np.int64), 1).mixtures[0].fallback
 
 
-@pytest.mark.parametrize("sentence", [*said_by_the_engine(), "All 12 epochs were trained."])
-def test_what_the_engine_says_is_translated_with_its_numbers(sentence: str) -> None:
-    assert sentence
+@pytest.mark.parametrize("message", [*said_by_the_engine(), Message("all_epochs", {"epochs": 12})])
+def test_what_the_engine_says_is_a_known_message_with_its_values(message: Message) -> None:
+    assert set(message.params) == placeholders(MESSAGES[message.code])
     with translation.override("en"):
-        assert engine_words(sentence) == sentence
+        english = str(message)
     with translation.override("zh-hans"):
-        words = engine_words(sentence)
-    assert words != sentence
-    assert all(number in words for number in sentence.split() if number.isdigit())
+        chinese = str(message)
+    assert "%(" not in english + chinese
+    assert chinese != english
+    assert all(number in chinese for number in english.split() if number.isdigit())
+
+
+@pytest.mark.parametrize("code", MESSAGES)
+def test_every_message_of_the_engine_is_wholly_chinese_but_for_names(code: str) -> None:
+    assert re.findall(r"%(?!\(\w+\)s)", MESSAGES[code].replace("%%", "")) == [], "placeholders are %(name)s"
+    with translation.override("zh-hans"):
+        chinese = str(Message(code, dict.fromkeys(placeholders(MESSAGES[code]), 7)))
+    assert re.search("[\u4e00-\u9fff]", chinese)
+    assert words_in_latin(chinese) - LATIN_NAMES == set()
+
+
+def test_every_message_is_used_and_every_code_that_is_used_is_written_down() -> None:
+    used = {code for path in (ROOT / "mlcore").rglob("*.py") for code in codes_in(path)}
+    # Made from a status, of which there are several.
+    used |= {f"http_{status}" for status in failures.FATAL_STATUS}
+    assert used == set(MESSAGES)
+
+
+def codes_in(path: Path) -> Iterator[str]:
+    """Codes of messages that a module raises or makes, and the codes that it keeps for later."""
+    if path.name == "messages.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        code: ast.expr | None = None
+        if isinstance(node, ast.Call) and node.args and makes_a_message(node.func):
+            code = node.args[0]
+        elif isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
+            code = node.value.elts[0]
+        if isinstance(code, ast.Constant) and (isinstance(node, ast.Call) or code.value in MESSAGES):
+            yield str(code.value)
+
+
+def makes_a_message(called: ast.expr) -> bool:
+    name = (
+        called.id
+        if isinstance(called, ast.Name)
+        else called.attr
+        if isinstance(called, ast.Attribute)
+        else ""
+    )
+    return name in ("Message", "__init__") or (name.endswith("Error") and not hasattr(builtins, name))
 
 
 def test_a_reason_within_a_sentence_is_translated_too() -> None:
-    sentence = "20 calls in a row failed, so the run was paused. The last reason: The server failed (500)."
+    message = Message("many_failures", {"count": 20, "reason": Message("server_failed", {"status": 500})})
     with translation.override("zh-hans"):
-        words = engine_words(sentence)
-    assert "server" not in words
+        words = message_text(message.as_text())
+    assert words_in_latin(words) == set()
     assert "20" in words
     assert "500" in words
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message("empty_rows", {"count": 12_000}),
+        Message("stopped"),
+        Message("many_failures", {"count": 2, "reason": Message("http_429")}),
+        Message("The file “%(name)s” has {braces}.", {"name": '{"code": 1}'}),
+    ],
+)
+def test_a_message_is_stored_as_json_and_as_text_and_read_back(message: Message) -> None:
+    assert Message.of(json.loads(json.dumps(message.as_json()))) == message
+    assert Message.of(message.as_text()) == message
+    assert message_text(message.as_text()) == str(message)
+
+
+def test_whole_numbers_are_shown_with_thousands_separators() -> None:
+    assert str(Message("empty_rows", {"count": 12_000})) == "12,000 row(s) have no text."
+
+
+def test_an_error_says_its_message_and_survives_a_process() -> None:
+    error = pickle.loads(pickle.dumps(InvalidInputError("too_few_rows", rows=1)))
+    assert str(error) == "The corpus has 1 rows. Training needs at least 2."
+    assert error.message == Message("too_few_rows", {"rows": 1})
+
+
+def test_an_error_of_the_application_is_read_in_the_language_of_its_reader() -> None:
+    error = InvalidFileError("The file is empty.")
+    assert str(error) == "The file is empty."
+    with translation.override("zh-hans"):
+        assert words_in_latin(str(error)) == set()
+
+
 def test_what_a_worker_stored_in_its_own_language_is_looked_up() -> None:
     with translation.override("zh-hans"):
-        assert engine_words("At work.") != "At work."
-    assert engine_words("") == ""
+        assert message_text("At work.") != "At work."
+    assert message_text("") == ""
 
 
 def test_an_unknown_sentence_stays_as_it_is() -> None:
-    assert engine_words("100 % odd (really)") == "100 % odd (really)"
+    assert message_text("100 % odd (really)") == "100 % odd (really)"
+    assert message_text("{labels} is an odd beginning") == "{labels} is an odd beginning"

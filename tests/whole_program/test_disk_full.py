@@ -15,6 +15,7 @@ from django.db import OperationalError, connection
 from annotation.jobs import state
 from annotation.jobs.disk_space import is_disk_full
 from annotation.jobs.work import Job, work_on
+from annotation.messages import message_text
 from annotation.models import Prediction, Project, Stage
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest import start_import
@@ -67,7 +68,7 @@ def test_an_import_that_finds_the_disk_full_goes_on_when_there_is_room(room: Any
     room(400)
     run(stage, start_import.run_import)
     assert (stage.status, stage.crashes) == (Stage.Status.FAILED, 0)
-    assert stage.error.startswith(SENTENCE)
+    assert message_text(stage.error).startswith(SENTENCE)
     kept = project.samples.count()
     assert 0 < kept < 5_000
 
@@ -88,7 +89,7 @@ def test_a_labeling_run_that_finds_the_disk_full_asks_nothing_twice(
     room(20)
     stage = run_llm_stage(iteration)
     assert stage.status == Stage.Status.FAILED
-    assert stage.error.startswith(SENTENCE)
+    assert message_text(stage.error).startswith(SENTENCE)
     kept = Prediction.objects.filter(iteration=iteration).count()
     assert 0 < kept < 400
 
@@ -115,7 +116,7 @@ def test_an_export_that_finds_the_disk_full_leaves_no_file(
         patched.setattr(os, "fsync", is_full)
         run(stage, run_export.run_export)
     assert stage.status == Stage.Status.FAILED
-    assert stage.error.startswith(SENTENCE)
+    assert message_text(stage.error).startswith(SENTENCE)
     assert list(settings.EXPORT_DIR.iterdir()) == []
 
     state.resume(stage)

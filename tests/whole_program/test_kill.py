@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from annotation.messages import message_text
 from tests.support.program import Program, children_of, is_running
 from tests.support.services import PostgresServer, wait_for
 
@@ -157,7 +158,7 @@ def test_a_run_whose_worker_dies_three_times_fails_with_a_sentence(
         program.kill("llm")
     wait_for_stage(program, stage, "status = 'failed'")
     row = stage_row(program, stage)
-    assert str(row["error"]).startswith("The worker died 3 times in a row")
+    assert message_text(str(row["error"])).startswith("The worker died 3 times in a row")
     time.sleep(3)
     assert stage_row(program, stage) == row, "it is not tried a fourth time"
 

@@ -37,8 +37,8 @@ def run_summary(
     label_ids = round_labels(iteration)[1]
     return {
         "history": [asdict(report) for report in result.history],
-        "stopped": result.stopped,
-        "warnings": result.warnings,
+        "stopped": result.stopped and result.stopped.as_json(),
+        "warnings": [warning.as_json() for warning in result.warnings],
         "evidence": result.evidence,
         "labels": label_ids,
         "loss_histogram": loss_histogram(

@@ -14,12 +14,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.errors import AnnotationError
 from annotation.jobs.work import Job
-from mlcore.distill.folder import EXIT_ERROR, TOKEN_VARIABLE
+from mlcore.distill.folder import EXIT_ERROR, TOKEN_VARIABLE, read_error
 from mlcore.errors import StoppedError
+from mlcore.messages import Message
 
 WATCH_SECONDS = 0.5
 TERMINATE_SECONDS = 15
@@ -60,10 +61,10 @@ def run_training(job: Job, folder: Path, *, hub_token: str) -> None:
         code = child.wait()
         stopper.join()
     if job.lease.should_stop():
-        raise StoppedError(_("Stopped on request; the training goes on from its last epoch when resumed."))
+        raise StoppedError
     if code == 0:
         return
-    raise AnnotationError(_mendable_error(folder) if code == EXIT_ERROR else _crash_sentence(code, folder))
+    raise AnnotationError(read_error(folder) if code == EXIT_ERROR else _crash_message(code, folder))
 
 
 def _terminate_on_stop(job: Job, child: subprocess.Popen[str]) -> None:
@@ -111,21 +112,14 @@ def _report(job: Job, event: dict[str, Any], history: dict[int, dict[str, Any]])
     )
 
 
-def _mendable_error(folder: Path) -> str:
-    return str(json.loads((folder / "error.json").read_text())["error"])
-
-
-def _crash_sentence(code: int, folder: Path) -> str:
+def _crash_message(code: int, folder: Path) -> Message:
+    log = str(folder / "log.txt")
     if code < 0:
-        return _(
-            "The training process died (signal %(signal)d); often the machine had too little memory. Its log lies in %(log)s."
-        ) % {
-            "signal": -code,
-            "log": folder / "log.txt",
-        }
-    return _(
-        "The training process ended with an unexpected error (exit code %(code)d). Its log lies in %(log)s."
-    ) % {
-        "code": code,
-        "log": folder / "log.txt",
-    }
+        text = gettext_noop(
+            "The training process died (signal %(signal)s); often the machine had too little memory. Its log lies in %(log)s."
+        )
+        return Message(text, {"signal": -code, "log": log})
+    text = gettext_noop(
+        "The training process ended with an unexpected error (exit code %(code)s). Its log lies in %(log)s."
+    )
+    return Message(text, {"code": code, "log": log})

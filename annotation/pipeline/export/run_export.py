@@ -109,7 +109,7 @@ def run_export(job: Job) -> None:
     def tell(done: int) -> None:
         job.progress.report(done=done)
         if job.lease.should_stop():
-            raise StoppedError(_("Stopped on request."))
+            raise StoppedError
 
     try:
         write = WRITERS[stage.detail["format"]]

@@ -47,7 +47,7 @@ class ImportAttempt:
         with _bulk_writing():
             for batch in _batches(islice(self._table.rows, self._report.read, None)):
                 if self._job.lease.should_stop():
-                    raise StoppedError(_("Stopped on request."))
+                    raise StoppedError
                 self._store(batch)
                 self._tell()
             self._finish()

@@ -77,7 +77,7 @@ def _write_back(job: Job, iteration: Iteration, verdicts: QuerySet[Prediction], 
     last = 0
     while found := list(verdicts.filter(pk__gt=last)[:WRITE_ROWS]):
         if job.lease.should_stop():
-            raise StoppedError(_("Stopped on request; resume to set the other rows as well."))
+            raise StoppedError
         llm = _llm_labels(iteration, [prediction.sample_id for prediction in found])
         with transaction.atomic():
             job.lease.fence()

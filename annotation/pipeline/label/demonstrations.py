@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from django.db import transaction
 from django.db.models import F
-from django.utils.translation import gettext as _
 
 from annotation.models import Flag, Iteration, Sample, Source
 from annotation.pipeline.distill.training_folder import newest_features
@@ -89,7 +88,7 @@ def _self_annotation(run: LabelingRun) -> list[Demonstration]:
         sets=config.sets,
     )
     if run.should_stop():  # some answers are missing, and a choice among the rest would be another one
-        raise StoppedError(_("Stopped on request; the answers so far are kept."))
+        raise StoppedError
     return chosen
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from django.db import transaction
-from django.utils.translation import gettext as _
 
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
@@ -50,7 +49,7 @@ def keep_earlier_answers(run: LabelingRun) -> None:
     for batch in _batches(run.iteration, earlier):
         _store_copies(run, batch)
         if run.lease.should_stop():
-            raise StoppedError(_("Stopped on request; the answers so far are kept."))
+            raise StoppedError
     kept = run.iteration.predictions.filter(origin=Prediction.Origin.EARLIER).count()
     run.progress.report(detail={"kept": kept, "kept_from": earlier.number}, force=True)
 

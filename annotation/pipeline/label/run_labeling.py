@@ -103,7 +103,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
         done += sum(not answer.error for answer in batch)
         _store_answers(run, batch, calibration, done=done)
     if run.should_stop():
-        raise StoppedError(_("Stopped on request; the answers so far are kept."))
+        raise StoppedError
     progress.report(done=done, force=True)
 
 
@@ -154,7 +154,7 @@ def _store_answers(
                 probs,
                 even,
                 answer.raw,
-                answer.error,
+                answer.error.as_text() if answer.error else "",
             )
         )
         written.append(

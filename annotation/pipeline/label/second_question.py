@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.utils.translation import gettext as _
 
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
@@ -64,7 +63,7 @@ def ask_riskiest_again(run: LabelingRun, demonstrations: Sequence[Demonstration]
     for batch in gather(run.model.ask_parts(parts, second_labels(labels), should_stop=run.should_stop)):
         _store(run, batch, tally)
     if run.should_stop():
-        raise StoppedError(_("Stopped on request; the answers so far are kept."))
+        raise StoppedError
 
 
 def rows_asked_twice(rows: int, percent: int) -> int:

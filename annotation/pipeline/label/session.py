@@ -97,12 +97,12 @@ class ModelRun:
         try:
             yield
         except BudgetSpentError as error:
-            raise PausedError(str(error)) from error
+            raise PausedError(error.message) from error
         except ModelCallError as error:
             answered = self.model.rate_limiter is not None and self.model.rate_limiter.answers > 0
             breaks = 0 if answered else self.lease.stage.detail_value("breaks", 0)
             self.progress.report(detail={"breaks": breaks + 1}, force=True)
-            raise PausedError(str(error), retry_in=min(FIRST_BREAK * 2**breaks, LONGEST_BREAK)) from error
+            raise PausedError(error.message, retry_in=min(FIRST_BREAK * 2**breaks, LONGEST_BREAK)) from error
         finally:
             self._report_spent(detail={"calls": self._calls()})
 

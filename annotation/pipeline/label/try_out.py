@@ -75,7 +75,7 @@ def run_trial(job: Job) -> None:
     finally:
         run.model.close()
     if run.should_stop():
-        raise StoppedError(_("Stopped on request; the answers so far are kept."))
+        raise StoppedError
     job.progress.report(detail=_result(run, rows, samples, found, demonstrations), force=True)
 
 
@@ -104,7 +104,7 @@ def _result(
             "query": prompts[row.key].query,
             "label": None if answer.label == NO_LABEL else labels.names[answer.label],
             "raw": answer.raw[:2_000],
-            "error": answer.error,
+            "error": answer.error and answer.error.as_json(),
             "confidence": None if answer.probs is None else round(float(answer.probs.max()), 4),
             "cached": answer.cached,
         }

@@ -97,7 +97,7 @@ def run_deletion(job: Job) -> None:
     done = 0
     while piece := list(project.samples.order_by("pk").values_list("pk", flat=True)[:DELETE_ROWS]):
         if job.lease.should_stop():
-            raise StoppedError(_("Stopped on request."))
+            raise StoppedError
         with job.lease.piece():
             project.samples.filter(pk__in=piece).delete()
         done += len(piece)

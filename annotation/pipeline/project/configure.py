@@ -11,7 +11,6 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, BusyError
-from annotation.messages import engine_words
 from annotation.models import Correction, Label, Membership, Prediction, Project, Role, Sample
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.prompting.prompts import PromptTemplate, check_template
@@ -174,7 +173,7 @@ def set_prompt(project: Project, *, description: str, demonstration: str, output
     template = PromptTemplate(*(_plain_block(text) for text in (description, demonstration, output)))
     problems = check_template(template)
     if problems:
-        raise AnnotationError(" ".join(map(engine_words, problems)))
+        raise AnnotationError(" ".join(map(str, problems)))
     project.prompt_description = template.description
     project.prompt_demonstration = template.demonstration
     project.prompt_output = template.output

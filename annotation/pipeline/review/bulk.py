@@ -140,7 +140,7 @@ def run_batch(job: Job) -> None:
     job.progress.report(done=done, phase="correcting", force=True)
     for ids in _pieces(batch):
         if job.lease.should_stop():
-            raise StoppedError(_("Stopped on request."))
+            raise StoppedError
         with job.lease.piece():
             done += _carry_out(batch, ids)
         job.progress.report(done=done)

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from annotation.messages import engine_words
+from annotation.messages import message_text
 from annotation.models import Iteration, Project, Stage
 from annotation.table.filters import NO_LABEL
 from annotation.templatetags.coral import share
@@ -235,7 +235,7 @@ def loss_parts(stage: Stage, labels: list[RoundLabel]) -> list[LossPart]:
             rows=part["rows"],
             expected_wrong=sum(part["noisy"]) if part["noisy"] else None,
             boundary=part["boundary"],
-            fallback=engine_words(part["fallback"]),
+            fallback=message_text(part["fallback"]),
         )
         for part in stage.detail_value("loss_histogram", {}).get("parts", [])
     ]
@@ -251,6 +251,6 @@ def loss_plot(stage: Stage, labels: list[RoundLabel]) -> dict[str, Any]:
     parts = []
     for part in stored.get("parts", []):
         label = _label_at(labels, part["label"])
-        named = {"label": label.name if label else "", "fallback": engine_words(part["fallback"])}
+        named = {"label": label.name if label else "", "fallback": message_text(part["fallback"])}
         parts.append({**part, **named})
     return {"edges": stored.get("edges", []), "parts": parts}

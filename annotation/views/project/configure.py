@@ -15,7 +15,6 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotation.errors import AnnotationError
 from annotation.forms.configure import LabelFormSet, PromptForm, TaskForm
 from annotation.forms.models import ModelsForm
-from annotation.messages import engine_words
 from annotation.models import Activity, Project, Role, Sample
 from annotation.models.secret import UnreadableSecret
 from annotation.pipeline.engine_rows import as_row
@@ -280,7 +279,7 @@ def _obstacle(check: Callable[[], None]) -> str:
     try:
         check()
     except (AnnotationError, EngineError) as error:
-        return engine_words(str(error))
+        return str(error)
     return ""
 
 

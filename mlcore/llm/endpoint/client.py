@@ -24,6 +24,7 @@ from mlcore.llm.endpoint.capabilities import Capabilities, ChatClient, answer_to
 from mlcore.llm.endpoint.guard import GuardedConnection, check_address, hub_destination
 from mlcore.llm.endpoint.rate_limit import TRIES, TRIES_OF, RateLimiter, backoff
 from mlcore.llm.endpoint.replies import Reply, label_distribution, read_reply, read_usage
+from mlcore.messages import Message
 from mlcore.prompting.prompts import read_answer
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 
@@ -56,7 +57,7 @@ class EndpointModel:
     ) -> None:
         if config.kind == "hub":
             if not token:
-                raise ModelUnavailableError("The Hugging Face Inference API needs a token. Give one.")
+                raise ModelUnavailableError("token_needed")
             self._destination = hub_destination()
             where = f"hub:{config.provider or 'auto'}"
         else:
@@ -151,7 +152,7 @@ class EndpointModel:
             spent = cost.usage.tokens_in + cost.usage.tokens_out
             if self.rate_limiter.is_broken or (isinstance(error, BudgetSpentError) and not spent):
                 raise
-            return _answer(request, NO_LABEL, None, raw, cost, error=str(error))
+            return _answer(request, NO_LABEL, None, raw, cost, error=error.message)
         probs = label_distribution(reply, labels) if label != NO_LABEL else None
         return _answer(request, label, probs, raw, cost)
 
@@ -212,8 +213,7 @@ class EndpointModel:
             self.rate_limiter.failed()
         if self.rate_limiter.is_broken:
             raise ModelCallError(
-                f"{self.rate_limiter.failures_in_a_row} calls in a row failed, so the run was paused. "
-                f"The last reason: {failure.message}"
+                "many_failures", count=self.rate_limiter.failures_in_a_row, reason=failure.message
             )
         if times >= TRIES_OF.get(failure.kind, TRIES):
             raise ModelCallError(failure.message)
@@ -232,7 +232,7 @@ class EndpointModel:
         most = most_of(text, beyond=beyond, tokens_out=answer_tokens(labels))
         async with self._budget.hold(most) as paid:
             if stopping.is_set():
-                raise StoppedError("The run was stopped.")
+                raise StoppedError
             began = time.monotonic()
             try:
                 async with asyncio.timeout(self._config.deadline_seconds):
@@ -278,7 +278,9 @@ class _Cost:
     seconds: float = 0.0
 
 
-def _answer(request: Request, label: int, probs: Any, raw: str, cost: _Cost, *, error: str = "") -> Answer:
+def _answer(
+    request: Request, label: int, probs: Any, raw: str, cost: _Cost, *, error: Message | None = None
+) -> Answer:
     usage = cost.usage
     return Answer(request.key, label, probs, raw, error, usage.tokens_in, usage.tokens_out, cost.seconds)
 

@@ -20,7 +20,7 @@ import aiohttp
 import certifi
 from yarl import URL
 
-from mlcore.errors import ModelUnavailableError
+from mlcore.errors import MessageError, ModelUnavailableError
 
 ANSWER_BYTES = 1_000_000
 CONNECT_SECONDS = 10.0
@@ -33,15 +33,15 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PORTS = {"http": 80, "https": 443}
 
 
-class AnswerUnreadableError(Exception):
+class AnswerUnreadableError(MessageError):
     """The body is too long, or packed in a way that we don't unpack."""
 
 
-class RedirectRefusedError(Exception):
+class RedirectRefusedError(MessageError):
     """The server sent the call elsewhere."""
 
 
-class AddressRefusedError(Exception):
+class AddressRefusedError(MessageError):
     """The host isn't allowed, or its name leads to an address that isn't."""
 
 
@@ -69,26 +69,21 @@ def check_address(base_url: str, allowed_hosts: Sequence[str]) -> Destination:
         parts = urlsplit(base_url.strip())
         port = parts.port
     except ValueError as error:
-        raise ModelUnavailableError(f"“{base_url[:200]}” is not an address. {_HOW}") from error
+        raise ModelUnavailableError("bad_address", address=base_url[:200]) from error
     host = (parts.hostname or "").rstrip(".")
     has_more = "@" in parts.netloc or parts.query or parts.fragment
     if parts.scheme not in _PORTS or not _can_be_called(parts.hostname or "") or port == 0 or has_more:
-        raise ModelUnavailableError(f"“{base_url[:200]}” is not a server's address. {_HOW}")
+        raise ModelUnavailableError("bad_address", address=base_url[:200])
     if any(character.isspace() or ord(character) < 32 for character in base_url.strip()):
-        raise ModelUnavailableError(f"“{base_url[:200]}” holds a space. {_HOW}")
+        raise ModelUnavailableError("space_in_address", address=base_url[:200])
     port = port or _PORTS[parts.scheme]
     listed = _is_listed(host, port, allowed_hosts)
     if not listed and not _matches_pattern(host, allowed_hosts):
-        raise ModelUnavailableError(
-            f"The host “{host}” is not allowed. Ask the operator to add it to the list of allowed hosts."
-        )
+        raise ModelUnavailableError("host_not_allowed", host=host)
     literal = _as_ip(host)
     if literal is not None and not _may_connect(literal, listed):
-        raise ModelUnavailableError(f"The host “{host}” is not allowed: it is an internal address.")
+        raise ModelUnavailableError("internal_host", host=host)
     return Destination(parts.scheme, host, port, listed)
-
-
-_HOW = "Write it as http(s)://host:port/path, without a user name or a question mark."
 
 
 def hub_destination() -> Destination:
@@ -128,7 +123,7 @@ class GuardedConnection:
             address, data=body, headers=sent | {"Accept-Encoding": "identity"}, allow_redirects=False
         ) as response:
             if 300 <= response.status < 400:
-                raise RedirectRefusedError(f"The server answered with a redirect ({response.status}).")
+                raise RedirectRefusedError("redirected", status=response.status)
             return HttpResponse(response.status, response.headers, await _read_body(response))
 
     async def close(self) -> None:
@@ -139,7 +134,7 @@ class GuardedConnection:
         wanted = self._destination
         hosts = [(host or "").rstrip(".") for host in (address.host, address.raw_host)]
         if (address.scheme, address.port) != (wanted.scheme, wanted.port) or wanted.host not in hosts:
-            raise AddressRefusedError(f"A call to {address.host} was refused: only {wanted.host} was saved.")
+            raise AddressRefusedError("other_host", host=str(address.host), wanted=wanted.host)
 
     def _may_send(self, name: str) -> bool:
         return name.lower() != "accept-encoding" and (self._send_token or name.lower() != "authorization")
@@ -168,9 +163,7 @@ class GuardedConnection:
         """A socket for an address that is checked here, last: a name can lead elsewhere the second time."""
         family, kind, protocol, _name, address = info
         if not _may_connect(ipaddress.ip_address(address[0].partition("%")[0]), self._destination.listed):
-            raise AddressRefusedError(
-                f"{self._destination.host} leads to an internal address, which isn't allowed."
-            )
+            raise AddressRefusedError("internal_address", host=self._destination.host)
         return socket.socket(family, kind, protocol)
 
 
@@ -183,7 +176,7 @@ def _tls() -> ssl.SSLContext:
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "deflate"):
-        raise AnswerUnreadableError(f"The answer is packed as {encoding[:30]}, which wasn't asked for.")
+        raise AnswerUnreadableError("answer_packed", kind=encoding[:30])
     unpacker = zlib.decompressobj(wbits=47) if encoding in ("gzip", "deflate") else None
     parts, size, packed = [], 0, 0
     async for chunk in response.content.iter_any():
@@ -191,11 +184,11 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
         try:
             part = unpacker.decompress(chunk, ANSWER_BYTES + 1 - size) if unpacker else chunk
         except zlib.error as error:
-            raise AnswerUnreadableError("The answer's packing is damaged.") from error
+            raise AnswerUnreadableError("answer_damaged") from error
         parts.append(part)
         size += len(part)
         if max(size, packed) > ANSWER_BYTES:
-            raise AnswerUnreadableError(f"The answer is longer than {ANSWER_BYTES:,} bytes.")
+            raise AnswerUnreadableError("answer_too_long", count=ANSWER_BYTES)
     return b"".join(parts)
 
 

@@ -21,6 +21,7 @@ import torch
 from mlcore.errors import ModelUnavailableError
 from mlcore.llm.local.label_tree import LabelTree
 from mlcore.llm.local.scorer import Scorer
+from mlcore.messages import Message
 from mlcore.prompting.prompts import PARAGRAPH, label_joint
 from mlcore.records import Answer, FloatArray, LabelSet, Request
 from mlcore.weights import fingerprint
@@ -227,7 +228,7 @@ def _load(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> 
             folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype=dtype
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelUnavailableError(f"The weights of “{name}” can't be loaded: {error}") from error
+        raise ModelUnavailableError("weights_unreadable", name=name, reason=str(error)) from error
     return tokenizer, model.eval().to(device)
 
 
@@ -238,5 +239,5 @@ def _answer(key: int, score: torch.Tensor, labels: LabelSet, tokens: int, second
 
 
 def _too_long(request: Request, tokens: int, room: int) -> Answer:
-    message = f"The row has {tokens} tokens; the model has room for {room} beside the prompt. Shorten it."
+    message = Message("row_too_long", {"tokens": tokens, "room": room})
     return Answer(request.key, -1, None, raw="", error=message)

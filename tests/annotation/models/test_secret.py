@@ -15,6 +15,7 @@ from django.db import connection
 
 from annotation.errors import AnnotationError
 from annotation.jobs.work import work_on
+from annotation.messages import message_text
 from annotation.models import Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.iterate import start_round
@@ -68,7 +69,7 @@ def test_a_run_that_needs_a_lost_token_fails_with_a_sentence_and_asks_nobody(
         run_labeling.run_labeling(job)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.FAILED
-    assert "enter the token anew" in stage.error
+    assert "enter the token anew" in message_text(stage.error)
 
 
 def test_what_is_saved_meanwhile_keeps_the_token_for_when_the_key_is_back(cast: Cast, settings: Any) -> None:

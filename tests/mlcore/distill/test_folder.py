@@ -16,6 +16,7 @@ from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.distill.folder import EXIT_ERROR, EXIT_STOPPED, read_inputs, read_result, write_inputs
 from mlcore.errors import EngineError
+from mlcore.messages import Message
 from mlcore.records import NO_LABEL
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,7 +62,7 @@ def test_a_child_process_distils_and_reports(tmp_path: Path) -> None:
     assert {"epoch", "epochs", "batch", "batches", "clean_share", "seconds_left"} <= set(events[0])
     result = read_result(tmp_path)
     assert result.label.shape == (120,)
-    assert "1 value(s) of the column “amount” are not numbers and count as missing there." in result.warnings
+    assert Message("not_numbers", {"count": 1, "column": "amount"}) in result.warnings
     assert len(result.history) == 3
     assert not list(tmp_path.glob("*.tmp"))
 

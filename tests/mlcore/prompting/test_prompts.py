@@ -106,7 +106,7 @@ def test_long_rows_and_demonstrations_are_cut_with_a_mark() -> None:
     ],
 )
 def test_a_template_that_cannot_work_is_explained(template: PromptTemplate, problem: str) -> None:
-    assert any(problem in sentence for sentence in check_template(template))
+    assert any(problem in str(message) for message in check_template(template))
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
+from mlcore.messages import Message
 from mlcore.slm.noise import clean_probability, fit_mixture, split_clean, suspicion_rank
 
 
@@ -55,7 +56,7 @@ def test_each_class_keeps_its_share_though_one_is_harder() -> None:
 
 def test_a_small_class_falls_back_to_ranks_and_says_so() -> None:
     split = split_clean(np.array([0.1, 0.2, 0.3, 5.0]), np.array([0, 0, 0, 1]), 2)
-    assert "too few" in split.mixtures[0].fallback
+    assert split.mixtures[0].fallback == Message("few_losses", {"rows": 3, "least": 50})
     assert split.clean[3], "the only row of a class must stay"
 
 

@@ -44,7 +44,9 @@ def test_what_is_no_number_in_a_number_column_is_missing_and_counted() -> None:
     table = pd.DataFrame({"age": ["1", "old", "3", "NA", "young", "inf"]})
     encoded = encode_table(table, {"age": "number"})
     assert encoded.values[:, -1].tolist() == [0, 1, 0, 1, 1, 1]
-    assert encoded.warnings == ("3 value(s) of the column “age” are not numbers and count as missing there.",)
+    assert [str(warning) for warning in encoded.warnings] == [
+        "3 value(s) of the column “age” are not numbers and count as missing there."
+    ]
 
 
 def test_a_category_of_many_values_tells_the_commonest_apart_only() -> None:

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from mlcore.corpus import Mixture
+from mlcore.messages import Message
 from mlcore.slm.noise import split_clean
 from mlcore.verdict.histogram import loss_histogram
 
@@ -40,14 +41,13 @@ def test_the_gaussians_expect_as_many_rows_in_a_bin_as_their_distribution_says()
 
 def test_a_class_judged_by_ranks_has_no_gaussians_and_says_why() -> None:
     losses = np.array([0.1, 0.2, 0.9])
-    mixture = Mixture(
-        0, 3, (1.0, 0.0), (0.1, 0.1), (0.0, 0.0), "3 rows are too few for a mixture, it takes 50"
-    )
+    reason = Message("few_losses", {"rows": 3, "least": 50})
+    mixture = Mixture(0, 3, (1.0, 0.0), (0.1, 0.1), (0.0, 0.0), reason)
     part = loss_histogram(losses, np.zeros(3, dtype=np.int64), np.ones(3), [mixture], threshold=0.5)["parts"][
         0
     ]
     assert (part["clean"], part["noisy"]) == ([], [])
-    assert "too few" in part["fallback"]
+    assert Message.of(part["fallback"]) == reason
 
 
 def test_outliers_share_the_last_bin_and_no_losses_make_no_histogram() -> None:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from annotation.jobs import state
 from annotation.jobs.work import work_on
+from annotation.messages import message_text
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
 from annotation.pipeline.distill import run_distillation, start_distillation, training_process
 from annotation.pipeline.distill.training_folder import newest_features, training_folder
@@ -225,7 +226,7 @@ def test_a_crash_of_the_training_process_fails_the_stage_with_a_sentence(
     monkeypatch.setattr("sys.executable", "/bin/false")
     stage = run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
     assert stage.status == Stage.Status.FAILED
-    assert "training process ended with an unexpected error (exit code 1)" in stage.error
+    assert "training process ended with an unexpected error (exit code 1)" in message_text(stage.error)
 
 
 def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
@@ -272,6 +273,6 @@ def test_the_training_is_told_what_a_person_said_that_columns_hold(project: Proj
 
     assert stage.status == Stage.Status.DONE, stage.error
     assert read_inputs(training_folder(stage)).corpus.column_kinds == {"id": "number"}
-    assert stage.detail["warnings"] == [
+    assert list(map(message_text, stage.detail["warnings"])) == [
         "60 value(s) of the column “id” are not numbers and count as missing there."
     ]

@@ -22,6 +22,7 @@ from annotation.jobs import state
 from annotation.jobs.lease import Lease
 from annotation.jobs.reaper import reap
 from annotation.jobs.work import work_on
+from annotation.messages import message_text
 from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.ingest.duplicates import rows_with_texts
@@ -269,14 +270,14 @@ def test_more_rows_than_allowed_leave_no_row(project: Project, settings: Any) ->
     settings.MAX_ROWS = 2_500
     stage = load(project, table(*numbered(3_000)))
     assert stage.status == Stage.Status.FAILED
-    assert "more than 2,500 rows" in stage.error
+    assert "more than 2,500 rows" in message_text(stage.error)
     assert not project.samples.exists()
 
 
 def test_a_fault_far_below_takes_back_the_rows_above(project: Project) -> None:
     stage = load(project, table(*numbered(2_500)) + b'x,"never closed,bad\n')
     assert stage.status == Stage.Status.FAILED
-    assert "quote opened at line 2,502" in stage.error
+    assert "quote opened at line 2,502" in message_text(stage.error)
     assert not project.samples.exists()
     assert report_of(stage).read == 0
 
@@ -284,13 +285,15 @@ def test_a_fault_far_below_takes_back_the_rows_above(project: Project) -> None:
 def test_one_bad_row_refuses_the_file_where_that_was_asked_for(project: Project) -> None:
     stage = load(project, table(*numbered(1_500), "x,,bad"), on_bad_row="reject")
     assert stage.status == Stage.Status.FAILED
-    assert "Line 1502: the text is empty. Nothing was imported" in stage.error
+    assert "Line 1502: the text is empty. Nothing was imported" in message_text(stage.error)
     assert not project.samples.exists()
 
 
 def test_a_file_without_one_good_row_is_refused_with_the_reason(project: Project) -> None:
     stage = load(project, table("a,,bad", "b,,bad"))
-    assert "None of the 2 rows could be imported. The first, line 2: the text is empty" in stage.error
+    assert "None of the 2 rows could be imported. The first, line 2: the text is empty" in message_text(
+        stage.error
+    )
 
 
 def test_a_sentence_names_the_columns_briefly_however_long_they_are(project: Project) -> None:

@@ -19,6 +19,7 @@ from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
 from mlcore.errors import ModelCallError
 from mlcore.llm.endpoint.client import EndpointModel
+from mlcore.messages import Message
 from mlcore.records import Answer, LabelSet, Prompt, Request, TurnedPrompt
 from tests.support.factories import (
     ScriptedModel,
@@ -159,7 +160,7 @@ def test_a_failed_call_is_asked_again_and_an_unreadable_answer_is_not() -> None:
 
     class Failing(ScriptedModel):
         def _answer(self, request: Request, labels: LabelSet) -> Answer:
-            error = "The call failed." if request.key == 1 else ""
+            error = Message("unreachable") if request.key == 1 else None
             return Answer(request.key, -1, None, raw="" if error else "No idea.", error=error, tokens_in=5)
 
     requests = [Request(key, Prompt("", f"row {key}")) for key in range(3)]

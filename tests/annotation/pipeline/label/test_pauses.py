@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from annotation.jobs import state
 from annotation.jobs.reaper import reap
+from annotation.messages import message_text
 from annotation.models import CachedAnswer, Iteration, Prediction, Stage
 from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
@@ -56,7 +57,7 @@ def test_a_run_pauses_before_it_would_exceed_its_budget_and_goes_on_when_it_is_r
 
     assert stage.status == Stage.Status.PAUSED
     assert stage.resume_at is None, "it waits for a person"
-    assert f"{43 * len(server.calls):,} of 1,500 tokens" in stage.error
+    assert f"{43 * len(server.calls):,} of 1,500 tokens" in message_text(stage.error)
     assert stage.tokens_in + stage.tokens_out == 43 * len(server.calls) <= 1_500
     assert Prediction.objects.count() == CachedAnswer.objects.count() == len(server.calls) < rows
     page = cast.client("owner").get(cast.url("labeling/")).content.decode()
@@ -96,8 +97,8 @@ def test_a_server_that_is_down_pauses_the_run_and_the_reaper_tries_again(
         before = timezone.now()
         stage = run_llm_stage(iteration)
         assert stage.status == Stage.Status.PAUSED
-        assert "2 calls in a row failed" in stage.error
-        assert "503" in stage.error
+        assert "2 calls in a row failed" in message_text(stage.error)
+        assert "503" in message_text(stage.error)
         assert stage.resume_at is not None
         assert timedelta(seconds=59) < stage.resume_at - before < timedelta(seconds=75)
         assert reap() == 0, "not before its time"
@@ -135,7 +136,7 @@ def test_a_refused_token_fails_the_run_within_two_calls(server: FakeLlm) -> None
     _cast, iteration = make_run(server)
     stage = run_llm_stage(iteration)
     assert stage.status == Stage.Status.FAILED
-    assert "401" in stage.error
+    assert "401" in message_text(stage.error)
     assert len(server.calls) <= 2
 
 

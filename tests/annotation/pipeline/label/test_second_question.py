@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from annotation.jobs import state
+from annotation.messages import message_text
 from annotation.models import CachedAnswer, Prediction, Project, Stage
 from annotation.pipeline.distill.run_distillation import _llm_probs
 from annotation.pipeline.label import second_question
@@ -183,7 +184,7 @@ def test_the_budget_holds_for_second_questions_too() -> None:
     # What 44 answers cost; the next call would go beyond.
     stage, server = run_round(truthful, project, budget_tokens=44 * 43 + 500)
     assert stage.status == Stage.Status.PAUSED
-    assert "budget" in stage.error
+    assert "budget" in message_text(stage.error)
     assert stage.tokens_in + stage.tokens_out <= 44 * 43 + 500
     twice = [call for call in server.calls if is_second(call)]
     assert 0 < len(twice) < 10

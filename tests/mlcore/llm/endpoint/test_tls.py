@@ -92,4 +92,4 @@ def test_an_address_that_begins_with_https_by_mistake_gets_a_sentence_of_its_own
         answers = list(model.ask(requests, LabelSet.of("a", "b"), should_stop=lambda: False))
         model.close()
         server.shutdown()
-    assert "begins with https or http" in answers[0].error
+    assert "begins with https or http" in str(answers[0].error)
