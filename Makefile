@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo dev test check fmt messages bench-quick clean
+.PHONY: help up demo dev test check fmt messages docs bench-quick clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,8 +49,11 @@ messages: $(VENV)/.tools ## Collect the texts for translation and compile what i
 	$(BIN)/coral makemessages -l zh_Hans --ignore tests --ignore .venv --ignore .coral --no-location --no-obsolete --no-wrap
 	$(BIN)/coral compilemessages -l zh_Hans --ignore .venv
 
+docs: $(VENV)/.tools ## Write the pages of docs/ that are made from the code
+	$(BIN)/python -m tests.documents.generate
+
 bench-quick: $(VENV)/.tools ## Show that every benchmark works (small, not for figures)
 	@for bench in tests/bench/[a-z]*.py; do name=$$(basename $$bench .py); [ $$name = harness ] || $(BIN)/python -m tests.bench.$$name --quick; done
 
 clean: ## Remove the environment and caches; projects in .coral stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .grimp_cache

@@ -1,6 +1,6 @@
 """Read settings from the environment: typed, documented, failing loudly on a bad value.
 
-Every call registers its setting in :data:`SETTINGS`; a test holds the README's table against that list.
+Every call registers its setting in :data:`SETTINGS`; docs/settings.md is made from that list.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One environment variable of the program, as the README documents it."""
+    """One environment variable of the program, as docs/settings.md has it."""
 
     name: str
     default: str

@@ -1,4 +1,4 @@
-"""All settings of the program. What an operator may change comes from the environment (see the README's table)."""
+"""All settings of the program. What an operator may change comes from the environment (see docs/settings.md)."""
 
 from __future__ import annotations
 
