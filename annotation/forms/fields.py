@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from django import forms
 from django.utils.translation import gettext
+
+from annotation.errors import AnnotationError
+
+FormType = TypeVar("FormType", bound=forms.Form)
+
+
+def validated(form: FormType) -> FormType:
+    """The form, if it is valid.
+
+    Raises:
+        AnnotationError: with all that is wrong, as one text.
+    """
+    if not form.is_valid():
+        raise AnnotationError(sentence_of(form))
+    return form
 
 
 def sentence_of(form: forms.Form) -> str:

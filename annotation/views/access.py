@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
 from django_htmx.middleware import HtmxDetails
 
 from annotation.errors import AnnotationError
@@ -39,9 +40,9 @@ View = Callable[Concatenate[MemberRequest, Project, P], HttpResponseBase]
 
 
 def for_members(
-    role: Role, *, back: str = "annotation:project", put_away: bool = False
+    role: Role, *methods: str, back: str = "annotation:project", put_away: bool = False
 ) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
-    """Give the view its project, if the user is a member with at least this role.
+    """Give the view its project, if the user is a member with at least this role and the method is one of these.
 
     A project that was put away exists for the views alone that take it back or delete it (``put_away``).
 
@@ -51,6 +52,7 @@ def for_members(
 
     def decorate(view: View[P]) -> Callable[..., HttpResponseBase]:
         @wraps(view)
+        @require_http_methods(methods)
         @login_required
         @never_cache
         def with_project(

@@ -7,7 +7,6 @@ from typing import Any
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST
 
 from annotation.errors import NotReadyError
 from annotation.live import stage_status
@@ -22,8 +21,7 @@ from annotation.views.review.table import BadTableError, refuse, round_table
 MOST_POINTS = 5_000  # as many as the engine maps
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def filtering(request: MemberRequest, project: Project) -> HttpResponse:
     context = page_context(request, project, step="filtering")
     iteration: Iteration | None = context["iteration"]
@@ -59,8 +57,7 @@ def _can_start(iteration: Iteration | None, stage: Stage | None) -> bool:
     return llm is not None and not llm.is_active and llm.done > 0
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:filtering")
+@for_members(Role.OWNER, "POST", back="annotation:filtering")
 def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
     iteration = project.latest_iteration()
     if iteration is None:
@@ -72,8 +69,7 @@ def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("annotation:filtering", project.pk)
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def filtering_plots(request: MemberRequest, project: Project) -> HttpResponse:
     """What the page's plots show: the epochs so far, then the losses and a map of the rows."""
     iteration: Iteration | None = page_context(request, project, step="filtering")["iteration"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST
 
-from annotation.errors import AnnotationError, NotReadyError
+from annotation.errors import NotReadyError
 from annotation.files.writers import result_columns
-from annotation.forms.fields import sentence_of
+from annotation.forms.fields import validated
 from annotation.forms.rounds import ExportForm
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage
@@ -25,8 +24,7 @@ from annotation.views.frame import page_context
 SHOWN_EXPORTS = 10
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def export(request: MemberRequest, project: Project) -> HttpResponse:
     exports = list(
         project.stages.filter(kind=Stage.Kind.EXPORT)
@@ -79,12 +77,9 @@ def column_meanings() -> list[str]:
     ]
 
 
-@require_POST
-@for_members(Role.VIEWER, back="annotation:export")
+@for_members(Role.VIEWER, "POST", back="annotation:export")
 def start_export(request: MemberRequest, project: Project) -> HttpResponse:
-    form = ExportForm(request.POST)
-    if not form.is_valid():
-        raise AnnotationError(sentence_of(form))
+    form = validated(ExportForm(request.POST))
     stage = exporting.start_export(
         project,
         user=request.user,
@@ -97,8 +92,7 @@ def start_export(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("annotation:export", project.pk)
 
 
-@require_GET
-@for_members(Role.VIEWER, back="annotation:export")
+@for_members(Role.VIEWER, "GET", back="annotation:export")
 def download_export(request: MemberRequest, project: Project, stage_id: int) -> Download:
     """The file itself, always as an attachment under a name that we made."""
     stage = get_object_or_404(Stage, pk=stage_id, project=project, kind=Stage.Kind.EXPORT)

@@ -14,7 +14,6 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
 from annotation.files.writers import write_csv_rows
@@ -34,8 +33,7 @@ PREVIEW_ROWS = 8
 SHOWN_LEFT_OUT = 100
 
 
-@require_GET
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "GET")
 def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
     stage = project.stages.filter(kind=Stage.Kind.IMPORT).first()
     context = wizard_context(
@@ -65,8 +63,7 @@ def _upload_of(project: Project, stage: Stage) -> Upload | None:
     return project.uploads.filter(pk=stage.detail_value("upload") or 0).first()
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:configure_data")
+@for_members(Role.OWNER, "POST", back="annotation:configure_data")
 def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
     form = UploadForm(request.POST, request.FILES)
     if not form.is_valid():
@@ -97,8 +94,7 @@ def _sent(form: UploadForm) -> Iterator[tuple[File[bytes], dict[str, Any]]]:
         yield pasted, as_table if data["pasted"] == "table" else {"one_text_a_line": True}
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:configure_data")
+@for_members(Role.OWNER, "POST", back="annotation:configure_data")
 def remove_upload(request: MemberRequest, project: Project, upload_id: int) -> HttpResponse:
     """Forget a file that nobody has begun to import."""
     upload = get_object_or_404(Upload, pk=upload_id, project=project)
@@ -107,8 +103,7 @@ def remove_upload(request: MemberRequest, project: Project, upload_id: int) -> H
     return redirect("annotation:configure_data", project.pk)
 
 
-@require_http_methods(["GET", "POST"])
-@for_members(Role.OWNER, back="annotation:configure_data")
+@for_members(Role.OWNER, "GET", "POST", back="annotation:configure_data")
 def configure_columns(request: MemberRequest, project: Project, upload_id: int) -> HttpResponse:
     """How the file is read (changeable), its first rows, and what its columns mean."""
     upload = get_object_or_404(Upload, pk=upload_id, project=project)
@@ -167,8 +162,7 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
     )
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def left_out_rows(request: MemberRequest, project: Project, upload_id: int) -> Download:
     """Every row of a file that was not imported, and why, as CSV."""
     upload = get_object_or_404(Upload, pk=upload_id, project=project)

@@ -9,10 +9,8 @@ from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST
 
-from annotation.errors import AnnotationError
-from annotation.forms.fields import is_id, sentence_of
+from annotation.forms.fields import is_id, validated
 from annotation.forms.rounds import RoundForm
 from annotation.live.stage_status import stage_context
 from annotation.models import Iteration, Prediction, Project, Role, Sample, Stage
@@ -29,8 +27,7 @@ SERIES = ("llm_accuracy", "slm_accuracy", "final_accuracy", "agreement", "clean_
 FLIPS_SHOWN = 50
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def rounds(request: MemberRequest, project: Project) -> HttpResponse:
     """All rounds side by side, each compared with the one before it."""
     summaries = round_metrics.round_summaries(project)
@@ -75,12 +72,9 @@ def _comparisons(
     ]
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:review")
+@for_members(Role.OWNER, "POST", back="annotation:review")
 def start_round(request: MemberRequest, project: Project) -> HttpResponse:
-    form = RoundForm(request.POST)
-    if not form.is_valid():
-        raise AnnotationError(sentence_of(form))
+    form = validated(RoundForm(request.POST))
     start = form.cleaned_data["started_from"]
     ask_all = form.cleaned_data["ask_all"]
     iteration = iterate.start_round(project, started_from=start, user=request.user, ask_all=ask_all)
@@ -90,8 +84,7 @@ def start_round(request: MemberRequest, project: Project) -> HttpResponse:
     )
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:rounds")
+@for_members(Role.OWNER, "POST", back="annotation:rounds")
 def restore_round(request: MemberRequest, project: Project, iteration_id: int) -> HttpResponse:
     """Put a round's labels in force: back to an earlier one, or forward again."""
     iteration = get_object_or_404(Iteration, project=project, pk=iteration_id)
@@ -104,8 +97,7 @@ def restore_round(request: MemberRequest, project: Project, iteration_id: int) -
     return redirect("annotation:rounds", project.pk)
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def round_flips(request: MemberRequest, project: Project, iteration_id: int) -> HttpResponse:
     """The rows whose label a round changed, against the round before it."""
     after = get_object_or_404(Iteration, project=project, pk=iteration_id)

@@ -7,10 +7,8 @@ from typing import Any
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST
 
-from annotation.errors import AnnotationError
-from annotation.forms.fields import sentence_of
+from annotation.forms.fields import validated
 from annotation.forms.models import BudgetForm
 from annotation.jobs import state
 from annotation.live import stage_status
@@ -24,8 +22,7 @@ from annotation.views.review.table import BadTableError, labelling_round, newest
 from mlcore.config import LlmConfig
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def labeling(request: MemberRequest, project: Project) -> HttpResponse:
     """The whole page; htmx gets the table alone."""
     context = page_context(request, project, step="labeling")
@@ -61,22 +58,19 @@ def _rows(
     return {"table": table, "rows": table.rows}
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def stage_progress(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
     """The progress card alone, for pages that poll."""
     stage = get_object_or_404(Stage, pk=stage_id, project=project)
     return render(request, "annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
 
 
-@require_POST
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "POST")
 def pause_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
     return _steer(request, project, stage_id, state.request_pause, Activity.Verb.PAUSED)
 
 
-@require_POST
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "POST")
 def cancel_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
     return _steer(request, project, stage_id, _cancel, Activity.Verb.CANCELLED)
 
@@ -89,19 +83,15 @@ def _cancel(stage: Stage) -> None:
         state.request_cancel(stage)
 
 
-@require_POST
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "POST")
 def resume_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
     return _steer(request, project, stage_id, start_round.resume, Activity.Verb.RESUMED)
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:labeling")
+@for_members(Role.OWNER, "POST", back="annotation:labeling")
 def set_budget(request: MemberRequest, project: Project) -> HttpResponse:
     """Store prices and budget, and let a run go on that waits for them."""
-    form = BudgetForm(request.POST)
-    if not form.is_valid():
-        raise AnnotationError(sentence_of(form))
+    form = validated(BudgetForm(request.POST))
     before, config = project.llm_config, form.with_budget(project.llm_config)
     configure.set_llm(project, config=config, token=None)
     if config != before:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_POST
 
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage
@@ -14,8 +13,7 @@ from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 
 
-@require_GET
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "GET")
 def trial(request: MemberRequest, project: Project) -> HttpResponse:
     """The newest try-out: answers beside the prompt, and what the whole corpus will take."""
     stage = project.stages.filter(kind=Stage.Kind.TRIAL).first()
@@ -28,8 +26,7 @@ def trial(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "annotation/label/try_out.html", context | {"rows": rows, "is_stale": is_stale})
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:trial")
+@for_members(Role.OWNER, "POST", back="annotation:trial")
 def start_trial(request: MemberRequest, project: Project) -> HttpResponse:
     stage = try_out.start_trial(project, user=request.user)
     activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=stage.get_kind_display())

@@ -9,10 +9,8 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import ngettext
-from django.views.decorators.http import require_GET, require_POST
 
-from annotation.errors import AnnotationError
-from annotation.forms.fields import sentence_of
+from annotation.forms.fields import validated
 from annotation.forms.review import AuditForm, TargetForm
 from annotation.models import Activity, Project, Role
 from annotation.pipeline.measure import advice, compare_rounds, draw_sample, round_metrics
@@ -26,8 +24,7 @@ from annotation.views.frame import page_context
 DRAW_ROWS = 100
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
     """All that is known of the file's accuracy; as a card, what the review page shows of it."""
     form = TargetForm(request.GET)
@@ -88,13 +85,10 @@ def _plot(curve: list[tuple[int, int]], forecast: advice.Forecast | None) -> dic
     return {"found": found, "forecast": ahead}
 
 
-@require_POST
-@for_members(Role.REVIEWER, back="annotation:accuracy")
+@for_members(Role.REVIEWER, "POST", back="annotation:accuracy")
 def draw_audit(request: MemberRequest, project: Project) -> HttpResponse:
     """Draw random rows to be answered blind."""
-    form = AuditForm(request.POST)
-    if not form.is_valid():
-        raise AnnotationError(sentence_of(form))
+    form = validated(AuditForm(request.POST))
     drawn = draw_sample.draw_sample(project, rows=form.cleaned_data["rows"], user=request.user)
     what = ngettext("%(count)d row", "%(count)d rows", drawn) % {"count": drawn}
     activity.record(project, user=request.user, verb=Activity.Verb.DREW, what=what)

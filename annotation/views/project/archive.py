@@ -6,15 +6,13 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
 
 from annotation.models import Project, Role
 from annotation.pipeline.project import archive as putting_away
 from annotation.views.access import MemberRequest, for_members
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:configure_task")
+@for_members(Role.OWNER, "POST", back="annotation:configure_task")
 def put_away(request: MemberRequest, project: Project) -> HttpResponse:
     putting_away.put_away(project, user=request.user)
     sentence = _("“%(name)s” is put away. Nothing of it is lost; take it back below whenever you like.")
@@ -22,16 +20,14 @@ def put_away(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("annotation:projects")
 
 
-@require_POST
-@for_members(Role.OWNER, put_away=True)
+@for_members(Role.OWNER, "POST", put_away=True)
 def take_back(request: MemberRequest, project: Project) -> HttpResponse:
     putting_away.take_back(project, user=request.user)
     messages.success(request, _("“%(name)s” is back.") % {"name": project.name})
     return redirect("annotation:projects")
 
 
-@require_POST
-@for_members(Role.OWNER, put_away=True)
+@for_members(Role.OWNER, "POST", put_away=True)
 def delete_project(request: MemberRequest, project: Project) -> HttpResponse:
     putting_away.start_deletion(project, name=request.POST.get("name", ""), user=request.user)
     messages.success(request, _("“%(name)s” is being deleted.") % {"name": project.name})

@@ -10,7 +10,6 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
 from annotation.forms.configure import LabelFormSet, PromptForm, TaskForm
@@ -38,15 +37,13 @@ def _record(request: MemberRequest, project: Project, what: str) -> None:
     activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=what)
 
 
-@require_GET
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "GET")
 def configure(request: MemberRequest, project: Project) -> HttpResponse:
     """Go on where the configuration is not finished yet."""
     return redirect(first_open(wizard_steps(project)).url)
 
 
-@require_http_methods(["GET", "POST"])
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "GET", "POST")
 def configure_task(request: MemberRequest, project: Project) -> HttpResponse:
     form = TaskForm(
         request.POST if request.method == "POST" else None,
@@ -66,8 +63,7 @@ def configure_task(request: MemberRequest, project: Project) -> HttpResponse:
     return _step(request, project, "configure_task", form=form, tasks=task_choices())
 
 
-@require_http_methods(["GET", "POST"])
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "GET", "POST")
 def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
     formset = LabelFormSet(
         request.POST if request.method == "POST" else None, initial=_label_lines(project), prefix="labels"
@@ -134,8 +130,7 @@ def _changed_lines(formset: Any, change: str) -> list[dict[str, str]]:
     return [*lines, {}]
 
 
-@require_http_methods(["GET", "POST"])
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "GET", "POST")
 def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
     stored = {
         "description": project.prompt_description,
@@ -165,8 +160,7 @@ def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
     )
 
 
-@require_POST
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "POST")
 def preview_prompt(request: MemberRequest, project: Project) -> HttpResponse:
     """What the model will read, for the prompt as it is being typed. Stores nothing."""
     blocks = {name: request.POST.get(name, "") for name in ("description", "demonstration", "output")}
@@ -211,8 +205,7 @@ def _unknown_words(template: PromptTemplate) -> str:
     }
 
 
-@require_http_methods(["GET", "POST"])
-@for_members(Role.OWNER)
+@for_members(Role.OWNER, "GET", "POST")
 def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
     form = ModelsForm(
         request.POST if request.method == "POST" else None, initial=ModelsForm.initial_of(project)
@@ -248,8 +241,7 @@ def token_end(project: Project) -> str:
     return "…" + (token[-4:] if len(token) >= 12 else "") if token else ""
 
 
-@require_http_methods(["GET", "POST"])
-@for_members(Role.OWNER, back="annotation:configure_start")
+@for_members(Role.OWNER, "GET", "POST", back="annotation:configure_start")
 def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
     """Look at everything once more, then start the first round."""
     if request.method == "POST":

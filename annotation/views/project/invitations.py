@@ -10,10 +10,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from annotation.errors import AnnotationError
-from annotation.forms.fields import sentence_of
+from annotation.forms.fields import validated
 from annotation.forms.team import InvitationForm, SignupForm
 from annotation.models import Invitation, Project, Role
 from annotation.pipeline.project import members as membership_rules
@@ -21,13 +21,10 @@ from annotation.views.access import MemberRequest, for_members
 from annotation.views.project.members import members_page
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:members")
+@for_members(Role.OWNER, "POST", back="annotation:members")
 def invite(request: MemberRequest, project: Project) -> HttpResponse:
     """Make a link and show it, this once: only a digest of it is kept."""
-    form = InvitationForm(request.POST)
-    if not form.is_valid():
-        raise AnnotationError(sentence_of(form))
+    form = validated(InvitationForm(request.POST))
     _invitation, secret = membership_rules.invite(
         project,
         role=form.cleaned_data["role"],
@@ -39,8 +36,7 @@ def invite(request: MemberRequest, project: Project) -> HttpResponse:
     return members_page(request, project, link=link)
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:members")
+@for_members(Role.OWNER, "POST", back="annotation:members")
 def revoke_invitation(request: MemberRequest, project: Project, invitation_id: int) -> HttpResponse:
     invitation = get_object_or_404(Invitation, pk=invitation_id, project=project)
     membership_rules.revoke_invitation(invitation, user=request.user)

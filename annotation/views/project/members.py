@@ -6,10 +6,9 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
-from annotation.forms.fields import sentence_of
+from annotation.forms.fields import validated
 from annotation.forms.team import InvitationForm, MemberForm, RoleForm
 from annotation.models import Activity, Invitation, Membership, Project, Role
 from annotation.pipeline.project import activity
@@ -18,14 +17,12 @@ from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 
 
-@require_http_methods(["GET"])
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def members(request: MemberRequest, project: Project) -> HttpResponse:
     return members_page(request, project)
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:members")
+@for_members(Role.OWNER, "POST", back="annotation:members")
 def add_member(request: MemberRequest, project: Project) -> HttpResponse:
     form = MemberForm(request.POST)
     if form.is_valid():
@@ -63,21 +60,17 @@ def members_page(
     return render(request, "annotation/project/members.html", context, status=400 if form.errors else 200)
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:members")
+@for_members(Role.OWNER, "POST", back="annotation:members")
 def change_role(request: MemberRequest, project: Project, membership_id: int) -> HttpResponse:
     membership = get_object_or_404(Membership, pk=membership_id, project=project)
-    form = RoleForm(request.POST)
-    if not form.is_valid():
-        raise AnnotationError(sentence_of(form))
+    form = validated(RoleForm(request.POST))
     membership_rules.change_role(membership, role=form.cleaned_data["role"])
     what = f"{membership.user.get_username()}: {membership.get_role_display()}"
     activity.record(project, user=request.user, verb=Activity.Verb.CHANGED_ROLE, what=what)
     return redirect("annotation:members", project.pk)
 
 
-@require_POST
-@for_members(Role.OWNER, back="annotation:members")
+@for_members(Role.OWNER, "POST", back="annotation:members")
 def remove_member(request: MemberRequest, project: Project, membership_id: int) -> HttpResponse:
     membership = get_object_or_404(Membership, pk=membership_id, project=project)
     membership_rules.remove_member(membership)

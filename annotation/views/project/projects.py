@@ -148,8 +148,7 @@ def task_choices() -> list[dict[str, Any]]:
     ]
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def project(request: MemberRequest, project: Project) -> HttpResponse:
     """Lead to the page where this project's work goes on."""
     stage = newest_stages([project.pk]).get(project.pk)

@@ -9,10 +9,8 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_POST
 
-from annotation.errors import AnnotationError
-from annotation.forms.fields import sentence_of
+from annotation.forms.fields import validated
 from annotation.models import Project, Role, SavedFilter
 from annotation.pipeline.project import saved_tables
 from annotation.table.columns import columns_of
@@ -26,16 +24,11 @@ class SaveFilterForm(forms.Form):
     is_shared = forms.BooleanField(label=gettext_lazy("For all members"), required=False)
 
 
-@require_POST
-@for_members(Role.VIEWER, back="annotation:review")
+@for_members(Role.VIEWER, "POST", back="annotation:review")
 def save_filter(request: MemberRequest, project: Project) -> HttpResponse:
-    form = SaveFilterForm(request.POST)
-    if not form.is_valid():
-        raise AnnotationError(sentence_of(form))
+    form = validated(SaveFilterForm(request.POST))
     asked = QueryDict(form.cleaned_data["query"].lstrip("?"))
-    table = TableForm(asked, project=project, default_sort="")
-    if not table.is_valid():
-        raise AnnotationError(sentence_of(table))
+    table = validated(TableForm(asked, project=project, default_sort=""))
     saved = saved_tables.save_filter(
         project,
         user=request.user,
@@ -47,8 +40,7 @@ def save_filter(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect(reverse("annotation:review", args=[project.pk]) + saved.query)
 
 
-@require_POST
-@for_members(Role.VIEWER, back="annotation:review")
+@for_members(Role.VIEWER, "POST", back="annotation:review")
 def remove_filter(request: MemberRequest, project: Project, filter_id: int) -> HttpResponse:
     visible = SavedFilter.objects.visible_to(request.user)
     saved = get_object_or_404(visible, pk=filter_id, project=project)
@@ -57,8 +49,7 @@ def remove_filter(request: MemberRequest, project: Project, filter_id: int) -> H
     return redirect("annotation:review", project.pk)
 
 
-@require_POST
-@for_members(Role.VIEWER, back="annotation:review")
+@for_members(Role.VIEWER, "POST", back="annotation:review")
 def choose_columns(request: MemberRequest, project: Project) -> HttpResponse:
     known = {choice.key for choice in columns_of(project, None).choices}
     chosen = [key for key in request.POST.getlist("column") if key in known]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation.forms.fields import is_id
 from annotation.forms.team import TeamForm
@@ -19,8 +18,7 @@ from annotation.views.frame import page_context
 SHOWN_ACTIVITIES = 50
 
 
-@require_GET
-@for_members(Role.OWNER, back="annotation:members")
+@for_members(Role.OWNER, "GET", back="annotation:members")
 def activity(request: MemberRequest, project: Project) -> HttpResponse:
     """Who answered how much, how quickly and how alike; and everything else that people did, newest first."""
     shown = project.activities.select_related("user")
@@ -37,8 +35,7 @@ def activity(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "annotation/project/activity.html", context)
 
 
-@require_http_methods(["GET", "POST"])
-@for_members(Role.VIEWER, back="annotation:members")
+@for_members(Role.VIEWER, "GET", "POST", back="annotation:members")
 def guidelines(request: MemberRequest, project: Project) -> HttpResponse:
     """What reviewers are to go by. Every member reads it; owners write it and say how much is answered twice."""
     can_write = request.role == Role.OWNER

@@ -13,10 +13,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
-from annotation.forms.fields import is_id, sentence_of
+from annotation.forms.fields import is_id, validated
 from annotation.models import Activity, Correction, CorrectionBatch, Label, Project, Role
 from annotation.pipeline.project import activity
 from annotation.pipeline.review import bulk as bulk_correcting
@@ -68,13 +67,10 @@ class BulkForm(forms.Form):
         )
 
 
-@require_http_methods(["GET", "POST"])
-@for_members(Role.REVIEWER, back="annotation:review")
+@for_members(Role.REVIEWER, "GET", "POST", back="annotation:review")
 def correct_many(request: MemberRequest, project: Project) -> HttpResponse:
     """GET tells how many rows it would change; POST does it."""
-    form = BulkForm(request.GET if request.method == "GET" else request.POST, project=project)
-    if not form.is_valid():
-        raise AnnotationError(sentence_of(form))
+    form = validated(BulkForm(request.GET if request.method == "GET" else request.POST, project=project))
     back = reverse("annotation:review", args=[project.pk])
     if form.cleaned_data["query"].startswith("?"):
         back += form.cleaned_data["query"]
@@ -106,8 +102,7 @@ def _done(batch: CorrectionBatch) -> str:
     return ngettext("%(rows)d row is accepted.", "%(rows)d rows are accepted.", rows) % {"rows": rows}
 
 
-@require_POST
-@for_members(Role.REVIEWER, back="annotation:review")
+@for_members(Role.REVIEWER, "POST", back="annotation:review")
 def undo_many(request: MemberRequest, project: Project, batch_id: int) -> HttpResponse:
     """Take a batch back: who made it may, and an owner of the project."""
     batch = get_object_or_404(CorrectionBatch, pk=batch_id, project=project, undoes=None)

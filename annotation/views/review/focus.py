@@ -13,7 +13,6 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST
 
 from annotation.errors import AnnotationError, ConflictError
 from annotation.forms.fields import is_id, sentence_of
@@ -29,8 +28,7 @@ from annotation.views.review.focus_rows import FocusRow, focus_rows
 AHEAD = 4  # rows beyond those that the page has already
 
 
-@require_GET
-@for_members(Role.REVIEWER, back="annotation:review")
+@for_members(Role.REVIEWER, "GET", back="annotation:review")
 def focus(request: MemberRequest, project: Project) -> HttpResponse:
     """The page with the person's first rows; ``?row=`` shows a certain row before them, ``?only=random`` those alone that were
     drawn to measure the file."""
@@ -83,8 +81,7 @@ def _left_after(request: MemberRequest, project: Project, because: str) -> dict[
     return _left_words(request, project, today, with_random=because == Correction.Because.AUDIT)
 
 
-@require_POST
-@for_members(Role.REVIEWER, back="annotation:focus")
+@for_members(Role.REVIEWER, "POST", back="annotation:focus")
 def focus_next(request: MemberRequest, project: Project) -> JsonResponse:
     """More rows for a page that has some, and today's figures."""
     form = HeldRowsForm(request.POST)
@@ -105,8 +102,7 @@ def focus_next(request: MemberRequest, project: Project) -> JsonResponse:
     )
 
 
-@require_POST
-@for_members(Role.REVIEWER, back="annotation:focus")
+@for_members(Role.REVIEWER, "POST", back="annotation:focus")
 def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
     """One answer, saved in one short transaction. Sent again under the same id it does nothing."""
     form = AnswerForm(request.POST, project=project)
@@ -157,8 +153,7 @@ def _difference(answer_id: Any) -> str:
     }
 
 
-@require_POST
-@for_members(Role.REVIEWER, back="annotation:focus")
+@for_members(Role.REVIEWER, "POST", back="annotation:focus")
 def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
     sample_id = request.POST.get("sample", "")
     if not is_id(sample_id):
@@ -170,8 +165,7 @@ def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
     return JsonResponse({}) if _wants_json(request) else redirect("annotation:focus", project.pk)
 
 
-@require_POST
-@for_members(Role.REVIEWER, back="annotation:focus")
+@for_members(Role.REVIEWER, "POST", back="annotation:focus")
 def focus_undo(request: MemberRequest, project: Project) -> HttpResponse:
     """Take back the newest answer, or the one that the page names; the row is shown again."""
     form = UndoForm(request.POST)

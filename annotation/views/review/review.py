@@ -10,7 +10,6 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST
 
 from annotation.errors import ConflictError
 from annotation.forms.fields import sentence_of
@@ -40,8 +39,7 @@ MOST_SAME_TEXTS = 1_000
 SIGNS = {Flag.RIGHT: "✓", Flag.WRONG: "!", Flag.INCONSISTENT: "≠"}
 
 
-@require_GET
-@for_members(Role.VIEWER)
+@for_members(Role.VIEWER, "GET")
 def review(request: MemberRequest, project: Project) -> HttpResponse:
     """The table with a correction column; for a past round, what it said, to look at only."""
     context = page_context(request, project, step="review")
@@ -121,8 +119,7 @@ def _batches(request: MemberRequest, project: Project) -> dict[str, Any]:
     return {"batches": batches} | (stage_status.stage_context(active[0]) if active else {})
 
 
-@require_POST
-@for_members(Role.REVIEWER, back="annotation:review")
+@for_members(Role.REVIEWER, "POST", back="annotation:review")
 def correct_sample(request: MemberRequest, project: Project, sample_id: int) -> HttpResponse:
     """One row corrected, or its correction withdrawn. Who was overtaken by somebody sees what they chose."""
     get_object_or_404(Sample, pk=sample_id, project=project)
