@@ -218,7 +218,7 @@ class CorrectionAdmin(ReadOnlyAdmin):
 
 @admin.register(AuditDraw)
 class AuditDrawAdmin(ReadOnlyAdmin):
-    list_display = ["id", "project", "batch", "round", "stratum", "sample_id", "drawn_by", "drawn_at"]
+    list_display = ["id", "project", "draw_number", "round", "stratum", "sample_id", "drawn_by", "drawn_at"]
     list_filter = ["drawn_at"]
     search_fields = ["project__name"]
     list_select_related = ["project", "drawn_by"]

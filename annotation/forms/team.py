@@ -61,7 +61,7 @@ class TeamForm(forms.Form):
         required=False,
         help_text=_("Markdown: # headings, * lists, **bold**, tables. Shown beside every row."),
     )
-    second_percent = forms.IntegerField(
+    double_review_percent = forms.IntegerField(
         label=_("Rows that a second person answers too (percent)"),
         min_value=0,
         max_value=100,

@@ -10,7 +10,7 @@ from annotation.models.correction_batch import CorrectionBatch
 from annotation.models.project import Label, Membership, Project, Role
 from annotation.models.round import Iteration, Stage
 from annotation.models.sample import Flag, Prediction, Sample, Source
-from annotation.models.teamwork import Activity, Invitation, RowClaim, RowSkip, SavedFilter, Tally
+from annotation.models.teamwork import Activity, Invitation, RowClaim, RowCounts, RowSkip, SavedFilter
 from annotation.models.upload import LeftOutRow, TextPage, Upload
 
 __all__ = [
@@ -29,12 +29,12 @@ __all__ = [
     "Project",
     "Role",
     "RowClaim",
+    "RowCounts",
     "RowSkip",
     "Sample",
     "SavedFilter",
     "Source",
     "Stage",
-    "Tally",
     "TextPage",
     "Upload",
 ]

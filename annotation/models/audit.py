@@ -11,14 +11,13 @@ from annotation.models.sample import Sample
 class AuditDraw(models.Model):
     """A row drawn at random to measure the file, kept apart from the rows that are chosen because they look wrong.
 
-    A batch is one draw: a stratified random sample of all rows that had a label at ``drawn_at`` and that no person had
-    decided alone. A draw counts as answered if the first such word on its row was given blind; decided otherwise before,
-    it has no answer.
+    A draw is a stratified random sample of all rows that had a label at ``drawn_at`` and that no person had decided alone.
+    Its row counts as answered if the first label that somebody gave it alone was given blind.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="audit_draws")
     sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="audit_draws")
-    batch = models.PositiveIntegerField(help_text=_("Counts the draws of a project, from 1."))
+    draw_number = models.PositiveIntegerField(help_text=_("Counts the draws of a project, from 1."))
     round = models.PositiveIntegerField(help_text=_("The round whose agreement and risk made the strata."))
     stratum = models.CharField(max_length=40)
     stratum_rows = models.PositiveIntegerField(
@@ -39,7 +38,7 @@ class AuditDraw(models.Model):
         constraints = [models.UniqueConstraint(fields=["project", "sample"], name="rows_are_drawn_once")]
 
     def __str__(self) -> str:
-        return f"row {self.sample_id} of audit {self.batch} of {self.project}"
+        return f"row {self.sample_id} of draw {self.draw_number} of {self.project}"
 
     @property
     def weight(self) -> float:

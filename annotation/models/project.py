@@ -83,7 +83,7 @@ class Project(models.Model):
         default=True,
         help_text=_("Start the small model as soon as the LLM is done."),
     )
-    second_percent = models.PositiveSmallIntegerField(
+    double_review_percent = models.PositiveSmallIntegerField(
         _("rows that a second person answers too, in percent"),
         default=0,
         help_text=_("They answer without seeing anybody's label; how often people agree is measured by it."),

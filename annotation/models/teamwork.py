@@ -159,11 +159,11 @@ class SavedFilter(models.Model):
         return self.name
 
 
-class Tally(models.Model):
+class RowCounts(models.Model):
     """How many rows a project has, and how many of each flag: a copy of a count over all rows, so that a page need not
     count a million. It holds as long as its stamp is that of the stages that write rows; see :mod:`annotation.table.counts`."""
 
-    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="tally")
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="row_counts")
     stamp = models.CharField(max_length=200)
     rows = models.PositiveIntegerField()
     flags = models.JSONField()

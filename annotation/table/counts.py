@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, QuerySet
 
-from annotation.models import Flag, Project, Source, Stage, Tally
+from annotation.models import Flag, Project, RowCounts, Source, Stage
 
 FLAGS = (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)
 WRITERS = (Stage.Kind.IMPORT, Stage.Kind.SLM, Stage.Kind.RESTORE)
@@ -32,41 +32,36 @@ class Counts:
     decided: int
 
 
-def count(project: Project) -> Counts:
+def count_rows(project: Project) -> Counts:
     """The counts as they are now."""
-    tally = _tally(project)
+    stored = _stored_counts(project)
     decided = _per_flag(project, source=Source.PERSON)
-    flags = {flag: tally.flags.get(flag, 0) - decided.get(flag, 0) for flag in FLAGS}
-    return Counts(tally.rows, flags, sum(decided.values()))
+    flags = {flag: stored.flags.get(flag, 0) - decided.get(flag, 0) for flag in FLAGS}
+    return Counts(stored.rows, flags, sum(decided.values()))
 
 
 def row_counts(projects: Sequence[Project]) -> dict[int, int]:
     """Rows of each of these projects, by its id. Those whose copy still holds take two queries together."""
-    kept = {tally.project_id: tally for tally in Tally.objects.filter(project__in=projects)}
+    stored = {counts.project_id: counts for counts in RowCounts.objects.filter(project__in=projects)}
     stages: dict[int, list[Stage]] = {project.pk: [] for project in projects}
     for stage in _writers().filter(project__in=projects):
         stages[stage.project_id].append(stage)
     return {
-        project.pk: tally.rows
-        if (tally := kept.get(project.pk)) and tally.stamp == _stamp(stages[project.pk])
-        else _tally(project).rows
+        project.pk: counts.rows
+        if (counts := stored.get(project.pk)) and counts.stamp == _stamp(stages[project.pk])
+        else _stored_counts(project).rows
         for project in projects
     }
 
 
-def forget(project: Project) -> None:
-    """Have everything counted anew: for whoever writes rows or flags outside the stages."""
-    Tally.objects.filter(project=project).delete()
-
-
-def _tally(project: Project) -> Tally:
+def _stored_counts(project: Project) -> RowCounts:
     stamp = _stamp(_writers().filter(project=project))
-    tally = Tally.objects.filter(project=project).first()
-    if tally is None or tally.stamp != stamp:
+    stored = RowCounts.objects.filter(project=project).first()
+    if stored is None or stored.stamp != stamp:
         flags = _per_flag(project)
         counts = {"stamp": stamp, "rows": sum(flags.values()), "flags": flags}
-        tally, _made = Tally.objects.update_or_create(project=project, defaults=counts)
-    return tally
+        stored, _made = RowCounts.objects.update_or_create(project=project, defaults=counts)
+    return stored
 
 
 def _per_flag(project: Project, **chosen: str) -> dict[str, int]:

@@ -10,9 +10,9 @@ document.addEventListener("DOMContentLoaded", function () {
   const sign = document.getElementById("focus-sign");
   const help = document.getElementById("focus-help");
   const STORE = `coral-answers-${words.user}-${words.project}`;
-  const FEW_AHEAD = 4, RETRY_MS = 3000, ARRIVING_MS = 600, STRETCH = 50;
+  const FEW_AHEAD = 4, RETRY_MS = 3000, ARRIVING_MS = 600, LAST_ANSWERS = 50;
   let at = 0, shownAt = performance.now(), sending = null, fetching = false, retry = null, told = 0;
-  let stretches = Math.floor(Number(words.answered) / STRETCH);
+  let fifties = Math.floor(Number(words.answered) / LAST_ANSWERS);
   const given = []; // ids of this visit's answers, for undo
 
   /* --- What is kept in the browser ----------------------------------------------------------------------------- */
@@ -100,11 +100,11 @@ document.addEventListener("DOMContentLoaded", function () {
 
   /* After each fifty answers of a day the figures draw the eye once. */
   function tellStretch(answered) {
-    const now = Math.floor(answered / STRETCH);
-    const figure = document.querySelector("[data-stretch]");
-    if (figure && now > stretches) figure.classList.add("fresh");
-    if (figure && now > stretches) figure.setAttribute("role", "status");
-    stretches = now ? Math.max(stretches, now) : 0;
+    const now = Math.floor(answered / LAST_ANSWERS);
+    const figure = document.querySelector("[data-last-answers]");
+    if (figure && now > fifties) figure.classList.add("fresh");
+    if (figure && now > fifties) figure.setAttribute("role", "status");
+    fifties = now ? Math.max(fifties, now) : 0;
   }
 
   /* --- Answering ------------------------------------------------------------------------------------------------ */

@@ -55,12 +55,12 @@ class SimulatedFile:
         frame["risk"] = np.where(in_bulk, np.nan, self.risk[left])
         frame["bulk"] = np.where(in_bulk, np.where(accepted, 1, 2), 0)
         checked = Counter(dict.fromkeys(LABELS, rows))
-        chosen = draw_sample._choose(frame, rows=rows, checked=checked, rng=self.rng)
+        chosen = draw_sample.choose_rows(frame, rows=rows, checked=checked, rng=self.rng)
         self.draws = [draw for draw in self.draws if draw.sample_id in self.checked]
-        number = 1 + max((draw.batch for draw in self.draws), default=0)
+        number = 1 + max((draw.draw_number for draw in self.draws), default=0)
         counts = Counter(draw.stratum for draw in chosen)
         for draw in chosen:
-            draw.batch, draw.drawn_at, draw.covers_bulk = number, at, True
+            draw.draw_number, draw.drawn_at, draw.covers_bulk = number, at, True
             draw.stratum_drawn = counts[draw.stratum]
         self.draws += chosen
 
@@ -68,7 +68,7 @@ class SimulatedFile:
         """The next drawn rows, blind."""
         waiting = [draw for draw in self.draws if not self.alone[draw.sample_id]]
         for draw in waiting[:rows]:
-            self._say(draw.sample_id, draw=draw.batch)
+            self._say(draw.sample_id, draw=draw.draw_number)
 
     def mend(self, rows: IntArray, *, from_queue: bool = False) -> None:
         """In the table or in the queue, which never shows drawn rows, nor those that were decided in bulk."""

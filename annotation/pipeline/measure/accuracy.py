@@ -42,7 +42,7 @@ class Evidence(CheckedRows):
 
     @cached_property
     def answered_draws(self) -> list[AnsweredDraw]:
-        number = attrgetter("batch")
+        number = attrgetter("draw_number")
         by_draw = groupby(sorted(self.draws, key=number), key=number)
         return [AnsweredDraw(list(rows), self) for _number, rows in by_draw]
 

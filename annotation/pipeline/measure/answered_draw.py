@@ -39,7 +39,7 @@ class AnsweredDraw:
 
     @cached_property
     def answers(self) -> list[CheckedRow]:
-        return [row for row in self.evidence.answered if row.draw_number == self.rows[0].batch]
+        return [row for row in self.evidence.answered if row.draw_number == self.rows[0].draw_number]
 
     @cached_property
     def answered_at(self) -> list[datetime]:
@@ -112,7 +112,7 @@ class AnsweredDraw:
             model_was_wrong, was_wrong = self.evidence.model_was_wrong(iteration, row), is_wrong(row)
             if not (model_was_wrong or was_wrong):
                 continue
-            if row.draw_number == self.rows[0].batch:
+            if row.draw_number == self.rows[0].draw_number:
                 total += was_wrong
             elif row.sample_id in drawn or row.first_at > drawn_at:
                 never_drawn = row.from_queue and row.sample_id not in drawn

@@ -112,7 +112,7 @@ class CheckedRows:
     @classmethod
     def read(cls, project: Project) -> Self:
         draws = list(AuditDraw.objects.filter(project=project).order_by("id"))
-        draw_numbers = {draw.sample_id: draw.batch for draw in draws}
+        draw_numbers = {draw.sample_id: draw.draw_number for draw in draws}
         alone = project.samples.checked_alone().filter(label__isnull=False).order_by()
         rows = list(alone.values_list("pk", "label_id", "llm_label_id", "corrected_at"))
         annotations = read_annotations(among([*{*draw_numbers, *(pk for pk, *_rest in rows)}]))

@@ -34,10 +34,8 @@ UNKNOWN_RISK = 0.25  # where it is the same for all rows, sizes are shared in pr
 def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
     """Draw a stratified random sample of the rows that have a label and that no person has decided alone.
 
-    Rows drawn earlier and not answered yet go back: the new draw replaces them, so that every batch is a random sample
-    of what nobody had checked at its time. Labels that are short of checked rows get a few. Reads every such row once, a few
-    numbers of each, and locks nothing meanwhile: a row that somebody decides in that moment is a drawn row that was decided
-    otherwise.
+    Rows drawn earlier and not answered yet go back: the new draw replaces them, so that every draw is a random sample of what
+    nobody had checked at its time. Labels that are short of checked rows get a few.
 
     Args:
         rows: how many rows are to be answered, 1 to ``MOST_ROWS``.
@@ -54,26 +52,27 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
             _("An audit draws 1 to %(most)s rows, not %(rows)s.") % {"most": MOST_ROWS, "rows": rows}
         )
     drawn_at = timezone.now()
+    # Nothing is locked meanwhile: a row that somebody decides in this moment is a drawn row that was decided otherwise.
     frame = _read_frame(project)
     if not len(frame):
         raise NotReadyError(
             _("There is nothing to measure: no row has a label that a model gave. Run the models first.")
         )
     rng = np.random.default_rng()
-    chosen = _choose(frame, rows=rows, checked=_checked_by_label(project), rng=rng)
+    chosen = choose_rows(frame, rows=rows, checked=_checked_by_label(project), rng=rng)
     latest = project.latest_iteration()
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)  # one draw at a time
         open_draws(project).delete()
         answered = AuditDraw.objects.filter(project=project)
-        kept = set(answered.values_list("sample", flat=True))  # some in this very moment, maybe
-        chosen = [each for each in chosen if each.sample_id not in kept]
-        counts = Counter(each.stratum for each in chosen)
-        batch = (answered.aggregate(last=Max("batch"))["last"] or 0) + 1
-        for each in chosen:
-            each.project, each.batch, each.round = project, batch, latest.number if latest else 0
-            each.stratum_drawn, each.drawn_by, each.drawn_at = counts[each.stratum], user, drawn_at
-            each.covers_bulk = True
+        kept = set(answered.values_list("sample", flat=True))  # some were answered in this moment, maybe
+        chosen = [draw for draw in chosen if draw.sample_id not in kept]
+        counts = Counter(draw.stratum for draw in chosen)
+        draw_number = (answered.aggregate(last=Max("draw_number"))["last"] or 0) + 1
+        for draw in chosen:
+            draw.project, draw.draw_number, draw.round = project, draw_number, latest.number if latest else 0
+            draw.stratum_drawn, draw.drawn_by, draw.drawn_at = counts[draw.stratum], user, drawn_at
+            draw.covers_bulk = True
         AuditDraw.objects.bulk_create(chosen, batch_size=500)
         # Whoever holds a drawn row would be shown it with the models' labels: it goes back, to be answered blind.
         held = RowClaim.objects.filter(project=project, because=Correction.Because.QUEUE)
@@ -84,9 +83,9 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
 def pending_draws(project: Project, user: User) -> QuerySet[Sample]:
     """Drawn rows that wait for a blind answer by this person, in the order in which they are to be looked at.
 
-    A row that a person has decided alone in another way is not asked for again; it counts as not answered. Who has already
-    given a word on a row (and withdrew it) has seen what the models say, and can't answer it blind.
+    A row that a person has decided alone in another way is not asked for again; it counts as not answered.
     """
+    # Who has labelled a row before, and took that back, has seen what the models say and can't answer it blind.
     seen = Correction.objects.of_row_by(user)
     waiting = Sample.objects.filter(audit_draws__in=open_draws(project)).filter(~Exists(seen))
     return waiting.order_by("audit_draws__id")
@@ -128,7 +127,7 @@ def _checked_by_label(project: Project) -> Counter[int]:
     return Counter(evidence.file_label(row) or 0 for row in evidence.answered)
 
 
-def _choose(
+def choose_rows(
     frame: np.ndarray, *, rows: int, checked: Counter[int], rng: np.random.Generator
 ) -> list[AuditDraw]:
     """Draws with their stratum, in the order in which they are to be answered."""
@@ -140,7 +139,7 @@ def _choose(
         risk,
         draws=rows,
         label=frame["label"],
-        scarce={int(labels[each]): floor for each, floor in scarce.items()},
+        scarce={int(labels[index]): floor for index, floor in scarce.items()},
         bulk=frame["bulk"],
     )
     sizes = strata.sizes

@@ -166,10 +166,12 @@ def _second_answers(project: Project, user: User, count: int) -> list[int]:
 
     The share is drawn by the text's hash: as good as random, the same for everybody, and nothing to store.
     """
-    if count <= 0 or not project.second_percent:
+    if count <= 0 or not project.double_review_percent:
         return []
     said = Correction.objects.filter(sample=OuterRef("pk"))
-    bound = f"{project.second_percent * 16**8 // 100:08x}" if project.second_percent < 100 else "g"
+    bound = (
+        f"{project.double_review_percent * 16**8 // 100:08x}" if project.double_review_percent < 100 else "g"
+    )
     rows = (
         _unheld(project.samples.checked_alone())
         .filter(content_hash__lt=bound)

@@ -12,17 +12,17 @@ from django.utils import timezone
 
 from annotation.models import Correction, Flag, Project, Source
 from annotation.pipeline.measure.agreement import second_answers
-from annotation.table import counts
+from annotation.table.counts import count_rows
 
 LONGEST_LOOK = 120.0  # seconds; whoever looked longer at a row did something else meanwhile
-STRETCH = 50  # answers
-LOOKED = Sum(
+LAST_ANSWERS = 50  # over which a person is told the share of wrong rows
+TOTAL_SECONDS = Sum(
     Least("seconds", Value(LONGEST_LOOK), output_field=FloatField()), filter=Q(seconds__isnull=False)
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Throughput:
     """What some answers came to. Rows that were shown to measure the file, not because they look wrong, count only in
     ``answers`` and ``seconds``."""
 
@@ -44,16 +44,16 @@ class Work:
         return self.wrong * 60 / self.seconds if self.seconds else None
 
 
-def work_of(corrections: QuerySet[Correction]) -> Work:
+def throughput_of(corrections: QuerySet[Correction]) -> Throughput:
     """The sum of some standing corrections, in one query. An answer is an error found where it changed a model's label."""
     queued = Q(because=Correction.Because.QUEUE) & ~Q(replaced_source=Source.PERSON)
     sums = corrections.aggregate(
         answers=Count("pk"),
         shown=Count("pk", filter=queued),
         same=Count("pk", filter=queued & Q(label=F("replaced_label"))),
-        seconds=LOOKED,
+        seconds=TOTAL_SECONDS,
     )
-    return Work(sums["answers"], sums["shown"], sums["shown"] - sums["same"], sums["seconds"] or 0.0)
+    return Throughput(sums["answers"], sums["shown"], sums["shown"] - sums["same"], sums["seconds"] or 0.0)
 
 
 def answers_of(project: Project, user: User, *, since: datetime | None = None) -> QuerySet[Correction]:
@@ -68,15 +68,15 @@ def midnight() -> datetime:
     return timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def last_stretch(project: Project, user: User) -> Work | None:
-    """What the person's last fifty answers found; None before there are fifty."""
-    newest = list(answers_of(project, user).values_list("pk", flat=True)[:STRETCH])
-    return work_of(Correction.objects.filter(pk__in=newest)) if len(newest) == STRETCH else None
+def last_answers(project: Project, user: User) -> Throughput | None:
+    """What the person's last ``LAST_ANSWERS`` answers came to; None before there are so many."""
+    newest = list(answers_of(project, user).values_list("pk", flat=True)[:LAST_ANSWERS])
+    return throughput_of(Correction.objects.filter(pk__in=newest)) if len(newest) == LAST_ANSWERS else None
 
 
 def rows_left(project: Project) -> int:
     """Rows that look wrong and that nobody has decided; cheap enough to be told with every answer."""
-    flags = counts.count(project).flags
+    flags = count_rows(project).flags
     return flags[Flag.WRONG] + flags[Flag.INCONSISTENT]
 
 
@@ -84,12 +84,12 @@ def rows_left(project: Project) -> int:
 
 
 @dataclass(slots=True)
-class MemberWork:
+class MemberThroughput:
     """What one person did in the project, and how often they agree with others who answered the same rows blind."""
 
     name: str
     answers: int
-    timed: Work
+    timed: Throughput
     today: int
     changed: int
     newest: datetime | None
@@ -105,7 +105,7 @@ class MemberWork:
         return self.agreed / self.compared if self.compared else None
 
 
-def team_work(project: Project) -> list[MemberWork]:
+def team_throughput(project: Project) -> list[MemberThroughput]:
     """Everybody who has corrected something, most answers first: three queries, whatever the number of people."""
     standing = Correction.objects.standing().filter(sample__project=project).order_by()
     sums = standing.values("user", "user__username").annotate(
@@ -113,14 +113,14 @@ def team_work(project: Project) -> list[MemberWork]:
         today=Count("pk", filter=Q(created_at__gte=midnight())),
         changed=Count("pk", filter=~Q(label=F("replaced_label"))),
         timed=Count("pk", filter=Q(seconds__isnull=False)),
-        seconds=LOOKED,
+        seconds=TOTAL_SECONDS,
         newest=Max("created_at"),
     )
-    found = {
-        row["user"]: MemberWork(
+    members = {
+        row["user"]: MemberThroughput(
             name=row["user__username"] or "–",
             answers=row["answers"],
-            timed=Work(row["timed"], 0, 0, row["seconds"] or 0.0),
+            timed=Throughput(row["timed"], 0, 0, row["seconds"] or 0.0),
             today=row["today"],
             changed=row["changed"],
             newest=row["newest"],
@@ -129,7 +129,7 @@ def team_work(project: Project) -> list[MemberWork]:
     }
     for pair in second_answers(project):
         for annotation in pair:
-            if annotation.user_id in found:
-                found[annotation.user_id].compared += 1
-                found[annotation.user_id].agreed += pair[0].label_id == pair[1].label_id
-    return sorted(found.values(), key=lambda each: -each.answers)
+            if annotation.user_id in members:
+                members[annotation.user_id].compared += 1
+                members[annotation.user_id].agreed += pair[0].label_id == pair[1].label_id
+    return sorted(members.values(), key=lambda member: -member.answers)

@@ -17,7 +17,7 @@ from annotation.pipeline.measure import advice, compare_rounds, draw_sample, rou
 from annotation.pipeline.measure.accuracy import FEW_ROWS, MARGIN, Evidence
 from annotation.pipeline.measure.agreement import rater_agreement
 from annotation.pipeline.project import activity
-from annotation.table import counts
+from annotation.table.counts import count_rows
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 
@@ -45,7 +45,7 @@ def accuracy(request: MemberRequest, project: Project) -> HttpResponse:
         "flags": [flag for flag in evidence.flags if flag.checked],
         "pairs": pairs,
         "alpha": alpha,
-        "reference": round_metrics.shown_accuracy(project, rows=counts.count(project).rows),
+        "reference": round_metrics.shown_accuracy(project, rows=count_rows(project).rows),
         "plot": _plot(curve, context["forecast"]),
         "curve_end": curve[-1],
         "targets": [(each, f"{each * 100:g} %") for each in advice.TARGETS],

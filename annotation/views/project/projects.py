@@ -17,7 +17,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from annotation.forms.configure import TaskForm
 from annotation.models import Project, Role, Stage
 from annotation.pipeline.project import configure as configuring
-from annotation.table import counts
+from annotation.table.counts import row_counts
 from annotation.views.access import MemberRequest, for_members
 from mlcore.prompting.tasks import TASKS
 
@@ -51,7 +51,7 @@ def projects(request: MemberRequest) -> HttpResponse:
         .prefetch_related("labels", "memberships__user")
         .select_related("owner")
     )
-    rows = counts.row_counts(found)
+    rows = row_counts(found)
     newest = newest_stages([project.pk for project in found])
     cards = [
         {

@@ -27,7 +27,7 @@ def activity(request: MemberRequest, project: Project) -> HttpResponse:
         shown = shown.filter(pk__lt=int(before))
     events = list(shown[: SHOWN_ACTIVITIES + 1])
     context = page_context(request, project, step="members") | {
-        "team": throughput.team_work(project),
+        "team": throughput.team_throughput(project),
         "events": events[:SHOWN_ACTIVITIES],
         "older": events[SHOWN_ACTIVITIES - 1].pk if len(events) > SHOWN_ACTIVITIES else None,
         "agreement": double_review(project),
@@ -41,12 +41,12 @@ def guidelines(request: MemberRequest, project: Project) -> HttpResponse:
     can_write = request.role == Role.OWNER
     form = TeamForm(
         request.POST if request.method == "POST" else None,
-        initial={"guidelines": project.guidelines, "second_percent": project.second_percent},
+        initial={"guidelines": project.guidelines, "double_review_percent": project.double_review_percent},
     )
     if request.method == "POST" and can_write and form.is_valid():
         project.guidelines = form.cleaned_data["guidelines"]
-        project.second_percent = form.cleaned_data["second_percent"]
-        project.save(update_fields=["guidelines", "second_percent"])
+        project.double_review_percent = form.cleaned_data["double_review_percent"]
+        project.save(update_fields=["guidelines", "double_review_percent"])
         activities.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_("guidelines"))
         return redirect("annotation:guidelines", project.pk)
     context = page_context(request, project, step="members") | {"form": form}

@@ -51,22 +51,22 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
 
 def _figures(request: MemberRequest, project: Project) -> dict[str, Any]:
     today = _today(request, project)
-    stretch = throughput.last_stretch(project, request.user)
+    last_answers = throughput.last_answers(project, request.user)
     only_random = _only_random(request)
     left = _left_words(request, project, today, with_random=only_random)
-    return {"today": today, "left": left, "stretch": stretch, "only_random": only_random}
+    return {"today": today, "left": left, "last_answers": last_answers, "only_random": only_random}
 
 
-def _today(request: MemberRequest, project: Project) -> throughput.Work:
-    return throughput.work_of(
+def _today(request: MemberRequest, project: Project) -> throughput.Throughput:
+    return throughput.throughput_of(
         throughput.answers_of(project, request.user, since=throughput.midnight()).order_by()
     )
 
 
 def _left_words(
-    request: MemberRequest, project: Project, today: throughput.Work, *, with_random: bool
+    request: MemberRequest, project: Project, today: throughput.Throughput, *, with_random: bool
 ) -> dict[str, str]:
-    """How many flagged rows are left, the time for them at today's pace, and how many random rows wait for this person."""
+    """How many flagged rows are left, the time for them at today's rate, and how many random rows wait for this person."""
     rows = throughput.rows_left(project)
     seconds = rows * 60 / today.rows_per_minute if today.rows_per_minute else None
     left = {"rows": str(intcomma(rows)), "time": duration(seconds)}

@@ -19,8 +19,8 @@ from annotation.models import Correction, Flag, Project, Role, Sample, SavedFilt
 from annotation.pipeline.ingest.duplicates import rows_with_texts
 from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.review import corrections as reviewing
-from annotation.table import counts as tally
 from annotation.table.columns import columns_of
+from annotation.table.counts import count_rows
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.review.bulk import newest_batches
@@ -86,7 +86,7 @@ def _because(table: Table) -> str:
 
 def _numbers(request: MemberRequest, project: Project, table: Table) -> dict[str, Any]:
     """What stands beside the table. Nothing here counts all rows: see :mod:`annotation.table.counts`."""
-    counts = tally.count(project)
+    counts = count_rows(project)
     shown = table.form.cleaned_data["show"]
     buttons = [
         {

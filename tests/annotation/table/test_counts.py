@@ -5,11 +5,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from annotation.jobs.work import work_on
-from annotation.models import Flag, Sample, SavedFilter, Source, Stage, Tally
+from annotation.models import Flag, RowCounts, Sample, SavedFilter, Source, Stage
 from annotation.pipeline.iterate import restore_round
 from annotation.pipeline.review import bulk, corrections
 from annotation.pipeline.review.bulk import Choice
-from annotation.table import counts as tally
+from annotation.table.counts import count_rows, row_counts
 from tests.support.factories import make_project
 from tests.support.pages import Cast, judge_rows, make_cast
 
@@ -127,7 +127,7 @@ def test_the_counts_equal_a_recount_after_everything_that_changes_rows(cast: Cas
     user, label = cast.users["reviewer"], cast.project.label_list()[0]
 
     def agrees() -> bool:
-        counts = tally.count(cast.project)
+        counts = count_rows(cast.project)
         decided = cast.project.samples.filter(source=Source.PERSON).count()
         return (counts.flags, counts.rows, counts.decided) == (recount(cast), 12, decided)
 
@@ -153,22 +153,22 @@ def test_the_counts_equal_a_recount_after_everything_that_changes_rows(cast: Cas
 
 
 def test_the_rows_are_counted_once_and_not_by_every_page(cast: Cast) -> None:
-    tally.count(cast.project)
-    stored = Tally.objects.get(project=cast.project)
-    Tally.objects.filter(pk=stored.pk).update(rows=999)
-    assert tally.count(cast.project).rows == 999
-    tally.forget(cast.project)
-    assert tally.count(cast.project).rows == 12
+    count_rows(cast.project)
+    stored = RowCounts.objects.get(project=cast.project)
+    RowCounts.objects.filter(pk=stored.pk).update(rows=999)
+    assert count_rows(cast.project).rows == 999
+    RowCounts.objects.all().delete()
+    assert count_rows(cast.project).rows == 12
 
 
 def test_the_list_of_projects_knows_the_rows_of_each_without_counting_them_again(cast: Cast) -> None:
     owner = cast.users["owner"]
     projects = [cast.project, *(make_project(rows=rows, owner=owner) for rows in (3, 5))]
     expected = {project.pk: project.samples.count() for project in projects}
-    assert tally.row_counts(projects) == expected
+    assert row_counts(projects) == expected
     with CaptureQueriesContext(connection) as queries:
-        assert tally.row_counts(projects) == expected
+        assert row_counts(projects) == expected
     assert len(queries) == 2
     Stage.objects.create(project=projects[1], kind=Stage.Kind.IMPORT, status=Stage.Status.DONE)
     projects[1].samples.filter(position=0).delete()
-    assert tally.row_counts(projects) == expected | {projects[1].pk: 2}
+    assert row_counts(projects) == expected | {projects[1].pk: 2}

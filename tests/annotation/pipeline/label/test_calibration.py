@@ -24,7 +24,7 @@ def check(project: Project, rows: int, *, wrong_every: int = 0) -> None:
         AuditDraw.objects.create(
             project=project,
             sample=sample,
-            batch=1,
+            draw_number=1,
             round=1,
             stratum="all",
             stratum_rows=120,

@@ -256,7 +256,7 @@ def test_any_sequence_of_actions_reads_as_a_plain_recount_of_all_corrections(
     first = {row: Correction.objects.get(pk=ids[0]) for row, (ids, _bulk) in expected.items() if ids}
     assert all(row.first_at == first[row.sample_id].created_at for row in evidence.checked)
     answered = {
-        draw.sample_id: draw.batch
+        draw.sample_id: draw.draw_number
         for draw in AuditDraw.objects.all()
         if draw.sample_id in first and first[draw.sample_id].because == "audit"
     }

@@ -90,8 +90,8 @@ def test_a_new_draw_replaces_the_rows_that_nobody_answered(project: Project) -> 
     )
     draw_sample.draw_sample(project, rows=15, user=project.owner)
     assert draw_sample.pending_draws(project, project.owner).count() == 15
-    assert AuditDraw.objects.get(sample=first).batch == 1
-    assert set(AuditDraw.objects.exclude(sample=first).values_list("batch", flat=True)) == {2}
+    assert AuditDraw.objects.get(sample=first).draw_number == 1
+    assert set(AuditDraw.objects.exclude(sample=first).values_list("draw_number", flat=True)) == {2}
 
 
 def test_a_drawn_row_that_somebody_decides_while_browsing_is_not_asked_for_again(project: Project) -> None:
@@ -130,7 +130,7 @@ def test_a_draw_makes_sure_of_a_few_rows_of_a_scarce_label_until_they_are_answer
     assert sum(draw.weight for draw in AuditDraw.objects.all()) == pytest.approx(60)
     answer_all(project)
     draw_sample.draw_sample(project, rows=20, user=None)
-    assert not AuditDraw.objects.filter(batch=2, stratum__startswith="label").exists()
+    assert not AuditDraw.objects.filter(draw_number=2, stratum__startswith="label").exists()
 
 
 def test_rows_that_people_decide_while_a_draw_is_made_are_not_answers_of_it(
@@ -139,7 +139,7 @@ def test_rows_that_people_decide_while_a_draw_is_made_are_not_answers_of_it(
     """One in the table; one as a member of the draw before."""
     draw_sample.draw_sample(project, rows=30, user=None)
     answered = draw_sample.pending_draws(project, project.owner)[0]
-    choose, decided = draw_sample._choose, []
+    choose, decided = draw_sample.choose_rows, []
 
     def choose_slowly(*arguments: Any, **options: Any) -> list[AuditDraw]:
         chosen = choose(*arguments, **options)
@@ -151,10 +151,10 @@ def test_rows_that_people_decide_while_a_draw_is_made_are_not_answers_of_it(
         )
         return chosen
 
-    monkeypatch.setattr(draw_sample, "_choose", choose_slowly)
+    monkeypatch.setattr(draw_sample, "choose_rows", choose_slowly)
     assert draw_sample.draw_sample(project, rows=60, user=None) == 59
-    assert AuditDraw.objects.get(sample=answered).batch == 1
-    assert AuditDraw.objects.get(sample=decided[0]).batch == 2
+    assert AuditDraw.objects.get(sample=answered).draw_number == 1
+    assert AuditDraw.objects.get(sample=decided[0]).draw_number == 2
     evidence = Evidence.read(project)
     assert [row.sample_id for row in evidence.answered] == [answered.pk]
     assert draw_sample.pending_draws(project, make_user("other")).count() == 58

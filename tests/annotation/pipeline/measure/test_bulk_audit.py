@@ -143,7 +143,7 @@ def test_a_new_draw_keeps_answers_whose_rows_were_overruled_in_bulk(project: Pro
     answer(project)
     decide(project, label=label_of(project, 0), include_corrected=True)
     evidence = evidence_of(project)
-    overruled = project.samples.filter(audit_draws__batch=1, batch__isnull=False)
+    overruled = project.samples.filter(audit_draws__draw_number=1, batch__isnull=False)
     assert len(evidence.overruled) == overruled.count() > 5
     assert (len(evidence.answered), evidence.pending) == (20, 0)
     assert not draw_sample.pending_draws(project, make_user("other")).exists()
@@ -151,7 +151,7 @@ def test_a_new_draw_keeps_answers_whose_rows_were_overruled_in_bulk(project: Pro
         "each had another label when it was answered"
     )
     draw_sample.draw_sample(project, rows=20, user=None)
-    assert AuditDraw.objects.filter(batch=1).count() == 20
+    assert AuditDraw.objects.filter(draw_number=1).count() == 20
 
 
 # --- One answer ---------------------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def test_rounds_are_compared_on_what_the_models_said_of_rows_decided_in_bulk(pro
 
 
 def test_a_second_person_is_not_asked_for_rows_that_nobody_looked_at(project: Project) -> None:
-    project.second_percent = 100
+    project.double_review_percent = 100
     project.save()
     decide(project, range(30))
     alone = project.samples.get(position=40)

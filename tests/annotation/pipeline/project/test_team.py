@@ -140,7 +140,7 @@ def test_the_owner_sees_counts_pace_and_agreement_of_everybody(cast: Cast) -> No
         correct(cast, position, "reviewer", 0)
     correct(cast, 0, "owner", 0, because="second")
     correct(cast, 1, "owner", 1, because="second")
-    first, second = throughput.team_work(cast.project)
+    first, second = throughput.team_throughput(cast.project)
     assert (first.name, first.answers, first.today, first.changed) == ("reviewer", 4, 4, 2)
     assert (first.timed.rows_per_minute, first.agreed, first.compared) == (10.0, 1, 2)
     assert (second.name, second.agreement) == ("owner", 0.5)
@@ -153,7 +153,7 @@ def test_what_was_taken_back_counts_for_nobody(cast: Cast) -> None:
     correct(cast, 0, "reviewer", 1)
     corrections.undo_answer(cast.project, user=cast.users["reviewer"], answer_id=uuid4())
     assert Correction.objects.count() == 2
-    assert throughput.team_work(cast.project) == []
+    assert throughput.team_throughput(cast.project) == []
 
 
 def test_only_owners_see_who_did_what(cast: Cast) -> None:
@@ -171,7 +171,7 @@ def test_what_people_do_is_written_down(cast: Cast) -> None:
     assert stage
     owner.post(cast.url(f"stages/{stage.pk}/pause/"))
     owner.post(cast.url(f"stages/{stage.pk}/cancel/"))
-    owner.post(cast.url("members/guidelines/"), {"guidelines": "Be kind.", "second_percent": 10})
+    owner.post(cast.url("members/guidelines/"), {"guidelines": "Be kind.", "double_review_percent": 10})
     cast.client("stranger").post(make_link(cast))
     said = [f"{event.user} {event.verb} {event.what}" for event in Activity.objects.order_by("pk")]
     assert said == [
@@ -225,10 +225,10 @@ def test_an_entry_of_the_log_is_never_changed(cast: Cast) -> None:
 def test_owners_write_the_guidelines_and_everybody_reads_them(cast: Cast) -> None:
     text = "## Sarcasm\n\nTake it *literally*."
     answer = cast.client("owner").post(
-        cast.url("members/guidelines/"), {"guidelines": text, "second_percent": 25}
+        cast.url("members/guidelines/"), {"guidelines": text, "double_review_percent": 25}
     )
     assert answer.status_code == 302
-    assert Project.objects.get(pk=cast.project.pk).second_percent == 25
+    assert Project.objects.get(pk=cast.project.pk).double_review_percent == 25
     for role in ("viewer", "reviewer", "owner"):
         assert "Take it <em>literally</em>." in html_of(cast, "members/guidelines/", role=role)
     assert "<textarea" not in html_of(cast, "members/guidelines/", role="reviewer")
@@ -237,14 +237,14 @@ def test_owners_write_the_guidelines_and_everybody_reads_them(cast: Cast) -> Non
 
 def test_nobody_else_writes_them(cast: Cast) -> None:
     for role in ("viewer", "reviewer"):
-        data = {"guidelines": "mine", "second_percent": 0}
+        data = {"guidelines": "mine", "double_review_percent": 0}
         assert cast.client(role).post(cast.url("members/guidelines/"), data).status_code == 403
     assert Project.objects.get(pk=cast.project.pk).guidelines == ""
 
 
 def test_a_share_beyond_everything_is_refused(cast: Cast) -> None:
     answer = cast.client("owner").post(
-        cast.url("members/guidelines/"), {"guidelines": "", "second_percent": 101}
+        cast.url("members/guidelines/"), {"guidelines": "", "double_review_percent": 101}
     )
     assert answer.status_code == 400
     assert Membership.objects.count() == 3

@@ -197,7 +197,7 @@ def test_without_double_review_nobody_is_asked_a_second_time(project: Project, a
 
 
 def test_with_double_review_somebody_else_is_asked_once(project: Project, anna: User, ben: User) -> None:
-    project.second_percent = 100
+    project.double_review_percent = 100
     answered = rows_of(project, anna)[0]
     answer(answered, anna)
     claims = queue.take_rows(project, user=ben)
@@ -212,7 +212,7 @@ def test_with_double_review_somebody_else_is_asked_once(project: Project, anna: 
 def test_about_the_wanted_share_is_answered_twice(anna: User, ben: User) -> None:
     project = make_project(rows=400, owner=anna)
     project.samples.update(source=Source.PERSON, corrected_by=anna, corrected_at=timezone.now())
-    project.second_percent = 25
+    project.double_review_percent = 25
     assert 70 <= len(queue._second_answers(project, ben, 400)) <= 130
 
 

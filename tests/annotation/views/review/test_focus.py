@@ -275,7 +275,7 @@ def test_a_row_of_another_project_is_not_found(cast: Cast) -> None:
 def draw(cast: Cast, position: int) -> Sample:
     sample = cast.project.samples.get(position=position)
     AuditDraw.objects.create(
-        project=cast.project, sample=sample, batch=1, round=1, stratum="x", stratum_rows=24,
+        project=cast.project, sample=sample, draw_number=1, round=1, stratum="x", stratum_rows=24,
         stratum_drawn=1, frame_rows=24,
         drawn_at=sample.project.created_at,
     )  # fmt: skip
@@ -326,7 +326,7 @@ def test_its_answer_is_kept_apart_from_those_of_the_queue(cast: Cast) -> None:
 
 
 def test_a_second_person_answers_blind_and_decides_where_they_differ(cast: Cast) -> None:
-    cast.project.second_percent = 100
+    cast.project.double_review_percent = 100
     cast.project.save()
     first = first_id(html_of(cast))
     cast.client("owner").post(cast.url("focus/answer/"), answer_data(cast, first, 0), headers=JSON)
