@@ -15,31 +15,20 @@ import redis
 from django.conf import settings
 from dramatiq.errors import BrokerConnectionError
 
-from annotation.models import Stage
-
 logger = logging.getLogger(__name__)
 
 WORKER_SEEN_SECONDS = 60
 CONNECT_SECONDS = 2.0
 
-#: The queue and the actor of each kind of stage.
-QUEUES = {
-    Stage.Kind.IMPORT: ("files", "import_file"),
-    Stage.Kind.LLM: ("llm", "label_corpus"),
-    Stage.Kind.SLM: ("slm", "train_student"),
-    Stage.Kind.RESTORE: ("files", "restore_round"),
-    Stage.Kind.EXPORT: ("files", "export_file"),
-    Stage.Kind.TRIAL: ("llm", "try_rows"),
-    Stage.Kind.BULK: ("files", "correct_rows"),
-    Stage.Kind.DELETION: ("files", "delete_project"),
-}
+#: The name of the one actor; the queue is each message's own.
+ACTOR = "run_stage"
 
 
-def wake_worker(queue: str, actor: str, stage_id: int) -> bool:
+def wake_worker(queue: str, stage_id: int) -> bool:
     """Send a worker of the queue to a stage. False if the broker can't be reached; the reaper then sends again."""
     broker = dramatiq.get_broker()
-    broker.declare_queue(queue)  # a web process has not loaded the actors, which declare it elsewhere
-    message = dramatiq.Message(queue_name=queue, actor_name=actor, args=(stage_id,), kwargs={}, options={})
+    broker.declare_queue(queue)  # a web process has not loaded the actors module, which declares it elsewhere
+    message = dramatiq.Message(queue_name=queue, actor_name=ACTOR, args=(stage_id,), kwargs={}, options={})
     try:
         broker.enqueue(message)
     except (redis.RedisError, BrokerConnectionError, OSError) as error:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from annotation.jobs import state
+from annotation.jobs.kinds import KINDS
 from annotation.jobs.notify import notify_pages
 from annotation.models import Stage
 from mlcore.messages import Message
@@ -24,8 +25,10 @@ def reap() -> int:
     ``settings.MAX_ATTEMPTS`` such deaths in a row. One that paused by itself is tried again
     when its wait is over. Any number of processes may do so at the same time.
     """
-    overdue = list(Stage.objects.overdue().values_list("pk", flat=True))
-    return sum(_revive(pk) for pk in overdue)
+    overdue = Stage.objects.overdue().filter(
+        kind__in=KINDS
+    )  # those of a newer version's kinds are left to it
+    return sum(_revive(pk) for pk in list(overdue.values_list("pk", flat=True)))
 
 
 def _revive(stage_id: int) -> bool:

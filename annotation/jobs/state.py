@@ -11,19 +11,25 @@ Leases are times of the machines' clocks. Clocks that differ by more than a leas
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.errors import BusyError
-from annotation.jobs.broker import QUEUES, wake_worker
+from annotation.jobs.broker import wake_worker
+from annotation.jobs.kinds import JobKind, keys, kind_of
 from annotation.jobs.notify import notify_pages
-from annotation.models import Stage
+from annotation.models import Iteration, Project, Stage
 
+ANOTHER_AT_WORK = gettext_noop(
+    "Another stage of this project is at work. Wait until it is done, or cancel it first."
+)
 RESUMABLE = (Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED)
 SETTLED = {
     Stage.RequestedAction.PAUSE: Stage.Status.PAUSED,
@@ -32,33 +38,62 @@ SETTLED = {
 
 
 @contextmanager
-def one_at_a_time(sentence: str) -> Iterator[None]:
-    """A transaction that makes a stage, of which the database allows one at a time: two clicks at the same moment make one.
+def one_at_a_time(busy: str) -> Iterator[None]:
+    """A transaction in which the database refuses a second row of what a project has one of: of two clicks, one counts.
 
     Raises:
-        BusyError: with ``sentence``, if there is one already.
+        BusyError: with the message ``busy``, if there is one already.
     """
     try:
         with transaction.atomic():
             yield
     except IntegrityError as error:
-        raise BusyError(sentence) from error
+        raise BusyError(busy) from error
 
 
-def another_at_work() -> str:
-    return _("Another stage of this project is at work. Wait until it is done, or cancel it first.")
+def create_stage(
+    project: Project,
+    kind: JobKind,
+    *,
+    user: User | None,
+    iteration: Iteration | None = None,
+    total: int = 0,
+    detail: Mapping[str, Any] | None = None,
+    busy: str = ANOTHER_AT_WORK,
+) -> Stage:
+    """A new stage, queued, with a worker woken once the surrounding transaction is committed.
+
+    Args:
+        user: who asked for it.
+        iteration: the round that it belongs to.
+        busy: the message where another such stage is active.
+
+    Raises:
+        BusyError: the project has an active stage of the kind's exclusive group, or the round a stage of this kind.
+    """
+    with one_at_a_time(busy):
+        stage = Stage.objects.create(
+            project=project,
+            kind=kind.key,
+            exclusive_group=kind.exclusive_group,
+            iteration=iteration,
+            total=total,
+            requested_by=user,
+            detail=dict(detail or {}),
+        )
+        submit(stage)
+    return stage
 
 
 def submit(stage: Stage) -> None:
     """Wake a worker for a queued stage, once the surrounding transaction is committed."""
-    queue, actor = QUEUES[Stage.Kind(stage.kind)]
-    transaction.on_commit(partial(wake_worker, queue, actor, stage.pk))
+    transaction.on_commit(partial(wake_worker, kind_of(stage).queue, stage.pk))
 
 
 def wake_workers(queues: Collection[str]) -> None:
     """Send the waiting stages of these queues again: a worker that is going may have taken messages and left them."""
-    kinds = [kind for kind, (queue, _actor) in QUEUES.items() if queue in queues]
-    for stage in Stage.objects.filter(status=Stage.Status.QUEUED, kind__in=kinds):
+    waiting = Stage.objects.filter(status=Stage.Status.QUEUED)
+    for stage in waiting.filter(kind__in=keys(lambda kind: kind.queue in queues)):
         submit(stage)
 
 
@@ -78,7 +113,7 @@ def resume(stage: Stage) -> None:
     Raises:
         BusyError: another stage of the project is at work.
     """
-    with one_at_a_time(another_at_work()):
+    with one_at_a_time(ANOTHER_AT_WORK):
         row = Stage.objects.select_for_update().get(pk=stage.pk)
         if row.status == Stage.Status.RUNNING and row.requested_action == Stage.RequestedAction.PAUSE:
             row.requested_action = Stage.RequestedAction.NONE

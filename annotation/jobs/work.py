@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,10 +11,12 @@ from datetime import timedelta
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext_noop
 
 from annotation.errors import AnnotationError, LeaseLostError, PausedError
 from annotation.jobs.disk_space import is_disk_full, no_room
+from annotation.jobs.kinds import kind_of
 from annotation.jobs.lease import Lease, lease_end, shutting_down
 from annotation.jobs.notify import notify_pages
 from annotation.jobs.progress import Progress
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 _at_work: set[int] = set()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """A stage that this process is at work on.
 
@@ -37,13 +39,18 @@ class Job:
         stage: the row as it was taken up, with what was reported since.
         lease: fences writes, and tells when to stop.
         progress: reports how far the work is.
-        on_done: called in the transaction that sets the stage to done, so that what follows it can't be lost.
     """
 
     stage: Stage
     lease: Lease
     progress: Progress
-    on_done: Callable[[], object] | None = None
+
+
+def run_stage(stage_id: int) -> None:
+    """Do the work of a queued stage of any kind; nothing if it is not queued any more."""
+    with work_on(stage_id) as job:
+        if job:
+            import_string(kind_of(job.stage).run)(job)
 
 
 @contextmanager
@@ -144,14 +151,15 @@ def _pause(job: Job, error: PausedError) -> None:
 def _finish(job: Job) -> None:
     """Set the stage to done and make what follows it in one transaction: a crash between the two loses neither."""
     with transaction.atomic():
-        if not _end(job, Stage.Status.DONE) or job.on_done is None:
+        follow = kind_of(job.stage).follow
+        if not _end(job, Stage.Status.DONE) or not follow:
             return
+        ended = Stage.objects.select_related("project", "iteration").get(pk=job.stage.pk)
         try:
             with transaction.atomic():
-                job.on_done()
+                import_string(follow)(ended)
         except AnnotationError as error:
             logger.warning("Done, but the next stage could not be started: %s", error)
-            ended = Stage.objects.get(pk=job.stage.pk)
             ended.detail["not_followed"] = error.message.as_json()
             ended.save(update_fields=["detail"])
 

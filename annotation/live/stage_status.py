@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from annotation.jobs.broker import QUEUES, worker_seen
+from annotation.jobs.broker import worker_seen
+from annotation.jobs.kinds import keys, kind_of
 from annotation.live import stage_figures
 from annotation.models import Stage
 
@@ -17,14 +18,14 @@ def stage_context(stage: Stage) -> dict[str, Any]:
     """What ``annotation/jobs/_stage_progress.html`` shows; the page that includes it and the consumer that pushes it agree."""
     return {
         "stage": stage,
+        "kind": kind_of(stage),
         "project": stage.project,
         "rate": stage_figures.stage_rate(stage),
         "seconds_left": stage_figures.seconds_left(stage),
         "cost": stage.cost,
         "cost_when_done": stage_figures.cost_when_done(stage),
         "clean_share": _clean_share(stage),
-        "worker_missing": stage.status == Stage.Status.QUEUED
-        and worker_seen(QUEUES[Stage.Kind(stage.kind)][0]) is False,
+        "worker_missing": stage.status == Stage.Status.QUEUED and worker_seen(kind_of(stage).queue) is False,
         "not_followed": _not_followed(stage),
     }
 
@@ -32,8 +33,8 @@ def stage_context(stage: Stage) -> dict[str, Any]:
 def _not_followed(stage: Stage) -> str:
     """Why what was to follow the stage could not be started, as long as nothing else has followed it."""
     why: str = stage.detail_value("not_followed", "")
-    followers = (Stage.Kind.IMPORT, Stage.Kind.LLM, Stage.Kind.SLM)
-    if why and stage.project.stages.filter(pk__gt=stage.pk, kind__in=followers).exists():
+    steps = keys(lambda kind: kind.is_step)
+    if why and stage.project.stages.filter(pk__gt=stage.pk, kind__in=steps).exists():
         return ""
     return why
 

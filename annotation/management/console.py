@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,15 @@ from django.core.management.base import CommandError
 from django.db import connection
 from tqdm import tqdm
 
-from annotation.jobs.work import Job, work_on
+from annotation.jobs.kinds import kind_name
+from annotation.jobs.work import run_stage
 from annotation.messages import message_text
 from annotation.models import Iteration, Project, Stage, Upload
-from annotation.pipeline.distill import run_distillation
-from annotation.pipeline.export import run_export
-from annotation.pipeline.ingest import start_import
 from annotation.pipeline.ingest.upload import store_upload
-from annotation.pipeline.label import run_labeling
 
 POLL_SECONDS = 0.3
 #: What a shell expects of a command that Ctrl-C ended.
 INTERRUPTED = 130
-WORK: dict[str, Callable[[Job], object]] = {
-    Stage.Kind.IMPORT: start_import.run_import,
-    Stage.Kind.LLM: run_labeling.run_labeling,
-    Stage.Kind.SLM: run_distillation.run_distillation,
-    Stage.Kind.EXPORT: run_export.run_export,
-}
 
 
 def console_user() -> User:
@@ -81,12 +72,12 @@ def complete(stage: Stage, *, here: bool = True) -> Stage:
     bar.start()
     try:
         if here:
-            _work(stage)
+            run_stage(stage.pk)
         while _fresh(stage).status in (Stage.Status.QUEUED, Stage.Status.RUNNING):
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         raise CommandError(
-            f"{stage.get_kind_display()} stopped here. It goes on where it was as soon as a worker runs (coral up); to "
+            f"{kind_name(stage)} stopped here. It goes on where it was as soon as a worker runs (coral up); to "
             "end it, cancel it on the project's page.",
             returncode=INTERRUPTED,
         ) from None
@@ -96,15 +87,9 @@ def complete(stage: Stage, *, here: bool = True) -> Stage:
     stage = _fresh(stage)
     if stage.status != Stage.Status.DONE:
         raise CommandError(
-            f"{stage.get_kind_display()} {stage.get_status_display()}: {message_text(stage.error) or 'somebody stopped it'}"
+            f"{kind_name(stage)} {stage.get_status_display()}: {message_text(stage.error) or 'somebody stopped it'}"
         )
     return stage
-
-
-def _work(stage: Stage) -> None:
-    with work_on(stage.pk) as job:
-        if job:
-            WORK[stage.kind](job)
 
 
 def _fresh(stage: Stage) -> Stage:

@@ -16,7 +16,7 @@ from annotation.models.project import Project
 class IterationQuerySet(models.QuerySet["Iteration"]):
     def judged(self) -> IterationQuerySet:
         """Rounds whose SLM filtering came to its end."""
-        return self.filter(stages__kind=Stage.Kind.SLM, stages__status=Stage.Status.DONE)
+        return self.filter(stages__kind=Iteration.Start.SLM, stages__status=Stage.Status.DONE)
 
     def in_force(self) -> Iteration | None:
         """The round whose labels the rows carry where no person has decided; None before the first was judged."""
@@ -83,16 +83,6 @@ class StageQuerySet(models.QuerySet["Stage"]):
 class Stage(models.Model):
     """One job: an import, the LLM or the SLM part of a round, an export, or corrections in bulk. This row is the truth about it."""
 
-    class Kind(models.TextChoices):
-        IMPORT = "import", _("Import")
-        LLM = "llm", _("LLM labeling")
-        SLM = "slm", _("SLM filtering")
-        EXPORT = "export", _("Export")
-        TRIAL = "trial", _("Try-out")
-        BULK = "bulk", _("Bulk correction")
-        RESTORE = "restore", _("Going back to a round")
-        DELETION = "deletion", _("Deletion of the project")
-
     class Status(models.TextChoices):
         QUEUED = "queued", _("waiting for a worker")
         RUNNING = "running", _("running")
@@ -106,15 +96,14 @@ class Stage(models.Model):
         PAUSE = "pause", _("pause")
         CANCEL = "cancel", _("cancel")
 
-    #: What runs beside the rounds.
-    ASIDE = (Kind.EXPORT, Kind.TRIAL, Kind.BULK, Kind.RESTORE, Kind.DELETION)
     ACTIVE = (Status.QUEUED, Status.RUNNING, Status.PAUSED)
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="stages")
     iteration = models.ForeignKey(
         Iteration, null=True, blank=True, on_delete=models.CASCADE, related_name="stages"
     )
-    kind = models.CharField(max_length=10, choices=Kind.choices)
+    kind = models.CharField(max_length=20)  # a key of annotation.jobs.kinds.KINDS
+    exclusive_group = models.CharField(max_length=20, blank=True)  # the kind's
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
     requested_action = models.CharField(
         max_length=10, choices=RequestedAction.choices, default=RequestedAction.NONE, blank=True
@@ -161,24 +150,25 @@ class Stage(models.Model):
             ),
             # A double click, two tabs or a replayed request make one run, not two.
             models.UniqueConstraint(
-                fields=["project"],
-                condition=Q(status__in=["queued", "running", "paused"])
-                & Q(kind__in=["import", "llm", "slm", "restore", "deletion"]),
-                name="one_active_stage_per_project",
-            ),
-            models.UniqueConstraint(
-                fields=["project"],
-                condition=Q(status__in=["queued", "running", "paused"], kind="trial"),
-                name="one_active_trial_per_project",
+                fields=["project", "exclusive_group"],
+                condition=Q(status__in=["queued", "running", "paused"]) & ~Q(exclusive_group=""),
+                name="one_active_stage_per_group",
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} of {self.project} ({self.status})"
+        return f"{self.kind} of {self.project} ({self.status})"
 
     @property
     def is_active(self) -> bool:
         return self.status in self.ACTIVE
+
+    @property
+    def state(self) -> str:
+        """The status, or, of a stage at work that is asked to stop, what it is about to be: pausing or cancelling."""
+        if self.status == self.Status.RUNNING and self.requested_action:
+            return {"pause": "pausing", "cancel": "cancelling"}[self.requested_action]
+        return self.status
 
     @property
     def percent(self) -> int:

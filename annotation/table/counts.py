@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from django.db.models import Count, QuerySet
 
+from annotation.jobs.kinds import keys
 from annotation.models import Flag, Project, RowCounts, Source, Stage
 
 FLAGS = (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)
-WRITERS = (Stage.Kind.IMPORT, Stage.Kind.SLM, Stage.Kind.RESTORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _per_flag(project: Project, **chosen: str) -> dict[str, int]:
 
 def _writers() -> QuerySet[Stage]:
     """Stages that write rows, the oldest first."""
-    stages = Stage.objects.filter(kind__in=WRITERS).order_by("id")
+    stages = Stage.objects.filter(kind__in=keys(lambda kind: kind.changes_counts)).order_by("id")
     return stages.only("project_id", "kind", "attempt", "status", "done")
 
 

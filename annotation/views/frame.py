@@ -9,6 +9,7 @@ from django.http import Http404
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from annotation.jobs import kinds
 from annotation.models import Iteration, Project, Role, Stage
 from annotation.pipeline.label import script_warning
 from annotation.views.access import RANKS, MemberRequest
@@ -66,13 +67,15 @@ def project_steps(project: Project, iterations: list[Iteration], now: Iteration 
     """The five steps and how far each is."""
     stages = {
         (stage.iteration_id, stage.kind): stage
-        for stage in project.stages.exclude(kind__in=Stage.ASIDE).defer("detail").order_by("id")
+        for stage in project.stages.filter(kind__in=kinds.keys(lambda kind: kind.is_step))
+        .defer("detail")
+        .order_by("id")
     }
     current = now.pk if now else None
-    llm, slm = stages.get((current, Stage.Kind.LLM)), stages.get((current, Stage.Kind.SLM))
+    llm, slm = stages.get((current, kinds.LLM.key)), stages.get((current, kinds.SLM.key))
     labelled = len(iterations) > 1 or (llm is not None and llm.done > 0)
     filtered = any(
-        stage.kind == Stage.Kind.SLM and stage.status == Stage.Status.DONE for stage in stages.values()
+        stage.kind == kinds.SLM.key and stage.status == Stage.Status.DONE for stage in stages.values()
     )
     started = bool(iterations)
 

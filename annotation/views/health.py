@@ -10,6 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from annotation.jobs import broker
+from annotation.jobs.kinds import queues
 from annotation.models import Stage
 
 logger = logging.getLogger(__name__)
@@ -24,10 +25,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
     except DatabaseError:
         logger.exception("The database does not answer.")
         return JsonResponse({"status": "down", "database": "unreachable"}, status=503)
-    seen = {
-        queue: broker.worker_seen(queue)
-        for queue in sorted({queue for queue, _actor in broker.QUEUES.values()})
-    }
+    seen = {queue: broker.worker_seen(queue) for queue in queues()}
     return JsonResponse(
         {
             "status": "ok" if all(seen.values()) else "degraded",

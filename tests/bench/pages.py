@@ -198,7 +198,7 @@ def _judge(project: Any) -> None:
         iteration, _made = Iteration.objects.update_or_create(project=project, number=number, defaults=frozen)
         with connection.cursor() as cursor:
             cursor.execute(JUDGE.format(iteration=iteration.pk, shift=number, label=names[0]["id"]))
-        for kind in (Stage.Kind.LLM, Stage.Kind.SLM):
+        for kind in ("llm", "slm"):
             Stage.objects.create(project=project, iteration=iteration, kind=kind, status=Stage.Status.DONE)
         record_metrics(iteration)
     _tidy()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from django.contrib.auth.models import User
 
+from annotation.jobs import kinds
 from annotation.jobs.work import work_on
 from annotation.models import Iteration, Label, Project, Sample, Stage
 from annotation.pipeline.iterate import start_round
@@ -127,7 +128,7 @@ def judge_sentiment(query: str, names: Sequence[str]) -> Sequence[float]:
 
 def run_llm_stage(iteration: Iteration) -> Stage:
     """Do the LLM stage's work in this process."""
-    stage = iteration.stages.get(kind=Stage.Kind.LLM)
+    stage = iteration.stages.get(kind=kinds.LLM.key)
     with work_on(stage.pk) as job:
         assert job is not None
         run_labeling.run_labeling(job)

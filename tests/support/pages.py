@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.test import Client
 
+from annotation.jobs import kinds
 from annotation.models import (
     Flag,
     Iteration,
@@ -61,7 +62,7 @@ def judge_rows(project: Project) -> Iteration:
     Stage.objects.create(
         project=project,
         iteration=iteration,
-        kind=Stage.Kind.SLM,
+        kind=kinds.SLM.key,
         status=Stage.Status.DONE,
         epoch=2,
         epochs=2,

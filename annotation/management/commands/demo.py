@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
+from annotation.jobs import kinds
 from annotation.management.console import accuracy_table, complete, console_user, errors_only, store_file
 from annotation.models import Project, Stage
 from annotation.pipeline.export import run_export
@@ -96,17 +97,17 @@ class Command(BaseCommand):
         self._print_result(project, path, seconds=time.monotonic() - started)
 
     def _rounds_done(self, project: Project) -> int:
-        return project.stages.filter(kind=Stage.Kind.SLM, status=Stage.Status.DONE).count()
+        return project.stages.filter(kind=kinds.SLM.key, status=Stage.Status.DONE).count()
 
     def _run_round(self, project: Project, *, here: bool) -> None:
         """One round more; a stage that an earlier run left is seen through first."""
-        stage = project.stages.active().filter(kind__in=[Stage.Kind.LLM, Stage.Kind.SLM]).first()
+        stage = project.stages.active().filter(kind__in=[kinds.LLM.key, kinds.SLM.key]).first()
         if stage is None:
             stage = start_round.start_round(project, started_from="llm", user=project.owner).stages.get()
         stage = complete(stage, here=here)
         assert stage.iteration is not None
-        if stage.kind == Stage.Kind.LLM:
-            complete(stage.iteration.stages.get(kind=Stage.Kind.SLM), here=here)
+        if stage.kind == kinds.LLM.key:
+            complete(stage.iteration.stages.get(kind=kinds.SLM.key), here=here)
 
     def _print_result(self, project: Project, path: Path, *, seconds: float) -> None:
         iterations = list(project.iterations.prefetch_related("stages").order_by("number"))
@@ -125,7 +126,7 @@ def _load(sample: Sample, *, here: bool) -> Project:
     project = Project.objects.filter(name=sample.name, owner=user).order_by("pk").first() or _configure(
         sample, user
     )
-    stage = project.stages.filter(kind=Stage.Kind.IMPORT).order_by("-id").first()
+    stage = project.stages.filter(kind=kinds.IMPORT.key).order_by("-id").first()
     if stage is None:
         upload = store_file(project, FOLDER / sample.file, user)
         stage = start_import.start_import(

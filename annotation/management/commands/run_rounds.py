@@ -15,8 +15,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
+from annotation.jobs import kinds
 from annotation.management.console import accuracy_table, complete, console_user, errors_only, store_file
-from annotation.models import Project, Stage
+from annotation.models import Project
 from annotation.pipeline.distill import start_distillation
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest.column_roles import guess_roles
@@ -159,7 +160,7 @@ def _llm_config(options: dict[str, Any], config: LlmConfig) -> LlmConfig:
 
 def _run_round(project: Project, *, ask_all: bool) -> None:
     iteration = start_round.start_round(project, started_from="llm", user=project.owner, ask_all=ask_all)
-    complete(iteration.stages.get(kind=Stage.Kind.LLM))
+    complete(iteration.stages.get(kind=kinds.LLM.key))
     complete(start_distillation.start_filtering(iteration, user=project.owner))
 
 

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
-from annotation.jobs import broker, state, work
+from annotation.jobs import broker, kinds, state, work
 from annotation.jobs.lease import shutting_down
 from annotation.jobs.reaper import reap
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
     requires_system_checks = ()  # `up` and the tests make them; a worker needs no pages
 
     def add_arguments(self, parser: CommandParser) -> None:
-        known = ",".join(sorted({queue for queue, _actor in broker.QUEUES.values()}))
+        known = ",".join(kinds.queues())
         parser.add_argument("--queues", default=known, help=f"Comma-separated names; default: {known}.")
         parser.add_argument(
             "--threads", type=int, default=1, help="Stages at work at the same time; default: 1."
@@ -87,10 +87,9 @@ def load_ahead(queues: Collection[str]) -> None:
 
 def _queue_names(queues: str) -> set[str]:
     names = {name.strip() for name in queues.split(",") if name.strip()}
-    known = {queue for queue, _actor in broker.QUEUES.values()}
-    if not names or names - known:
+    if not names or names - set(kinds.queues()):
         raise CommandError(
-            f"--queues is {queues!r}; allowed are {', '.join(sorted(known))}, separated by commas."
+            f"--queues is {queues!r}; allowed are {', '.join(kinds.queues())}, separated by commas."
         )
     return names
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from django.conf import settings
 
+from annotation.jobs import kinds
 from annotation.models import Project, Stage
 from mlcore.records import FloatArray, IntArray
 from mlcore.slm.neighbours import nearest_rows, unit_rows
@@ -58,7 +59,7 @@ def _neighbours(pool: _Pool, sample_id: int, count: int) -> list[Neighbour]:
 
 
 def _newest_pool(project: Project) -> _Pool | None:
-    stages = project.stages.filter(kind=Stage.Kind.SLM, status=Stage.Status.DONE).order_by("-id")
+    stages = project.stages.filter(kind=kinds.SLM.key, status=Stage.Status.DONE).order_by("-id")
     run_id = stages.values_list("run_id", flat=True).first()
     if run_id is None:
         return None

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample, Source
+from annotation.models.secret import readable
 from annotation.pipeline.distill.store_predictions import run_summary, store_verdicts
 from annotation.pipeline.distill.training_folder import keep_features, training_folder
 from annotation.pipeline.distill.training_process import run_training
@@ -58,9 +59,13 @@ def run_distillation(job: Job) -> None:
 
 
 def _hub_token(iteration: Iteration) -> str:
-    """The project's token, if it is one for the hub: that of another server must not be sent there."""
+    """The project's token, if it is one for the hub: that of another server must not be sent there.
+
+    Raises:
+        AnnotationError: it can't be decrypted.
+    """
     kind = LlmConfig.from_dict(iteration.llm_settings).kind
-    return "" if kind == "endpoint" else str(iteration.project.llm_token)
+    return "" if kind == "endpoint" else readable(iteration.project.llm_token)
 
 
 def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> None:

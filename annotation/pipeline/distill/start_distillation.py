@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import User
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.models import Iteration, Stage
 from annotation.pipeline.project.readiness import check_idle, check_labelled
 
@@ -19,17 +19,17 @@ def start_filtering(iteration: Iteration, *, user: User | None) -> Stage:
     """
     check_idle(iteration.project)
     check_labelled(iteration.project)
-    with state.one_at_a_time(_("The filtering of this round was started already.")):
-        return make_round_stage(iteration, kind=Stage.Kind.SLM, user=user)
-
-
-def make_round_stage(iteration: Iteration, *, kind: str, user: User | None) -> Stage:
-    stage = Stage.objects.create(
-        project=iteration.project,
+    return state.create_stage(
+        iteration.project,
+        kinds.SLM,
         iteration=iteration,
-        kind=kind,
-        requested_by=user,
         total=iteration.project.samples.count(),
+        user=user,
+        busy=gettext_noop("The filtering of this round was started already."),
     )
-    state.submit(stage)
-    return stage
+
+
+def follow_labeling(stage: Stage) -> None:
+    """Start the SLM stage of the round that an LLM stage has labelled, if the project goes on by itself."""
+    if stage.iteration and stage.project.chain_stages:
+        start_filtering(stage.iteration, user=stage.requested_by)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from django.conf import settings
 
+from annotation.jobs import kinds
 from annotation.models import Project, Sample, Stage
 from mlcore.records import FloatArray
 
@@ -30,7 +31,7 @@ def keep_features(stage: Stage, samples: Sequence[Sample], features: FloatArray)
 
 def newest_features(project: Project, samples: Sequence[Sample]) -> FloatArray | None:
     """Features (N, D) of some rows from the project's newest training; None where its folder is not there any more."""
-    stage = project.stages.filter(kind=Stage.Kind.SLM, status=Stage.Status.DONE).order_by("-id").first()
+    stage = project.stages.filter(kind=kinds.SLM.key, status=Stage.Status.DONE).order_by("-id").first()
     if stage is None or not (training_folder(stage) / "features.npy").exists():
         return None
     keys = np.load(training_folder(stage) / "keys.npy")

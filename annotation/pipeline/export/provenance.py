@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy
 
 from annotation import __version__
 from annotation.files.excel.writer import Cell, quality_sheet
+from annotation.jobs import kinds
 from annotation.models import Iteration, LeftOutRow, Project, Source
 from annotation.pipeline.export.rows import ALL_ROWS, FLAG_WORDS, Selection
 from annotation.pipeline.ingest.import_report import KEPT_ROWS, rejected_uploads, stored_summary
@@ -234,7 +235,7 @@ def _round_lines(iteration: Iteration) -> Lines:
     ]
     for stage in iteration.stages.order_by("pk"):
         yield [
-            _("stage %(kind)s") % {"kind": stage.get_kind_display()},
+            _("stage %(kind)s") % {"kind": kinds.kind_name(stage)},
             stage.get_status_display(),
             _("%(seconds)d s") % {"seconds": round(stage.seconds)},
             _("%(count)s tokens") % {"count": f"{stage.tokens_in + stage.tokens_out:,}"},

@@ -23,7 +23,7 @@ from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.excel.writer import MAX_ROWS, ExcelRow, ExcelWriter, history_sheet, quality_sheet
 from annotation.files.parquet_file import write_parquet_rows
 from annotation.files.writers import write_csv_rows, write_json_rows
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.jobs.work import Job
 from annotation.models import Flag, Project, Source, Stage
 from annotation.pipeline.export.provenance import provenance_lines, quality_lines
@@ -73,18 +73,12 @@ def start_export(
     detail = {"format": format, "language": get_language()} | asdict(selection)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one at a time, for double clicks
-        for running in project.stages.active().filter(kind=Stage.Kind.EXPORT):
+        for running in project.stages.active().filter(kind=kinds.EXPORT.key):
             if detail.items() <= running.detail.items():
                 return running
-        stage = Stage.objects.create(
-            project=project,
-            kind=Stage.Kind.EXPORT,
-            total=selection.rows(project).count(),
-            requested_by=user,
-            detail=detail,
+        return state.create_stage(
+            project, kinds.EXPORT, total=selection.rows(project).count(), user=user, detail=detail
         )
-        state.submit(stage)
-    return stage
 
 
 def run_export(job: Job) -> None:
@@ -142,7 +136,7 @@ def export_path(stage: Stage) -> Path:
     Raises:
         NotReadyError: it is not finished, or was removed after some days.
     """
-    if stage.kind != Stage.Kind.EXPORT or stage.status != Stage.Status.DONE:
+    if stage.kind != kinds.EXPORT.key or stage.status != Stage.Status.DONE:
         raise NotReadyError(_("This export is not finished yet."))
     path = _export_folder() / str(stage.detail.get("stored", ""))
     if not path.is_file():

@@ -9,7 +9,7 @@ from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from annotation.errors import BusyError
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.jobs.work import Job
 from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline.ingest.import_report import ImportReport, clear_report
@@ -67,7 +67,7 @@ def check_no_leftovers(project: Project) -> None:
 def leftovers(project: Project) -> list[Stage]:
     """Imports that ended with rows stored and others missing."""
     ended = project.stages.filter(
-        kind=Stage.Kind.IMPORT, status__in=[Stage.Status.FAILED, Stage.Status.CANCELLED]
+        kind=kinds.IMPORT.key, status__in=[Stage.Status.FAILED, Stage.Status.CANCELLED]
     )
     reports = dict(Upload.objects.filter(project=project).values_list("pk", "report"))
     return [stage for stage in ended if _is_half(reports.get(stage.detail.get("upload"), {}))]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils.translation import get_language, override
 
 from annotation.errors import BusyError, InvalidFileError
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.jobs.work import Job
 from annotation.models import Project, Stage, Upload
 from annotation.pipeline.ingest.column_roles import (
@@ -105,8 +105,8 @@ def start_import(
     for each in then:
         check_mapping(each, content_columns, id_column, reference_column)
         check_same_columns(upload, each)
-    if project.stages.active().exclude(kind=Stage.Kind.EXPORT).exists():
-        raise BusyError(state.another_at_work())
+    if project.stages.active().filter(kind__in=kinds.keys(lambda kind: not kind.only_reads)).exists():
+        raise BusyError(state.ANOTHER_AT_WORK)
     for leftover in leftovers(project):
         discard_import(leftover)
     mapping = {
@@ -115,11 +115,11 @@ def start_import(
         "id_column": id_column,
         "reference_column": reference_column,
     }
-    with state.one_at_a_time(state.another_at_work()):
-        stage = Stage.objects.create(
-            project=project,
-            kind=Stage.Kind.IMPORT,
-            requested_by=user,
+    with transaction.atomic():
+        stage = state.create_stage(
+            project,
+            kinds.IMPORT,
+            user=user,
             detail={
                 "upload": upload.pk,
                 "file": upload.name,
@@ -135,7 +135,6 @@ def start_import(
         if column_kinds is not None:
             Project.objects.filter(pk=project.pk).update(column_kinds=dict(column_kinds))
         clear_report(upload)
-        state.submit(stage)
     project.refresh_from_db()
     upload.refresh_from_db()
     return stage
@@ -158,7 +157,6 @@ def run_import(job: Job) -> None:
     try:
         with _language_of(job.stage):  # what becomes of a row is said to whoever asked, not to the worker
             ImportAttempt(job, upload).run()
-        job.on_done = partial(_start_next, job.stage)
     except InvalidFileError:
         discard_import(job.stage, job)
         raise
@@ -172,7 +170,7 @@ def _language_of(stage: Stage) -> override:
     return override(stage.detail.get("language") or get_language())
 
 
-def _start_next(stage: Stage) -> None:
+def import_next(stage: Stage) -> None:
     """Queue the import of the next file that was uploaded together with this one."""
     project = Project.objects.get(pk=stage.project_id)
     waiting = {

@@ -24,7 +24,8 @@ from annotation.files.sniff import detect_structure, recognise
 from annotation.files.text.delimiters import DELIMITERS, QUOTES
 from annotation.files.text.encodings import ENCODINGS
 from annotation.files.text.title import below_title, is_like_text, is_like_title
-from annotation.models import Project, Stage, Upload
+from annotation.jobs import kinds
+from annotation.models import Project, Upload
 from mlcore.column_kinds import Kind, guess_kind
 
 PREVIEW_ROWS = 20
@@ -149,9 +150,9 @@ def read_preview(upload: Upload, **chosen: Unpack[ReadingChoice]) -> Preview:
 def waiting_uploads(project: Project) -> list[Upload]:
     """Files that nobody has begun to import, in the order in which they were uploaded."""
     taken: set[int] = set()
-    for detail in project.stages.filter(kind=Stage.Kind.IMPORT).values_list("detail", flat=True):
+    for detail in project.stages.filter(kind=kinds.IMPORT.key).values_list("detail", flat=True):
         taken.add(detail.get("upload", 0))
-    for stage in project.stages.active().filter(kind=Stage.Kind.IMPORT):
+    for stage in project.stages.active().filter(kind=kinds.IMPORT.key):
         taken.update(stage.detail.get("then", ()))
     return list(project.uploads.filter(report={}).exclude(pk__in=taken).order_by("pk"))
 

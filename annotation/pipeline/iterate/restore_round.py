@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.errors import NotReadyError
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.jobs.work import Job
 from annotation.models import Activity, Correction, Iteration, Prediction, Sample, Stage
 from annotation.models.sample import LlmLabel
@@ -32,22 +32,19 @@ def start_restore(iteration: Iteration, *, user: User | None) -> Stage:
     """
     project = iteration.project
     check_idle(project)
-    slm = iteration.stage(Stage.Kind.SLM)
+    slm = iteration.stage(kinds.SLM.key)
     if slm is None or slm.status != Stage.Status.DONE:
         raise NotReadyError(
             _("Round %(number)d has no finished SLM filtering, so there are no labels to go to.")
             % {"number": iteration.number}
         )
-    with state.one_at_a_time(state.another_at_work()):
-        stage = Stage.objects.create(
-            project=project,
-            kind=Stage.Kind.RESTORE,
-            total=project.samples.count(),
-            requested_by=user,
-            detail={"round": iteration.number},
-        )
-        state.submit(stage)
-    return stage
+    return state.create_stage(
+        project,
+        kinds.RESTORE,
+        total=project.samples.count(),
+        user=user,
+        detail={"round": iteration.number},
+    )
 
 
 def run_restore(job: Job) -> None:
@@ -79,8 +76,7 @@ def _write_back(job: Job, iteration: Iteration, verdicts: QuerySet[Prediction], 
         if job.lease.should_stop():
             raise StoppedError
         llm = _llm_labels(iteration, [prediction.sample_id for prediction in found])
-        with transaction.atomic():
-            job.lease.fence()
+        with job.lease.piece():
             Sample.objects.write_verdicts(
                 [each.as_verdict(_label_id(llm.get(each.sample_id))) for each in found],
                 round_number=iteration.number,

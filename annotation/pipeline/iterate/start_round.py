@@ -5,11 +5,10 @@ from __future__ import annotations
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.models import Iteration, Prediction, Project, Stage
-from annotation.pipeline.distill.start_distillation import make_round_stage
 from annotation.pipeline.project.readiness import check_ready
 
 
@@ -28,9 +27,8 @@ def start_round(
     """
     check_ready(project, started_from=started_from)
     latest = project.latest_iteration()
-    with state.one_at_a_time(
-        _("Another round of this project was started at the same moment; it is at work now.")
-    ):
+    busy = gettext_noop("Another round of this project was started at the same moment; it is at work now.")
+    with state.one_at_a_time(busy):
         iteration = Iteration.objects.create(
             project=project,
             number=latest.number + 1 if latest else 1,
@@ -41,7 +39,14 @@ def start_round(
             created_by=user,
             **project.round_settings(),
         )
-        make_round_stage(iteration, kind=started_from, user=user)
+        state.create_stage(
+            project,
+            kinds.KINDS[started_from],
+            iteration=iteration,
+            total=project.samples.count(),
+            user=user,
+            busy=busy,
+        )
     return iteration
 
 
@@ -55,7 +60,7 @@ def resume(stage: Stage) -> None:
         BusyError: another stage of the project is at work.
     """
     iteration = stage.iteration
-    if iteration and stage.kind == Stage.Kind.LLM and stage.status != Stage.Status.RUNNING:
+    if iteration and stage.kind == kinds.LLM.key and stage.status != Stage.Status.RUNNING:
         with transaction.atomic():
             if not _own_answers(iteration).exists():
                 _kept_answers(iteration).delete()
@@ -67,7 +72,7 @@ def resume(stage: Stage) -> None:
 
 def stopped_without_answers(iteration: Iteration) -> Stage | None:
     """The stage that takes the settings of today when it is resumed, see :func:`resume`; None where they are frozen."""
-    stage = iteration.stage(Stage.Kind.LLM)
+    stage = iteration.stage(kinds.LLM.key)
     if stage is None or stage.status not in state.RESUMABLE or _own_answers(iteration).exists():
         return None
     return stage

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from django.db import transaction
 from django.utils.translation import gettext as _
@@ -13,7 +12,6 @@ from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
 from annotation.models.sql import insert_rows
-from annotation.pipeline.distill.start_distillation import start_filtering
 from annotation.pipeline.engine_rows import as_row, round_labels, round_prompt
 from annotation.pipeline.label.answer_cache import gather, probs_text
 from annotation.pipeline.label.calibration import RunningCalibration, calibrate_corpus, label_id_of
@@ -60,8 +58,6 @@ def run_labeling(job: Job) -> None:
     _check_answered(iteration)
     calibrate_corpus(run)
     round_metrics.record_metrics(iteration)
-    if iteration.project.chain_stages:
-        job.on_done = partial(start_filtering, iteration, user=job.stage.requested_by)
 
 
 def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None:

@@ -11,18 +11,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from django.contrib.auth.models import User
-from django.utils.translation import gettext as _
 
-from annotation.jobs import state
 from annotation.jobs.work import Job
-from annotation.models import Project, Sample, Stage
+from annotation.models import Sample
 from annotation.pipeline.engine_rows import as_row, demonstration_from_dict
 from annotation.pipeline.label.answer_cache import KeepingModel
 from annotation.pipeline.label.demonstrations import draw_rows, handful_size
 from annotation.pipeline.label.second_question import rows_asked_twice
 from annotation.pipeline.label.session import ModelRun, open_model_of
-from annotation.pipeline.project.readiness import check_trial_ready
+from annotation.pipeline.label.start_try_out import TRIAL_ROWS, decides_trial
 from mlcore.errors import StoppedError
 from mlcore.label.annotate import label_rows, passes_a_row
 from mlcore.llm import open_model
@@ -180,33 +177,3 @@ def _asked_twice(run: ModelRun, answers: Sequence[Answer], rows: int) -> int:
     if run.model.rate_limiter is None or any(answer.probs is not None for answer in answers):
         return 0
     return rows_asked_twice(rows, run.config.second_question_percent)
-
-
-TRIAL_ROWS = 20
-
-
-def start_trial(project: Project, *, user: User | None) -> Stage:
-    """Queue a trial of the settings as they are now.
-
-    Raises:
-        NotReadyError, ModelUnavailableError: something that a run needs is missing; the sentence says what.
-        BusyError: a stage or a trial is at work already.
-    """
-    check_trial_ready(project)
-    total = min(TRIAL_ROWS, project.samples.count())
-    with state.one_at_a_time(
-        _("A try-out is at work or paused already. Wait until it is done, resume it, or cancel it.")
-    ):
-        stage = Stage.objects.create(project=project, kind=Stage.Kind.TRIAL, requested_by=user, total=total)
-        state.submit(stage)
-    return stage
-
-
-def decides_trial(project: Project) -> dict[str, Any]:
-    """What decides a trial's answers, as it is now: with anything else they are of other settings."""
-    frozen, model = project.round_settings(), project.llm_config.as_dict()
-    return {
-        "model": [model[name] for name in ("kind", "model", "base_url", "provider")],
-        "prompt": frozen["prompt"],
-        "labels": frozen["labels"],
-    }

@@ -19,6 +19,7 @@ from django.db.models import Count
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from annotation.jobs import kinds
 from annotation.models import (
     AuditDraw,
     CorrectionBatch,
@@ -28,7 +29,6 @@ from annotation.models import (
     Project,
     Sample,
     Source,
-    Stage,
 )
 from annotation.models.sql import among
 from annotation.pipeline.measure.annotations import RowAnnotations, read_annotations
@@ -194,7 +194,7 @@ class CheckedRows:
         weights of these opinions were fitted to them, so on them they may look a little better than on others."""
         if self.current is None:
             return 0
-        training = self.current.stage(Stage.Kind.SLM)
+        training = self.current.stage(kinds.SLM.key)
         read_at = parse_datetime(training.detail_value("read_at", "")) if training else None
         return sum(row.first_at < (read_at or self.current.created_at) for row in self.answered)
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, BusyError
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.jobs.work import Job
 from annotation.models import Activity, Project, Stage
 from annotation.pipeline.project import activity
@@ -30,7 +30,7 @@ def put_away(project: Project, *, user: User) -> None:
     """
     with transaction.atomic():
         row = Project.objects.select_for_update().get(pk=project.pk)
-        check_idle(row, kinds=Stage.Kind.values)
+        check_idle(row, of_any_kind=True)
         row.put_away_at = timezone.now()
         row.save(update_fields=["put_away_at"])
         activity.record(row, user=user, verb=Activity.Verb.PUT_AWAY)
@@ -44,7 +44,7 @@ def take_back(project: Project, *, user: User) -> None:
     """
     with transaction.atomic():
         row = Project.objects.select_for_update().get(pk=project.pk)
-        if row.stages.filter(kind=Stage.Kind.DELETION).exists():
+        if row.stages.filter(kind=kinds.DELETION.key).exists():
             raise BusyError(_("“%(name)s” is being deleted, so it can't be taken back.") % {"name": row.name})
         row.put_away_at = None
         row.save(update_fields=["put_away_at"])
@@ -71,22 +71,17 @@ def start_deletion(project: Project, *, name: str, user: User) -> Stage:
         )
     if project.put_away_at is None:
         raise AnnotationError(_("Put the project away first. Nothing was deleted."))
-    begun = project.stages.filter(kind=Stage.Kind.DELETION).first()
+    begun = project.stages.filter(kind=kinds.DELETION.key).first()
     if begun is not None:
         if not begun.is_active:
             state.resume(begun)
         return begun
-    check_idle(project, kinds=Stage.Kind.values)
-    with state.one_at_a_time(state.another_at_work()):
-        stage = Stage.objects.create(
-            project=project, kind=Stage.Kind.DELETION, total=project.samples.count(), requested_by=user
-        )
-        state.submit(stage)
-    return stage
+    check_idle(project, of_any_kind=True)
+    return state.create_stage(project, kinds.DELETION, total=project.samples.count(), user=user)
 
 
 def run_deletion(job: Job) -> None:
-    """Delete the rows piece by piece, then the files, and the project itself with the end of the stage.
+    """Delete the rows piece by piece, then the files; the project itself goes with the end of the stage.
 
     Repeatable: a killed run goes on with what is left.
 
@@ -107,12 +102,16 @@ def run_deletion(job: Job) -> None:
         upload.path.unlink(missing_ok=True)
     for stage in project.stages.all():
         _remove_files(stage)
-    job.on_done = project.delete
+
+
+def delete_emptied(stage: Stage) -> None:
+    """Delete the project whose rows and files a deletion has removed."""
+    stage.project.delete()
 
 
 def _remove_files(stage: Stage) -> None:
     """What the stage left on the disk: its training, or the file that it exported."""
     shutil.rmtree(settings.RUN_DIR / str(stage.run_id), ignore_errors=True)
-    if stage.kind == Stage.Kind.EXPORT and (stored := stage.detail.get("stored")):
+    if stage.kind == kinds.EXPORT.key and (stored := stage.detail.get("stored")):
         exports: Path = settings.EXPORT_DIR
         (exports / str(stored)).unlink(missing_ok=True)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, BusyError, NotReadyError
+from annotation.jobs import kinds
 from annotation.models import Iteration, Prediction, Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.ingest import start_import
 
 MIN_ROWS = 10
-
-
-BUSY_KINDS = (Stage.Kind.IMPORT, Stage.Kind.LLM, Stage.Kind.SLM, Stage.Kind.RESTORE)  # one at a time
 
 
 def check_ready(project: Project, *, started_from: str) -> None:
@@ -34,7 +30,7 @@ def check_ready(project: Project, *, started_from: str) -> None:
 
 def check_trial_ready(project: Project) -> None:
     """The same for a try-out. A run that is paused is no obstacle: trying a few rows tells whether changed settings help."""
-    if not project.stages.filter(kind=Stage.Kind.LLM, status=Stage.Status.PAUSED).exists():
+    if not project.stages.filter(kind=kinds.LLM.key, status=Stage.Status.PAUSED).exists():
         check_idle(project)
     _check_complete(project)
     _check_llm(project)
@@ -71,13 +67,14 @@ def _check_llm(project: Project) -> None:
         check_address(config.base_url, settings.LLM_ALLOWED_HOSTS)
 
 
-def check_idle(project: Project, *, kinds: Collection[str] = BUSY_KINDS) -> None:
-    """Raise BusyError if a stage of these kinds is at work, waits or is paused; by default those that change the rows."""
-    active = project.stages.active().filter(kind__in=kinds).first()
+def check_idle(project: Project, *, of_any_kind: bool = False) -> None:
+    """Raise BusyError if a stage that changes the rows or their labels, or one of any kind, is active."""
+    blocking = kinds.keys(lambda kind: of_any_kind or kind.exclusive_group == kinds.CORPUS)
+    active = project.stages.active().filter(kind__in=blocking).first()
     if active:
         raise BusyError(
             _("%(stage)s of this project is %(status)s. Wait until it is done, or cancel it first.")
-            % {"stage": active.get_kind_display(), "status": active.get_status_display()}
+            % {"stage": kinds.kind_name(active), "status": active.get_status_display()}
         )
 
 

@@ -16,9 +16,9 @@ from django.db.models import Case, Count, F, Max, Q, QuerySet, When
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, ConflictError
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.jobs.work import Job
-from annotation.models import Correction, CorrectionBatch, Label, Project, RowClaim, Sample, Source, Stage
+from annotation.models import Correction, CorrectionBatch, Label, Project, RowClaim, Sample, Source
 from annotation.pipeline.ingest.duplicates import rows_with_texts
 from annotation.pipeline.review import corrections
 from annotation.table.filters import filter_rows, stored_conditions
@@ -114,10 +114,7 @@ def _taken_back() -> ConflictError:
 def _start(batch: CorrectionBatch, few: list[int] | None, *, total: int) -> CorrectionBatch:
     with transaction.atomic():
         if few is None:
-            batch.stage = Stage.objects.create(
-                project=batch.project, kind=Stage.Kind.BULK, total=total, requested_by=batch.user
-            )
-            state.submit(batch.stage)
+            batch.stage = state.create_stage(batch.project, kinds.BULK, total=total, user=batch.user)
         batch.save()
         if few is not None:
             _carry_out(batch, few)

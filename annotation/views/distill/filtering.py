@@ -9,6 +9,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from annotation.errors import NotReadyError
+from annotation.jobs import kinds
 from annotation.live import stage_status
 from annotation.models import Activity, Iteration, Prediction, Project, Role, Stage
 from annotation.pipeline.distill import start_distillation
@@ -25,7 +26,7 @@ MOST_POINTS = 5_000  # as many as the engine maps
 def filtering(request: MemberRequest, project: Project) -> HttpResponse:
     context = page_context(request, project, step="filtering")
     iteration: Iteration | None = context["iteration"]
-    stage = iteration.stage(Stage.Kind.SLM) if iteration else None
+    stage = iteration.stage(kinds.SLM.key) if iteration else None
     context |= {
         "rows_url": request.get_full_path(),
         "columns": "slm",
@@ -53,7 +54,7 @@ def _can_start(iteration: Iteration | None, stage: Stage | None) -> bool:
     """Whether this round's filtering waits for somebody to start it."""
     if iteration is None or stage is not None:
         return False
-    llm = iteration.stage(Stage.Kind.LLM)
+    llm = iteration.stage(kinds.LLM.key)
     return llm is not None and not llm.is_active and llm.done > 0
 
 
@@ -62,9 +63,9 @@ def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
     iteration = project.latest_iteration()
     if iteration is None:
         raise NotReadyError(_("The project has no round yet. Start it under Configure first."))
-    if iteration.stage(Stage.Kind.SLM) is None:
+    if iteration.stage(kinds.SLM.key) is None:
         stage = start_distillation.start_filtering(iteration, user=request.user)
-        what = stage.get_kind_display()
+        what = kinds.kind_name(stage)
         activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=what)
     return redirect("annotation:filtering", project.pk)
 
@@ -73,7 +74,7 @@ def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
 def filtering_plots(request: MemberRequest, project: Project) -> HttpResponse:
     """What the page's plots show: the epochs so far, then the losses and a map of the rows."""
     iteration: Iteration | None = page_context(request, project, step="filtering")["iteration"]
-    stage = iteration.stage(Stage.Kind.SLM) if iteration else None
+    stage = iteration.stage(kinds.SLM.key) if iteration else None
     if iteration is None or stage is None:
         return JsonResponse({"epochs": [], "losses": {"edges": [], "parts": []}, "labels": [], "points": []})
     labels = round_label_list(project, iteration)

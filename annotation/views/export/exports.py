@@ -10,6 +10,7 @@ from annotation.errors import NotReadyError
 from annotation.files.writers import result_columns
 from annotation.forms.fields import validated
 from annotation.forms.rounds import ExportForm
+from annotation.jobs import kinds
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage
 from annotation.pipeline.export import run_export as exporting
@@ -27,7 +28,7 @@ SHOWN_EXPORTS = 10
 @for_members(Role.VIEWER, "GET")
 def export(request: MemberRequest, project: Project) -> HttpResponse:
     exports = list(
-        project.stages.filter(kind=Stage.Kind.EXPORT)
+        project.stages.filter(kind=kinds.EXPORT.key)
         .select_related("requested_by")
         .order_by("-id")[:SHOWN_EXPORTS]
     )
@@ -95,7 +96,7 @@ def start_export(request: MemberRequest, project: Project) -> HttpResponse:
 @for_members(Role.VIEWER, "GET", back="annotation:export")
 def download_export(request: MemberRequest, project: Project, stage_id: int) -> Download:
     """The file itself, always as an attachment under a name that we made."""
-    stage = get_object_or_404(Stage, pk=stage_id, project=project, kind=Stage.Kind.EXPORT)
+    stage = get_object_or_404(Stage, pk=stage_id, project=project, kind=kinds.EXPORT.key)
     path = exporting.export_path(stage)
     what = path.suffix.removeprefix(".")
     activity.record(project, user=request.user, verb=Activity.Verb.DOWNLOADED, what=what)

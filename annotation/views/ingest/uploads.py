@@ -20,6 +20,7 @@ from annotation.files.writers import write_csv_rows
 from annotation.forms.column_roles import MappingForm
 from annotation.forms.fields import sentence_of
 from annotation.forms.upload import ReadingForm, UploadForm
+from annotation.jobs import kinds
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage, Upload
 from annotation.pipeline.ingest import import_report, start_import
@@ -35,7 +36,7 @@ SHOWN_LEFT_OUT = 100
 
 @for_members(Role.OWNER, "GET")
 def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
-    stage = project.stages.filter(kind=Stage.Kind.IMPORT).first()
+    stage = project.stages.filter(kind=kinds.IMPORT.key).first()
     context = wizard_context(
         request,
         project,

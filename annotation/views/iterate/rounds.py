@@ -12,8 +12,9 @@ from django.utils.translation import gettext as _
 
 from annotation.forms.fields import is_id, validated
 from annotation.forms.rounds import RoundForm
+from annotation.jobs import kinds
 from annotation.live.stage_status import stage_context
-from annotation.models import Iteration, Prediction, Project, Role, Sample, Stage
+from annotation.models import Iteration, Prediction, Project, Role, Sample
 from annotation.pipeline.iterate import restore_round as restore
 from annotation.pipeline.iterate import start_round as iterate
 from annotation.pipeline.measure import compare_rounds, round_metrics
@@ -43,7 +44,7 @@ def rounds(request: MemberRequest, project: Project) -> HttpResponse:
     }
     plot["measured"] = [each and [each.low, each.value, each.high] for each in accuracy]
     pairs, alpha = rater_agreement(evidence)
-    restoring = project.stages.filter(kind=Stage.Kind.RESTORE).first()
+    restoring = project.stages.filter(kind=kinds.RESTORE.key).first()
     context = page_context(request, project, step="rounds") | {
         "summaries": list(zip(summaries, accuracy, _comparisons(evidence, summaries), strict=True)),
         "plot": plot,

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from annotation.forms.fields import validated
 from annotation.forms.models import BudgetForm
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.live import stage_status
 from annotation.models import Activity, Iteration, Project, Role, Stage
 from annotation.pipeline.ingest import start_import
@@ -28,7 +28,7 @@ def labeling(request: MemberRequest, project: Project) -> HttpResponse:
     context = page_context(request, project, step="labeling")
     shown: Iteration | None = context["iteration"]
     iteration = labelling_round(shown) if shown else None
-    stage = iteration.stage(Stage.Kind.LLM) if iteration else None
+    stage = iteration.stage(kinds.LLM.key) if iteration else None
     context |= {"rows_url": request.get_full_path(), "columns": "llm", "source_round": iteration}
     if stage:
         context |= stage_status.stage_context(stage)
@@ -77,7 +77,7 @@ def cancel_stage(request: MemberRequest, project: Project, stage_id: int) -> Htt
 
 def _cancel(stage: Stage) -> None:
     """A cancelled import takes back its rows; other stages keep what they finished."""
-    if stage.kind == Stage.Kind.IMPORT:
+    if stage.kind == kinds.IMPORT.key:
         start_import.cancel_import(stage)
     else:
         state.request_cancel(stage)
@@ -96,10 +96,10 @@ def set_budget(request: MemberRequest, project: Project) -> HttpResponse:
     configure.set_llm(project, config=config, token=None)
     if config != before:
         activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_budget_words(config))
-    stage = project.stages.filter(kind=Stage.Kind.LLM).first()
+    stage = project.stages.filter(kind=kinds.LLM.key).first()
     if stage and stage.status == Stage.Status.PAUSED and "resume" in request.POST:
         start_round.resume(stage)
-        activity.record(project, user=request.user, verb=Activity.Verb.RESUMED, what=stage.get_kind_display())
+        activity.record(project, user=request.user, verb=Activity.Verb.RESUMED, what=kinds.kind_name(stage))
     return redirect("annotation:labeling", project.pk)
 
 
@@ -113,24 +113,13 @@ def _budget_words(config: LlmConfig) -> str:
     }
 
 
-PAGES = {
-    Stage.Kind.IMPORT: "configure_data",
-    Stage.Kind.LLM: "labeling",
-    Stage.Kind.SLM: "filtering",
-    Stage.Kind.EXPORT: "export",
-    Stage.Kind.TRIAL: "trial",
-    Stage.Kind.BULK: "review",
-    Stage.Kind.RESTORE: "rounds",
-}
-
-
 def _steer(
     request: MemberRequest, project: Project, stage_id: int, action: Any, verb: Activity.Verb
 ) -> HttpResponse:
     stage = get_object_or_404(Stage, pk=stage_id, project=project)
     action(stage)
-    activity.record(project, user=request.user, verb=verb, what=stage.get_kind_display())
+    activity.record(project, user=request.user, verb=verb, what=kinds.kind_name(stage))
     if request.htmx:
         stage.refresh_from_db()
         return render(request, "annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
-    return redirect(f"annotation:{PAGES[Stage.Kind(stage.kind)]}", project.pk)
+    return redirect(f"annotation:{kinds.kind_of(stage).page}", project.pk)

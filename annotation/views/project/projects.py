@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation.forms.configure import TaskForm
+from annotation.jobs import kinds
 from annotation.models import Project, Role, Stage
 from annotation.pipeline.project import configure as configuring
 from annotation.table.counts import row_counts
@@ -77,7 +78,7 @@ def put_away_lines(user: User) -> list[dict[str, Any]]:
     """The projects that were put away, each with the stage that deletes it, if one does."""
     found = list(Project.objects.put_away_by(user))
     deletions = {
-        stage.project_id: stage for stage in Stage.objects.filter(project__in=found, kind=Stage.Kind.DELETION)
+        stage.project_id: stage for stage in Stage.objects.filter(project__in=found, kind=kinds.DELETION.key)
     }
     return [{"project": project, "deletion": deletions.get(project.pk)} for project in found]
 
@@ -85,8 +86,7 @@ def put_away_lines(user: User) -> list[dict[str, Any]]:
 def newest_stages(project_ids: list[int]) -> dict[int, Stage]:
     """The newest stage of each project, what runs beside the rounds left out."""
     stages = (
-        Stage.objects.filter(project__in=project_ids)
-        .exclude(kind__in=Stage.ASIDE)
+        Stage.objects.filter(project__in=project_ids, kind__in=kinds.keys(lambda kind: kind.is_step))
         .select_related("iteration")
         .order_by("id")
     )
@@ -97,15 +97,13 @@ def state_of(project: Project, *, stage: Stage | None) -> ProjectState:
     """In words: what is at work, what went wrong, or what comes next."""
     if stage is None:
         return ProjectState("warn", _("No data yet: upload a file"), "configure_data")
-    page = {Stage.Kind.IMPORT: "configure_data", Stage.Kind.LLM: "labeling", Stage.Kind.SLM: "filtering"}[
-        Stage.Kind(stage.kind)
-    ]
+    page = kinds.kind_of(stage).page
     if stage.status == Stage.Status.FAILED:
-        return ProjectState("bad", _("%(stage)s failed") % {"stage": stage.get_kind_display()}, page)
+        return ProjectState("bad", _("%(stage)s failed") % {"stage": kinds.kind_name(stage)}, page)
     if stage.is_active or stage.status == Stage.Status.CANCELLED:
         tone = "run" if stage.is_active else "warn"
         words = _("%(stage)s: %(state)s, %(percent)d %%") % {
-            "stage": stage.get_kind_display(),
+            "stage": kinds.kind_name(stage),
             "state": stage.get_status_display(),
             "percent": stage.percent,
         }
@@ -114,7 +112,7 @@ def state_of(project: Project, *, stage: Stage | None) -> ProjectState:
         labels = len(project.labels.all())
         words = _("Ready to start") if labels > 1 else _("Imported: set the labels next")
         return ProjectState("warn", words, "configure")
-    if stage.kind == Stage.Kind.LLM:
+    if stage.kind == kinds.LLM.key:
         return ProjectState("warn", _("Labelled by the LLM: filter next"), "filtering")
     return ProjectState(
         "ok", _("Round %(number)d is done: review") % {"number": stage.iteration.number}, "review"

@@ -16,8 +16,8 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from annotation.errors import BusyError, InvalidFileError, LeaseLostError, NotReadyError
-from annotation.jobs import state
-from annotation.jobs.broker import QUEUES
+from annotation.jobs import kinds, state
+from annotation.jobs.kinds import JobKind
 from annotation.jobs.lease import shutting_down
 from annotation.jobs.reaper import reap
 from annotation.jobs.run_id import run_id
@@ -34,7 +34,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def stage() -> Stage:
     project = Project.objects.create(name="Letters", owner=User.objects.create_user("olga"))
-    return Stage.objects.create(project=project, kind=Stage.Kind.LLM, total=10)
+    stage = state.create_stage(project, kinds.LLM, total=10, user=None)
+    dramatiq.get_broker().flush_all()
+    return stage
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +63,7 @@ def messages_for(stage: Stage) -> int:
     return sum(
         queue.qsize()
         for name, queue in dramatiq.get_broker().queues.items()
-        if name == QUEUES[Stage.Kind(stage.kind)][0]
+        if name == kinds.kind_of(stage).queue
     )
 
 
@@ -96,12 +98,23 @@ def test_the_row_is_not_written_for_every_report(stage: Stage, django_assert_num
 
 
 def test_of_two_runs_started_at_the_same_moment_one_is_refused_in_a_sentence(stage: Stage) -> None:
-    with (
-        pytest.raises(BusyError, match="Another stage of this project is at work"),
-        state.one_at_a_time(state.another_at_work()),
-    ):
-        Stage.objects.create(project=stage.project, kind=Stage.Kind.RESTORE)
+    with pytest.raises(BusyError, match="Another stage of this project is at work"):
+        state.create_stage(stage.project, kinds.RESTORE, user=None)
+    with pytest.raises(BusyError, match="Somebody was faster"):
+        state.create_stage(stage.project, kinds.IMPORT, user=None, busy="Somebody was faster.")
     assert Stage.objects.count() == 1
+    assert messages_for(stage) == 0, "no worker is woken for a stage that was refused"
+
+
+@pytest.mark.parametrize(("kind", "others"), [(kinds.TRIAL, 0), (kinds.EXPORT, 1), (kinds.BULK, 1)])
+def test_a_kind_excludes_those_of_its_group_alone(stage: Stage, kind: JobKind, others: int) -> None:
+    state.create_stage(stage.project, kind, user=None)
+    for _second in range(others):
+        state.create_stage(stage.project, kind, user=None)
+    assert Stage.objects.filter(kind=kind.key).count() == 1 + others
+    if not others:
+        with pytest.raises(BusyError):
+            state.create_stage(stage.project, kind, user=None)
 
 
 def test_a_piece_of_a_worker_that_lost_the_stage_is_not_written(stage: Stage) -> None:
@@ -186,28 +199,59 @@ def test_log_records_carry_the_run_only_while_it_is_at_work(stage: Stage) -> Non
     assert run_id.get() == ""
 
 
-def test_what_follows_is_made_together_with_the_end(stage: Stage) -> None:
-    def make_next() -> None:
-        assert connection.in_atomic_block
-        Stage.objects.create(project=stage.project, kind=Stage.Kind.SLM)
+FOLLOW = kinds.LLM.follow
 
-    with work_on(stage.pk) as job:
-        assert job is not None
-        job.on_done = make_next
+
+def test_what_follows_is_made_together_with_the_end(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_next(ended: Stage) -> None:
+        assert connection.in_atomic_block
+        assert (ended.pk, ended.status) == (stage.pk, Stage.Status.DONE)
+        state.create_stage(ended.project, kinds.SLM, user=None)
+
+    monkeypatch.setattr(FOLLOW, make_next)
+    with work_on(stage.pk):
+        pass
     assert set(Stage.objects.values_list("kind", "status")) == {("llm", "done"), ("slm", "queued")}
 
 
-def test_what_could_not_follow_is_told_where_the_stage_is_shown(stage: Stage) -> None:
-    def refuse() -> None:
+def test_a_crash_before_what_follows_is_made_leaves_the_end_undone_too(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(ended: Stage) -> None:
+        state.create_stage(ended.project, kinds.SLM, user=None)
+        raise OperationalError("the database went away")
+
+    monkeypatch.setattr(FOLLOW, crash)
+    with pytest.raises(OperationalError), work_on(stage.pk):
+        pass
+    assert list(Stage.objects.values_list("kind", "status")) == [("llm", "running")]
+
+
+@pytest.mark.parametrize("error", [None, StoppedError(), NotReadyError("No rows.")])
+def test_nothing_follows_a_stage_that_was_not_done(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    followed: list[int] = []
+    monkeypatch.setattr(FOLLOW, lambda ended: followed.append(ended.pk))
+    with work_on(stage.pk):
+        if error:
+            stop(error)
+    assert followed == ([] if error else [stage.pk])
+
+
+def test_what_could_not_follow_is_told_where_the_stage_is_shown(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(ended: Stage) -> None:
         raise NotReadyError("The LLM has labelled nothing yet.")
 
-    with work_on(stage.pk) as job:
-        assert job is not None
-        job.on_done = refuse
+    monkeypatch.setattr(FOLLOW, refuse)
+    with work_on(stage.pk):
+        pass
     assert fresh(stage).status == Stage.Status.DONE
     shown = render_to_string("annotation/jobs/_stage_progress.html", stage_context(fresh(stage)))
     assert "What was to follow could not be started: The LLM has labelled nothing yet." in shown
-    Stage.objects.create(project=stage.project, kind=Stage.Kind.SLM)
+    state.create_stage(stage.project, kinds.SLM, user=None)
     assert stage_context(fresh(stage))["not_followed"] == "", "somebody started it"
 
 
@@ -290,7 +334,7 @@ def test_a_stopped_stage_can_be_resumed_and_its_deaths_are_forgotten(stage: Stag
 
 def test_a_stage_is_not_resumed_beside_another_one_of_its_project(stage: Stage) -> None:
     state.request_cancel(stage)
-    Stage.objects.create(project=stage.project, kind=Stage.Kind.LLM)
+    state.create_stage(stage.project, kinds.LLM, user=None)
     with pytest.raises(BusyError, match="Another stage of this project is at work"):
         state.resume(stage)
     assert fresh(stage).status == Stage.Status.CANCELLED

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from uvicorn.protocols.utils import ClientDisconnected
 
+from annotation.jobs import kinds
 from annotation.jobs.notify import notify_pages
 from annotation.live import consumers
 from annotation.models import Membership, Project, Role, Stage
@@ -29,7 +30,7 @@ def stage(user: User) -> Stage:
     project = Project.objects.create(name="Letters", owner=User.objects.create_user("olga"))
     Membership.objects.create(project=project, user=user, role=Role.VIEWER)
     return Stage.objects.create(
-        project=project, kind=Stage.Kind.LLM, status=Stage.Status.RUNNING, total=100, done=20
+        project=project, kind=kinds.LLM.key, status=Stage.Status.RUNNING, total=100, done=20
     )
 
 
@@ -119,7 +120,7 @@ async def test_a_stranger_is_refused_in_a_way_that_stops_the_browser_from_trying
 async def test_another_projects_stage_looks_like_one_that_is_not_there(visitor: Client, user: User) -> None:
     def make_foreign_stage() -> Stage:
         return Stage.objects.create(
-            project=Project.objects.create(name="Secret", owner=user), kind=Stage.Kind.LLM
+            project=Project.objects.create(name="Secret", owner=user), kind=kinds.LLM.key
         )
 
     foreign = await in_database(make_foreign_stage)()

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.template.loader import render_to_string
 from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
 
-from annotation.jobs import notify
+from annotation.jobs import kinds, notify
 from annotation.live import stage_status
 from annotation.models import Iteration, Project, Stage
 from annotation.templatetags.coral import stage_words
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def stage() -> Stage:
     project = Project.objects.create(name="Letters", owner=User.objects.create_user("olga"))
-    return Stage.objects.create(project=project, kind=Stage.Kind.LLM, total=10)
+    return Stage.objects.create(project=project, kind=kinds.LLM.key, total=10)
 
 
 class Sent:
@@ -140,7 +140,7 @@ def test_a_finished_run_says_how_many_answers_hold_no_label(
 
 
 def test_counts_of_thousands_are_grouped_everywhere_on_the_card(stage: Stage) -> None:
-    stage.kind, stage.status, stage.done, stage.total = Stage.Kind.IMPORT, Stage.Status.DONE, 2000, 2000
+    stage.kind, stage.status, stage.done, stage.total = kinds.IMPORT.key, Stage.Status.DONE, 2000, 2000
     stage.seconds = 0.1
     html = render_to_string("annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
     assert "2,000 rows were read." in html
@@ -148,7 +148,7 @@ def test_counts_of_thousands_are_grouped_everywhere_on_the_card(stage: Stage) ->
 
 
 def test_going_back_to_a_round_does_not_speak_of_rows_that_were_read(stage: Stage) -> None:
-    stage.kind, stage.status, stage.done = Stage.Kind.RESTORE, Stage.Status.DONE, 10
+    stage.kind, stage.status, stage.done = kinds.RESTORE.key, Stage.Status.DONE, 10
     assert stage_words(stage) == (
         "The rows have that round's labels again. What people corrected stays as it is."
     )
@@ -157,18 +157,18 @@ def test_going_back_to_a_round_does_not_speak_of_rows_that_were_read(stage: Stag
 @pytest.mark.parametrize(
     ("kind", "status", "done", "words"),
     [
-        (Stage.Kind.LLM, Stage.Status.CANCELLED, 5, "What is finished is kept"),
-        (Stage.Kind.IMPORT, Stage.Status.PAUSED, 5, "What is finished is kept"),
-        (Stage.Kind.IMPORT, Stage.Status.CANCELLED, 0, "No row of this file is in the project"),
-        (Stage.Kind.IMPORT, Stage.Status.FAILED, 0, "no row of this file is in the project"),
-        (Stage.Kind.IMPORT, Stage.Status.FAILED, 5, "What is finished is kept"),
-        (Stage.Kind.EXPORT, Stage.Status.PAUSED, 5, "Half a file is not kept"),
-        (Stage.Kind.EXPORT, Stage.Status.CANCELLED, 5, "No file was made"),
-        (Stage.Kind.EXPORT, Stage.Status.FAILED, 5, "no file was made"),
+        (kinds.LLM.key, Stage.Status.CANCELLED, 5, "What is finished is kept"),
+        (kinds.IMPORT.key, Stage.Status.PAUSED, 5, "What is finished is kept"),
+        (kinds.IMPORT.key, Stage.Status.CANCELLED, 0, "No row of this file is in the project"),
+        (kinds.IMPORT.key, Stage.Status.FAILED, 0, "no row of this file is in the project"),
+        (kinds.IMPORT.key, Stage.Status.FAILED, 5, "What is finished is kept"),
+        (kinds.EXPORT.key, Stage.Status.PAUSED, 5, "Half a file is not kept"),
+        (kinds.EXPORT.key, Stage.Status.CANCELLED, 5, "No file was made"),
+        (kinds.EXPORT.key, Stage.Status.FAILED, 5, "no file was made"),
     ],
 )
 def test_what_is_said_to_be_kept_of_a_broken_off_stage_is_kept(
-    stage: Stage, kind: Stage.Kind, status: Stage.Status, done: int, words: str
+    stage: Stage, kind: str, status: Stage.Status, done: int, words: str
 ) -> None:
     stage.kind, stage.status, stage.done = kind, status, done
     assert words in stage_words(stage)
@@ -176,7 +176,7 @@ def test_what_is_said_to_be_kept_of_a_broken_off_stage_is_kept(
 
 def test_an_import_that_is_being_cancelled_says_that_its_rows_go(stage: Stage) -> None:
     stage.kind, stage.status, stage.requested_action = (
-        Stage.Kind.IMPORT,
+        kinds.IMPORT.key,
         Stage.Status.RUNNING,
         Stage.RequestedAction.CANCEL,
     )
@@ -187,7 +187,7 @@ def test_an_import_that_is_being_cancelled_says_that_its_rows_go(stage: Stage) -
 def test_a_training_that_ended_early_says_how_many_epochs_it_took(
     stage: Stage, epoch: int, words: str
 ) -> None:
-    stage.kind, stage.status, stage.epoch, stage.epochs = Stage.Kind.SLM, Stage.Status.DONE, epoch, 12
+    stage.kind, stage.status, stage.epoch, stage.epochs = kinds.SLM.key, Stage.Status.DONE, epoch, 12
     html = render_to_string("annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
     assert f">{words}<" in html
 

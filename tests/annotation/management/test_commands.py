@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from annotation.errors import NotReadyError
+from annotation.jobs import kinds
 from annotation.management.commands import up
 from annotation.models import Project, Stage
 from annotation.pipeline.label import run_labeling
@@ -109,7 +110,7 @@ def test_a_missing_file_gets_a_sentence(tmp_path: Path) -> None:
 def test_a_wrong_column_gets_a_sentence(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="words"):
         run("run_rounds", "--input", corpus, "--content", "words", "--out", tmp_path / "out.xlsx")
-    assert not Stage.objects.filter(kind=Stage.Kind.LLM).exists()
+    assert not Stage.objects.filter(kind=kinds.LLM.key).exists()
 
 
 def test_a_file_without_labels_gets_a_sentence(corpus: Path, tmp_path: Path) -> None:
@@ -128,5 +129,5 @@ def test_the_demo_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
     second = run("demo", "--rounds", 1)
     assert list(Project.objects.order_by("pk").values_list("pk", "name")) == projects
-    assert Stage.objects.filter(kind=Stage.Kind.LLM).count() == 1
+    assert Stage.objects.filter(kind=kinds.LLM.key).count() == 1
     assert "customer_messages.xlsx" in second

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from annotation.jobs import kinds
 from annotation.jobs.work import Job
 from annotation.management import console
 from annotation.models import Activity, Project, Stage, Upload
@@ -134,7 +135,7 @@ def test_an_interrupted_import_says_what_becomes_of_it(
     def interrupt(_job: Job) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(console.WORK, Stage.Kind.IMPORT, interrupt)
+    monkeypatch.setattr(kinds.IMPORT.run, interrupt)
     with pytest.raises(CommandError, match="goes on where it was as soon as a worker runs") as error:
         run_import(project, put(tmp_path, "a.csv", "text\na\nb\n"))
     assert error.value.returncode == console.INTERRUPTED

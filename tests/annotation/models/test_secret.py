@@ -14,12 +14,11 @@ from django.conf import settings as site
 from django.db import connection
 
 from annotation.errors import AnnotationError
-from annotation.jobs.work import work_on
+from annotation.jobs.work import run_stage
 from annotation.messages import message_text
 from annotation.models import Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.iterate import start_round
-from annotation.pipeline.label import run_labeling
 from annotation.pipeline.project import configure
 from tests.support.pages import Cast, judge_rows, make_cast
 
@@ -58,15 +57,14 @@ def test_a_lost_key_leaves_every_page_open_and_says_what_to_do(cast: Cast) -> No
         start_round.start_round(again(cast), started_from="llm", user=None)
 
 
+@pytest.mark.parametrize("step", ["llm", "slm"])
 def test_a_run_that_needs_a_lost_token_fails_with_a_sentence_and_asks_nobody(
-    cast: Cast, settings: Any
+    cast: Cast, settings: Any, step: str
 ) -> None:
     settings.TOKEN_KEYS = ["the key"]
-    stage = start_round.start_round(again(cast), started_from="llm", user=None).stages.get()
+    stage = start_round.start_round(again(cast), started_from=step, user=None).stages.get()
     settings.TOKEN_KEYS = ["another key"]
-    with work_on(stage.pk) as job:
-        assert job is not None
-        run_labeling.run_labeling(job)
+    run_stage(stage.pk)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.FAILED
     assert "enter the token anew" in message_text(stage.error)

@@ -4,6 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from annotation.jobs import kinds
 from annotation.jobs.work import work_on
 from annotation.models import Flag, RowCounts, Sample, SavedFilter, Source, Stage
 from annotation.pipeline.iterate import restore_round
@@ -141,7 +142,7 @@ def test_the_counts_equal_a_recount_after_everything_that_changes_rows(cast: Cas
     assert agrees()
     bulk.undo_batch(batch, user=user)
     assert agrees()
-    stage = cast.project.stages.get(kind=Stage.Kind.SLM)
+    stage = cast.project.stages.get(kind=kinds.SLM.key)
     Sample.objects.filter(position__lt=6).update(flag=Flag.WRONG)
     Stage.objects.filter(pk=stage.pk).update(attempt=stage.attempt + 1)
     assert agrees()
@@ -169,6 +170,6 @@ def test_the_list_of_projects_knows_the_rows_of_each_without_counting_them_again
     with CaptureQueriesContext(connection) as queries:
         assert row_counts(projects) == expected
     assert len(queries) == 2
-    Stage.objects.create(project=projects[1], kind=Stage.Kind.IMPORT, status=Stage.Status.DONE)
+    Stage.objects.create(project=projects[1], kind=kinds.IMPORT.key, status=Stage.Status.DONE)
     projects[1].samples.filter(position=0).delete()
     assert row_counts(projects) == expected | {projects[1].pk: 2}

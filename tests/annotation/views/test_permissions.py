@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
+from annotation.jobs import kinds
 from annotation.models import (
     Correction,
     CorrectionBatch,
@@ -159,7 +160,7 @@ def ids_of(cast: Cast) -> dict[str, int]:
     (settings.EXPORT_DIR / "stored.csv").write_text("text")
     export = Stage.objects.create(
         project=cast.project,
-        kind=Stage.Kind.EXPORT,
+        kind=kinds.EXPORT.key,
         status=Stage.Status.DONE,
         detail={"format": "csv", "stored": "stored.csv"},
     )
@@ -167,7 +168,7 @@ def ids_of(cast: Cast) -> dict[str, int]:
         project=cast.project, role="viewer", digest=str(cast.project.pk), expires_at=cast.project.created_at
     )
     sample = cast.project.samples.first()
-    stage = cast.project.stages.filter(kind=Stage.Kind.SLM).get()
+    stage = cast.project.stages.filter(kind=kinds.SLM.key).get()
     assert sample is not None
     return {
         "upload": upload.pk,

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from annotation.jobs import kinds
 from annotation.models import Iteration, Membership, Prediction, Role, Stage
 from annotation.templatetags import coral
 from tests.support.factories import make_user, start_llm_round
@@ -304,7 +305,7 @@ def test_rounds_are_compared_in_numbers(cast: Cast) -> None:
     assert re.search(r"70\.0\s%.*81\.2\s%", html, re.DOTALL)
     assert 'id="rounds-data" type="application/json"' in html
     assert "Cost, at the prices" not in html
-    stage = iteration.stages.get(kind=Stage.Kind.LLM)
+    stage = iteration.stages.get(kind=kinds.LLM.key)
     stage.tokens_in, stage.tokens_out = 3_000_000, 1_000_000
     stage.detail = {"price_in": 0.5, "price_out": 1.5}
     stage.save()

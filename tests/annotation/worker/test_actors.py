@@ -1,32 +1,25 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import dramatiq
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 
-from annotation.jobs import state
-from annotation.jobs.broker import QUEUES
+from annotation.jobs import kinds, state
+from annotation.jobs.broker import ACTOR
+from annotation.jobs.kinds import JobKind
 from annotation.jobs.work import Job
 from annotation.models import Project, Stage
 from annotation.worker import actors
 from mlcore.errors import ModelUnavailableError
-
-STEPS = {
-    Stage.Kind.LLM: "annotation.pipeline.label.run_labeling.run_labeling",
-    Stage.Kind.SLM: "annotation.pipeline.distill.run_distillation.run_distillation",
-    Stage.Kind.IMPORT: "annotation.pipeline.ingest.start_import.run_import",
-    Stage.Kind.EXPORT: "annotation.pipeline.export.run_export.run_export",
-    Stage.Kind.TRIAL: "annotation.pipeline.label.try_out.run_trial",
-    Stage.Kind.BULK: "annotation.pipeline.review.bulk.run_batch",
-    Stage.Kind.RESTORE: "annotation.pipeline.iterate.restore_round.run_restore",
-    Stage.Kind.DELETION: "annotation.pipeline.project.archive.run_deletion",
-}
 
 
 @pytest.fixture
@@ -38,21 +31,21 @@ def worker() -> Iterator[dramatiq.Worker]:
     dramatiq.get_broker().flush_all()
 
 
-def make_stage(kind: str) -> Stage:
+def make_stage(kind: JobKind) -> Stage:
     owner, _made = User.objects.get_or_create(username="olga")
-    return Stage.objects.create(project=Project.objects.create(name="Letters", owner=owner), kind=kind)
+    return Stage.objects.create(project=Project.objects.create(name="Letters", owner=owner), kind=kind.key)
 
 
 def finish(worker: dramatiq.Worker, stage: Stage) -> Stage:
-    dramatiq.get_broker().join(QUEUES[Stage.Kind(stage.kind)][0])
+    dramatiq.get_broker().join(kinds.kind_of(stage).queue)
     worker.join()
     return Stage.objects.get(pk=stage.pk)
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("kind", Stage.Kind.values)
+@pytest.mark.parametrize("kind", kinds.KINDS.values(), ids=list(kinds.KINDS))
 def test_a_submitted_stage_reaches_its_step_of_the_pipeline(
-    kind: Stage.Kind, worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch
+    kind: JobKind, worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
@@ -60,7 +53,8 @@ def test_a_submitted_stage_reaches_its_step_of_the_pipeline(
         seen.append(job.stage.pk)
         job.progress.report(done=1, total=1)
 
-    monkeypatch.setattr(STEPS[kind], step)
+    monkeypatch.setattr(kind.run, step)
+    monkeypatch.setitem(kinds.KINDS, kind.key, replace(kind, follow=""))
     stage = make_stage(kind)
     state.submit(stage)
     stage = finish(worker, stage)
@@ -73,8 +67,8 @@ def test_five_messages_for_one_stage_make_one_run(
     worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(STEPS[Stage.Kind.LLM], lambda job: seen.append(job.lease.attempt))
-    stage = make_stage(Stage.Kind.LLM)
+    monkeypatch.setattr(kinds.LLM.run, lambda job: seen.append(job.lease.attempt))
+    stage = make_stage(kinds.LLM)
     for _ in range(5):
         state.submit(stage)
     assert finish(worker, stage).status == Stage.Status.DONE
@@ -89,23 +83,47 @@ def test_a_step_that_fails_leaves_the_worker_at_work(
         if job.stage.pk == broken.pk:
             raise ModelUnavailableError("There is no such model. Choose another.")
 
-    monkeypatch.setattr(STEPS[Stage.Kind.LLM], step)
-    broken, sound = make_stage(Stage.Kind.LLM), make_stage(Stage.Kind.LLM)
+    monkeypatch.setattr(kinds.LLM.run, step)
+    broken, sound = make_stage(kinds.LLM), make_stage(kinds.LLM)
     state.submit(broken)
     state.submit(sound)
     assert finish(worker, broken).status == Stage.Status.FAILED
     assert finish(worker, sound).status == Stage.Status.DONE
 
 
-def test_every_kind_of_stage_has_an_actor_on_its_queue() -> None:
-    for kind in Stage.Kind:
-        queue, name = QUEUES[kind]
-        assert getattr(actors, name).queue_name == queue
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("name", "queue", "kind"),
+    [
+        ("label_corpus", "llm", kinds.LLM),
+        ("try_rows", "llm", kinds.TRIAL),
+        ("train_student", "slm", kinds.SLM),
+        ("import_file", "files", kinds.IMPORT),
+        ("export_file", "files", kinds.EXPORT),
+        ("correct_rows", "files", kinds.BULK),
+        ("restore_round", "files", kinds.RESTORE),
+        ("delete_project", "files", kinds.DELETION),
+    ],
+)
+def test_a_message_that_an_earlier_version_queued_is_answered(
+    name: str, queue: str, kind: JobKind, worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(kind.run, lambda job: seen.append(job.stage.pk))
+    monkeypatch.setitem(kinds.KINDS, kind.key, replace(kind, follow=""))
+    stage = make_stage(kind)
+    old = {"queue_name": queue, "actor_name": name, "args": [stage.pk], "kwargs": {}, "options": {}}
+    stored = json.dumps({**old, "message_id": str(uuid4()), "message_timestamp": 1_763_800_000_000})
+    dramatiq.get_broker().enqueue(dramatiq.Message.decode(stored.encode()))
+    assert finish(worker, stage).status == Stage.Status.DONE
+    assert seen == [stage.pk]
 
 
-def test_no_actor_is_retried_by_the_broker() -> None:
-    for _queue, name in QUEUES.values():
-        assert getattr(actors, name).options["max_retries"] == 0
+def test_every_queue_is_known_to_the_worker_and_nothing_is_retried_by_the_broker() -> None:
+    broker = dramatiq.get_broker()
+    assert {kind.queue for kind in kinds.KINDS.values()} <= broker.get_declared_queues()
+    for name in (ACTOR, *actors.OLD_NAMES):
+        assert broker.get_actor(name).options["max_retries"] == 0
 
 
 HEAVY = ("torch", "transformers", "sklearn", "scipy", "kmedoids")

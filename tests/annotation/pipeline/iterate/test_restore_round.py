@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from annotation.jobs import kinds
 from annotation.jobs.work import work_on
 from annotation.models import Activity, Correction, Iteration, Source, Stage
 from annotation.pipeline.distill import run_distillation
@@ -54,7 +55,7 @@ def run_round(cast: Cast, monkeypatch: pytest.MonkeyPatch, *, wrong: set[int]) -
     iteration = cast.project.iterations.latest("number")
     assert run_llm_stage(iteration).status == Stage.Status.DONE
     client.post(cast.url("filtering/start/"))
-    work(iteration.stages.get(kind=Stage.Kind.SLM), run_distillation.run_distillation)
+    work(iteration.stages.get(kind=kinds.SLM.key), run_distillation.run_distillation)
     return iteration
 
 
@@ -125,7 +126,7 @@ def test_a_worse_round_is_marked_on_record_and_undone_by_one_click_and_the_file_
     cast.client("owner").post(button[1])
     waiting = cast.client("owner").get(cast.url("rounds/")).content.decode()
     assert 'id="after-stage" data-after-stage' in waiting, "the table of rounds asks anew once it is done"
-    work(cast.project.stages.get(kind=Stage.Kind.RESTORE), restore_round.run_restore)
+    work(cast.project.stages.get(kind=kinds.RESTORE.key), restore_round.run_restore)
 
     after = labels_of(cast)
     assert decided_rows(cast) == people

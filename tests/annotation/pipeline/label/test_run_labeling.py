@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.models import Iteration, Prediction, Project, Sample, Stage
 from annotation.pipeline.label import answer_cache, run_labeling
 from annotation.pipeline.review import corrections
@@ -161,4 +161,4 @@ def test_the_next_stage_is_made_with_the_end_of_this_one_where_the_project_says_
     use(monkeypatch, ScriptedModel(judge_sentiment))
     iteration = start_llm_round(project)
     run_llm_stage(iteration)
-    assert iteration.stages.get(kind=Stage.Kind.SLM).status == Stage.Status.QUEUED
+    assert iteration.stages.get(kind=kinds.SLM.key).status == Stage.Status.QUEUED

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from annotation.errors import BusyError
+from annotation.jobs import kinds
 from annotation.jobs.work import work_on
 from annotation.models import CachedAnswer, Prediction, Project, Stage
-from annotation.pipeline.label import run_labeling, try_out
+from annotation.pipeline.label import run_labeling, start_try_out, try_out
 from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
 from mlcore.llm.cost import forecast
@@ -29,7 +30,7 @@ def use(monkeypatch: pytest.MonkeyPatch, judge: Any = judge_sentiment) -> Script
 
 
 def run_trial(project: Project) -> Stage:
-    stage = try_out.start_trial(project, user=project.owner)
+    stage = start_try_out.start_trial(project, user=project.owner)
     with work_on(stage.pk) as job:
         assert job is not None
         try_out.run_trial(job)
@@ -151,8 +152,8 @@ def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.M
     assert client.post(cast.url("configure/trial/start/")).status_code == 302
     assert client.get(cast.url("configure/trial/")).status_code == 200
     with pytest.raises(BusyError, match="at work or paused already"):
-        try_out.start_trial(cast.project, user=None)
-    assert Stage.objects.filter(kind=Stage.Kind.TRIAL).count() == 1
+        start_try_out.start_trial(cast.project, user=None)
+    assert Stage.objects.filter(kind=kinds.TRIAL.key).count() == 1
     client.get("/")  # the list of projects does not take it for the project's state
 
 
@@ -160,7 +161,7 @@ def test_whoever_tries_again_while_a_try_out_is_paused_sees_it_with_its_buttons(
     cast = make_cast(rows=20)
     client = cast.client("owner")
     client.post(cast.url("configure/trial/start/"))
-    stage = Stage.objects.get(kind=Stage.Kind.TRIAL)
+    stage = Stage.objects.get(kind=kinds.TRIAL.key)
     Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.PAUSED)
     page = client.post(cast.url("configure/trial/start/"), follow=True).content.decode()
     assert "A try-out is at work or paused already." in page
@@ -177,7 +178,7 @@ def test_changed_settings_can_be_tried_while_a_run_is_paused_but_not_beside_one_
     client = cast.client("owner")
     assert ("Try 20 rows" in client.get(cast.url("configure/start/")).content.decode()) == is_offered
     client.post(cast.url("configure/trial/start/"))
-    assert Stage.objects.filter(kind=Stage.Kind.TRIAL).exists() == is_offered
+    assert Stage.objects.filter(kind=kinds.TRIAL.key).exists() == is_offered
 
 
 def test_a_try_out_of_a_later_round_counts_the_rows_at_risk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotation.errors import AnnotationError, NotReadyError
+from annotation.jobs import kinds
 from annotation.jobs.work import work_on
 from annotation.models import (
     Activity,
@@ -180,7 +181,7 @@ def judged_again(project: Project, verdicts: dict[int, int]) -> Iteration:
         label_id = verdicts.get(said.sample.position, said.verdict_id)
         said.pk, said.iteration, said.verdict_id, said.label_id = None, second, label_id, label_id
         said.save()
-    Stage.objects.create(project=project, iteration=second, kind=Stage.Kind.SLM, status=Stage.Status.DONE)
+    Stage.objects.create(project=project, iteration=second, kind=kinds.SLM.key, status=Stage.Status.DONE)
     for sample in project.samples.all():
         if sample.source != Source.PERSON:
             sample.label_id = second.predictions.get(sample=sample).verdict_id
@@ -400,8 +401,8 @@ def test_rows_that_are_checked_after_a_round_was_begun_and_before_it_was_trained
     round_two = judged_again(project, {})
     answer_all(project)
     assert Evidence.read(project).learned == 0, "as far as can be told without the time of the training"
-    training = round_two.stage(Stage.Kind.SLM) or Stage(
-        project=project, iteration=round_two, kind=Stage.Kind.SLM
+    training = round_two.stage(kinds.SLM.key) or Stage(
+        project=project, iteration=round_two, kind=kinds.SLM.key
     )
     training.detail = {"read_at": timezone.now().isoformat()}
     training.save()
@@ -488,7 +489,7 @@ def test_a_correction_that_is_withdrawn_while_a_round_goes_back_returns_to_that_
 
 
 def test_there_is_no_way_to_a_round_that_was_never_judged(project: Project) -> None:
-    project.stages.filter(kind=Stage.Kind.SLM).delete()
+    project.stages.filter(kind=kinds.SLM.key).delete()
     with pytest.raises(NotReadyError, match="no finished SLM filtering"):
         restore_round.start_restore(project.iterations.get(), user=project.owner)
 

@@ -7,6 +7,7 @@ import pytest
 from django.core.files.base import ContentFile
 
 from annotation.errors import BusyError
+from annotation.jobs import kinds
 from annotation.jobs.work import work_on
 from annotation.models import CachedAnswer, Correction, Prediction, Project, Sample, Stage
 from annotation.pipeline.distill.training_folder import training_folder
@@ -59,8 +60,8 @@ def test_a_project_that_is_taken_back_is_as_it_was(cast: Cast) -> None:
     assert list(cast.project.samples.order_by("pk").values()) == before
 
 
-@pytest.mark.parametrize("kind", [Stage.Kind.LLM, Stage.Kind.EXPORT])
-def test_a_project_with_a_stage_that_is_not_over_stays(cast: Cast, kind: Stage.Kind) -> None:
+@pytest.mark.parametrize("kind", [kinds.LLM.key, kinds.EXPORT.key])
+def test_a_project_with_a_stage_that_is_not_over_stays(cast: Cast, kind: str) -> None:
     Stage.objects.create(project=cast.project, kind=kind, status=Stage.Status.PAUSED)
     answer = cast.client("owner").post(cast.url("put-away/"), follow=True)
     assert "cancel it first" in answer.content.decode()
@@ -81,7 +82,7 @@ def test_only_the_exact_name_deletes(cast: Cast, typed: str) -> None:
     owner.post(cast.url("put-away/"))
     answer = owner.post(cast.url("delete/"), {"name": typed}, follow=True)
     assert "type exactly that name" in answer.content.decode()
-    assert not Stage.objects.filter(kind=Stage.Kind.DELETION).exists()
+    assert not Stage.objects.filter(kind=kinds.DELETION.key).exists()
 
 
 def test_a_project_in_use_cannot_be_deleted(cast: Cast) -> None:
@@ -102,7 +103,7 @@ def test_a_deletion_takes_rows_corrections_and_files_and_nothing_of_other_projec
     with work_on(exported.pk) as job:
         assert job is not None
         run_export.run_export(job)
-    slm = project.stages.get(kind=Stage.Kind.SLM)
+    slm = project.stages.get(kind=kinds.SLM.key)
     (training_folder(slm) / "features.npy").write_bytes(b"features")
     CachedAnswer.objects.create(owner=owner, key="0" * 64, label=0)
     delete(project)
@@ -121,7 +122,7 @@ def test_a_deletion_whose_worker_died_goes_on_with_what_is_left(
     owner = cast.client("owner")
     owner.post(cast.url("put-away/"))
     owner.post(cast.url("delete/"), {"name": "Film notes"})
-    stage = Stage.objects.get(kind=Stage.Kind.DELETION)
+    stage = Stage.objects.get(kind=kinds.DELETION.key)
     with work_on(stage.pk) as job:
         assert job is not None
         monkeypatch.setattr(job.lease, "should_stop", lambda: cast.project.samples.count() <= 7)

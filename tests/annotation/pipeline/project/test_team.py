@@ -12,7 +12,8 @@ from django.test import Client
 from django.utils import timezone
 
 from annotation.errors import AnnotationError
-from annotation.models import Activity, Correction, Invitation, Membership, Project, Stage
+from annotation.jobs import kinds
+from annotation.models import Activity, Correction, Invitation, Membership, Project
 from annotation.pipeline.measure.agreement import DoubleReview, double_review
 from annotation.pipeline.project import activity, members
 from annotation.pipeline.review import corrections, throughput
@@ -195,7 +196,7 @@ def test_a_changed_budget_and_a_try_out_are_written_down(cast: Cast) -> None:
     owner.post(cast.url("configure/trial/start/"))
     assert [(each.verb, each.what) for each in Activity.objects.order_by("id")] == [
         ("configured", "budget: none in money, 5,000 in tokens; prices 2 and 0"),
-        ("started", Stage.Kind.TRIAL.label),
+        ("started", kinds.TRIAL.name),
     ]
 
 

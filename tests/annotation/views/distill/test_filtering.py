@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.template.loader import render_to_string
 
+from annotation.jobs import kinds
 from annotation.live.stage_status import stage_context
 from annotation.models import Iteration, Stage
 from annotation.pipeline.measure.round_metrics import record_metrics
@@ -95,7 +96,7 @@ def test_a_finished_training_shows_the_clean_share_of_the_table_and_a_running_on
 ) -> None:
     iteration = cast.project.iterations.get()
     record_metrics(iteration)
-    stage = iteration.stages.get(kind=Stage.Kind.SLM)
+    stage = iteration.stages.get(kind=kinds.SLM.key)
     html = render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage))
     assert re.search(r"Clean share</span></dt><dd>66\.7", html), (
         "8 of 12 rows have a clean probability of 90 %"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.template.loader import render_to_string
 
-from annotation.jobs import state
+from annotation.jobs import kinds, state
 from annotation.models import Activity, AuditDraw, Correction, Iteration, Prediction, Sample, Source, Stage
 from annotation.pipeline.iterate import restore_round
 from annotation.pipeline.measure import draw_sample
@@ -151,9 +151,7 @@ def worse_round(cast: Cast) -> Iteration:
     for said in first.predictions.filter(source="slm"):
         said.pk, said.iteration, said.verdict, said.label = None, second, label, label
         said.save()
-    Stage.objects.create(
-        project=cast.project, iteration=second, kind=Stage.Kind.SLM, status=Stage.Status.DONE
-    )
+    Stage.objects.create(project=cast.project, iteration=second, kind=kinds.SLM.key, status=Stage.Status.DONE)
     Sample.objects.exclude(source=Source.PERSON).update(label=label, round=2)
     record_metrics(second)
     return second
@@ -169,7 +167,7 @@ def test_a_worse_round_is_marked_in_words_and_an_owner_goes_back_with_one_click(
     assert "Go back to round 1" not in cast.client("viewer").get(cast.url("rounds/")).content.decode()
     first = cast.project.iterations.get(number=1)
     cast.client("owner").post(cast.url(f"rounds/{first.pk}/restore/"))
-    assert cast.project.stages.get(kind=Stage.Kind.RESTORE).detail == {"round": 1}
+    assert cast.project.stages.get(kind=kinds.RESTORE.key).detail == {"round": 1}
 
 
 def test_while_rows_are_set_back_nothing_else_is_started(cast: Cast) -> None:
@@ -177,14 +175,14 @@ def test_while_rows_are_set_back_nothing_else_is_started(cast: Cast) -> None:
     restore_round.start_restore(cast.project.iterations.get(number=1), user=None)
     page = cast.client("owner").post(cast.url(f"rounds/{second.pk}/restore/"), follow=True).content.decode()
     assert "Going back to a round of this project is waiting for a worker" in page
-    assert cast.project.stages.filter(kind=Stage.Kind.RESTORE).count() == 1
+    assert cast.project.stages.filter(kind=kinds.RESTORE.key).count() == 1
 
 
 @pytest.mark.parametrize("what", ["pause", "resume", "cancel"])
 def test_the_buttons_of_going_back_lead_to_the_rounds_without_scripts_too(cast: Cast, what: str) -> None:
     worse_round(cast)
     restore_round.start_restore(cast.project.iterations.get(number=1), user=None)
-    stage = cast.project.stages.get(kind=Stage.Kind.RESTORE)
+    stage = cast.project.stages.get(kind=kinds.RESTORE.key)
     if what == "resume":
         state.request_pause(stage)
     answered = cast.client("owner").post(cast.url(f"stages/{stage.pk}/{what}/"))

@@ -10,6 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from openpyxl import Workbook
 
+from annotation.jobs import kinds
 from annotation.models import Iteration, Project, Stage, Upload
 from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig, Method
@@ -201,7 +202,7 @@ def test_a_good_mapping_starts_the_import_once(owner: Client) -> None:
     mapping = {"content_columns": ["text"], "id_column": "id", "reference_column": "label"}
     assert owner.post(url, mapping)["Location"] == f"/projects/{project.pk}/configure/data/"
     assert "at work" in owner.post(url, mapping).content.decode()
-    assert Stage.objects.get().kind == Stage.Kind.IMPORT
+    assert Stage.objects.get().kind == kinds.IMPORT.key
     project.refresh_from_db()
     assert project.reference_column == "label"
     assert (

@@ -12,7 +12,8 @@ from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from annotation.models import AuditDraw, Correction, Label, RowClaim, Sample, Source, Stage
+from annotation.jobs import kinds
+from annotation.models import AuditDraw, Correction, Label, RowClaim, Sample, Source
 from annotation.pipeline.measure import draw_sample
 from annotation.pipeline.review import bulk, corrections
 from annotation.views.review.focus_rows import label_choices
@@ -128,7 +129,7 @@ def test_table_rows_are_shown_as_fields(cast: Cast) -> None:
 
 def test_the_nearest_rows_are_shown_with_their_labels(cast: Cast) -> None:
     samples = list(cast.project.samples.order_by("position"))
-    folder = settings.RUN_DIR / str(cast.project.stages.get(kind=Stage.Kind.SLM).run_id)
+    folder = settings.RUN_DIR / str(cast.project.stages.get(kind=kinds.SLM.key).run_id)
     folder.mkdir(parents=True)
     angles = np.linspace(0, 1, len(samples))
     np.save(folder / "keys.npy", np.array([sample.pk for sample in samples]))

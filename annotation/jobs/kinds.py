@@ -1,0 +1,266 @@
+"""The kinds of jobs. A new kind is one entry here and the function that its ``run`` names; the database knows no kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+    from annotation.models import Stage
+
+    #: A sentence, or what makes one of the stage; an empty one leaves the word to the general sentence of that state.
+    Sentence = StrOrPromise | Callable[[Stage], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobKind:
+    """One kind of job.
+
+    Attributes:
+        key: as stages store it; at most 20 characters.
+        name: what people read.
+        queue: the broker's queue that its messages go to: llm, slm or files.
+        run: dotted path of the function that does the work, given a Job. Imported where the work is done, only then.
+        follow: dotted path of the function that starts what follows, given the ended stage. It is called in the
+            transaction that sets the stage to done. Empty if nothing follows.
+        page: URL name of the project's page that shows such stages.
+        exclusive_group: of the kinds that share it, a project has one active stage at a time. Empty for any number.
+        is_step: whether it is a step of the loop, so that the newest such stage says where the project stands.
+        changes_counts: whether it adds rows or sets flags, so that the project's stored counts are counted anew.
+        only_reads: whether it leaves rows as they are, so that a file may be imported meanwhile.
+        counts_epochs: whether its progress is shown in epochs, not in rows.
+        phases: a sentence on each phase that it reports.
+        sentences: of a stage's states (see Stage.state), those whose sentence is another one than usual.
+    """
+
+    key: str
+    name: StrOrPromise
+    queue: str
+    run: str
+    follow: str = ""
+    page: str = "project"
+    exclusive_group: str = ""
+    is_step: bool = False
+    changes_counts: bool = False
+    only_reads: bool = False
+    counts_epochs: bool = False
+    phases: Mapping[str, StrOrPromise] = field(default_factory=dict)
+    sentences: Mapping[str, Sentence] = field(default_factory=dict)
+
+
+KINDS: dict[str, JobKind] = {}
+
+#: The group of the jobs that change a project's rows or the labels on them.
+CORPUS = "corpus"
+
+
+def _register(kind: JobKind) -> JobKind:
+    KINDS[kind.key] = kind
+    return kind
+
+
+def kind_of(stage: Stage) -> JobKind:
+    """The stage's kind. One that a newer version stored has its key for a name and no work to do."""
+    return KINDS.get(stage.kind) or JobKind(key=stage.kind, name=stage.kind, queue="", run="")
+
+
+def kind_name(stage: Stage) -> str:
+    return str(kind_of(stage).name)
+
+
+def keys(chosen: Callable[[JobKind], bool]) -> list[str]:
+    """The keys of the chosen kinds, for queries."""
+    return [key for key, kind in KINDS.items() if chosen(kind)]
+
+
+def queues() -> list[str]:
+    """The broker's queues, each once, in the order of the alphabet."""
+    return sorted({kind.queue for kind in KINDS.values()})
+
+
+# --- Sentences that depend on the stage ---------------------------------------------------------------------------
+
+
+def _import_failed(stage: Stage) -> str:
+    return (
+        ""
+        if stage.done
+        else gettext("It stopped with the error below, and no row of this file is in the project.")
+    )
+
+
+def _rows_read(stage: Stage) -> str:
+    return ngettext("%(shown)s row was read.", "%(shown)s rows were read.", stage.done) % {
+        "shown": f"{stage.done:,}"
+    }
+
+
+def _labelled(stage: Stage) -> str:
+    """An answer in which no label was found is none: whoever reads “done” must hear of it here."""
+    unreadable = stage.iteration.metrics.get("llm", {}).get("unreadable", 0) if stage.iteration else 0
+    if unreadable and unreadable >= stage.done:
+        return gettext(
+            "No answer could be read as a label, so there is nothing to learn from. Try another prompt or model on 20 rows."
+        )
+    if unreadable:
+        return ngettext(
+            "Every row has been asked about; %(count)s answer could not be read as a label.",
+            "Every row has been asked about; %(count)s answers could not be read as a label.",
+            unreadable,
+        ) % {"count": f"{unreadable:,}"}
+    if stage.done >= stage.total:
+        return gettext("Every row has an answer.")
+    return gettext("Every row has been asked about.")
+
+
+# --- The registry -------------------------------------------------------------------------------------------------
+
+IMPORT = _register(
+    JobKind(
+        key="import",
+        name=_("Import"),
+        queue="files",
+        run="annotation.pipeline.ingest.start_import.run_import",
+        follow="annotation.pipeline.ingest.start_import.import_next",
+        page="configure_data",
+        exclusive_group=CORPUS,
+        is_step=True,
+        changes_counts=True,
+        phases={"reading": _("Reading the file.")},
+        sentences={
+            "cancelling": _(
+                "The rows of this file that are in the project already are being taken out again."
+            ),
+            "cancelled": _(
+                "No row of this file is in the project. Resume reads it from the first row, or upload another."
+            ),
+            "failed": _import_failed,
+            "done": _rows_read,
+        },
+    )
+)
+
+LLM = _register(
+    JobKind(
+        key="llm",
+        name=_("LLM labeling"),
+        queue="llm",
+        run="annotation.pipeline.label.run_labeling.run_labeling",
+        follow="annotation.pipeline.distill.start_distillation.follow_labeling",
+        page="labeling",
+        exclusive_group=CORPUS,
+        is_step=True,
+        phases={
+            "demonstrations": _("Choosing examples to show in the prompt."),
+            "self-annotation": _(
+                "The language model labels some random rows first; the surest become the examples in the prompt."
+            ),
+            "keeping": _("Keeping the earlier answers of the rows that are not at risk."),
+            "labeling": _("The language model labels the rows."),
+            "second": _(
+                "The riskiest rows are asked once more, in other words; whether both answers agree tells how sure they are."
+            ),
+            "calibration": _("Removing the model's bias towards some labels."),
+        },
+        sentences={"done": _labelled},
+    )
+)
+
+SLM = _register(
+    JobKind(
+        key="slm",
+        name=_("SLM filtering"),
+        queue="slm",
+        run="annotation.pipeline.distill.run_distillation.run_distillation",
+        page="filtering",
+        exclusive_group=CORPUS,
+        is_step=True,
+        changes_counts=True,
+        counts_epochs=True,
+        phases={
+            "features": _("Turning the rows into features for the small model."),
+            "warm-up": _("Warm-up: plain training on all labels."),
+            "robust": _("Robust training: clean rows teach, the others are treated as unlabelled."),
+            "combine": _("Weighing the evidence on every row."),
+            "saving": _("Writing the result to the rows."),
+        },
+        sentences={"done": _("Every row has a prediction, a confidence and a clean probability.")},
+    )
+)
+
+EXPORT = _register(
+    JobKind(
+        key="export",
+        name=_("Export"),
+        queue="files",
+        run="annotation.pipeline.export.run_export.run_export",
+        page="export",
+        only_reads=True,
+        phases={"writing": _("Writing the file.")},
+        sentences={
+            "paused": _("Half a file is not kept; resume writes it from the first row."),
+            "cancelled": _("No file was made. Resume writes it from the first row, or make another one."),
+            "failed": _("It stopped with the error below, and no file was made. Resume tries it again."),
+            "done": _("The file is ready."),
+        },
+    )
+)
+
+TRIAL = _register(
+    JobKind(
+        key="trial",
+        name=_("Try-out"),
+        queue="llm",
+        run="annotation.pipeline.label.try_out.run_trial",
+        page="trial",
+        exclusive_group="trial",
+        phases={"trial": _("The language model answers a few rows; no row gets a label from it.")},
+        sentences={
+            "done": _("The answers are in the cache, so that the run does not ask these questions again.")
+        },
+    )
+)
+
+BULK = _register(
+    JobKind(
+        key="bulk",
+        name=_("Bulk correction"),
+        queue="files",
+        run="annotation.pipeline.review.bulk.run_batch",
+        page="review",
+        phases={"correcting": _("Correcting the rows, one piece after the other.")},
+        sentences={"done": _("The rows are corrected.")},
+    )
+)
+
+RESTORE = _register(
+    JobKind(
+        key="restore",
+        name=_("Going back to a round"),
+        queue="files",
+        run="annotation.pipeline.iterate.restore_round.run_restore",
+        page="rounds",
+        exclusive_group=CORPUS,
+        changes_counts=True,
+        sentences={
+            "done": _("The rows have that round's labels again. What people corrected stays as it is.")
+        },
+    )
+)
+
+DELETION = _register(
+    JobKind(
+        key="deletion",
+        name=_("Deletion of the project"),
+        queue="files",
+        run="annotation.pipeline.project.archive.run_deletion",
+        follow="annotation.pipeline.project.archive.delete_emptied",
+        exclusive_group=CORPUS,
+    )
+)
