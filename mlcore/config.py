@@ -19,6 +19,7 @@ class LlmConfig:
 
     ``kind``: ``local`` (weights on this machine), ``hub`` (Hugging Face Inference API) or ``endpoint`` (a server
     with the chat protocol at ``base_url``). ``model`` is a hub name, a folder, or the embedded model's name.
+    ``extra_body``: a JSON object whose members are added to the body of every call.
     ``price_in``, ``price_out``: of a million tokens read and written; ``budget_tokens``, ``budget_money``: the most that
     one run may spend, 0 for no limit.
     ``second_question_percent``: of the rows that a server answers without log-probabilities, the share that is asked a second time
@@ -30,6 +31,7 @@ class LlmConfig:
     model: str = EMBEDDED_LLM
     base_url: str = ""
     provider: str = ""
+    extra_body: str = ""
     demonstrations: int = 8
     demonstration_sets: int = 3
     concurrency: int = 16

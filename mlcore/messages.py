@@ -125,11 +125,10 @@ MESSAGES: dict[str, str] = {
     # calls to a server
     "token_needed": gettext_noop("The Hugging Face Inference API needs a token. Give one."),
     "bad_address": gettext_noop(
-        "“%(address)s” is not a server's address. "
-        "Write it as http(s)://host:port/path, without a user name or a question mark."
+        "“%(address)s” is not a server's address. Write it as http(s)://host:port/path, without a user name."
     ),
     "space_in_address": gettext_noop(
-        "“%(address)s” holds a space. Write it as http(s)://host:port/path, without a user name or a question mark."
+        "“%(address)s” holds a space. Write it as http(s)://host:port/path, without a user name."
     ),
     "host_not_allowed": gettext_noop(
         "The host “%(host)s” is not allowed. Ask the operator to add it to the list of allowed hosts."
@@ -147,15 +146,27 @@ MESSAGES: dict[str, str] = {
     "http_400": gettext_noop(
         "The server refused the request (400). Check the model's name and the server's settings."
     ),
-    "http_401": gettext_noop("The server refused the token (401). Give a valid token in the LLM settings."),
-    "http_402": gettext_noop("The account has no credit left (402). Top it up, or use another token."),
+    "token_refused": gettext_noop(
+        "The server refused the token (%(status)s). Give a valid token in the LLM settings."
+    ),
+    "no_credit": gettext_noop(
+        "The account has no credit or quota left (%(status)s). Top it up, or use another token."
+    ),
+    "model_unknown": gettext_noop("The server has no such model (%(status)s). Check the model's name."),
+    "content_filtered": gettext_noop("The provider's content filter refused this row."),
+    "model_refused": gettext_noop("The model refused this row."),
+    "server_said": gettext_noop("%(sentence)s The server said: “%(said)s”"),
+    "unreadable_answers": gettext_noop(
+        "Hardly any answer names one of the labels, so the run was stopped. The last one: “%(answer)s” "
+        "Change the prompt, the label names or the model, then resume."
+    ),
     "http_403": gettext_noop(
         "The token may not use this model (403). Use another token, or ask for access to the model."
     ),
     "http_404": gettext_noop(
-        "The server has no such model or address (404). Check the model's name and the address."
+        "The server has no such model or address (404): %(url)s was called. Check the model's name and the address."
     ),
-    "http_413": gettext_noop("The row is too long for the server (413). Shorten it."),
+    "http_413": gettext_noop("The row is too long for the model. Shorten it, or set a shorter text length."),
     "http_422": gettext_noop(
         "The server can't work with the request (422). Check the model's name and the server's settings."
     ),

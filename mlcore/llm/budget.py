@@ -16,14 +16,16 @@ TEMPLATE_TOKENS = 64  # what a server's chat template may add to a prompt
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens that count as spent."""
+    """Tokens that count as spent; ``thoughts`` are those of ``tokens_out`` with which a model thought."""
 
     tokens_in: int = 0
     tokens_out: int = 0
+    thoughts: int = 0
 
     def add(self, other: Usage) -> None:
         self.tokens_in += other.tokens_in
         self.tokens_out += other.tokens_out
+        self.thoughts += other.thoughts
 
 
 @dataclass(slots=True)

@@ -1,17 +1,16 @@
-"""Prompts: three blocks with named placeholders, rendered in one pass, and the strict reading of an answer.
+"""Prompts: three blocks with named placeholders, rendered in one pass.
 
 The blocks are the paper's: task description, in-context demonstrations, output control.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlcore.messages import Message
-from mlcore.records import NO_LABEL, Demonstration, LabelSet, Prompt, TurnedPrompt
+from mlcore.records import Demonstration, LabelSet, Prompt, TurnedPrompt
 
 PLACEHOLDERS = ("labels", "label_descriptions", "demonstrations", "content")
 TEMPLATE_BYTES = 20_000
@@ -22,10 +21,7 @@ PARAGRAPH = "\n\n"
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 _WORD_IN_BRACES = re.compile(r"\{([a-z_]+)\}")
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
-_FENCE = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
 _BLANK_LINES = re.compile(r"\n{3,}")
-_WRAPPING = " \t\r\n\"'`*“”‘’「」『』《》【】[]()<>（）.。．!！,，;；"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,52 +128,6 @@ def turn_round(
 def cut(text: str, limit: int) -> str:
     """The text, or its first ``limit`` characters and a mark."""
     return text if len(text) <= limit else text[:limit].rstrip() + CUT_MARK
-
-
-def read_answer(raw: str, labels: LabelSet) -> int:
-    """Read an answer strictly: it is a label's name and nothing else.
-
-    Spaces, case, quotes, brackets and a full stop around the name don't matter (Chinese ones neither);
-    ``{"label": "…"}`` is read too. A block of thoughts before the answer is passed over, and a code fence around it.
-    A refusal, prose, two labels or another name are no answer.
-
-    Returns:
-        The label's index, or ``NO_LABEL``.
-    """
-    text = raw[end_of_thoughts(raw) :].strip()
-    if fenced := _FENCE.fullmatch(text):
-        text = fenced[1].strip()
-    if text.startswith("{"):
-        text = _label_in_json(text)
-    return _names(labels).get(_bare(text), NO_LABEL)
-
-
-def end_of_thoughts(raw: str) -> int:
-    """Where an answer begins: behind the block of thoughts that some models write first. Unfinished ones stay."""
-    found = _THOUGHT.match(raw)
-    return found.end() if found else 0
-
-
-def _label_in_json(text: str) -> str:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return ""
-    label = value.get("label") if isinstance(value, dict) else None
-    return label if isinstance(label, str) else ""
-
-
-def _names(labels: LabelSet) -> Mapping[str, int]:
-    names: dict[str, int] = {}
-    for index, name in enumerate(labels.names):
-        bare = _bare(name)
-        names[bare] = NO_LABEL if bare in names else index  # two names that look alike can't be told apart
-    names.pop("", None)
-    return names
-
-
-def _bare(text: str) -> str:
-    return text.strip(_WRAPPING).casefold()
 
 
 def _fill(block: str, values: Mapping[str, str]) -> str:

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import httpx2
 import numpy as np
 import pandas as pd
 import pytest
 from django.conf import settings
 from django.utils import translation
-from huggingface_hub.errors import HfHubHTTPError
 
 from annotation.errors import InvalidFileError
 from annotation.messages import message_text
@@ -30,8 +28,8 @@ from mlcore.corpus import Corpus, EpochReport, NoisyLabels
 from mlcore.errors import EngineError, InvalidInputError
 from mlcore.llm.budget import Budget, Usage
 from mlcore.llm.endpoint import failures
-from mlcore.llm.endpoint.capabilities import ServerRefusedError
 from mlcore.llm.endpoint.client import EndpointModel
+from mlcore.llm.endpoint.failures import ServerRefusedError
 from mlcore.llm.endpoint.guard import HttpResponse, RedirectRefusedError, check_address
 from mlcore.messages import MESSAGES, Message
 from mlcore.prompting.prompts import PromptTemplate, check_template
@@ -65,13 +63,9 @@ def warnings_of(given: list[int], texts: list[str]) -> list[Message]:
     return check_inputs(Corpus(texts), labels, DistillConfig())
 
 
-def failed_call(status: int) -> Message:
-    """By the server that is asked, and by the hub when it is asked for a model's provider: the same sentence."""
-    refused = ServerRefusedError(HttpResponse(status, {}, b"no"))
-    response = httpx2.Response(status, request=httpx2.Request("POST", "http://127.0.0.1/"))
-    said = failures.judge(HfHubHTTPError("no", response=response), deadline=5.0)
-    assert said == failures.judge(refused, deadline=5.0)
-    return said.message
+def failed_call(status: int, body: bytes = b"") -> Message:
+    refused = ServerRefusedError(HttpResponse(status, {}, body))
+    return failures.judge(refused, deadline=5.0, url="http://127.0.0.1/v1").message
 
 
 async def hold_too_much(budget: Budget) -> None:
@@ -88,10 +82,12 @@ def refused(attempt: Callable[[], object]) -> Message:
 def said_by_the_language_model() -> Iterator[Message | None]:
     for status in (400, 401, 402, 403, 404, 413, 418, 422, 429, 503):
         yield failed_call(status)
+    for body in (b"no such model", b"content_filter", b"no"):
+        yield failed_call(400, body)
     key: Any = None
     untrusted = aiohttp.ClientConnectorCertificateError(key, ValueError("x"))
     insecure = aiohttp.ClientConnectorSSLError(key, OSError())
-    errors = (TimeoutError(), httpx2.ConnectError("x"), httpx2.ReadError("x"), OSError(), ValueError())
+    errors = (TimeoutError(), aiohttp.ClientConnectorError(key, OSError()), OSError(), ValueError())
     for error in (
         *errors,
         aiohttp.InvalidURL("x"),
@@ -152,7 +148,7 @@ def test_every_message_of_the_engine_is_wholly_chinese_but_for_names(code: str) 
 def test_every_message_is_used_and_every_code_that_is_used_is_written_down() -> None:
     used = {code for path in (ROOT / "mlcore").rglob("*.py") for code in codes_in(path)}
     # Made from a status, of which there are several.
-    used |= {f"http_{status}" for status in failures.FATAL_STATUS}
+    used |= {f"http_{status}" for status in failures.REFUSED_STATUS}
     assert used == set(MESSAGES)
 
 

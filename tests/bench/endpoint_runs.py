@@ -122,7 +122,7 @@ def bare_rate(url: str, rows: int) -> float:
     import httpx2
     from huggingface_hub import AsyncInferenceClient
 
-    from mlcore.llm.endpoint.capabilities import Capabilities, answer_tokens
+    from mlcore.llm.endpoint.capabilities import Capabilities
     from mlcore.records import LabelSet
 
     labels, texts = LabelSet.of(*LABELS), _questions(rows)
@@ -161,8 +161,6 @@ def bare_rate(url: str, rows: int) -> float:
             await client.chat_completion(
                 [{"role": "user", "content": texts[key]}],
                 model="fake",
-                temperature=0.0,
-                max_tokens=answer_tokens(labels),
                 **Capabilities().parameters(labels),
             )
 
@@ -178,7 +176,7 @@ def aiohttp_rate(url: str, rows: int) -> float:
     """The same questions by another client, as the limit of what this machine's Python can do."""
     import aiohttp
 
-    from mlcore.llm.endpoint.capabilities import Capabilities, answer_tokens
+    from mlcore.llm.endpoint.capabilities import Capabilities
     from mlcore.records import LabelSet
 
     labels, texts = LabelSet.of(*LABELS), _questions(rows)
@@ -188,8 +186,7 @@ def aiohttp_rate(url: str, rows: int) -> float:
 
             async def one(key: int) -> None:
                 message = {"role": "user", "content": texts[key]}
-                body = {"model": "fake", "messages": [message], "temperature": 0.0, "stream": False}
-                body |= {"max_tokens": answer_tokens(labels), **Capabilities().parameters(labels)}
+                body = {"model": "fake", "messages": [message], **Capabilities().parameters(labels)}
                 async with session.post(f"{url}/v1/chat/completions", json=body) as response:
                     await response.json()
 

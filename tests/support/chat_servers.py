@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlcore.llm.endpoint.replies import label_distribution, read_reply
-from mlcore.prompting.prompts import read_answer
+from mlcore.prompting.answers import read_answer
 from mlcore.records import NO_LABEL, FloatArray, LabelSet
 
 Body = dict[str, Any]

@@ -38,7 +38,7 @@ def arm(point: str) -> None:
     """Put the kill where it is wanted."""
     from annotation.models.sql import insert_rows
     from annotation.pipeline.label import run_labeling, second_question
-    from mlcore.llm.endpoint.capabilities import ChatClient
+    from mlcore.llm.endpoint.chat import ChatClient
 
     complete, store, store_second = ChatClient.complete, run_labeling._store_answers, second_question._store
     at_call, at_batch = kill_after(ROWS // 2), kill_after(3)

@@ -74,7 +74,7 @@ class Command(BaseCommand):
 
 
 def load_ahead(queues: Collection[str]) -> None:
-    """Load what the LLM's first stage would otherwise wait for, most of a second: the hub's client with all its providers.
+    """Load what the LLM's first stage would otherwise wait for.
 
     What is loaded by now stays. The garbage collector need not look through it again and again, a tenth of a second each time.
     """

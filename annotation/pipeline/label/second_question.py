@@ -25,7 +25,7 @@ from mlcore.label.second_question import (
     second_labels,
     weigh_answers,
 )
-from mlcore.prompting.prompts import read_answer
+from mlcore.prompting.answers import read_answer
 from mlcore.records import NO_LABEL, Answer, Demonstration, FloatArray, IntArray, LabelSet, Request
 
 if TYPE_CHECKING:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
+from typing import Any, TypeVar
 
+from mlcore.errors import StoppedError
 from mlcore.records import Answer, Request
+
+T = TypeVar("T")
 
 FINISH_SECONDS = 3.0  # calls under way may end when the caller stops, since they are paid for
 # Requests made before their turn: calls go on while the caller stores answers or reads rows.
-AHEAD_PER_CALL = 16
+INBOX_PER_CALL = 10
 # Answers that may wait for the caller to store them: what a crash loses is paid for twice.
-UNREAD_PER_CALL = 2
+OUTBOX_PER_CALL = 2
 _POLL_SECONDS = 0.1
 _GATHER_SECONDS = 0.0003  # a call: 20 ms where 64 are made at once
-_ROOM_SECONDS = 0.005
 
 
 class CallQueue:
-    """One caller's requests and answers.
+    """One caller's requests and answers, both bounded.
 
     Args:
         loop: where the calls are made.
@@ -33,86 +36,110 @@ class CallQueue:
         self.stopping = threading.Event()
         self._loop = loop
         self._calls = calls
-        self._inbox: asyncio.Queue[Request | None] = asyncio.Queue()
-        self._outbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
-        self._ahead = 0  # requests that were given and whose answer wasn't taken yet
-        self._has_more = True
+        self._inbox: asyncio.Queue[Request | None] = asyncio.Queue(INBOX_PER_CALL * calls)
+        self._outbox: asyncio.Queue[Answer | None] = asyncio.Queue(OUTBOX_PER_CALL * calls)
 
     # --- The caller's side ----------------------------------------------------------------------------------------
 
-    def answers(self, items: Iterable[Request | Answer], should_stop: Callable[[], bool]) -> Iterator[Answer]:
-        """Answers as they come, until the last one, or until the caller stopped and calls under way had time to end."""
-        waiting = iter(items)
-        last_moment = float("inf")
-        while time.monotonic() < last_moment:
-            if not self.stopping.is_set() and should_stop():
-                self.stopping.set()
-                self._give([None])
-                last_moment = time.monotonic() + FINISH_SECONDS
-            known = None if self.stopping.is_set() else self._draw(waiting)
-            if known:
-                yield known
-            for answer in self._read(wait=not known):
-                if answer is None:
-                    return
-                self._ahead -= 1
-                yield answer
+    def answers(
+        self,
+        items: Iterable[Request | Answer],
+        answer: Callable[[Request], Awaitable[Answer]],
+        should_stop: Callable[[], bool],
+    ) -> Iterator[Answer]:
+        """Answers as they come, until the last one, or until the caller stopped and calls under way had time to end.
 
-    def _read(self, *, wait: bool) -> list[Answer | None]:
-        """What has come. One wake for several answers: while this thread runs, the calls' thread does not."""
-        found: list[Answer | None] = []
-        with suppress(queue.Empty):
-            found.append(self._outbox.get(timeout=_POLL_SECONDS if wait else 0))
-            if wait:
-                time.sleep(_GATHER_SECONDS * self._calls)
-            while True:
-                found.append(self._outbox.get_nowait())
-        return found
-
-    def _draw(self, waiting: Iterator[Request | Answer]) -> Answer | None:
-        """Give some requests if few are ahead; stop early for an answer that is known already, and return it.
-
-        A few at a time, so that answers don't wait unread while many requests are being made.
+        Raises:
+            EngineError: the first error that ``answer`` raised.
         """
-        if not self._has_more or self._ahead > (AHEAD_PER_CALL - 1) * self._calls:
-            return None
-        given: list[Request | None] = []
-        for item in waiting:
-            if isinstance(item, Answer):
-                self._give(given)
-                return item
-            given.append(item)
-            self._ahead += 1
-            if len(given) >= self._calls:
-                self._give(given)
-                return None
-        self._has_more = False
-        self._give([*given, None])
-        return None
+        working = self._start(self._work_all(answer))
+        taking = self._start(self._take())
+        giving: Future[None] | None = None
+        waiting: Iterator[Request | Answer] | None = iter(items)
+        last_moment = float("inf")
+        try:
+            while time.monotonic() < last_moment:
+                if not self.stopping.is_set() and should_stop():
+                    self._loop.call_soon_threadsafe(self._stop)
+                    self.stopping.set()
+                    last_moment = time.monotonic() + FINISH_SECONDS
+                known = None
+                if waiting and not self.stopping.is_set() and (giving is None or giving.done()):
+                    drawn, known = _draw(waiting, most=self._calls)
+                    waiting = waiting if known or len(drawn) == self._calls else None
+                    giving = self._start(self._give(drawn, is_last=waiting is None))
+                if known:
+                    yield known
+                if not known or taking.done():
+                    with suppress(TimeoutError):
+                        received = taking.result(timeout=_POLL_SECONDS)
+                        taking = self._start(self._take())
+                        yield from (found for found in received if found is not None)
+                        if None in received:
+                            working.result()
+                            return
+        finally:
+            for future in (working, taking, giving):
+                if future is not None:
+                    future.cancel()
 
-    def _give(self, requests: list[Request | None]) -> None:
-        if requests:
-            self._loop.call_soon_threadsafe(self._take_in, requests)
-
-    def end(self) -> None:
-        """Tell the caller that no answer comes any more."""
-        self._outbox.put(None)
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     # --- The loop's side ------------------------------------------------------------------------------------------
 
-    def _take_in(self, requests: list[Request | None]) -> None:
+    async def _work_all(self, answer: Callable[[Request], Awaitable[Answer]]) -> None:
+        """Answer requests, as many at once as there may be calls, until the last one or the first error."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(self._calls):
+                    tasks.create_task(self._work(answer))
+        except BaseExceptionGroup as group:
+            await self._outbox.put(None)
+            raise group.exceptions[0] from None
+        await self._outbox.put(None)
+
+    async def _work(self, answer: Callable[[Request], Awaitable[Answer]]) -> None:
+        try:
+            while (request := await self._inbox.get()) and not self.stopping.is_set():
+                await self._outbox.put(await answer(request))
+        except StoppedError:
+            pass
+        except Exception:
+            self.stopping.set()  # before the others are cancelled, so that no call of theirs goes out
+            raise
+        self._stop()
+
+    def _stop(self) -> None:
+        """Wake who waits for a request; there are no more."""
+        with suppress(asyncio.QueueFull):
+            self._inbox.put_nowait(None)
+
+    async def _give(self, requests: list[Request], *, is_last: bool) -> None:
         for request in requests:
-            self._inbox.put_nowait(request)
+            await self._inbox.put(request)
+        if is_last:
+            await self._inbox.put(None)
 
-    async def next_request(self) -> Request | None:
-        """The next one; None if there are no more. Waits while too many answers lie there unread."""
-        request = await self._inbox.get()
-        if request is None:
-            self._inbox.put_nowait(None)  # for the others
-            return None
-        while self._outbox.qsize() >= UNREAD_PER_CALL * self._calls and not self.stopping.is_set():
-            await asyncio.sleep(_ROOM_SECONDS)
-        return request
+    async def _take(self) -> list[Answer | None]:
+        """What has come. One wake for several answers: while the caller's thread runs, the calls' thread does not."""
+        received = [await self._outbox.get()]
+        await asyncio.sleep(_GATHER_SECONDS * self._calls)
+        while not self._outbox.empty():
+            received.append(self._outbox.get_nowait())
+        return received
 
-    def put(self, answer: Answer) -> None:
-        self._outbox.put(answer)
+
+def _draw(waiting: Iterator[Request | Answer], *, most: int) -> tuple[list[Request], Answer | None]:
+    """The next few requests; stops early for an answer that is known already, and returns it too.
+
+    A few at a time, so that answers don't wait unread while many requests are being made.
+    """
+    drawn: list[Request] = []
+    for item in waiting:
+        if isinstance(item, Answer):
+            return drawn, item
+        drawn.append(item)
+        if len(drawn) == most:
+            break
+    return drawn, None

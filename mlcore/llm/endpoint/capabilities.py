@@ -1,125 +1,91 @@
-"""What a chat server is asked for beyond the text, and the hub's client on top of our own transport."""
+"""What a chat server takes, and the request body that follows from it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
-from huggingface_hub import AsyncInferenceClient
-from huggingface_hub.inference._common import RequestParameters
-
-from mlcore.llm.endpoint.guard import GuardedConnection, HttpResponse
 from mlcore.records import LabelSet
 
 TOP_LOGPROBS = 5  # the most that every server accepts
+LIMITS = ("max_tokens", "max_completion_tokens", "")
+SCHEMAS = ("json_schema", "json_object", "")
+STREAMS = ("", "with usage", "plain")
+# Parameters that turn thinking off, or down to the least effort, by the servers that know them.
+THINKING_OFF: Mapping[str, Mapping[str, Any]] = {
+    "chat_template_kwargs": {"chat_template_kwargs": {"enable_thinking": False}},  # vLLM, SGLang, llama.cpp
+    "enable_thinking": {"enable_thinking": False},  # DashScope, ModelScope, SiliconFlow
+    "thinking": {"thinking": {"type": "disabled"}},  # Zhipu, DeepSeek, Moonshot, Volcengine, Anthropic
+    "reasoning_effort: none": {"reasoning_effort": "none"},  # OpenAI since GPT-5.1, Gemini, Ollama
+    "reasoning_effort: minimal": {"reasoning_effort": "minimal"},  # GPT-5
+    "reasoning_effort: low": {"reasoning_effort": "low"},  # o-series, gpt-oss
+    "reasoning": {"reasoning": {"enabled": False}},  # OpenRouter
+    "thinking_budget": {"thinking_budget": 0},  # DashScope, Gemini's gateways
+}
+THINKING_KEYS = frozenset(name for parameters in THINKING_OFF.values() for name in parameters)
+_JSON_QUESTION = '\n\nAnswer with a JSON object {{"label": name}}; name is one of: {names}.'
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What is asked for beyond the text; found out once per server and remembered."""
+    """What a server is sent beside the model and the text.
 
-    schema: bool = True
-    logprobs: bool = True
-
-    def parameters(self, labels: LabelSet) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if self.logprobs:
-            found |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        if self.schema:
-            found["response_format"] = {"type": "json_schema", "json_schema": _schema(labels)}
-        return found
-
-    def without(self, names: Sequence[str]) -> Capabilities:
-        if not names:
-            return Capabilities(schema=False, logprobs=False)
-        return replace(
-            self,
-            schema=self.schema and "schema" not in names,
-            logprobs=self.logprobs and "logprobs" not in names,
-        )
-
-
-class ServerRefusedError(Exception):
-    """The server answered with an error's status."""
-
-    def __init__(self, response: HttpResponse) -> None:
-        super().__init__(f"status {response.status}")
-        self.response = response
-
-
-class ChatClient(AsyncInferenceClient):
-    """Forms requests as the hub's client does, and sends them itself.
-
-    The hub's client knows each provider's address, headers and dialect. What it prepares differs between rows in the
-    message alone, so it is prepared once; preparing every call anew and turning every answer into objects takes it as
-    long as sending it.
+    Attributes:
+        limit_name: the name of the limit on the answer's tokens, one of ``LIMITS``; empty sends none.
+        temperature: whether temperature 0 is sent.
+        schema: the form in which the answer's schema is sent, one of ``SCHEMAS``.
+        logprobs: whether log-probabilities are asked for.
+        thinking: a key of ``THINKING_OFF``; empty sends nothing about thinking.
+        parts: whether a message's content is a list of parts.
+        stream: whether the answer comes as server-sent events, one of ``STREAMS``.
+        room: tokens that the limit leaves for thoughts beside the answer.
     """
 
-    def __init__(self, *, connection: GuardedConnection, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._connection = connection
-        self._prepared: dict[tuple[Capabilities, LabelSet], RequestParameters] = {}
+    limit_name: str = "max_tokens"
+    temperature: bool = True
+    schema: str = "json_schema"
+    logprobs: bool = True
+    thinking: str = ""
+    parts: bool = False
+    stream: str = ""
+    room: int = 0
 
-    async def complete(
-        self, text: str, *, model: str | None, labels: LabelSet, capabilities: Capabilities
-    ) -> Any:
-        """Ask, and return the completion as it was parsed from JSON.
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Capabilities:
+        """Capabilities as :meth:`as_dict` stored them; what this version doesn't know is left out."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in names})
 
-        Raises:
-            ServerRefusedError: the server answered with an error's status.
-            ValueError: the answer is not JSON.
-            HfHubHTTPError: the hub doesn't know the model, or not this token.
-        """
-        prepared = self._prepared.get((capabilities, labels))
-        if prepared is None:
-            prepared = self._prepared[capabilities, labels] = await self._prepare(model, labels, capabilities)
-        assert isinstance(prepared.json, dict)  # every provider's chat is JSON
-        body = {**prepared.json, "messages": [{"role": "user", "content": text}]}
-        response = await self._connection.post(
-            prepared.url, headers=prepared.headers, body=json.dumps(body).encode()
-        )
-        if response.status >= 400:
-            raise ServerRefusedError(response)
-        return json.loads(response.body)
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
-    async def close(self) -> None:
-        await self._connection.close()
+    def parameters(self, labels: LabelSet) -> dict[str, Any]:
+        """The body's parameters that are the same for every row."""
+        body: dict[str, Any] = {"stream": bool(self.stream)}
+        if self.stream == "with usage":
+            body["stream_options"] = {"include_usage": True}
+        if self.temperature:
+            body["temperature"] = 0.0
+        if self.limit_name:
+            body[self.limit_name] = answer_tokens(labels) + self.room
+        if self.logprobs:
+            body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        if self.schema == "json_schema":
+            body["response_format"] = {"type": "json_schema", "json_schema": _schema(labels)}
+        elif self.schema == "json_object":
+            body["response_format"] = {"type": "json_object"}
+        body.update(THINKING_OFF.get(self.thinking, {}))
+        return body
 
-    async def _prepare(
-        self, model: str | None, labels: LabelSet, capabilities: Capabilities
-    ) -> RequestParameters:
-        try:
-            await self.chat_completion(
-                [{"role": "user", "content": "?"}],
-                model=model,
-                temperature=0.0,
-                max_tokens=answer_tokens(labels),
-                **capabilities.parameters(labels),
-            )
-        except _Prepared as prepared:
-            return prepared.request
-        raise AssertionError("the hub's client did not come to send its request")
-
-    async def _inner_post(self, request_parameters: RequestParameters, *, stream: bool = False) -> Any:
-        # For an address, the hub's client rewrites a JSON schema into an old form that only TGI knows; vLLM,
-        # llama.cpp and Ollama would take it for "any JSON". So the standard form is put back.
-        body = request_parameters.json
-        form = body.get("response_format") if isinstance(body, dict) else None
-        if isinstance(body, dict) and isinstance(form, dict) and "value" in form:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": form["value"]},
-            }
-        raise _Prepared(request_parameters)
-
-
-class _Prepared(Exception):
-    def __init__(self, request: RequestParameters) -> None:
-        super().__init__()
-        self.request = request
+    def messages(self, text: str, labels: LabelSet) -> list[dict[str, Any]]:
+        """The one message; servers demand that it speaks of JSON where any JSON object is the schema."""
+        if self.schema == "json_object":
+            text += _JSON_QUESTION.format(names=", ".join(labels.names))
+        content = [{"type": "text", "text": text}] if self.parts else text
+        return [{"role": "user", "content": content}]
 
 
 @lru_cache(maxsize=8)

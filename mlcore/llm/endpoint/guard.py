@@ -1,20 +1,20 @@
 """Where a language model's calls may go: the address that was saved, checked again when the socket opens.
 
-The hub's client on its own follows redirects, never gives up, reads without limit, obeys proxies from the environment,
-and sends what it doesn't take for an address to a public router. Every call therefore goes through the connection here.
-It is aiohttp's, which takes a third of the processor time of the hub's (``docs/benchmarks.md``).
+Every call goes through the connection here: one destination, no redirects, no proxies of the environment, no repetition,
+and a bounded answer.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import certifi
@@ -25,11 +25,12 @@ from mlcore.errors import MessageError, ModelUnavailableError
 ANSWER_BYTES = 1_000_000
 CONNECT_SECONDS = 10.0
 KEPT_SECONDS = 30.0  # a connection that nobody uses
-HUB_HOST = "router.huggingface.co"
+HUB_ADDRESS = "https://router.huggingface.co/v1"
 HEADER_BYTES = 65_536  # of one header
 HEADERS = 1_000
 _METADATA = {ipaddress.ip_address("100.100.100.200"), ipaddress.ip_address("fd00:ec2::254")}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_VERSIONED = re.compile(r"/v\d+\w*(/|$)|/deployments/[^/]+$|/openai$")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -71,7 +72,7 @@ def check_address(base_url: str, allowed_hosts: Sequence[str]) -> Destination:
     except ValueError as error:
         raise ModelUnavailableError("bad_address", address=base_url[:200]) from error
     host = (parts.hostname or "").rstrip(".")
-    has_more = "@" in parts.netloc or parts.query or parts.fragment
+    has_more = "@" in parts.netloc or parts.fragment
     if parts.scheme not in _PORTS or not _can_be_called(parts.hostname or "") or port == 0 or has_more:
         raise ModelUnavailableError("bad_address", address=base_url[:200])
     if any(character.isspace() or ord(character) < 32 for character in base_url.strip()):
@@ -86,8 +87,14 @@ def check_address(base_url: str, allowed_hosts: Sequence[str]) -> Destination:
     return Destination(parts.scheme, host, port, listed)
 
 
-def hub_destination() -> Destination:
-    return Destination("https", HUB_HOST, 443, listed=False)
+def chat_url(base_url: str) -> str:
+    """Where chat calls to a server's address go: it is used as given where it names a version, a deployment or the path
+    itself; else version 1 is meant."""
+    parts = urlsplit(base_url.strip())
+    path = parts.path.rstrip("/")
+    if not path.endswith("/chat/completions"):
+        path += "/chat/completions" if _VERSIONED.search(path) else "/v1/chat/completions"
+    return urlunsplit(parts._replace(path=path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +108,11 @@ class HttpResponse:
 
 class GuardedConnection:
     """Sends to one destination only, without redirects, retries or proxies, and reads at most ``ANSWER_BYTES``, packed or
-    unpacked. ``send_token``: without a token of the user's, none is sent, least of all the machine's own."""
+    unpacked."""
 
-    def __init__(self, destination: Destination, *, connections: int, send_token: bool) -> None:
+    def __init__(self, destination: Destination, *, connections: int) -> None:
         self._destination = destination
         self._connections = connections
-        self._send_token = send_token
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> HttpResponse:
@@ -118,9 +124,8 @@ class GuardedConnection:
         """
         address = URL(url)
         self._check(address)
-        sent = {name: value for name, value in headers.items() if self._may_send(name)}
         async with self._opened().post(
-            address, data=body, headers=sent | {"Accept-Encoding": "identity"}, allow_redirects=False
+            address, data=body, headers={**headers, "Accept-Encoding": "identity"}, allow_redirects=False
         ) as response:
             if 300 <= response.status < 400:
                 raise RedirectRefusedError("redirected", status=response.status)
@@ -135,9 +140,6 @@ class GuardedConnection:
         hosts = [(host or "").rstrip(".") for host in (address.host, address.raw_host)]
         if (address.scheme, address.port) != (wanted.scheme, wanted.port) or wanted.host not in hosts:
             raise AddressRefusedError("other_host", host=str(address.host), wanted=wanted.host)
-
-    def _may_send(self, name: str) -> bool:
-        return name.lower() != "accept-encoding" and (self._send_token or name.lower() != "authorization")
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 BREAKER = 20
+RECENT_ANSWERS = 200
 TRIES = 6
 TRIES_OF = {"unreadable": 2, "limited": BREAKER}  # kinds of failures that a row may meet more or less often
 LONGEST_WAIT = 120.0
@@ -67,11 +68,12 @@ class RateLimiter:
                 waiter.set_result(None)
                 free -= 1
 
-    def answered(self) -> None:
-        """Grow: at once to half of the most, then one for each answer; after a 429, one for each round of answers."""
+    def answered(self, *, grows: bool = True) -> None:
+        """Count an answer, and grow: at once to half of the most, then one for each answer; after a 429, one for each
+        round of answers."""
         self.failures_in_a_row = 0
         self.answers += 1
-        if self.limit >= self.most:
+        if self.limit >= self.most or not grows:
             return
         self._credit += 1
         if self._credit >= (self.limit if self._was_halved else 1):
@@ -110,6 +112,22 @@ class RateLimiter:
     @property
     def is_broken(self) -> bool:
         return self.failures_in_a_row >= BREAKER
+
+
+@dataclass(slots=True)
+class UnreadableBreaker:
+    """Tells when so few answers can be read that going on wastes money."""
+
+    _readable: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT_ANSWERS))
+
+    def count(self, *, is_readable: bool) -> None:
+        self._readable.append(is_readable)
+
+    @property
+    def is_broken(self) -> bool:
+        """None of the first 20 answers was read, or later fewer than a tenth of the last 200."""
+        counted, readable = len(self._readable), sum(self._readable)
+        return counted >= BREAKER and readable < (RECENT_ANSWERS / 10 if counted == RECENT_ANSWERS else 1)
 
 
 def backoff(attempt: int, *, first: float) -> float:

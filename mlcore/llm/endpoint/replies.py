@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -10,22 +11,40 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.prompting.prompts import end_of_thoughts
+from mlcore.llm.budget import Usage
+from mlcore.prompting.answers import end_of_thoughts
 from mlcore.records import FloatArray, LabelSet
 
 _VALUE_START = re.compile(r'"label"\s*:\s*"')
 _FENCE_START = re.compile(r"\s*```\w*\n")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # a database takes no NUL and no half of a surrogate pair
+THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 MOST_TOKENS = 100_000_000  # no call takes more; a larger count is none
 _OPENING = " \t\r\n\"'`*“‘「『【[(<（"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A chat completion: the text, and the generated tokens with their alternatives."""
+    """A chat completion.
+
+    Attributes:
+        text: the content as it came; thoughts that stand in it are passed over by :func:`read_answer`.
+        tokens: the generated tokens with their alternatives; none where the server gives no log-probabilities.
+        thoughts: where the model's thoughts came, a key of ``dialect.SWITCHES``; empty if it wrote none.
+        is_cut: the limit on tokens ended the answer.
+        refusal: why the model or the provider refuses this text; empty if it doesn't.
+    """
 
     text: str
-    tokens: tuple[Token, ...]
+    tokens: tuple[Token, ...] = ()
+    thoughts: str = ""
+    is_cut: bool = False
+    refusal: str = ""
+
+    @property
+    def is_thought(self) -> bool:
+        """Whether the limit ended it before the model came from its thoughts to an answer."""
+        return self.is_cut and (bool(self.thoughts) or not self.text.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +55,109 @@ class Token:
     candidates: tuple[tuple[str, float], ...]
 
 
+def parse_completion(body: bytes) -> Any:
+    """The completion in a response's body: JSON, or server-sent events whose pieces are put together.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not body.lstrip().startswith((b"data:", b"event:", b": ")):
+        return json.loads(body)
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": None}
+    whole: dict[str, Any] = {}
+    for line in body.decode().splitlines():
+        data = line.removeprefix("data:").strip()
+        if not line.startswith("data:") or not data or data == "[DONE]":
+            continue
+        event = json.loads(data)
+        if not isinstance(event, dict):
+            raise ValueError("an event that is no object")
+        whole |= {name: value for name, value in event.items() if name != "choices" and value is not None}
+        for piece in event.get("choices") or []:
+            _add_piece(choice, piece)
+            whole["choices"] = [choice]
+    return whole
+
+
+def _add_piece(choice: dict[str, Any], piece: Any) -> None:
+    message = choice["message"]
+    delta = _get(piece, "delta") or _get(piece, "message")
+    for name in ("content", *THOUGHT_FIELDS, "refusal"):
+        value = _get(delta, name)
+        text = _joined(value, "text") if isinstance(value, list) else value
+        if isinstance(text, str):
+            message[name] = (message.get(name) or "") + text
+    choice["finish_reason"] = _get(piece, "finish_reason") or choice["finish_reason"]
+    content = _get(_get(piece, "logprobs"), "content")
+    if isinstance(content, list):
+        choice.setdefault("logprobs", {"content": []})["content"].extend(content)
+
+
 def read_reply(completion: Any) -> Reply | None:
-    """Read a completion as the hub's client parsed it; None if it holds no text (``{}``, no choices, null)."""
+    """Read a parsed completion; None if it is none (``{}``, no choices), or has neither text nor a reason for that."""
     choices = _get(completion, "choices")
     if not isinstance(choices, Sequence) or not choices:
         return None
-    text = _get(_get(choices[0], "message"), "content")
-    if not isinstance(text, str) or not text.strip():
+    choice, message = choices[0], _get(choices[0], "message")
+    content, finish = _get(message, "content"), _get(choice, "finish_reason")
+    text, thoughts = _text_and_thoughts(completion, message, content)
+    refusal = _get(message, "refusal")
+    if finish == "content_filter" or (isinstance(refusal, str) and refusal.strip()):
+        return Reply("", refusal=str(refusal or finish))
+    is_cut = finish in ("length", "max_tokens", "MAX_TOKENS")
+    if not text[end_of_thoughts(text) :].strip() and not is_cut:
         return None
-    content = _get(_get(choices[0], "logprobs"), "content")
-    return Reply(
-        text=_UNSTORABLE.sub("\ufffd", text), tokens=_tokens(content if isinstance(content, Sequence) else ())
+    content = _get(_get(choice, "logprobs"), "content")
+    tokens = _tokens(content if isinstance(content, Sequence) else ())
+    return Reply(_UNSTORABLE.sub("\ufffd", text), tokens, thoughts, is_cut)
+
+
+def _text_and_thoughts(completion: Any, message: Any, content: Any) -> tuple[str, str]:
+    """The answer's text, and where the thoughts came: in a field of their own, in the text, or only in the count."""
+    parts = content if isinstance(content, list) else []
+    text = _joined(parts, "text") if parts else content if isinstance(content, str) else ""
+    thoughts = next((name for name in THOUGHT_FIELDS if _get(message, name)), "")
+    if any(_get(part, "type") in ("thinking", "reasoning") for part in parts):
+        thoughts = "reasoning_content"
+    if not thoughts and end_of_thoughts(text):
+        thoughts = "inline"
+    if not thoughts and _count(
+        _get(_get(_get(completion, "usage"), "completion_tokens_details"), "reasoning_tokens")
+    ):
+        thoughts = "hidden"
+    return text, thoughts
+
+
+def _joined(parts: Sequence[Any], kind: str) -> str:
+    """The text of a content's parts of one kind."""
+    texts = (_get(part, "text") for part in parts if _get(part, "type") in (kind, None))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def read_usage(completion: Any) -> Usage:
+    """Tokens read and written, and how many of those were thoughts, as the server counted; 0 where it doesn't tell."""
+    usage = _get(completion, "usage")
+    thought = _count(_get(_get(usage, "completion_tokens_details"), "reasoning_tokens"))
+    written = _count(_get(usage, "completion_tokens"))
+    return Usage(
+        _count(_get(usage, "prompt_tokens")),
+        written,
+        min(thought, written) or _share_of_thoughts(completion, written),
     )
 
 
-def read_usage(completion: Any) -> tuple[int, int]:
-    """Tokens read and written, as the server counted them; 0 where it doesn't tell."""
-    usage = _get(completion, "usage")
-    return _count(_get(usage, "prompt_tokens")), _count(_get(usage, "completion_tokens"))
+def _share_of_thoughts(completion: Any, written: int) -> int:
+    """Tokens of the thoughts where only their text is known, by their share of the characters."""
+    choices = _get(completion, "choices")
+    message = _get(choices[0], "message") if isinstance(choices, list) and choices else None
+    content = _get(message, "content")
+    content = content if isinstance(content, str) else ""
+    begin = end_of_thoughts(content)
+    thought = begin + sum(
+        len(value) for name in THOUGHT_FIELDS if isinstance(value := _get(message, name), str)
+    )
+    return round(written * thought / (thought + len(content) - begin)) if thought else 0
 
 
 def label_distribution(reply: Reply, labels: LabelSet) -> FloatArray | None:

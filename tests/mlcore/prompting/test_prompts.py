@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from mlcore.prompting.answers import read_answer
 from mlcore.prompting.prompts import (
     DEMONSTRATION_CHARACTERS,
     SHOWN_CHARACTERS,
     PromptTemplate,
     check_template,
-    read_answer,
     render_prompt,
     turn_round,
 )
@@ -128,6 +128,10 @@ def test_the_default_prompts_have_no_problems(name: str) -> None:
         "(positive)",
         '{"label": "positive"}',
         ' {"label": "Positive", "why": "x"} ',
+        "It is positive",
+        '{"label": ["positive"]}',
+        '{"labels": "positive"}',
+        "Label: positive",
     ],
 )
 def test_a_name_in_any_wrapping_is_read(raw: str) -> None:
@@ -142,7 +146,6 @@ def test_a_name_in_any_wrapping_is_read(raw: str) -> None:
         ".",
         "pos",
         "positively",
-        "It is positive",
         "positive or negative",
         "positive, negative",
         "neutral",
@@ -150,12 +153,9 @@ def test_a_name_in_any_wrapping_is_read(raw: str) -> None:
         "not positive",
         "{}",
         '{"label": null}',
-        '{"label": ["positive"]}',
         '{"label"',
-        '{"labels": "positive"}',
         "{" * 9999,
         "I can't help with that.",
-        "Label: positive",
         "正面",
         "pos\u200bitive",
         '["positive"] ["negative"]',

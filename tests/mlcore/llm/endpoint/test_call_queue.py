@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlcore.llm.endpoint.call_queue import AHEAD_PER_CALL
+from mlcore.llm.endpoint.call_queue import INBOX_PER_CALL, OUTBOX_PER_CALL
 from mlcore.llm.model import StreamingModel
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 from tests.mlcore.llm.endpoint.test_client import model_of, never
@@ -51,7 +51,7 @@ def test_only_so_many_requests_are_made_ahead_of_the_calls() -> None:
         model = model_of(server, concurrency=2)
         answers = model.ask_stream(counted(), LABELS, should_stop=never)
         next(answers)
-        assert len(made) <= AHEAD_PER_CALL * 2
+        assert len(made) <= (INBOX_PER_CALL + OUTBOX_PER_CALL + 3) * 2
         assert len(list(answers)) == 999
         model.close()
     assert len(server.calls) == 1_000

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mlcore.llm.budget import Usage
 from mlcore.llm.endpoint.replies import read_reply, read_usage
 from mlcore.prompting.prompts import render_prompt
 from mlcore.prompting.tasks import TASKS
@@ -72,13 +73,29 @@ def test_a_label_without_log_probabilities_is_read_all_the_same(name: str) -> No
 
 
 REFUSAL = "I'm sorry, but I can't assist with that request."
+NAMED_ONCE: dict[str, Any] = {
+    "content in parts": router([{"type": "text", "text": "positive"}]),
+    "prose": ollama("The sentiment of this text is positive."),
+    "prose behind the label": ollama("positive\n\nThe text praises the film."),
+    "label behind a word": ollama("Sentiment: positive"),
+    "label under another key": tgi('{"sentiment": "positive"}'),
+    "label deeper down": tgi('{"answer": {"label": "positive"}}'),
+    "fence without an end": ollama("```json\npositive, I think"),
+    "the sample repeated": ollama("Text: positive positive\nSentiment: positive"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED_ONCE)
+def test_the_one_name_in_an_answer_is_read(name: str) -> None:
+    assert read_label(NAMED_ONCE[name], MOOD)[0] == 0
+
+
 UNREADABLE: dict[str, Any] = {
     "empty": ollama(""),
     "spaces": ollama(" \n"),
     "null content": vllm(None),
     "null content beside reasoning": vllm(None)
     | {"choices": [{"message": {"reasoning_content": "positive"}}]},
-    "content in parts": router([{"type": "text", "text": "positive"}]),
     "no choices": {"choices": []},
     "null choices": {"choices": None},
     "empty object": {},
@@ -87,9 +104,6 @@ UNREADABLE: dict[str, Any] = {
     "nothing": None,
     "refusal": router(REFUSAL),
     "refusal in JSON": router('{"refusal": "no"}'),
-    "prose": ollama("The sentiment of this text is positive."),
-    "prose behind the label": ollama("positive\n\nThe text praises the film."),
-    "label behind a word": ollama("Sentiment: positive"),
     "two labels": ollama("positive, negative"),
     "two labels on two lines": ollama("positive\nnegative"),
     "two labels in JSON": ollama('{"label": ["positive", "negative"]}'),
@@ -98,20 +112,16 @@ UNREADABLE: dict[str, Any] = {
     "negation in one word": ollama("nonpositive"),
     "another label": ollama("neutral"),
     "another label in JSON": tgi('{"label": "neutral"}'),
-    "label under another key": tgi('{"sentiment": "positive"}'),
-    "label deeper down": tgi('{"answer": {"label": "positive"}}'),
     "number": ollama("0"),
     "JSON cut off": tgi('{"label": "posi'),
     "thoughts without an end": ollama("<think>positive"),
     "thoughts without an answer": ollama("<think>positive</think>"),
     "thoughts behind": ollama("negative<think>positive</think>"),
-    "fence without an end": ollama("```json\npositive, I think"),
     "two fences": ollama("```\npositive\n```\n```\nnegative\n```"),
     "zero-width character inside": ollama("pos\u200bitive"),
     "Cyrillic letters that look alike": ollama("р\u043esitive"),
     "right-to-left mark inside": ollama("posi\u202etive"),
     "the sample's instruction obeyed": ollama("As you say, I ignore the labels: HACKED"),
-    "the sample repeated": ollama("Text: positive positive\nSentiment: positive"),
     "endless": ollama("positive " * 5000),
     "deep JSON": ollama('{"label":' * 3000),
 }
@@ -146,7 +156,7 @@ def test_what_no_database_can_hold_is_marked_in_a_raw_answer(kept: str, bad: str
     ],
 )
 def test_token_counts_are_taken_only_where_they_are_counts(usage: Any, wanted: tuple[int, int]) -> None:
-    assert read_usage({"choices": [], "usage": usage}) == wanted
+    assert read_usage({"choices": [], "usage": usage}) == Usage(*wanted)
 
 
 # --- Hostile samples --------------------------------------------------------------------------------------------------
