@@ -14,6 +14,13 @@ from django.db import connections
 
 from tests.support.services import MissingServerError, PostgresServer, RedisServer
 
+# Test processes share the cores. OpenMP's threads that wait for a busy core by spinning made a training of seconds take minutes
+# (torch and scikit-learn read these when they are imported, after this).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault(
+    "GOMP_SPINCOUNT", "3000"
+)  # in the processes that the program starts, as in coral_site/command.py
+
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:

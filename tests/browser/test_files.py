@@ -21,6 +21,10 @@ LINES = [
     "10|=1+1, they say|billing",
 ]
 
+ROWS_STORED = """
+SELECT count(*) FROM annotation_sample JOIN annotation_project ON annotation_project.id = project_id
+WHERE annotation_project.name = 'Letters'"""
+
 
 def test_a_wrong_delimiter_is_seen_mended_and_told_of(page: Page, program: Program, tmp_path: Path) -> None:
     path = tmp_path / "letters.csv"
@@ -31,6 +35,7 @@ def test_a_wrong_delimiter_is_seen_mended_and_told_of(page: Page, program: Progr
     map_and_import(page)
     read_report(page, tmp_path)
     check_workbook(export_workbook(page, tmp_path))
+    assert program.query(ROWS_STORED) == [(9,)]
 
 
 def make_project(page: Page) -> None:

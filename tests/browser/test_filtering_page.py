@@ -60,6 +60,7 @@ def test_the_page_follows_a_training_and_leads_to_its_rows(page: Page, program: 
     open_a_row_from_the_map(page)
     open_a_row_by_keyboard(page)
     go_from_a_pair_to_its_rows(page)
+    assert page.url.startswith(f"{program.address}/projects/{project}/review/?")
 
 
 def follow_the_training(page: Page, program: Program, stage: str) -> None:

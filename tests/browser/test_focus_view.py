@@ -129,6 +129,7 @@ def test_figures_that_come_late_with_more_rows_do_not_put_the_count_back(focus: 
     expect(focus.locator(".focus-row")).not_to_have_count(rows_before)
     expect(left).to_have_text(shown_left)
     expect(focus.locator("[data-today]")).to_have_text(today)
+    assert (left.inner_text(), focus.locator("[data-today]").inner_text()) == (shown_left, today)
 
 
 def test_undo_goes_on_after_a_reload(focus: Page, program: Program, project: str) -> None:
@@ -170,7 +171,7 @@ def test_a_lost_connection_keeps_the_answers_and_sends_them_later(
     ]
 
 
-def test_answers_that_were_not_sent_when_the_page_was_closed_are_sent_by_the_next_visit(
+def test_unsent_answers_are_sent_by_the_next_visit(
     focus: Page, context: BrowserContext, program: Program, project: str
 ) -> None:
     focus.wait_for_load_state("networkidle")

@@ -29,6 +29,7 @@ def test_a_person_goes_all_the_way_from_a_file_to_an_excel_file(
     check_correction_survived(page, corrected)
     workbook = download_excel(page, tmp_path)
     check_workbook(workbook, corrected)
+    assert program.query("SELECT count(*) FROM annotation_sample WHERE source = 'person'") == [(1,)]
 
 
 def configure(page: Page) -> None:

@@ -41,6 +41,8 @@ def test_a_person_filters_keeps_the_filter_and_corrects_many_rows_at_once(
     undo(page)
     accept_chosen_rows(page)
     look_on_a_phone(page)
+    decided = f"SELECT count(*) FROM annotation_sample WHERE project_id = {project} AND source = 'person'"
+    assert program.query(decided) == [(2,)], "the accepted rows; the relabelled ones were undone"
 
 
 def filter_rows(page: Page) -> None:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import take_screenshots
-from tests.browser.people import browser_of, make_review
+from tests.browser.people import answers, browser_of, make_review
 from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -56,3 +56,4 @@ def test_a_person_without_an_account_joins_by_link_and_reviews(browser: Browser,
         expect(anna.locator("tbody").first).to_contain_text("team-nora")
         expect(anna.locator("tbody").last).to_contain_text("joined by invitation as: Reviewer")
         take_screenshots(anna, "activity")
+    assert [user for _row, _label, user in answers(program, project)] == ["team-nora"] * 3

@@ -238,6 +238,7 @@ def test_everything_killed_at_once_resumes_after_a_new_start(tmp_path: Path, cha
         stage = start_run(program, chat, "kill-all")
         wait_for_stage(program, stage, "done >= 10")
         program.kill_all()
+        assert stage_row(program, stage)["status"] == "running", "nobody was left to hand it back"
         program.start()
         assert_labelled_once(program, stage, chat, deaths=1)
 
@@ -248,9 +249,7 @@ def training_process(program: Program) -> int | None:
     return next((pid for pid in children_of(worker) if pid != worker), None) if worker else None
 
 
-def test_a_training_worker_killed_in_mid_run_takes_its_child_along_and_the_training_is_done_again(
-    program: Program, chat: ChatServer
-) -> None:
+def test_a_killed_training_worker_takes_its_child_along(program: Program, chat: ChatServer) -> None:
     chat.delay = 0.0
     stage = start_run(program, chat, "kill-training")
     assert_labelled_once(program, stage, chat, deaths=0)

@@ -78,7 +78,7 @@ def fill(apps: Any) -> None:
         make("Correction", sample=sample, user=user, label=label, replaced_source="llm")
 
 
-def test_every_row_answer_and_correction_of_the_first_version_is_there_after_each_update(old: Any) -> None:
+def test_the_data_of_the_first_version_survive_each_update(old: Any) -> None:
     fill(migrate(old, FIRST))
     before = rows(old)
     assert len(before["annotation_correction"]) == 20

@@ -289,9 +289,7 @@ def test_a_waiting_stage_stops_at_once(stage: Stage, request_stop: Any, status: 
     ("request_stop", "status"),
     [(state.request_pause, Stage.Status.PAUSED), (state.request_cancel, Stage.Status.CANCELLED)],
 )
-def test_a_stage_whose_worker_is_dead_stops_at_once_and_its_late_worker_is_fenced_out(
-    stage: Stage, request_stop: Any, status: str
-) -> None:
+def test_a_stage_whose_worker_is_dead_stops_at_once(stage: Stage, request_stop: Any, status: str) -> None:
     with work_on(stage.pk) as job:
         assert job is not None
         let_lease_run_out(stage)

@@ -192,7 +192,7 @@ def test_an_owner_pauses_resumes_and_cancels(cast: Cast) -> None:
         assert stage.status == status
 
 
-def test_a_round_that_stopped_before_its_first_answer_says_that_changed_settings_count(cast: Cast) -> None:
+def test_a_round_without_an_answer_says_that_changed_settings_count(cast: Cast) -> None:
     stage = start_llm_round(cast.project).stages.get()
     frozen, counts = "keeps the settings", "counts as soon as you resume it"
     assert frozen in html_of(cast, "configure/models/")

@@ -203,9 +203,10 @@ def test_a_resumed_run_ends_in_the_same_result(
 
 def test_a_checkpoint_of_other_labels_is_not_resumed(weights_dir: Path, tmp_path: Path) -> None:
     texts, truth, given = make_corpus(60)
-    run(texts, noisy(given), weights_dir, tmp_path, checkpoints=tmp_path / "c")
+    misled = run(texts, noisy(given), weights_dir, tmp_path, checkpoints=tmp_path / "c")
     resumed = run(texts, noisy(truth), weights_dir, tmp_path, checkpoints=tmp_path / "c")
     same(run(texts, noisy(truth), weights_dir, tmp_path), resumed)
+    assert not np.allclose(misled.losses, resumed.losses)
 
 
 def test_a_whole_encoder_learns_from_noisy_labels(weights_dir: Path, tmp_path: Path) -> None:

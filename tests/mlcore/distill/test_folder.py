@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ from mlcore.distill.folder import EXIT_ERROR, EXIT_STOPPED, read_inputs, read_re
 from mlcore.errors import EngineError
 from mlcore.messages import Message
 from mlcore.records import NO_LABEL
+from tests.support.program import is_running
+from tests.support.services import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -108,13 +109,13 @@ def test_the_child_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
     parent = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
-    number = int(parent.stdout)
-    for _ in range(300):
-        if not Path(f"/proc/{number}").exists() or "Z" in Path(f"/proc/{number}/stat").read_text().split()[2]:
-            return
-        time.sleep(0.2)
-    os.kill(number, signal.SIGKILL)
-    pytest.fail("The child outlived its parent by a minute.")
+    child = int(parent.stdout)
+    try:
+        wait_for(lambda: not is_running(child), seconds=60, what="the child ends")
+        assert not is_running(child)
+    finally:
+        if is_running(child):
+            os.kill(child, signal.SIGKILL)
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:

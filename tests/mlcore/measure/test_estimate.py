@@ -141,7 +141,7 @@ def test_rows_of_which_a_draw_says_nothing_widen_the_interval_by_their_number() 
     assert (unsure.low, unsure.high) == (sure.low - 300, sure.high + 300)
 
 
-def test_a_draw_that_says_nothing_of_many_rows_hardly_counts_beside_one_that_knows_them() -> None:
+def test_a_draw_that_covers_few_rows_hardly_counts() -> None:
     """Ten times as many rows were checked before a fifth of the file was given another label."""
     rows = np.array([100_000])
     knows = Draw(rows, np.array([100]), np.array([30]))
@@ -235,7 +235,7 @@ def test_a_class_that_was_hardly_checked_is_said_to_be_unknown() -> None:
     assert macro is None
 
 
-def test_a_class_whose_rows_people_all_decided_needs_no_audited_row_but_its_recall_is_uncertain() -> None:
+def test_a_class_decided_by_people_needs_no_audited_row() -> None:
     classes, macro = estimate_classes(
         np.zeros(30, dtype=int),
         np.zeros(30, dtype=int),

@@ -86,7 +86,7 @@ def test_a_label_that_a_draw_would_hardly_hold_is_sure_of_a_few_rows() -> None:
     assert taken[strata.names.index("label 2")] == FLOOR
 
 
-def test_labels_that_were_checked_or_are_large_need_no_floor_and_small_ones_take_at_most_half() -> None:
+def test_scarce_labels_alone_get_a_floor() -> None:
     assert scarce_labels(np.array([900, 100]), np.array([0, 0]), draws=100) == {}
     assert scarce_labels(np.array([990, 10]), np.array([0, FLOOR]), draws=100) == {}
     assert scarce_labels(np.array([990, 3]), np.array([0, 0]), draws=100) == {1: 3}
@@ -110,7 +110,7 @@ def test_a_floor_leaves_the_draw_unbiased() -> None:
     assert abs(stands_for / 1_000 - 1).max() < 0.4
 
 
-def test_rows_decided_in_bulk_are_strata_of_their_own_and_all_others_are_cut_as_before() -> None:
+def test_rows_decided_in_bulk_are_strata_of_their_own() -> None:
     rng = np.random.default_rng(0)
     differ, risk = rng.random(400) < 0.3, rng.random(400)
     bulk = np.repeat([0, 1, 2], [300, 60, 40])

@@ -443,7 +443,7 @@ def test_a_later_file_must_be_mapped_as_the_first(project: Project) -> None:
         start(project, upload(project, table("b,two,bad")), reference_column="", content_columns=["truth"])
 
 
-def test_an_append_asks_the_database_as_often_for_a_large_project_as_for_an_empty_one(
+def test_queries_of_an_append_do_not_grow_with_the_project(
     project: Project,
 ) -> None:
     def queries(data: bytes) -> int:

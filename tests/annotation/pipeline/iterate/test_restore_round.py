@@ -87,9 +87,7 @@ def decided_rows(cast: Cast) -> dict[int, tuple[Any, ...]]:
     return {row[0]: row for row in rows.values_list("pk", "label", "corrected_by", "corrected_at", "version")}
 
 
-def test_a_worse_round_is_marked_on_record_and_undone_by_one_click_and_the_file_says_so(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worse_round_is_marked_and_undone_by_one_click(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run_round(cast, monkeypatch, wrong={3, 20, 41})
     before = labels_of(cast)
     second = run_round(cast, monkeypatch, wrong={row for row in range(ROWS) if row // 2 % 2})

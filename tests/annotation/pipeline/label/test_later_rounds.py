@@ -115,7 +115,7 @@ def test_a_row_that_a_person_decided_is_not_asked_about_and_stays_theirs(
     assert (sample.label_id, sample.source) == (other.pk, Source.PERSON)
 
 
-def test_a_round_whose_first_call_failed_takes_mended_settings_although_it_kept_answers(
+def test_a_round_whose_first_call_failed_takes_mended_settings(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlcore.errors import ModelUnavailableError

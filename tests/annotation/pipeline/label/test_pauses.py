@@ -48,7 +48,7 @@ def make_run(server: FakeLlm, **settings: object) -> tuple[Cast, Iteration]:
     return cast, start_llm_round(cast.project)
 
 
-def test_a_run_pauses_before_it_would_exceed_its_budget_and_goes_on_when_it_is_raised(
+def test_a_run_pauses_before_it_would_exceed_its_budget(
     server: FakeLlm,
 ) -> None:
     cast, iteration = make_run(server, budget_tokens=1_500)

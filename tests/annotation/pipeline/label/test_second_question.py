@@ -158,7 +158,7 @@ def test_a_run_that_is_stopped_among_second_questions_goes_on_with_the_same_quar
     assert answers().filter(second_raw__isnull=False).count() == 10
 
 
-def test_the_rows_with_the_most_doubtful_words_are_chosen_whatever_the_parts_they_are_read_in(
+def test_the_most_doubtful_rows_are_chosen_whatever_the_chunk_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wrong = [f"number {number}" for number in (3, 12, 29, 30)]

@@ -170,9 +170,7 @@ def test_whoever_tries_again_while_a_try_out_is_paused_sees_it_with_its_buttons(
 
 
 @pytest.mark.parametrize(("status", "is_offered"), [("paused", True), ("running", False)])
-def test_changed_settings_can_be_tried_while_a_run_is_paused_but_not_beside_one_at_work(
-    status: str, is_offered: bool
-) -> None:
+def test_changed_settings_can_be_tried_while_a_run_is_paused(status: str, is_offered: bool) -> None:
     cast = make_cast(rows=20)
     start_llm_round(cast.project).stages.update(status=status)
     client = cast.client("owner")

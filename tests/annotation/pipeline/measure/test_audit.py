@@ -308,7 +308,7 @@ def test_only_standing_blind_answers_agree_or_disagree(measured: Project) -> Non
     assert (lines[0] == lines[1]).all()
 
 
-def test_the_share_that_answers_stand_for_depends_on_when_rows_were_decided_otherwise() -> None:
+def test_the_share_of_answers_depends_on_when_rows_were_decided() -> None:
     early, late, later = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
     assert share_left(10, [late] * 8, [early] * 2) == pytest.approx(0.8)
     assert share_left(10, [early] * 8, [late] * 2) == 1
@@ -394,7 +394,7 @@ def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
     assert told["random rows that were checked before the round, which it learned from"] == [30]
 
 
-def test_rows_that_are_checked_after_a_round_was_begun_and_before_it_was_trained_count_as_learned(
+def test_rows_checked_before_the_training_count_as_learned(
     project: Project,
 ) -> None:
     draw_sample.draw_sample(project, rows=20, user=project.owner)
@@ -428,7 +428,7 @@ def run_restore(iteration: Iteration) -> None:
     assert stage.status == Stage.Status.DONE, stage.error
 
 
-def test_going_back_restores_the_models_labels_and_no_persons_and_is_undone_by_going_forward(
+def test_going_back_restores_the_models_labels_only(
     measured: Project,
 ) -> None:
     before = dict(measured.samples.values_list("pk", "label_id"))
@@ -463,7 +463,7 @@ def test_a_withdrawn_correction_returns_to_the_round_that_is_in_force(measured: 
     assert corrections.correct_sample(row.pk, label_id=None, user=measured.owner).label_id == row.label_id
 
 
-def test_a_correction_that_is_withdrawn_while_a_round_goes_back_returns_to_that_round(
+def test_a_correction_withdrawn_meanwhile_returns_to_that_round(
     measured: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also on a row that the run has passed already, while the later round is still in force."""

@@ -232,7 +232,7 @@ def test_accepting_after_a_draw_changes_neither_the_file_nor_its_measured_accura
     assert after.classes[1] == before.classes[1]
 
 
-def test_labels_given_after_a_draw_are_not_measured_and_the_interval_allows_for_all_of_them(
+def test_the_interval_allows_for_labels_given_after_a_draw(
     project: Project,
 ) -> None:
     draw_sample.draw_sample(project, rows=30, user=None)
@@ -255,7 +255,7 @@ def test_labels_given_after_a_draw_are_not_measured_and_the_interval_allows_for_
     assert evidence.unmeasured == 0
 
 
-def test_accepted_labels_that_a_later_round_contradicts_are_measured_by_a_later_draw_only(
+def test_a_later_draw_measures_accepted_labels_that_a_round_contradicts(
     project: Project,
 ) -> None:
     draw_sample.draw_sample(project, rows=30, user=None)
@@ -292,7 +292,7 @@ def test_rows_that_an_older_draw_could_not_hold_are_not_measured(project: Projec
     assert whole.high - whole.low >= 0.4
 
 
-def test_as_long_as_no_drawn_row_of_a_bulk_is_answered_the_interval_allows_for_all_of_it(
+def test_the_interval_allows_for_a_bulk_without_answered_rows(
     project: Project,
 ) -> None:
     decide(project, range(30))
@@ -369,7 +369,7 @@ def test_the_curve_counts_words_that_stand_and_what_a_changed_one_says_in_the_en
     assert advice.errors_found(Evidence.read(project))[-1] == (2, 1), "the answer was changed"
 
 
-def test_errors_found_in_rows_decided_in_bulk_are_on_the_curve_and_those_left_in_the_forecast(
+def test_the_curve_and_the_forecast_count_errors_decided_in_bulk(
     project: Project,
 ) -> None:
     decide(project)

@@ -283,7 +283,7 @@ def test_a_reviewer_relabels_chosen_rows_and_undoes_it_on_the_review_page(cast: 
     assert not Sample.objects.filter(pk__in=rows, source="person").exists()
 
 
-def test_rows_decided_in_bulk_are_told_of_beside_the_measured_accuracy_until_they_are_taken_back(
+def test_the_accuracy_page_counts_rows_decided_in_bulk(
     cast: Cast,
 ) -> None:
     def shown() -> str:

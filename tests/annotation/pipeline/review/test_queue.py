@@ -146,7 +146,8 @@ def test_taking_rows_costs_the_same_few_queries_in_a_large_project(
     anna: User, project: Project, django_assert_max_num_queries: object
 ) -> None:
     with django_assert_max_num_queries(12):  # type: ignore[operator]
-        rows_of(project, anna)
+        taken = rows_of(project, anna)
+    assert len(taken) == queue.HELD_ROWS
 
 
 # --- Audits -------------------------------------------------------------------------------------------------------

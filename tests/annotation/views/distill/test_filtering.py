@@ -91,7 +91,7 @@ def test_rows_without_a_label_of_the_llm_can_be_opened_from_the_table_of_pairs(c
     assert "no label" in shown, "the filter that is set is named"
 
 
-def test_a_finished_training_shows_the_clean_share_of_the_table_and_a_running_one_its_epochs(
+def test_the_clean_share_is_shown_once_the_training_is_done(
     cast: Cast,
 ) -> None:
     iteration = cast.project.iterations.get()
@@ -168,7 +168,7 @@ def test_an_estimate_that_lies_at_its_bound_is_not_shown_as_a_measured_number(
     assert words in html_of(cast)
 
 
-def test_without_contradicted_rows_nothing_is_said_of_how_often_the_llm_is_wrong_there(cast: Cast) -> None:
+def test_without_contradicted_rows_no_error_rate_is_told(cast: Cast) -> None:
     evidence = DETAIL["evidence"] | {"contradicted_share": 0.0, "teacher_weight": 12.0}  # type: ignore[operator]
     Stage.objects.filter(kind="slm").update(detail=DETAIL | {"evidence": evidence})
     html = html_of(cast)

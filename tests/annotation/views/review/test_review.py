@@ -165,7 +165,7 @@ def test_a_past_round_is_shown_to_look_at_only(cast: Cast) -> None:
     assert "/correct/" not in html
 
 
-def test_after_going_back_the_round_in_force_is_chosen_and_the_later_one_is_called_withdrawn(
+def test_after_going_back_the_later_round_is_called_withdrawn(
     cast: Cast,
 ) -> None:
     cast.project.iterations.create(

@@ -267,7 +267,7 @@ def unreachable(how: str) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("how", ["refused", "never taken"])
-def test_a_server_that_takes_no_connection_is_tried_six_times_a_row_and_costs_nothing(
+def test_a_server_that_takes_no_connection_is_tried_six_times(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "CONNECT_SECONDS", 0.1)
