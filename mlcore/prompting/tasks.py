@@ -1,6 +1,6 @@
 """The task types. Each says how a row is shown to a model, how it is asked about, and which small model learns it.
 
-A new type is one class here: give it a name, a title, a prompt, and a way to show a row.
+A new type is one class here, in ``TASKS``, and a member of ``Project.TaskType``; CONTRIBUTING.md has the steps.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, Protocol
 
 from mlcore.errors import InvalidInputError
+from mlcore.messages import gettext_noop
 from mlcore.prompting.prompts import PromptTemplate
 from mlcore.records import Row
 
@@ -31,16 +32,16 @@ class SentimentTask:
     """What does the writer feel?"""
 
     name: ClassVar[str] = "sentiment"
-    title: ClassVar[str] = "Sentiment analysis"
-    help_text: ClassVar[str] = "Each row is a text; the labels are the feelings it can express."
+    title: ClassVar[str] = gettext_noop("Sentiment analysis")
+    help_text: ClassVar[str] = gettext_noop("Each row is a text; the labels are the feelings it can express.")
     student: ClassVar[Literal["text", "table"]] = "text"
     default_prompt: ClassVar[PromptTemplate] = PromptTemplate(
-        description=(
+        description=gettext_noop(
             "Classify each text by its overall sentiment. The labels are: {labels}. "
             "Answer with one label and nothing else.\n{label_descriptions}"
         ),
         demonstration="{demonstrations}",
-        output="Text: {content}\nSentiment:",
+        output=gettext_noop("Text: {content}\nSentiment:"),
     )
 
     def show(self, row: Row) -> str:
@@ -51,16 +52,18 @@ class TopicTask:
     """What is the text about?"""
 
     name: ClassVar[str] = "topic"
-    title: ClassVar[str] = "Topic classification"
-    help_text: ClassVar[str] = "Each row is a text; the labels are the subjects it can be about."
+    title: ClassVar[str] = gettext_noop("Topic classification")
+    help_text: ClassVar[str] = gettext_noop(
+        "Each row is a text; the labels are the subjects it can be about."
+    )
     student: ClassVar[Literal["text", "table"]] = "text"
     default_prompt: ClassVar[PromptTemplate] = PromptTemplate(
-        description=(
+        description=gettext_noop(
             "Classify each text by its topic. The labels are: {labels}. "
             "Answer with one label and nothing else.\n{label_descriptions}"
         ),
         demonstration="{demonstrations}",
-        output="Text: {content}\nTopic:",
+        output=gettext_noop("Text: {content}\nTopic:"),
     )
 
     def show(self, row: Row) -> str:
@@ -71,16 +74,18 @@ class TabularTask:
     """Which class does this table row belong to?"""
 
     name: ClassVar[str] = "tabular"
-    title: ClassVar[str] = "Tabular prediction"
-    help_text: ClassVar[str] = "Each row is a record with columns; the labels are the classes to predict."
+    title: ClassVar[str] = gettext_noop("Tabular prediction")
+    help_text: ClassVar[str] = gettext_noop(
+        "Each row is a record with columns; the labels are the classes to predict."
+    )
     student: ClassVar[Literal["text", "table"]] = "table"
     default_prompt: ClassVar[PromptTemplate] = PromptTemplate(
-        description=(
+        description=gettext_noop(
             "Predict the label of each record from its columns. The labels are: {labels}. "
             "Answer with one label and nothing else.\n{label_descriptions}"
         ),
         demonstration="{demonstrations}",
-        output="Record:\n{content}\nLabel:",
+        output=gettext_noop("Record:\n{content}\nLabel:"),
     )
 
     def show(self, row: Row) -> str:

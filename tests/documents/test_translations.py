@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from annotation.views.project.projects import TASK_WORDS
+from annotation.models import Project
 from mlcore.prompting.tasks import TASKS
 
 FOLDER = Path(settings.BASE_DIR) / "locale" / "zh_Hans" / "LC_MESSAGES"
@@ -53,8 +53,11 @@ def test_every_translation_keeps_its_placeholders() -> None:
 
 def test_the_engines_words_on_each_task_are_translated() -> None:
     words = {text for task in TASKS.values() for text in (task.title, task.help_text)}
-    assert words == set(TASK_WORDS)
     assert words <= {entry["msgid"] for entry in entries()}
+
+
+def test_a_project_can_have_every_task_of_the_engine() -> None:
+    assert Project.TaskType.choices == [(task.name, task.title) for task in TASKS.values()]
 
 
 def test_the_compiled_file_says_what_the_source_says() -> None:

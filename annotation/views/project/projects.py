@@ -10,7 +10,6 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -21,16 +20,6 @@ from annotation.pipeline.project import configure as configuring
 from annotation.table.counts import row_counts
 from annotation.views.access import MemberRequest, for_members
 from mlcore.prompting.tasks import TASKS
-
-# The engine knows no gettext: its words on each task, marked for translation.
-TASK_WORDS = (
-    gettext_noop("Sentiment analysis"),
-    gettext_noop("Topic classification"),
-    gettext_noop("Tabular prediction"),
-    gettext_noop("Each row is a text; the labels are the feelings it can express."),
-    gettext_noop("Each row is a text; the labels are the subjects it can be about."),
-    gettext_noop("Each row is a record with columns; the labels are the classes to predict."),
-)
 
 
 @dataclass(frozen=True, slots=True)
