@@ -57,7 +57,8 @@ def test_the_engines_words_on_each_task_are_translated() -> None:
 
 
 def test_a_project_can_have_every_task_of_the_engine() -> None:
-    assert Project.TaskType.choices == [(task.name, task.title) for task in TASKS.values()]
+    assert [str(title) for title in Project.TaskType.labels] == [task.title for task in TASKS.values()]
+    assert Project.TaskType.values == list(TASKS)
 
 
 def test_the_compiled_file_says_what_the_source_says() -> None:
