@@ -25,11 +25,12 @@ USER, PASSWORD = "anna", "a quiet reef at noon"
 
 PREPARE = f"""
 from django.contrib.auth.models import User
-from annotation.models import AuditDraw, Correction, Project
+from annotation.models import AuditDraw, Correction, Membership, Project
 from annotation.pipeline.measure.draw_sample import draw_sample
 from annotation.pipeline.review.corrections import correct_sample
 user = User.objects.filter(username={USER!r}).first() or User.objects.create_superuser({USER!r}, password={PASSWORD!r})
 project = Project.objects.get(name="Customer messages")
+Membership.objects.get_or_create(project=project, user=user, defaults={{"role": "owner"}})
 if not AuditDraw.objects.filter(project=project).exists():
     draw_sample(project, rows=100, user=user)
     for draw in AuditDraw.objects.filter(project=project).select_related("sample"):
@@ -50,7 +51,8 @@ PAGES = {
 
 def photograph(page: Page, project: str) -> None:
     for name, (path, top) in PAGES.items():
-        page.goto(f"{project}{path}")
+        response = page.goto(f"{project}{path}")
+        assert response and response.ok, path
         page.wait_for_load_state("networkidle")
         if top:
             page.locator(top).scroll_into_view_if_needed()
