@@ -8,10 +8,22 @@
     if (!canvas || !holder) return;
     const data = JSON.parse(holder.textContent);
     const datasets = [line(canvas.dataset.found, data.found, token("--accent"))];
-    if (data.forecast.length) datasets.push(line(canvas.dataset.forecast, data.forecast, token("--ink-3"), { borderDash: [4, 3] }));
+    if (data.forecast.length)
+      datasets.push(line(canvas.dataset.forecast, data.forecast, token("--ink-3"), { borderDash: [4, 3] }));
     draw("found", canvas, {
-      type: "line", data: { datasets },
-      options: { parsing: false, scales: { x: { type: "linear", grid: { display: false }, title: { display: true, text: canvas.dataset.rows } }, y: { beginAtZero: true, ticks: { precision: 0 } } } },
+      type: "line",
+      data: { datasets },
+      options: {
+        parsing: false,
+        scales: {
+          x: {
+            type: "linear",
+            grid: { display: false },
+            title: { display: true, text: canvas.dataset.rows },
+          },
+          y: { beginAtZero: true, ticks: { precision: 0 } },
+        },
+      },
     });
   }
   start(drawFound);

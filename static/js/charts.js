@@ -31,40 +31,90 @@ const coralCharts = (function () {
     return charts[name];
   }
 
-  const line = (label, data, colour, more) => Object.assign({
-    label, data, borderColor: colour, backgroundColor: colour, borderWidth: 2, pointRadius: data.length > 30 ? 0 : 2.5, tension: 0, spanGaps: true,
-    clip: 6, // a point at 100 % lies on the edge and is shown whole
-  }, more);
+  const line = (label, data, colour, more) =>
+    Object.assign(
+      {
+        label,
+        data,
+        borderColor: colour,
+        backgroundColor: colour,
+        borderWidth: 2,
+        pointRadius: data.length > 30 ? 0 : 2.5,
+        tension: 0,
+        spanGaps: true,
+        clip: 6, // a point at 100 % lies on the edge and is shown whole
+      },
+      more,
+    );
 
   function drawRounds() {
     const canvas = document.querySelector("[data-plot=rounds]");
     const holder = document.getElementById("rounds-data");
     if (!canvas || !holder) return;
     const data = JSON.parse(holder.textContent);
-    const colours = { llm_accuracy: "--l8", slm_accuracy: "--l0", final_accuracy: "--accent", agreement: "--l3", clean_share: "--ok" };
+    const colours = {
+      llm_accuracy: "--l8",
+      slm_accuracy: "--l0",
+      final_accuracy: "--accent",
+      agreement: "--l3",
+      clean_share: "--ok",
+    };
     const dashed = { agreement: [4, 3], clean_share: [4, 3] };
     const datasets = Object.keys(colours)
       .filter((name) => data[name].some((value) => value !== null))
-      .map((name) => line(canvas.getAttribute("data-" + name), data[name], token(colours[name]), { borderDash: dashed[name] || [], pointRadius: 4 }));
+      .map((name) =>
+        line(canvas.getAttribute("data-" + name), data[name], token(colours[name]), {
+          borderDash: dashed[name] || [],
+          pointRadius: 4,
+        }),
+      );
     if (data.measured.some(Boolean)) {
       const bound = (place) => data.measured.map((interval) => interval && interval[place]);
       const edge = { borderWidth: 1, borderDash: [2, 3], pointRadius: 5, pointStyle: "line" };
-      datasets.push(line(canvas.dataset.measured, bound(1), token("--ink"), { borderWidth: 2.5, pointRadius: 4, pointStyle: "rectRot" }));
-      datasets.push(line(canvas.dataset.low, bound(0), token("--ink-3"), edge), line(canvas.dataset.high, bound(2), token("--ink-3"), edge));
+      datasets.push(
+        line(canvas.dataset.measured, bound(1), token("--ink"), {
+          borderWidth: 2.5,
+          pointRadius: 4,
+          pointStyle: "rectRot",
+        }),
+      );
+      datasets.push(
+        line(canvas.dataset.low, bound(0), token("--ink-3"), edge),
+        line(canvas.dataset.high, bound(2), token("--ink-3"), edge),
+      );
     }
     canvas.parentElement.hidden = !datasets.length;
     draw("rounds", canvas, {
-      type: "line", data: { labels: data.rounds.map((number) => canvas.dataset.round.replace("{number}", number)), datasets },
-      options: { interaction: { mode: "index", intersect: false }, plugins: { tooltip: { callbacks: { label: (item) => item.dataset.label + ": " + percent(item.parsed.y) } } },
-        scales: { x: { grid: { display: false }, offset: true }, y: { max: 1, ticks: { callback: (value) => Math.round(value * 100) + " %" } } } },
+      type: "line",
+      data: {
+        labels: data.rounds.map((number) => canvas.dataset.round.replace("{number}", number)),
+        datasets,
+      },
+      options: {
+        interaction: { mode: "index", intersect: false },
+        plugins: {
+          tooltip: { callbacks: { label: (item) => item.dataset.label + ": " + percent(item.parsed.y) } },
+        },
+        scales: {
+          x: { grid: { display: false }, offset: true },
+          y: { max: 1, ticks: { callback: (value) => Math.round(value * 100) + " %" } },
+        },
+      },
     });
   }
 
-  function start(drawer) { drawers.push(drawer); frame(); drawer(); }
+  function start(drawer) {
+    drawers.push(drawer);
+    frame();
+    drawer();
+  }
 
   start(drawRounds);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", function () {
-    for (const name of Object.keys(charts)) { charts[name].destroy(); delete charts[name]; }
+    for (const name of Object.keys(charts)) {
+      charts[name].destroy();
+      delete charts[name];
+    }
     frame();
     drawers.forEach((drawer) => drawer());
   });

@@ -10,15 +10,27 @@ document.addEventListener("DOMContentLoaded", function () {
   const sign = document.getElementById("focus-sign");
   const help = document.getElementById("focus-help");
   const STORE = `coral-answers-${words.user}-${words.project}`;
-  const FEW_AHEAD = 4, RETRY_MS = 3000, ARRIVING_MS = 600, LAST_ANSWERS = 50;
-  let at = 0, shownAt = performance.now(), sending = null, fetching = false, retry = null, told = 0;
+  const FEW_AHEAD = 4,
+    RETRY_MS = 3000,
+    ARRIVING_MS = 600,
+    LAST_ANSWERS = 50;
+  let at = 0,
+    shownAt = performance.now(),
+    sending = null,
+    fetching = false,
+    retry = null,
+    told = 0;
   let fifties = Math.floor(Number(words.answered) / LAST_ANSWERS);
   const given = []; // ids of this visit's answers, for undo
 
   /* --- What is kept in the browser ----------------------------------------------------------------------------- */
   const kept = () => JSON.parse(localStorage.getItem(STORE) || "[]");
   const keep = (waiting) => localStorage.setItem(STORE, JSON.stringify(waiting));
-  const change = (edit) => { const waiting = kept(); edit(waiting); keep(waiting); };
+  const change = (edit) => {
+    const waiting = kept();
+    edit(waiting);
+    keep(waiting);
+  };
   /* By what an entry is known: another tab may have sent what stood before it. */
   const keyOf = (one) => one.id || one.undo_id;
   const placeOf = (waiting, one) => waiting.findIndex((each) => keyOf(each) === keyOf(one));
@@ -68,22 +80,38 @@ document.addEventListener("DOMContentLoaded", function () {
     if (fetching || ahead.length > FEW_AHEAD) return;
     fetching = true;
     const toldBefore = told;
-    const have = [...new Set([...ahead.map((row) => row.dataset.row), ...kept().filter((each) => each.label).map((each) => each.sample)])];
+    const have = [
+      ...new Set([
+        ...ahead.map((row) => row.dataset.row),
+        ...kept()
+          .filter((each) => each.label)
+          .map((each) => each.sample),
+      ]),
+    ];
     try {
       const answer = await post(words.next, { have: have.join(",") });
-      const seen = new Set(rows().slice(at).map((row) => row.dataset.row));
+      const seen = new Set(
+        rows()
+          .slice(at)
+          .map((row) => row.dataset.row),
+      );
       const waiting = new Set(kept().map((each) => each.sample));
       const wasEmpty = !current();
       for (const made of answer.rows) {
         if (seen.has(String(made.id)) || waiting.has(String(made.id))) continue;
         const old = rowOf(made.id);
-        if (old) { if (rows().indexOf(old) < at) at -= 1; old.remove(); }
+        if (old) {
+          if (rows().indexOf(old) < at) at -= 1;
+          old.remove();
+        }
         list.append(fromHtml(made.html));
       }
       tellFigures(answer.figures, told === toldBefore);
       tellStretch(answer.answered);
       if (wasEmpty && current()) show(at);
-    } catch (error) { pause(error); }
+    } catch (error) {
+      pause(error);
+    }
     fetching = false;
     tell();
   }
@@ -92,7 +120,10 @@ document.addEventListener("DOMContentLoaded", function () {
      answer was saved, and counted, while these were on their way. */
   function tellFigures(html, isNewest) {
     const today = document.querySelector("[data-today]").textContent;
-    const left = [...document.querySelectorAll("[data-left]")].map((figure) => [figure.dataset.left, figure.textContent]);
+    const left = [...document.querySelectorAll("[data-left]")].map((figure) => [
+      figure.dataset.left,
+      figure.textContent,
+    ]);
     document.getElementById("focus-figures").outerHTML = html;
     document.querySelector("[data-today]").textContent = today;
     if (!isNewest) showLeft(Object.fromEntries(left));
@@ -113,8 +144,12 @@ document.addEventListener("DOMContentLoaded", function () {
     const button = row && row.querySelector(`.answer[value="${label}"]`);
     if (!button || row.classList.contains("arriving")) return;
     const one = {
-      id: newId(), sample: row.dataset.row, version: row.dataset.version,
-      because: row.dataset.because, label: String(label), seconds: ((performance.now() - shownAt) / 1000).toFixed(2),
+      id: newId(),
+      sample: row.dataset.row,
+      version: row.dataset.version,
+      because: row.dataset.because,
+      label: String(label),
+      seconds: ((performance.now() - shownAt) / 1000).toFixed(2),
     };
     change((waiting) => waiting.push(one));
     given.push({ id: one.id, sample: one.sample });
@@ -177,13 +212,18 @@ document.addEventListener("DOMContentLoaded", function () {
 
   /* An answer of an earlier visit: the server knows which was the last. */
   async function undoEarlier() {
-    if (kept().length) { notify(words.wordsNoUndo); return; }
+    if (kept().length) {
+      notify(words.wordsNoUndo);
+      return;
+    }
     try {
       const answer = await post(words.undo, { undo_id: newId() });
       count(-1);
       tellLeft(answer.left);
       bring(answer.row);
-    } catch (error) { notify(error.sentence || words.wordsNoUndo); }
+    } catch (error) {
+      notify(error.sentence || words.wordsNoUndo);
+    }
   }
 
   function lookAgain(sample) {
@@ -205,27 +245,42 @@ document.addEventListener("DOMContentLoaded", function () {
   /* --- Sending: one after the other, in the order given ----------------------------------------------------------- */
   function send() {
     tell();
-    if (!sending) sending = sendAll().finally(() => { sending = null; tell(); });
+    if (!sending)
+      sending = sendAll().finally(() => {
+        sending = null;
+        tell();
+      });
   }
 
   async function sendAll() {
     clearTimeout(retry);
     for (let one = kept()[0]; one; one = kept()[0]) {
-      change((waiting) => { const place = placeOf(waiting, one); if (place >= 0) waiting[place].tried = true; });
+      change((waiting) => {
+        const place = placeOf(waiting, one);
+        if (place >= 0) waiting[place].tried = true;
+      });
       try {
         settle(one, await post(addressOf(one), fieldsOf(one)));
       } catch (error) {
         if (error.status === 409) settleConflict(one, error.answer);
         else if (error.status === 400 || error.status === 404) refuse(one, error);
-        else { pause(error); return; }
+        else {
+          pause(error);
+          return;
+        }
       }
     }
     fetchRows();
   }
 
-  const addressOf = (one) => one.skip ? words.skip : one.undo_id ? words.undo : words.answer;
-  const fieldsOf = (one) => Object.fromEntries(Object.entries(one).filter(([name]) => name !== "skip" && name !== "tried"));
-  const drop = (one) => change((waiting) => { const place = placeOf(waiting, one); if (place >= 0) waiting.splice(place, 1); });
+  const addressOf = (one) => (one.skip ? words.skip : one.undo_id ? words.undo : words.answer);
+  const fieldsOf = (one) =>
+    Object.fromEntries(Object.entries(one).filter(([name]) => name !== "skip" && name !== "tried"));
+  const drop = (one) =>
+    change((waiting) => {
+      const place = placeOf(waiting, one);
+      if (place >= 0) waiting.splice(place, 1);
+    });
 
   function settle(one, answer) {
     drop(one);
@@ -233,7 +288,11 @@ document.addEventListener("DOMContentLoaded", function () {
     tellLeft(answer.left);
     const row = rowOf(one.sample);
     if (row) row.dataset.version = answer.version;
-    change((waiting) => waiting.forEach((each) => { if (each.sample === one.sample && each.version !== undefined) each.version = answer.version; }));
+    change((waiting) =>
+      waiting.forEach((each) => {
+        if (each.sample === one.sample && each.version !== undefined) each.version = answer.version;
+      }),
+    );
     if (answer.row && one.label) bring(answer.row);
   }
 
@@ -271,15 +330,18 @@ document.addEventListener("DOMContentLoaded", function () {
   async function post(address, fields) {
     const token = (document.cookie.match(/csrftoken=([^;]+)/) || [])[1] || "";
     const answer = await fetch(address, {
-      method: "POST", body: new URLSearchParams(fields), redirect: "manual",
-      headers: { "X-CSRFToken": token, "Accept": "application/json" },
+      method: "POST",
+      body: new URLSearchParams(fields),
+      redirect: "manual",
+      headers: { "X-CSRFToken": token, Accept: "application/json" },
     });
     const isJson = (answer.headers.get("content-type") || "").startsWith("application/json");
     if (answer.status >= 500) throw Object.assign(new Error(), { status: 0 });
     if (!isJson) throw Object.assign(new Error(), { status: 403 }); // a page: signed out, or no member of the project any more
     const said = await answer.json();
     page.dataset.state = "";
-    if (!answer.ok) throw Object.assign(new Error(), { status: answer.status, answer: said, sentence: said.sentence });
+    if (!answer.ok)
+      throw Object.assign(new Error(), { status: answer.status, answer: said, sentence: said.sentence });
     return said;
   }
 
@@ -288,8 +350,14 @@ document.addEventListener("DOMContentLoaded", function () {
     const waiting = kept().filter((each) => each.label).length;
     const state = page.dataset.state;
     sign.className = `focus-sign ${state ? "warn" : kept().length ? "busy" : "ok"}`;
-    sign.textContent = state === "signedOut" ? `${words.wordsSignedOut} ${waiting}`
-      : state === "offline" ? `${words.wordsOffline} ${waiting}` : kept().length ? words.wordsSending : words.wordsSaved;
+    sign.textContent =
+      state === "signedOut"
+        ? `${words.wordsSignedOut} ${waiting}`
+        : state === "offline"
+          ? `${words.wordsOffline} ${waiting}`
+          : kept().length
+            ? words.wordsSending
+            : words.wordsSaved;
   }
 
   function notify(text) {
@@ -301,7 +369,9 @@ document.addEventListener("DOMContentLoaded", function () {
     note.append(inner);
     box.replaceChildren(note);
     box.hidden = false;
-    setTimeout(() => { box.hidden = true; }, 6000);
+    setTimeout(() => {
+      box.hidden = true;
+    }, 6000);
   }
 
   function toggleHelp() {
@@ -310,17 +380,30 @@ document.addEventListener("DOMContentLoaded", function () {
   }
 
   /* --- Keys and buttons --------------------------------------------------------------------------------------------- */
-  const actions = { skip, undo, help: toggleHelp, back: () => show(at - 1), on: () => { if (current()) show(at + 1); } };
+  const actions = {
+    skip,
+    undo,
+    help: toggleHelp,
+    back: () => show(at - 1),
+    on: () => {
+      if (current()) show(at + 1);
+    },
+  };
   const KEYS = { ArrowLeft: "back", ArrowRight: "on", s: "skip", u: "undo", "?": "help" };
 
   document.addEventListener("keydown", function (event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea"))
+      return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const row = current();
     const button = row && key.length === 1 && row.querySelector(`.answer[data-key="${CSS.escape(key)}"]`);
-    if (event.repeat && (button || key === "Enter" || key === "s")) { event.preventDefault(); return; }
+    if (event.repeat && (button || key === "Enter" || key === "s")) {
+      event.preventDefault();
+      return;
+    }
     if (button) answer(button.value);
-    else if (key === "Enter" && !event.target.matches("button, a, summary") && row && row.dataset.suggestion) answer(row.dataset.suggestion);
+    else if (key === "Enter" && !event.target.matches("button, a, summary") && row && row.dataset.suggestion)
+      answer(row.dataset.suggestion);
     else if (KEYS[key]) actions[KEYS[key]]();
     else return;
     event.preventDefault();
@@ -331,15 +414,24 @@ document.addEventListener("DOMContentLoaded", function () {
     if (!button || !(button.dataset.do || button.classList.contains("answer"))) return;
     event.preventDefault();
     button.blur();
-    if (button.dataset.do) actions[button.dataset.do](); else answer(button.value);
+    if (button.dataset.do) actions[button.dataset.do]();
+    else answer(button.value);
   });
 
   window.addEventListener("online", send);
-  window.addEventListener("beforeunload", (event) => { if (page.dataset.state) event.preventDefault(); });
+  window.addEventListener("beforeunload", (event) => {
+    if (page.dataset.state) event.preventDefault();
+  });
 
   /* Answers that an earlier visit could not send: their rows are not asked again. */
-  const waiting = new Set(kept().filter((each) => each.label || each.skip).map((each) => each.sample));
-  rows().forEach((row) => { if (waiting.has(row.dataset.row)) row.remove(); });
+  const waiting = new Set(
+    kept()
+      .filter((each) => each.label || each.skip)
+      .map((each) => each.sample),
+  );
+  rows().forEach((row) => {
+    if (waiting.has(row.dataset.row)) row.remove();
+  });
   list.classList.add("live");
   show(0);
   send();

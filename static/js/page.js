@@ -4,7 +4,11 @@
   document.documentElement.classList.add("js");
   const REFRESH_MS = 1500;
   const sockets = new Set();
-  let rowsDone = null, statusSeen = "", rowsAt = 0, rowsTimer = null, said = null;
+  let rowsDone = null,
+    statusSeen = "",
+    rowsAt = 0,
+    rowsTimer = null,
+    said = null;
 
   function notify(text) {
     const box = document.getElementById("notice");
@@ -16,13 +20,18 @@
     box.replaceChildren(note);
     box.hidden = false;
     clearTimeout(box.timer);
-    box.timer = setTimeout(() => { box.hidden = true; }, 8000);
+    box.timer = setTimeout(() => {
+      box.hidden = true;
+    }, 8000);
   }
 
   function refreshRows() {
     clearTimeout(rowsTimer);
     const wait = REFRESH_MS - (Date.now() - rowsAt);
-    if (wait > 0) { rowsTimer = setTimeout(refreshRows, wait); return; }
+    if (wait > 0) {
+      rowsTimer = setTimeout(refreshRows, wait);
+      return;
+    }
     rowsAt = Date.now();
     document.querySelectorAll("[data-follows-stage]").forEach((part) => htmx.trigger(part, "refresh"));
     document.dispatchEvent(new CustomEvent("coral:progress"));
@@ -58,16 +67,21 @@
     body.addEventListener("htmx:wsOpen", (event) => sockets.add(event.target));
     body.addEventListener("htmx:wsClose", (event) => sockets.delete(event.target));
     body.addEventListener("htmx:beforeRequest", function (event) {
-      const polls = event.target.matches("[data-poll]") && event.detail.requestConfig.triggeringEvent === undefined;
+      const polls =
+        event.target.matches("[data-poll]") && event.detail.requestConfig.triggeringEvent === undefined;
       if (polls && sockets.size) event.preventDefault();
     });
     body.addEventListener("htmx:afterSettle", lookAtStage);
     body.addEventListener("htmx:oobAfterSwap", () => setTimeout(lookAtStage, 0));
     body.addEventListener("htmx:wsAfterMessage", lookAtStage);
-    body.addEventListener("htmx:sendError", (event) => { if (!event.target.matches("[data-poll]")) notify(body.dataset.offline); });
+    body.addEventListener("htmx:sendError", (event) => {
+      if (!event.target.matches("[data-poll]")) notify(body.dataset.offline);
+    });
     body.addEventListener("htmx:responseError", function (event) {
       const status = event.detail.xhr.status;
-      const answer = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html").querySelector(".note, main p");
+      const answer = new DOMParser()
+        .parseFromString(event.detail.xhr.responseText, "text/html")
+        .querySelector(".note, main p");
       notify(status !== 500 && answer ? answer.textContent.trim() : body.dataset.offline);
     });
     /* A select that acts at once; without scripts its form has a button. */
@@ -77,7 +91,9 @@
     /* A column that is chosen as the id or the reference label is no content. */
     body.addEventListener("change", function (event) {
       if (!event.target.matches("[name=id_column], [name=reference_column]") || !event.target.value) return;
-      document.querySelectorAll("input[name=content_columns]").forEach((box) => { if (box.value === event.target.value) box.checked = false; });
+      document.querySelectorAll("input[name=content_columns]").forEach((box) => {
+        if (box.value === event.target.value) box.checked = false;
+      });
     });
     /* All rows of the page for a bulk correction; a second click takes them out again. */
     body.addEventListener("click", function (event) {
@@ -85,15 +101,22 @@
       if (!button) return;
       const boxes = [...document.querySelectorAll("input.pick")];
       const choose = boxes.some((box) => !box.checked);
-      boxes.forEach((box) => { box.checked = choose; });
+      boxes.forEach((box) => {
+        box.checked = choose;
+      });
     });
     /* A form is sent once, however often it is clicked. */
     body.addEventListener("submit", function (event) {
       const form = event.target;
       if (form.method !== "post" || form.hasAttribute("hx-post")) return;
-      if (form.dataset.sent) { event.preventDefault(); return; }
+      if (form.dataset.sent) {
+        event.preventDefault();
+        return;
+      }
       form.dataset.sent = "yes";
-      setTimeout(() => { delete form.dataset.sent; }, 4000);
+      setTimeout(() => {
+        delete form.dataset.sent;
+      }, 4000);
     });
   });
 })();
