@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
@@ -112,3 +113,8 @@ def _judge(iteration: Iteration, sample: Sample, *, llm: Label, slm: Label) -> N
         queue_rank=sample.position + 1,
         round=iteration.number,
     )
+
+
+def one_line(html: str) -> str:
+    """HTML as one line without white space beside its tags: how a template is laid out is no matter of a test."""
+    return re.sub(r"(?<=>) | (?=[<>])", "", re.sub(r"[ \n]+", " ", html)).strip()

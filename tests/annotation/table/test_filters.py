@@ -16,7 +16,7 @@ from annotation.table import form as table_form
 from annotation.table import keyset
 from annotation.table.filters import filter_rows, plain_query
 from annotation.table.form import TableForm
-from tests.support.pages import Cast, judge_rows, make_cast
+from tests.support.pages import Cast, judge_rows, make_cast, one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -191,6 +191,6 @@ def test_a_search_tells_how_many_rows_it_has_looked_at_in_all(
     monkeypatch.setattr(table_form, "FAR_WINDOW_ROWS", 10)
     client, address = cast.client("viewer"), "?q=zebra&sort=position"
     for looked_at in (5, 15, 25):
-        html = client.get(cast.url(f"review/{address}")).content.decode()
+        html = one_line(client.get(cast.url(f"review/{address}")).content.decode())
         assert f"None of the {looked_at} rows looked at so far matches." in html
         address = "?" + unescape(html).partition('class="btn" href="')[2].partition('"')[0].partition("?")[2]

@@ -17,7 +17,7 @@ from annotation.jobs import kinds
 from annotation.models import Iteration, Membership, Prediction, Role, Stage
 from annotation.templatetags import coral
 from tests.support.factories import make_user, start_llm_round
-from tests.support.pages import Cast, judge_rows, make_cast
+from tests.support.pages import Cast, judge_rows, make_cast, one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +44,7 @@ def round_of(stage: Stage) -> Iteration:
 def html_of(cast: Cast, path: str, role: str = "owner") -> str:
     answer = cast.client(role).get(cast.url(path))
     assert answer.status_code == 200
-    return answer.content.decode()
+    return one_line(answer.content.decode())
 
 
 # --- Projects -----------------------------------------------------------------------------------------------------
@@ -118,11 +118,10 @@ def test_the_table_fills_with_the_newest_answers_first(cast: Cast) -> None:
         Prediction.objects.create(
             sample=sample, iteration=round_of(stage), source="llm", label=label, calibrated=[0.8, 0.2]
         )
-    html = (
-        cast.client("viewer")
-        .get(cast.url("labeling/"), headers={"hx-request": "true", "hx-target": "rows"})
-        .content.decode()
+    answer = cast.client("viewer").get(
+        cast.url("labeling/"), headers={"hx-request": "true", "hx-target": "rows"}
     )
+    html = one_line(answer.content.decode())
     assert html.startswith('<div id="rows"')
     assert html.index("number 7") < html.index("number 2")
     assert "80.0" in html
@@ -166,7 +165,7 @@ def test_the_page_tells_how_the_calls_go_and_what_the_prompt_shows(cast: Cast) -
     assert "3 × too many calls (429), 2 × no connection, or a failing server" in html
     assert "the next one goes out at 12:03:10" in html
     assert "1 demonstration in the prompt" in html
-    assert "a warm &lt;b&gt;film&lt;/b&gt; <b>→ positive</b>" in html
+    assert "a warm &lt;b&gt;film&lt;/b&gt;<b>→ positive</b>" in html
 
 
 def test_a_stage_that_has_hardly_begun_or_costs_nothing_tells_no_cost(cast: Cast) -> None:

@@ -18,7 +18,7 @@ from annotation.pipeline.label import run_labeling
 from annotation.pipeline.measure import compare_rounds, draw_sample
 from annotation.pipeline.review import corrections
 from tests.support.factories import ScriptedModel, run_llm_stage
-from tests.support.pages import Cast, make_cast
+from tests.support.pages import Cast, make_cast, one_line
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -122,7 +122,7 @@ def test_a_worse_round_is_marked_and_undone_by_one_click(cast: Cast, monkeypatch
     )
     assert button
     cast.client("owner").post(button[1])
-    waiting = cast.client("owner").get(cast.url("rounds/")).content.decode()
+    waiting = one_line(cast.client("owner").get(cast.url("rounds/")).content.decode())
     assert 'id="after-stage" data-after-stage' in waiting, "the table of rounds asks anew once it is done"
     work(cast.project.stages.get(kind=kinds.RESTORE.key), restore_round.run_restore)
 

@@ -14,7 +14,7 @@ from annotation.live.stage_status import stage_context
 from annotation.models import Iteration, Stage
 from annotation.pipeline.measure.round_metrics import record_metrics
 from annotation.views.distill.training_report import weight_words
-from tests.support.pages import Cast, judge_rows, make_cast
+from tests.support.pages import Cast, judge_rows, make_cast, one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +62,7 @@ def cast() -> Cast:
 def html_of(cast: Cast, path: str = "filtering/") -> str:
     answer = cast.client("viewer").get(cast.url(path))
     assert answer.status_code == 200
-    return answer.content.decode()
+    return one_line(answer.content.decode())
 
 
 def plots_of(cast: Cast) -> Any:
@@ -97,12 +97,12 @@ def test_the_clean_share_is_shown_once_the_training_is_done(
     iteration = cast.project.iterations.get()
     record_metrics(iteration)
     stage = iteration.stages.get(kind=kinds.SLM.key)
-    html = render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage))
+    html = one_line(render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage)))
     assert re.search(r"Clean share</span></dt><dd>66\.7", html), (
         "8 of 12 rows have a clean probability of 90 %"
     )
     stage.status, stage.detail = Stage.Status.RUNNING, {"clean_share": 0.75}
-    html = render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage))
+    html = one_line(render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage)))
     assert re.search(r"Learned as clean</span></dt><dd>75\.0", html)
 
 

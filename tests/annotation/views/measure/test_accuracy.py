@@ -14,7 +14,7 @@ from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
 from annotation.pipeline.review import corrections
 from mlcore.measure.estimate import Interval
-from tests.support.pages import Cast, judge_rows, make_cast
+from tests.support.pages import Cast, judge_rows, make_cast, one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -121,7 +121,7 @@ def test_the_page_says_what_a_label_lacks_to_be_known(cast: Cast) -> None:
     Prediction.objects.filter(sample__in=list(rows), source="slm").update(verdict=mixed)
     cast.project.samples.filter(pk__in=list(rows)).update(label=mixed)
     record_metrics(cast.project.iterations.get())
-    page = cast.client("viewer").get(cast.url("accuracy/")).content.decode()
+    page = one_line(cast.client("viewer").get(cast.url("accuracy/")).content.decode())
     assert "too few random rows of these labels are answered: mixed<" in page
     assert "no random row yet, needs 5" in page
     assert "no row has this label" in page

@@ -15,7 +15,7 @@ from annotation.models import Iteration, Project, Stage, Upload
 from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig, Method
 from tests.support.factories import make_project, make_user
-from tests.support.pages import Cast, judge_rows, make_cast
+from tests.support.pages import Cast, judge_rows, make_cast, one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -106,7 +106,9 @@ def test_prompt_and_models_are_ticked_once_they_were_saved(owner: Client) -> Non
     where = f"/projects/{project.pk}/configure/"
 
     def ticked() -> int:
-        return owner.get(f"{where}start/").content.decode().count('<li class="done"><a href="' + where)
+        return one_line(owner.get(f"{where}start/").content.decode()).count(
+            '<li class="done"><a href="' + where
+        )
 
     assert ticked() == 3
     configure.set_prompt(project, **asdict(project.prompt))
@@ -220,7 +222,7 @@ TABLE = "name,age,zip,outcome\n" + "".join(
 def test_what_the_columns_of_a_table_hold_is_guessed_shown_and_changeable(owner: Client) -> None:
     project = make_empty(owner)
     Project.objects.update(task_type="tabular")
-    html = upload(owner, project, TABLE).content.decode()
+    html = one_line(upload(owner, project, TABLE).content.decode())
     guesses = re.findall(r'<option value="" selected>(.*?)</option>', html)
     assert guesses[:4] == ["text (guessed)", "number (guessed)", "category (guessed)", "number (guessed)"]
     assert "020 · 021 · 022" in html

@@ -17,7 +17,7 @@ from annotation.models import AuditDraw, Correction, Label, RowClaim, Sample, So
 from annotation.pipeline.measure import draw_sample
 from annotation.pipeline.review import bulk, corrections
 from annotation.views.review.focus_rows import label_choices
-from tests.support.pages import Cast, judge_rows, make_cast
+from tests.support.pages import Cast, judge_rows, make_cast, one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +34,7 @@ def cast() -> Cast:
 def html_of(cast: Cast, query: str = "", role: str = "reviewer") -> str:
     answer = cast.client(role).get(cast.url(f"focus/{query}"))
     assert answer.status_code == 200
-    return answer.content.decode()
+    return one_line(answer.content.decode())
 
 
 def first_id(html: str) -> int:
@@ -217,7 +217,7 @@ def test_who_was_overtaken_sees_what_the_other_chose_and_decides(cast: Cast) -> 
     client = cast.client("reviewer")
     refused = client.post(cast.url("focus/answer/"), answer_data(cast, first, 0), headers=JSON)
     assert refused.status_code == 409
-    html = refused.json()["row"]["html"]
+    html = one_line(refused.json()["row"]["html"])
     assert "owner set this row to “negative” meanwhile" in html
     assert "✎ by owner" in html
     assert 'data-version="1"' in html

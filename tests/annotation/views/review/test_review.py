@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from annotation.models import Correction, Label, Project, Sample, Source
 from annotation.table.keyset import SORTS, Cursor, Sort, page_of
-from tests.support.pages import Cast, judge_rows, make_cast
+from tests.support.pages import Cast, judge_rows, make_cast, one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def cast() -> Cast:
 def page(cast: Cast, query: str = "", role: str = "reviewer") -> str:
     answer = cast.client(role).get(cast.url(f"review/{query}"))
     assert answer.status_code == 200
-    return answer.content.decode()
+    return one_line(answer.content.decode())
 
 
 def shown_rows(html: str) -> list[int]:
@@ -45,7 +45,7 @@ def test_one_row_is_corrected_in_place(cast: Cast) -> None:
         {"label": label.pk, "version": 0, "because": "queue"},
         headers=HTMX,
     )
-    html = answer.content.decode()
+    html = one_line(answer.content.decode())
     assert html.startswith(f'<tr id="sample-{sample.pk}"')
     assert "✓ saved" in html
     assert "by reviewer" in html
@@ -179,7 +179,7 @@ def test_after_going_back_the_later_round_is_called_withdrawn(
     )
     html = page(cast, role="owner")
     assert re.search(r'<option value="1" selected>1 · from LLM · in force</option>', html)
-    assert re.search(r'<option value="2" >2 · from SLM · withdrawn</option>', html)
+    assert re.search(r'<option value="2">2 · from SLM · withdrawn</option>', html)
     assert "/correct/" in html, "the rows of the round in force are corrected"
     html = page(cast, "?round=2", role="owner")
     assert "Round 2, withdrawn" in html
@@ -295,11 +295,10 @@ def test_the_policy_is_enforced_and_allows_nothing_inline(cast: Cast) -> None:
 
 
 def test_htmx_gets_the_table_alone(cast: Cast) -> None:
-    html = (
-        cast.client("viewer")
-        .get(cast.url("review/"), headers={"hx-request": "true", "hx-target": "rows"})
-        .content.decode()
+    answer = cast.client("viewer").get(
+        cast.url("review/"), headers={"hx-request": "true", "hx-target": "rows"}
     )
+    html = one_line(answer.content.decode())
     assert html.startswith('<div id="rows"')
     assert "<html" not in html
 
