@@ -32,7 +32,8 @@ class CorrectionQuerySet(models.QuerySet["Correction"]):
 
 
 class Correction(models.Model):
-    """What a person said of a row. Append-only: a later word is a new record. No label means 'back to the machine's'."""
+    """A label that a person gave a row; without one, the row went back to the models' label. Append-only: changing one's mind,
+    and undoing, make a new record."""
 
     class Because(models.TextChoices):
         BROWSING = "browsing", _("found while browsing")

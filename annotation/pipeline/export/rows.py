@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Self
 
 from django.db.models import QuerySet
@@ -14,6 +15,7 @@ from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.excel.writer import Cell
 from annotation.files.writers import NUMBERS, RESULT_COLUMNS, result_columns
 from annotation.models import Flag, Project, Sample, Source
+from annotation.models.sql import parts_by_key
 from annotation.table.filters import plain_query, stored_conditions
 
 OnProgress = Callable[[int], None]
@@ -89,6 +91,20 @@ class Selection:
 
 
 ALL_ROWS = Selection()
+COLUMNS = (
+    "fields",
+    "label_id",
+    "source",
+    "llm_label_id",
+    "slm_label_id",
+    "confidence",
+    "clean_prob",
+    "risk",
+    "flag",
+    "corrected_by__username",
+    "corrected_at",
+    "round",
+)
 
 
 def export_header(project: Project) -> list[str]:
@@ -107,37 +123,16 @@ def export_rows(
 ) -> Iterator[list[Cell]]:
     """The selected rows in their order, read in pages so that neither memory nor a lock grows with the corpus."""
     names = dict(project.labels.values_list("pk", "name"))
-    last, done = -1, 0
-    while page := _page_after(project, selection, last):
-        for _position, *values in page:
+    rows = selection.rows(project).values_list("position", *COLUMNS)
+    done = 0
+    for part in parts_by_key(rows, "position", READ_ROWS, itemgetter(0)):
+        for _position, *values in part:
             yield _cells(values, names)
             done += 1
             if on_progress and done % TELL_ROWS == 0:
                 on_progress(done)
-        last = page[-1][0]
     if on_progress:
         on_progress(done)
-
-
-def _page_after(project: Project, selection: Selection, position: int) -> Sequence[tuple[Any, ...]]:
-    rows = selection.rows(project).filter(position__gt=position).order_by("position")
-    return list(
-        rows.values_list(
-            "position",
-            "fields",
-            "label_id",
-            "source",
-            "llm_label_id",
-            "slm_label_id",
-            "confidence",
-            "clean_prob",
-            "risk",
-            "flag",
-            "corrected_by__username",
-            "corrected_at",
-            "round",
-        )[:READ_ROWS]
-    )
 
 
 def _cells(values: Sequence[Any], names: dict[int, str]) -> list[Cell]:

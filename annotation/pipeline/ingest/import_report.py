@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from operator import itemgetter
 from typing import Any, Literal
 
 from django.utils.translation import gettext as _
 
 from annotation.models import LeftOutRow, Project, Upload
+from annotation.models.sql import parts_by_key
 from annotation.pipeline.ingest.reference_labels import MAX_VALUES
 
 KEPT_ROWS = 1_000
@@ -78,12 +80,10 @@ def clear_report(upload: Upload) -> None:
 
 def left_out_rows(upload: Upload) -> Iterator[LeftOut]:
     """Every row of the file that was not imported, in the order of the file."""
-    last = 0
-    rows = upload.left_out.order_by("pk").values_list("pk", "line", "outcome", "reason")
-    while page := list(rows.filter(pk__gt=last)[:_READ_ROWS]):
-        for _pk, line, outcome, reason in page:
+    rows = upload.left_out.values_list("pk", "line", "outcome", "reason")
+    for part in parts_by_key(rows, "pk", _READ_ROWS, itemgetter(0)):
+        for _pk, line, outcome, reason in part:
             yield line, outcome, reason
-        last = page[-1][0]
 
 
 def finished_uploads(project: Project) -> list[Upload]:

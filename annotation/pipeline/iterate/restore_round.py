@@ -15,6 +15,7 @@ from annotation.jobs import kinds, state
 from annotation.jobs.work import Job
 from annotation.models import Activity, Correction, Iteration, Prediction, Sample, Stage
 from annotation.models.sample import LlmLabel
+from annotation.models.sql import parts_by_key
 from annotation.pipeline.project.readiness import check_idle
 from mlcore.errors import StoppedError
 
@@ -56,14 +57,14 @@ def run_restore(job: Job) -> None:
         StoppedError: a person asked to cancel; rows carry the number of the round that they show.
     """
     iteration = job.stage.project.iterations.get(number=job.stage.detail["round"])
-    said_before = Correction.objects.order_by("pk").values_list("pk", flat=True).last() or 0
+    last_before = Correction.objects.order_by("pk").values_list("pk", flat=True).last() or 0
     done = _write_back(job, iteration, _verdicts(iteration))
     with transaction.atomic():
         job.lease.fence()
         _mark(iteration, job.stage.requested_by)
     # Rows that people gave back to the models meanwhile took the round that was in force until now.
-    said = Correction.objects.filter(sample__project=iteration.project, pk__gt=said_before)
-    given_back = said.filter(Q(label=None) | Q(undoes__isnull=False)).order_by()
+    meanwhile = Correction.objects.filter(sample__project=iteration.project, pk__gt=last_before)
+    given_back = meanwhile.filter(Q(label=None) | Q(undoes__isnull=False)).order_by()
     _write_back(
         job, iteration, _verdicts(iteration).filter(sample__in=given_back.values("sample")), done=done
     )
@@ -71,30 +72,32 @@ def run_restore(job: Job) -> None:
 
 
 def _write_back(job: Job, iteration: Iteration, verdicts: QuerySet[Prediction], *, done: int = 0) -> int:
-    last = 0
-    while found := list(verdicts.filter(pk__gt=last)[:WRITE_ROWS]):
+    for predictions in parts_by_key(verdicts, "pk", WRITE_ROWS):
         if job.lease.should_stop():
             raise StoppedError
-        llm = _llm_labels(iteration, [prediction.sample_id for prediction in found])
+        llm = _llm_labels(iteration, [prediction.sample_id for prediction in predictions])
         with job.lease.piece():
             Sample.objects.write_verdicts(
-                [each.as_verdict(_label_id(llm.get(each.sample_id))) for each in found],
+                [
+                    prediction.as_verdict(_label_id(llm.get(prediction.sample_id)))
+                    for prediction in predictions
+                ],
                 round_number=iteration.number,
             )
             Sample.objects.write_llm_labels(list(llm.values()), round_number=iteration.number)
-        last, done = found[-1].pk, done + len(found)
+        done += len(predictions)
         job.progress.report(done=done)
     return done
 
 
 def _verdicts(iteration: Iteration) -> QuerySet[Prediction]:
     rows = iteration.predictions.filter(source=Prediction.ModelKind.SLM, verdict__isnull=False)
-    return rows.order_by("pk").defer("raw", "x", "y", "calibrated")
+    return rows.defer("raw", "x", "y", "calibrated")
 
 
 def _llm_labels(iteration: Iteration, sample_ids: Sequence[int]) -> dict[int, LlmLabel]:
     """The newest readable LLM label of each row up to this round, without rounds that were withdrawn before it."""
-    found = Prediction.objects.filter(
+    answers = Prediction.objects.filter(
         sample__in=sample_ids,
         source=Prediction.ModelKind.LLM,
         error="",
@@ -102,7 +105,7 @@ def _llm_labels(iteration: Iteration, sample_ids: Sequence[int]) -> dict[int, Ll
     ).exclude(iteration__withdrawn_at__lt=iteration.created_at)
     return {
         sample_id: LlmLabel(sample_id, label_id, max(probs) if probs else None)
-        for sample_id, label_id, probs in found.order_by("iteration__number").values_list(
+        for sample_id, label_id, probs in answers.order_by("iteration__number").values_list(
             "sample_id", "label_id", "calibrated"
         )
     }

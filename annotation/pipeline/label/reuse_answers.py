@@ -10,6 +10,7 @@ from django.db import transaction
 
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
+from annotation.models.sql import parts_by_key
 from mlcore.errors import StoppedError
 from mlcore.records import FloatArray
 
@@ -86,10 +87,8 @@ def _batches(iteration: Iteration, earlier: Iteration) -> Iterator[list[Predicti
         pk__in=project.samples.at_risk().values("pk")
     )
     answers = Prediction.objects.filter(iteration=earlier, source="llm", error="").order_by("sample_id")
-    after = 0
-    while rows := list(waiting.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:BATCH_ROWS]):
-        after = rows[-1]
-        yield list(answers.filter(sample__in=rows))
+    for samples in parts_by_key(waiting.values_list("pk", flat=True), "pk", BATCH_ROWS, int):
+        yield list(answers.filter(sample__in=samples))
 
 
 def _store_copies(run: LabelingRun, batch: list[Prediction]) -> None:

@@ -11,7 +11,7 @@ from annotation.errors import NotReadyError
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
-from annotation.models.sql import insert_rows
+from annotation.models.sql import insert_rows, parts_by_key
 from annotation.pipeline.engine_rows import as_row, round_labels, round_prompt
 from annotation.pipeline.label.answer_cache import gather, probs_text
 from annotation.pipeline.label.calibration import RunningCalibration, calibrate_corpus, label_id_of
@@ -117,14 +117,10 @@ def _unlabelled_rows(iteration: Iteration, *, most: int) -> Iterator[list[Row]]:
 
 
 def _read_unlabelled(iteration: Iteration) -> Iterator[Row]:
-    after = -1
-    waiting = (
-        iteration.project.samples.unlabelled_by(iteration, "llm")
-        .order_by("position")
-        .only("project", "position", "text", "fields")  # without the project it would be asked for row by row
-    )
-    while samples := list(waiting.filter(position__gt=after)[:READ_ROWS]):
-        after = samples[-1].position
+    # Without the project it would be asked for row by row.
+    columns = ("project", "position", "text", "fields")
+    waiting = iteration.project.samples.unlabelled_by(iteration, "llm").only(*columns)
+    for samples in parts_by_key(waiting, "position", READ_ROWS):
         yield from (as_row(sample, iteration.project) for sample in samples)
 
 

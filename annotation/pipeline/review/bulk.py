@@ -1,14 +1,13 @@
 """Corrections of many rows at once: accepted or relabelled, at once or in the background, and taken back as one step.
 
-Each row gets a correction of its own, which carries the batch; so history, export and the next round know nothing
-special. What people had said of a row before stays as it is, unless the batch is told to include it.
+Each row gets a correction of its own, which names the bulk correction; history, export and the next round treat it like any
+other. Rows that people have decided stay as they are, unless the bulk correction includes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
@@ -19,6 +18,7 @@ from annotation.errors import AnnotationError, ConflictError
 from annotation.jobs import kinds, state
 from annotation.jobs.work import Job
 from annotation.models import Correction, CorrectionBatch, Label, Project, RowClaim, Sample, Source
+from annotation.models.sql import parts_by_key
 from annotation.pipeline.ingest.duplicates import rows_with_texts
 from annotation.pipeline.review import corrections
 from annotation.table.filters import filter_rows, stored_conditions
@@ -49,46 +49,45 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a choice would do: how many rows it changes, and how many it leaves alone because a person decided them."""
+    """How many rows a choice would change, and how many it would leave alone because a person decided them."""
 
     rows: int
     left_alone: int
 
 
 def measure_reach(project: Project, choice: Choice) -> Reach:
-    """Count before anything is changed."""
-    meant = _meant(project, choice)
-    everybody = _changeable(meant, label=choice.label, include_corrected=True)
-    found = everybody.aggregate(rows=Count("pk"), decided=Count("pk", filter=Q(source=Source.PERSON)))
-    rows, decided = found["rows"], found["decided"]
-    return Reach(rows, 0) if choice.include_corrected else Reach(rows - decided, decided)
+    """Count what a choice would do, without doing it."""
+    rows = _changeable(_chosen_rows(project, choice), label=choice.label, include_corrected=True)
+    counts = rows.aggregate(all=Count("pk"), decided=Count("pk", filter=Q(source=Source.PERSON)))
+    left_alone = 0 if choice.include_corrected else counts["decided"]
+    return Reach(counts["all"] - left_alone, left_alone)
 
 
 def start_batch(project: Project, choice: Choice, *, user: User) -> CorrectionBatch:
     """Correct the rows: at once if they are few, otherwise queue it.
 
     Raises:
-        AnnotationError: no row is meant, or the filter no longer fits.
+        AnnotationError: no row is chosen, or the filter no longer fits.
     """
-    meant = _meant(project, choice)
-    rows = _changeable(meant, label=choice.label, include_corrected=choice.include_corrected)
+    chosen = _chosen_rows(project, choice)
+    rows = _changeable(chosen, label=choice.label, include_corrected=choice.include_corrected)
     ids = list(rows.values_list("pk", flat=True)[: LARGE_ROWS + 1])
     if not ids:
         raise AnnotationError(_("No row is left to change. Choose others, or set another filter."))
-    chosen = None if choice.samples is None else list(meant.values_list("pk", flat=True))
+    samples = None if choice.samples is None else list(chosen.values_list("pk", flat=True))
     batch = CorrectionBatch(
         project=project,
         user=user,
         label=choice.label,
-        query=choice.query if chosen is None else "",
-        samples=chosen,
+        query=choice.query if samples is None else "",
+        samples=samples,
         include_corrected=choice.include_corrected,
     )
     return _start(batch, ids if len(ids) <= LARGE_ROWS else None, total=rows.count())
 
 
 def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
-    """Take a batch back: every row that nobody has touched since gets what it had before.
+    """Take a bulk correction back: every row that nobody has corrected since gets what it had before.
 
     Raises:
         ConflictError: it is still at work, or was taken back already.
@@ -99,10 +98,9 @@ def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
         )
     undo = CorrectionBatch(project=batch.project, user=user, undoes=batch)
     ids = list(batch.corrections.order_by("pk").values_list("pk", flat=True)[: LARGE_ROWS + 1])
-    few = ids if len(ids) <= LARGE_ROWS else None
     try:
         with transaction.atomic():
-            return _start(undo, few, total=batch.corrections.count())
+            return _start(undo, ids if len(ids) <= LARGE_ROWS else None, total=batch.corrections.count())
     except IntegrityError as error:
         raise _taken_back() from error
 
@@ -111,23 +109,24 @@ def _taken_back() -> ConflictError:
     return ConflictError(_("These corrections were taken back already."))
 
 
-def _start(batch: CorrectionBatch, few: list[int] | None, *, total: int) -> CorrectionBatch:
+def _start(batch: CorrectionBatch, ids: list[int] | None, *, total: int) -> CorrectionBatch:
+    """Carry it out at once, or queue it where no ids are given."""
     with transaction.atomic():
-        if few is None:
+        if ids is None:
             batch.stage = state.create_stage(batch.project, kinds.BULK, total=total, user=batch.user)
         batch.save()
-        if few is not None:
-            _carry_out(batch, few)
+        if ids is not None:
+            _carry_out(batch, ids)
     return batch
 
 
 def run_batch(job: Job) -> None:
-    """Carry out a batch in pieces, each in a transaction under the lease's fence.
+    """Carry out a bulk correction in parts, each in a transaction under the lease's fence.
 
-    Repeating it is safe: a row that the batch has corrected already is passed over.
+    Repeating it is safe: a row that it has corrected already is passed over.
 
     Raises:
-        ConflictError: the batch was cancelled and then taken back: what it went on to correct, nobody could take back.
+        ConflictError: it was cancelled and then taken back: what it went on to correct, nobody could take back.
         StoppedError: a person asked to pause or cancel, or the worker is going; what is done stays, and can be undone.
     """
     batch = CorrectionBatch.objects.select_related("project", "label", "undoes").get(stage=job.stage)
@@ -135,7 +134,7 @@ def run_batch(job: Job) -> None:
         raise _taken_back()
     done = batch.corrections.count()
     job.progress.report(done=done, phase="correcting", force=True)
-    for ids in _pieces(batch):
+    for ids in _parts(batch):
         if job.lease.should_stop():
             raise StoppedError
         with job.lease.piece():
@@ -144,26 +143,18 @@ def run_batch(job: Job) -> None:
     job.progress.report(done=done, total=done, phase="", force=True)
 
 
-def _pieces(batch: CorrectionBatch) -> Iterator[Sequence[int]]:
-    """What is to do, piece by piece, so that memory doesn't grow with it: ids of rows, or of corrections to take back."""
+def _parts(batch: CorrectionBatch) -> Iterator[Sequence[int]]:
+    """What is to do, part by part: ids of rows, or of corrections to take back."""
     if batch.undoes:
-        return _keys_in_order(batch.undoes.corrections.order_by(), "pk")
+        corrected = batch.undoes.corrections.order_by().values_list("pk", flat=True)
+        return parts_by_key(corrected, "pk", WRITE_ROWS, int)
     if batch.samples is None:
-        return (list(_ids_at(batch, places)) for places in _keys_in_order(_matching(batch), "position"))
+        matching = _matching(batch).values_list("position", flat=True)
+        return (list(_ids_at(batch, part)) for part in parts_by_key(matching, "position", WRITE_ROWS, int))
     return (batch.samples[begin : begin + WRITE_ROWS] for begin in range(0, len(batch.samples), WRITE_ROWS))
 
 
-def _keys_in_order(rows: QuerySet[Any], key: str) -> Iterator[Sequence[int]]:
-    """The keys of rows in their order, as they match when they are reached."""
-    last = -1
-    while found := list(
-        rows.filter(**{f"{key}__gt": last}).order_by(key).values_list(key, flat=True)[:WRITE_ROWS]
-    ):
-        yield found
-        last = found[-1]
-
-
-def _ids_at(batch: CorrectionBatch, positions: Sequence[int]) -> QuerySet[Any]:
+def _ids_at(batch: CorrectionBatch, positions: Sequence[int]) -> QuerySet[Sample, int]:
     return batch.project.samples.order_by().filter(position__in=positions).values_list("pk", flat=True)
 
 
@@ -173,55 +164,56 @@ def _carry_out(batch: CorrectionBatch, ids: Sequence[int]) -> int:
 
 
 def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
-    said = Correction.objects.order_by().filter(sample__in=ids).values_list("sample_id", "batch_id")
-    did = {row for row, by in said if by == batch.pk}
-    rows = _still_meant(batch, [row for row in ids if row not in did]).order_by("pk")
-    found = list(rows.select_for_update(of=("self",)).only("pk", "label_id", "source", "round"))
-    if not found:
+    # Of all corrections of these rows: the batch's own index would lead to all of its rows.
+    before = Correction.objects.order_by().filter(sample__in=ids).values_list("sample_id", "batch_id")
+    corrected = {sample_id for sample_id, batch_id in before if batch_id == batch.pk}
+    rows = _still_matching(batch, [pk for pk in ids if pk not in corrected]).order_by("pk")
+    samples = list(rows.select_for_update(of=("self",)).only("pk", "label_id", "source", "round"))
+    if not samples:
         return 0
     made = Correction.objects.bulk_create(
         Correction(
-            sample=row,
+            sample=sample,
             user=batch.user,
-            label_id=batch.label_id or row.label_id,
-            replaced_label_id=row.label_id,
-            replaced_source=row.source,
-            round=row.round,
+            label_id=batch.label_id or sample.label_id,
+            replaced_label_id=sample.label_id,
+            replaced_source=sample.source,
+            round=sample.round,
             batch=batch,
         )
-        for row in found
+        for sample in samples
     )
-    changed = [row.pk for row in found]
+    changed = [sample.pk for sample in samples]
     # All expressions of an update read the row as it was before.
-    models_say = Case(When(source=Source.PERSON, then=F("machine_label")), default=F("label"))
+    model_label = Case(When(source=Source.PERSON, then=F("machine_label")), default=F("label"))
     Sample.objects.filter(pk__in=changed).update(
         **({"label": batch.label} if batch.label else {}),
         source=Source.PERSON,
         batch=batch,
-        machine_label=models_say,
+        machine_label=model_label,
         risk=0.0,
         corrected_by=batch.user,
         corrected_at=made[0].created_at,
         version=F("version") + 1,
     )
     RowClaim.objects.filter(sample__in=changed).delete()
-    return len(found)
+    return len(samples)
 
 
 def _take_back(undo: CorrectionBatch, ids: Sequence[int]) -> int:
-    """Take corrections back that are still the last word on their rows."""
+    """Take corrections back that are still the newest of their rows."""
     targets = list(Correction.objects.filter(pk__in=ids))
     rows = Sample.objects.select_related("label").order_by("pk").select_for_update(of=("self",))
     samples = {row.pk: row for row in rows.filter(pk__in=[target.sample_id for target in targets])}
-    said = Correction.objects.order_by().filter(sample__in=samples)
-    newest = dict(said.values_list("sample").annotate(Max("pk")))
+    by_row = Correction.objects.order_by().filter(sample__in=samples).values_list("sample")
+    newest = dict(by_row.annotate(Max("pk")))
     standing = [target for target in targets if newest[target.sample_id] == target.pk]
     for target in standing:
         target.sample = samples[target.sample_id]
         if target.replaced_source == Source.PERSON:
             corrections.take_back(target.sample, target, user=undo.user, batch=undo)
-    of_machines = [target for target in standing if target.replaced_source != Source.PERSON]
-    corrections.take_back_to_machines(samples, of_machines, user=undo.user, batch=undo)
+    of_models = [target for target in standing if target.replaced_source != Source.PERSON]
+    corrections.take_back_to_models(samples, of_models, user=undo.user, batch=undo)
     return len(standing)
 
 
@@ -229,22 +221,25 @@ def _take_back(undo: CorrectionBatch, ids: Sequence[int]) -> int:
 
 
 def _matching(batch: CorrectionBatch) -> QuerySet[Sample]:
-    """The rows that the batch's filter matches now, put so that they are gone through in the order of the file."""
-    rows = stored_conditions(batch.project, batch.query).apply_in_order(
-        batch.project.samples.order_by(), indexed={}
-    )
-    return _changeable(rows, label=batch.label, include_corrected=batch.include_corrected)
+    """The rows that the bulk correction's filter matches now, by a query that goes through them in the order of the file."""
+    return _matching_of(batch, batch.project.samples.order_by())
 
 
-def _still_meant(batch: CorrectionBatch, ids: Sequence[int]) -> QuerySet[Sample]:
-    """Those of the rows that still match; looked up by nothing but their ids, for every other index leads to far more."""
-    rows: QuerySet[Sample] = Sample.objects.filter(pk__in=ids)
+def _still_matching(batch: CorrectionBatch, ids: Sequence[int]) -> QuerySet[Sample]:
+    """Those of the rows that still match."""
+    # Looked up by nothing but their ids: every other index leads to far more.
+    rows = Sample.objects.filter(pk__in=ids)
     if batch.samples is None:
-        rows = stored_conditions(batch.project, batch.query).apply_in_order(rows, indexed={})
+        return _matching_of(batch, rows)
     return _changeable(rows, label=batch.label, include_corrected=batch.include_corrected)
 
 
-def _meant(project: Project, choice: Choice) -> QuerySet[Sample]:
+def _matching_of(batch: CorrectionBatch, rows: QuerySet[Sample]) -> QuerySet[Sample]:
+    rows = stored_conditions(batch.project, batch.query).apply_in_order(rows, indexed={})
+    return _changeable(rows, label=batch.label, include_corrected=batch.include_corrected)
+
+
+def _chosen_rows(project: Project, choice: Choice) -> QuerySet[Sample]:
     if choice.samples is None:
         return filter_rows(project, choice.query)
     rows = project.samples.order_by()

@@ -1,4 +1,4 @@
-"""People's corrections: append-only, never overwritten by a machine."""
+"""People's corrections: append-only, never overwritten by a model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def correct_sample(
     """Record what a person says of a row, and make it the row's label at once.
 
     Args:
-        label_id: the label, or None to withdraw the correction: the row returns to the machines' label.
+        label_id: the label, or None to withdraw the correction: the row returns to the models' label.
         seen_version: the row's version on the page that the person looked at; None skips the check.
         answer_id: made by the page; an answer that was recorded under it already is not recorded again.
         seconds: how long the person looked at the row.
@@ -65,11 +65,11 @@ def correct_sample(
         if seen_version is not None and sample.version != seen_version:
             raise ConflictError(_conflict(sample))
         label = _label_of(sample, label_id)
-        said = _record(sample, user, label, because=because, answer_id=answer_id, seconds=seconds)
+        correction = _record(sample, user, label, because=because, answer_id=answer_id, seconds=seconds)
         if label is None:
-            _return_to_machines(sample)
+            _return_to_models(sample)
         else:
-            _decide(sample, label, said)
+            _decide(sample, label, correction)
         _save(sample)
     return sample
 
@@ -100,21 +100,21 @@ def undo_answer(project: Project, *, user: User, answer_id: UUID, of: UUID | Non
 
 
 def take_back(sample: Sample, target: Correction, *, user: User | None, **more: Any) -> None:
-    """Give a locked row back what stood before a correction: another person's word, or the machines' label."""
-    before = word_before(target)
+    """Give a locked row what stood before a correction: another correction's label, or the models'."""
+    before = correction_before(target)
     label = before.label if before else None
     _record(sample, user, label, because=target.because, undoes=target, **more)
     if before and label:
         _decide(sample, label, before)
     else:
-        _return_to_machines(sample)
+        _return_to_models(sample)
     _save(sample)
 
 
-def take_back_to_machines(
+def take_back_to_models(
     samples: Mapping[int, Sample], targets: Sequence[Correction], *, user: User | None, batch: CorrectionBatch
 ) -> None:
-    """:func:`take_back` for many locked rows at once, on each of which a machine's label stood before."""
+    """:func:`take_back` for many locked rows at once, on each of which the models' label stood before."""
     Correction.objects.bulk_create(
         Correction(
             sample_id=target.sample_id,
@@ -131,7 +131,7 @@ def take_back_to_machines(
     rows = [samples[target.sample_id] for target in targets]
     verdicts = _newest_verdicts([row.pk for row in rows])
     for row in rows:
-        _set_to_machines(row, verdicts.get(row.pk))
+        _set_to_models(row, verdicts.get(row.pk))
     states = [(row.label_id, row.source, row.risk, None, None, None, row.version + 1, row.pk) for row in rows]
     columns = ["label_id", "source", "risk", "corrected_by_id", "corrected_at", "batch_id", "version"]
     update_rows(Sample, columns, states)
@@ -148,8 +148,8 @@ def _undoable(project: Project, user: User, of: UUID | None) -> QuerySet[Correct
     return (answers.filter(answer_id=of) if of else answers).filter(~Exists(overtaken)).order_by("-pk")
 
 
-def word_before(target: Correction) -> Correction | None:
-    """The word of a person that stood on the row before this one; None if it was a machine's."""
+def correction_before(target: Correction) -> Correction | None:
+    """The correction that stood on the row before this one; None if it was the models' label."""
     if target.replaced_source != Source.PERSON:
         return None
     return (
@@ -174,11 +174,12 @@ def _record(sample: Sample, user: User | None, label: Label | None, **more: Any)
     )
 
 
-def _decide(sample: Sample, label: Label, said: Correction) -> None:
+def _decide(sample: Sample, label: Label, correction: Correction) -> None:
     if sample.source != Source.PERSON:
         sample.machine_label_id = sample.label_id
     sample.label, sample.source, sample.risk = label, Source.PERSON, 0.0
-    sample.corrected_by, sample.corrected_at, sample.batch_id = said.user, said.created_at, said.batch_id
+    sample.corrected_by, sample.corrected_at = correction.user, correction.created_at
+    sample.batch_id = correction.batch_id
 
 
 def _save(sample: Sample) -> None:
@@ -197,20 +198,20 @@ def _label_of(sample: Sample, label_id: int | None) -> Label | None:
     return label
 
 
-def _return_to_machines(sample: Sample) -> None:
+def _return_to_models(sample: Sample) -> None:
     """Undo a correction: take the newest verdict of the models, or nothing where there is none."""
-    _set_to_machines(sample, _newest_verdicts([sample.pk]).get(sample.pk))
+    _set_to_models(sample, _newest_verdicts([sample.pk]).get(sample.pk))
 
 
 def _newest_verdicts(sample_ids: Sequence[int]) -> dict[int, Prediction]:
-    """What the small model said last of each row, without rounds that were withdrawn."""
-    said = Prediction.objects.filter(sample__in=sample_ids, source=Prediction.ModelKind.SLM)
-    standing = said.filter(verdict__isnull=False, iteration__withdrawn_at__isnull=True)
+    """The small model's newest prediction of each row, without rounds that were withdrawn."""
+    predicted = Prediction.objects.filter(sample__in=sample_ids, source=Prediction.ModelKind.SLM)
+    standing = predicted.filter(verdict__isnull=False, iteration__withdrawn_at__isnull=True)
     newest_last = standing.order_by("iteration__number").only("sample_id", "verdict_id", "risk")
     return {verdict.sample_id: verdict for verdict in newest_last}
 
 
-def _set_to_machines(sample: Sample, verdict: Prediction | None) -> None:
+def _set_to_models(sample: Sample, verdict: Prediction | None) -> None:
     sample.corrected_by = sample.corrected_at = sample.batch = None
     if verdict is not None:
         sample.label_id, sample.risk = verdict.verdict_id, verdict.risk

@@ -8,6 +8,7 @@ claimed for them, for ten minutes after their last sign of life, so two people n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain, zip_longest
 
@@ -20,9 +21,8 @@ from annotation.models import AuditDraw, Correction, Project, RowClaim, RowSkip,
 from annotation.pipeline.measure.draw_sample import pending_draws
 
 HOLD = timedelta(minutes=10)
-# So many answers can wait for a lost connection, and so many rows are there before they are asked for.
-HELD_ROWS = 8
-MOST_HELD = 40
+HELD_ROWS = 8  # there before they are asked for
+MOST_HELD = 40  # so many answers can wait for a lost connection
 AUDIT_HELD = 2  # among them: about a quarter of the answers measures the file while it is being measured
 SECOND_HELD = 1
 TRIES = 4
@@ -31,13 +31,30 @@ Wanted = tuple[int, str]  # a row's id and why it is shown
 Placed = tuple[int, str, int]  # and its place among the rows that the person holds
 
 
+@dataclass(frozen=True, slots=True)
+class NextRows:
+    """Rows for a person: the riskiest with blind ones spread among them, or random ones alone."""
+
+    riskiest: Sequence[Wanted] = ()
+    blind: Sequence[Wanted] = ()
+    random: Sequence[Wanted] = ()
+
+    def placed(self, held: Sequence[RowClaim]) -> list[Placed]:
+        """The rows with their places: behind those that the person holds; the blind ones soon, behind the first."""
+        in_turn = [*self.riskiest, *self.random]
+        if not held:
+            return _placed(_spread(in_turn, self.blind), 1)
+        next_place = held[min(1, len(held) - 1)].place
+        return [(*row, next_place) for row in self.blind] + _placed(in_turn, held[-1].place + 1)
+
+
 def take_rows(
     project: Project, *, user: User, count: int = HELD_ROWS, only_random: bool = False
 ) -> list[RowClaim]:
     """The rows that the person is to look at next, first one first; from now on they hold them.
 
     Args:
-        count: how many to hold, at most 40. Fewer come back where fewer are left, and up to three more where blind
+        count: how many to hold, at most ``MOST_HELD``. Fewer come back where fewer are left, and up to three more where blind
             rows are due that the person does not hold yet.
         only_random: only rows that were drawn at random to measure the file; others that the person holds go back.
     """
@@ -48,16 +65,10 @@ def take_rows(
     held = _renew(project, user)
     for _attempt in range(TRIES):
         free = max(0, count - len(held))
-        soon, in_turn = (
-            ([], _choose_random(project, user, free)) if only_random else _choose(project, user, held, free)
-        )
-        if not (soon or in_turn):
+        rows = _choose_random(project, user, free) if only_random else _choose(project, user, held, free)
+        if rows == NextRows():
             break
-        if held:
-            next_place = held[min(1, len(held) - 1)].place
-            _claim(project, user, [(*row, next_place) for row in soon] + _placed(in_turn, held[-1].place + 1))
-        else:
-            _claim(project, user, _placed(_spread(in_turn, soon), 1))
+        _claim(project, user, rows.placed(held))
         held = _held(project, user)  # somebody may have been quicker with a row; then choose again
     return held
 
@@ -90,7 +101,7 @@ def _held(project: Project, user: User) -> list[RowClaim]:
 
 
 def _placed(rows: Sequence[Wanted], first_place: int) -> list[Placed]:
-    return [(sample_id, because, first_place + number) for number, (sample_id, because) in enumerate(rows)]
+    return [(*row, place) for place, row in enumerate(rows, start=first_place)]
 
 
 def _claim(project: Project, user: User, wanted: Sequence[Placed]) -> None:
@@ -109,36 +120,36 @@ def _claim(project: Project, user: User, wanted: Sequence[Placed]) -> None:
 # --- Choosing -----------------------------------------------------------------------------------------------------
 
 
-def _choose(
-    project: Project, user: User, held: Sequence[RowClaim], count: int
-) -> tuple[list[Wanted], list[Wanted]]:
-    """Rows to be answered soon, which are the blind ones that are due; and in their turn, the riskiest for the rest of the
-    free places."""
+def _choose(project: Project, user: User, held: Sequence[RowClaim], count: int) -> NextRows:
+    """The blind rows that are due, and the riskiest for the rest of the free places."""
     held_for = [claim.because for claim in held]
     audit = _drawn(project, user, AUDIT_HELD - held_for.count(Correction.Because.AUDIT))
-    second = _second_answers(project, user, SECOND_HELD - held_for.count(Correction.Because.SECOND))
-    blind: list[Wanted] = [(pk, Correction.Because.AUDIT) for pk in audit]
-    blind += [(pk, Correction.Because.SECOND) for pk in second]
-    risky = _riskiest(project, user, count - len(blind))
-    return blind, [(pk, Correction.Because.QUEUE) for pk in risky]
+    second = second_rows(project, user, SECOND_HELD - held_for.count(Correction.Because.SECOND))
+    risky = _riskiest(project, user, count - len(audit) - len(second))
+    return NextRows(
+        riskiest=_wanted(risky, Correction.Because.QUEUE),
+        blind=_wanted(audit, Correction.Because.AUDIT) + _wanted(second, Correction.Because.SECOND),
+    )
 
 
-def _choose_random(project: Project, user: User, count: int) -> list[Wanted]:
-    return [(pk, Correction.Because.AUDIT) for pk in _drawn(project, user, count)]
+def _choose_random(project: Project, user: User, count: int) -> NextRows:
+    return NextRows(random=_wanted(_drawn(project, user, count), Correction.Because.AUDIT))
 
 
-def _spread(in_turn: Sequence[Wanted], soon: Sequence[Wanted]) -> list[Wanted]:
-    """One row of those that are due soon after every two others."""
+def _wanted(sample_ids: Sequence[int], because: str) -> tuple[Wanted, ...]:
+    return tuple((sample_id, because) for sample_id in sample_ids)
+
+
+def _spread(in_turn: Sequence[Wanted], blind: Sequence[Wanted]) -> list[Wanted]:
+    """One of the blind rows after every two others."""
     pairs = [in_turn[start : start + 2] for start in range(0, len(in_turn), 2)]
-    parts = zip_longest(pairs, ([row] for row in soon), fillvalue=())
+    parts = zip_longest(pairs, ([row] for row in blind), fillvalue=())
     return list(chain.from_iterable(chain.from_iterable(parts)))
 
 
 def _riskiest(project: Project, user: User, count: int) -> list[int]:
-    """Rows that no person has decided: by the queue's order, then those without a place in it, then skipped ones.
-
-    Rows drawn to measure the file are left out: whoever saw them here would have seen the models' labels.
-    """
+    """Rows that no person has decided: by the queue's order, then those without a place in it, then skipped ones."""
+    # Drawn rows are left out: whoever saw them here would have seen the models' labels.
     skipped = RowSkip.objects.filter(sample=OuterRef("pk"), user=user)
     drawn = AuditDraw.objects.filter(sample=OuterRef("pk"))
     waiting = _unheld(project.samples.filter(~Exists(drawn))).exclude(source=Source.PERSON)
@@ -148,11 +159,11 @@ def _riskiest(project: Project, user: User, count: int) -> list[int]:
         fresh.filter(queue_rank__isnull=True).order_by("position"),
         waiting.filter(skips__user=user).order_by("skips__created_at"),
     )
-    found: list[int] = []
+    riskiest: list[int] = []
     for rows in orders:
-        if len(found) < count:
-            found += rows.values_list("pk", flat=True)[: count - len(found)]
-    return found
+        if len(riskiest) < count:
+            riskiest += rows.values_list("pk", flat=True)[: count - len(riskiest)]
+    return riskiest
 
 
 def _drawn(project: Project, user: User, count: int) -> list[int]:
@@ -161,14 +172,12 @@ def _drawn(project: Project, user: User, count: int) -> list[int]:
     return list(_unheld(pending_draws(project, user)).values_list("pk", flat=True)[:count])
 
 
-def _second_answers(project: Project, user: User, count: int) -> list[int]:
-    """Rows that another person has decided alone and nobody has answered a second time, of the share that the project wants.
-
-    The share is drawn by the text's hash: as good as random, the same for everybody, and nothing to store.
-    """
+def second_rows(project: Project, user: User, count: int) -> list[int]:
+    """Rows that another person has decided alone and nobody has answered a second time, of the share that the project wants."""
+    # The share is drawn by the text's hash: as good as random, the same for everybody, and nothing to store.
     if count <= 0 or not project.double_review_percent:
         return []
-    said = Correction.objects.filter(sample=OuterRef("pk"))
+    corrections = Correction.objects.filter(sample=OuterRef("pk"))
     bound = (
         f"{project.double_review_percent * 16**8 // 100:08x}" if project.double_review_percent < 100 else "g"
     )
@@ -177,7 +186,7 @@ def _second_answers(project: Project, user: User, count: int) -> list[int]:
         .filter(content_hash__lt=bound)
         .filter(
             ~Exists(Correction.objects.of_row_by(user)),
-            ~Exists(said.filter(because=Correction.Because.SECOND)),
+            ~Exists(corrections.filter(because=Correction.Because.SECOND)),
         )
     )
     return list(rows.order_by("position").values_list("pk", flat=True)[:count])

@@ -142,7 +142,7 @@ def _difference(answer_id: Any) -> str:
     second = Correction.objects.select_related("label", "replaced_label").get(answer_id=answer_id)
     if second.label_id == second.replaced_label_id or not second.label or not second.replaced_label:
         return ""
-    before = corrections.word_before(second)
+    before = corrections.correction_before(second)
     who = before.user.get_username() if before and before.user else _("Somebody")
     return _(
         "%(who)s chose “%(first)s” before you; you chose “%(second)s”, which holds now. Decide, or go on."

@@ -348,7 +348,7 @@ def test_a_second_person_is_not_asked_for_rows_that_nobody_looked_at(project: Pr
     decide(project, range(30))
     alone = project.samples.get(position=40)
     corrections.correct_sample(alone.pk, label_id=alone.label_id, user=project.owner)
-    assert queue._second_answers(project, make_user("second"), 9) == [alone.pk]
+    assert queue.second_rows(project, make_user("second"), 9) == [alone.pk]
 
 
 def test_the_curve_counts_words_that_stand_and_what_a_changed_one_says_in_the_end(project: Project) -> None:

@@ -214,7 +214,7 @@ def test_about_the_wanted_share_is_answered_twice(anna: User, ben: User) -> None
     project = make_project(rows=400, owner=anna)
     project.samples.update(source=Source.PERSON, corrected_by=anna, corrected_at=timezone.now())
     project.double_review_percent = 25
-    assert 70 <= len(queue._second_answers(project, ben, 400)) <= 130
+    assert 70 <= len(queue.second_rows(project, ben, 400)) <= 130
 
 
 # --- Answers: repeated, overtaken, taken back ----------------------------------------------------------------------
