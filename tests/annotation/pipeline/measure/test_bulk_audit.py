@@ -30,8 +30,8 @@ from annotation.pipeline.measure.agreement import rater_agreement
 from annotation.pipeline.review import bulk, corrections, queue
 from annotation.pipeline.review.bulk import Choice
 from mlcore.measure.estimate import Interval
-from tests.annotation.pipeline.measure.test_audit import judged_again, run_restore
 from tests.annotation.pipeline.review.test_bulk import explain
+from tests.support.audited import judged_again, run_restore
 from tests.support.factories import make_project, make_user
 from tests.support.pages import judge_rows
 

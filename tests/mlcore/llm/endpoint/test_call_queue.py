@@ -10,7 +10,7 @@ import pytest
 from mlcore.llm.endpoint.call_queue import INBOX_PER_CALL, OUTBOX_PER_CALL
 from mlcore.llm.model import StreamingModel
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
-from tests.mlcore.llm.endpoint.test_client import model_of, never
+from tests.support.endpoint import model_of, never
 from tests.support.fake_llm import Call, Step, fake_llm, says
 
 LABELS = LabelSet.of("positive", "negative")
