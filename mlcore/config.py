@@ -20,6 +20,7 @@ class LlmConfig:
     ``kind``: ``local`` (weights on this machine), ``hub`` (Hugging Face Inference API) or ``endpoint`` (a server
     with the chat protocol at ``base_url``). ``model`` is a hub name, a folder, or the embedded model's name.
     ``extra_body``: a JSON object whose members are added to the body of every call.
+    ``text_characters``: how much of a row's text is shown; 0 takes the kind's own default, see :attr:`characters`.
     ``price_in``, ``price_out``: of a million tokens read and written; ``budget_tokens``, ``budget_money``: the most that
     one run may spend, 0 for no limit.
     ``second_question_percent``: of the rows that a server answers without log-probabilities, the share that is asked a second time
@@ -32,6 +33,7 @@ class LlmConfig:
     base_url: str = ""
     provider: str = ""
     extra_body: str = ""
+    text_characters: int = 0
     demonstrations: int = 8
     demonstration_sets: int = 3
     concurrency: int = 16
@@ -53,6 +55,12 @@ class LlmConfig:
     def sets(self) -> int:
         """Sets of demonstrations that each row is asked with: one where a question costs money."""
         return self.demonstration_sets if self.kind == "local" else 1
+
+    @property
+    def characters(self) -> int:
+        """The most characters of a row's text that the model is shown; longer ones lose their middle."""
+        # Small models on this machine read slowly and lose themselves in long texts.
+        return self.text_characters or (2_000 if self.kind == "local" else 8_000)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,9 @@ from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM, DistillConfig, LlmConf
 
 HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+TRANSPORT_HEADERS = ("host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect")
+SECRET_QUERY = re.compile(r"(^|&)[^=&]*(key|token|secret|password|sig)[^=&]*=", re.IGNORECASE)
 MONEY_FIELDS = ("price_in", "price_out", "budget_money", "budget_tokens")
 
 
@@ -126,6 +130,38 @@ class ModelsForm(BudgetForm):
         help_text=_("Encrypted when stored, and never shown again. Left empty, the stored one stays."),
     )
     forget_token = forms.BooleanField(label=_("Remove the stored token"), required=False)
+    headers = forms.CharField(
+        label=_("Extra headers"),
+        max_length=4_000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "placeholder": "api-key: …", "spellcheck": "false"}),
+        help_text=_(
+            "For gateways that want more than a token: “Name: value”, a line each. Encrypted when stored, and never shown "
+            "again. Left empty, the stored ones stay."
+        ),
+    )
+    forget_headers = forms.BooleanField(label=_("Remove the stored headers"), required=False)
+    extra_body = forms.CharField(
+        label=_("Extra parameters"),
+        max_length=4_000,
+        required=False,
+        widget=forms.Textarea(
+            attrs={"rows": 2, "placeholder": '{"reasoning_effort": "low"}', "spellcheck": "false"}
+        ),
+        help_text=_(
+            "A JSON object that goes into the body of every call. What a server takes is found out without it, and thinking is "
+            "turned off where that is possible; what stands here comes first."
+        ),
+    )
+    text_characters = forms.IntegerField(
+        label=_("Characters of a text"),
+        min_value=200,
+        max_value=1_000_000,
+        required=False,
+        help_text=_(
+            "The model reads the beginning and the end of longer texts. Left empty: 2,000 on this machine, 8,000 elsewhere."
+        ),
+    )
     demonstrations = forms.IntegerField(
         label=_("Demonstrations in the prompt"),
         min_value=0,
@@ -201,6 +237,8 @@ class ModelsForm(BudgetForm):
             self.add_error("hub_model", sentence % {"name": data["hub_model"]})
         if kind == "endpoint":
             self._check_address(data.get("base_url", ""))
+        self._check_headers(data.get("headers", ""))
+        self._check_extra_body(data.get("extra_body", ""))
         if data.get("epochs") and data.get("warmup_epochs") and data["warmup_epochs"] >= data["epochs"]:
             sentence = _(
                 "%(warmup)d warm-up epochs leave none of %(epochs)d for the robust part. Take fewer."
@@ -213,7 +251,7 @@ class ModelsForm(BudgetForm):
     def _check_address(self, address: str) -> None:
         try:
             parts = urlsplit(address)
-            extra = parts.username or parts.query or parts.fragment or (parts.port == 0)
+            extra = parts.username or parts.fragment or (parts.port == 0)
             sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not extra
         except ValueError:
             sound = False
@@ -222,6 +260,30 @@ class ModelsForm(BudgetForm):
                 "“%(address)s” is not an address such as http://127.0.0.1:8080/v1 (no name or password in it)."
             )
             self.add_error("base_url", sentence % {"address": address})
+        elif SECRET_QUERY.search(parts.query):
+            self.add_error(
+                "base_url", _("The address holds a key. Enter it as the token, or as an extra header.")
+            )
+
+    def _check_headers(self, text: str) -> None:
+        for line in filter(str.strip, text.splitlines()):
+            name, _colon, value = line.partition(":")
+            if (
+                not HEADER_NAME.fullmatch(name.strip())
+                or not value.strip().isprintable()
+                or not value.strip()
+            ):
+                self.add_error("headers", _("“%(line)s” is no header. Write “Name: value”.") % {"line": name})
+            elif name.strip().lower() in TRANSPORT_HEADERS:
+                self.add_error("headers", _("“%(line)s” is set by the connection itself.") % {"line": name})
+
+    def _check_extra_body(self, text: str) -> None:
+        try:
+            members = json.loads(text) if text else {}
+        except (ValueError, RecursionError):
+            members = None
+        if not isinstance(members, dict) or "messages" in members:
+            self.add_error("extra_body", _("Write a JSON object such as {“reasoning_effort”: “low”}."))
 
     @classmethod
     def initial_of(cls, project: Project) -> dict[str, Any]:
@@ -238,6 +300,8 @@ class ModelsForm(BudgetForm):
             "calibration_strength": llm.calibration_strength,
             "second_question_percent": llm.second_question_percent,
             "llm_batch_size": llm.batch_size,
+            "extra_body": llm.extra_body,
+            "text_characters": llm.text_characters or None,
             **{name: getattr(llm, name) or 0 for name in MONEY_FIELDS},
             "chain_stages": project.chain_stages,
         }
@@ -250,6 +314,8 @@ class ModelsForm(BudgetForm):
             model=data[f"{kind}_model"],
             base_url=data["base_url"] if kind == "endpoint" else "",
             provider=data["provider"] if kind == "hub" else "",
+            extra_body="" if kind == "local" else data["extra_body"],
+            text_characters=data["text_characters"] or 0,
             demonstrations=data["demonstrations"],
             concurrency=data["concurrency"],
             deadline_seconds=data["deadline_seconds"],
@@ -275,3 +341,8 @@ class ModelsForm(BudgetForm):
     def token_change(self) -> str | None:
         """The new token, an empty one to remove it, or None to keep what is stored."""
         return "" if self.cleaned_data["forget_token"] else self.cleaned_data["token"] or None
+
+    def headers_change(self) -> str | None:
+        """The new headers, an empty text to remove them, or None to keep what is stored."""
+        lines = filter(str.strip, self.cleaned_data["headers"].splitlines())
+        return "" if self.cleaned_data["forget_headers"] else "\n".join(lines) or None

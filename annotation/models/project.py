@@ -77,6 +77,12 @@ class Project(models.Model):
 
     llm_settings = models.JSONField(default=dict, blank=True)
     llm_token = EncryptedTextField(blank=True, default="")
+    llm_headers = EncryptedTextField(
+        blank=True, default="", help_text=_("What else the server wants in the head of a call, a line each.")
+    )
+    llm_capabilities = models.JSONField(
+        default=dict, blank=True, help_text=_("What was found out of the server, and of which one.")
+    )
     slm_settings = models.JSONField(default=dict, blank=True)
     chain_stages = models.BooleanField(
         _("go on to SLM filtering by itself"),
@@ -118,7 +124,12 @@ class Project(models.Model):
 
     @property
     def prompt(self) -> PromptTemplate:
-        return PromptTemplate(self.prompt_description, self.prompt_demonstration, self.prompt_output)
+        return PromptTemplate(
+            self.prompt_description,
+            self.prompt_demonstration,
+            self.prompt_output,
+            self.llm_config.characters,
+        )
 
     @property
     def llm_config(self) -> LlmConfig:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from annotation.models import Iteration, Project, Sample
+from mlcore.config import LlmConfig
 from mlcore.prompting.prompts import PromptTemplate
 from mlcore.records import Demonstration, Label, LabelSet, Row
 
@@ -43,9 +44,8 @@ def round_labels(iteration: Iteration) -> tuple[LabelSet, list[int]]:
 
 def round_prompt(iteration: Iteration) -> PromptTemplate:
     """The prompt as the round froze it."""
-    return PromptTemplate(
-        iteration.prompt["description"], iteration.prompt["demonstration"], iteration.prompt["output"]
-    )
+    prompt, config = iteration.prompt, LlmConfig.from_dict(iteration.llm_settings)
+    return PromptTemplate(prompt["description"], prompt["demonstration"], prompt["output"], config.characters)
 
 
 def demonstration_as_dict(demonstration: Demonstration) -> dict[str, Any]:

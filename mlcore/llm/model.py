@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Protocol, runtime_checkable
 
 from mlcore.config import LlmConfig
 from mlcore.llm.budget import Budget
+from mlcore.llm.endpoint.capabilities import Capabilities
 from mlcore.llm.endpoint.rate_limit import RateLimiter
 from mlcore.records import Answer, LabelSet, Request
 
@@ -24,6 +25,11 @@ class LanguageModel(Protocol):
     @property
     def rate_limiter(self) -> RateLimiter | None:
         """How hard a server is pressed; None where the model runs in this process."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """What the server was found to take; None before that is settled, and where no server is asked."""
         ...
 
     def ask(
@@ -73,6 +79,8 @@ def open_model(
     allowed_hosts: Iterable[str],
     weights_dir: Path | None,
     cache_dir: Path,
+    headers: Mapping[str, str] | None = None,
+    known: Capabilities | None = None,
     budget: Budget | None = None,
 ) -> LanguageModel:
     """Open the model that the settings name.
@@ -84,6 +92,8 @@ def open_model(
             ``*.domain``; ``*`` allows every public host).
         weights_dir: the folder that local models may come from besides the hub and the embedded ones.
         cache_dir: where converted and downloaded weights are kept.
+        headers: what else the server wants in the head of a call.
+        known: what an earlier run found out of this server and model.
         budget: what ``endpoint`` and ``hub`` may spend; a model on this machine costs nothing.
 
     Raises:
@@ -98,4 +108,11 @@ def open_model(
             return LocalModel(folder, name=config.model, batch_size=config.batch_size)
     from mlcore.llm.endpoint.client import EndpointModel
 
-    return EndpointModel(config, token=token, allowed_hosts=tuple(allowed_hosts), budget=budget)
+    return EndpointModel(
+        config,
+        token=token,
+        allowed_hosts=tuple(allowed_hosts),
+        headers=headers,
+        known=known,
+        budget=budget,
+    )

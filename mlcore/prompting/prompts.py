@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlcore.messages import Message
 from mlcore.records import Demonstration, LabelSet, Prompt, TurnedPrompt
@@ -16,7 +16,7 @@ PLACEHOLDERS = ("labels", "label_descriptions", "demonstrations", "content")
 TEMPLATE_BYTES = 20_000
 SHOWN_CHARACTERS = 2_000
 DEMONSTRATION_CHARACTERS = 600
-CUT_MARK = " […]"
+CUT_MARK = " […] "
 PARAGRAPH = "\n\n"
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
@@ -31,11 +31,21 @@ class PromptTemplate:
     Placeholders: ``{labels}``, ``{label_descriptions}``, ``{demonstrations}`` and ``{content}``. Anything else
     in braces stays as it is written. A demonstration is written as the last paragraph of ``output``, with its
     text in place of ``{content}`` and its label behind; so the model sees examples in the form of the question.
+    Of a row, ``characters`` are shown; see :func:`cut`.
     """
 
     description: str
     demonstration: str
     output: str
+    characters: int = field(default=SHOWN_CHARACTERS, compare=False)
+
+    @property
+    def blocks(self) -> dict[str, str]:
+        return {
+            "description": self.description,
+            "demonstration": self.demonstration,
+            "output": self.output,
+        }
 
 
 def check_template(template: PromptTemplate) -> list[Message]:
@@ -83,7 +93,7 @@ def render_prompt(
         template: the three blocks.
         labels: the label names and descriptions.
         demonstrations: labelled examples, in the order in which they are shown.
-        shown: the row as its task shows it; cut to ``SHOWN_CHARACTERS`` with a mark.
+        shown: the row as its task shows it; cut to the template's ``characters``.
         instructions: off leaves out all that isn't demonstrations or the question, for a model that goes on with a text
             rather than doing as it is told.
     """
@@ -96,7 +106,9 @@ def render_prompt(
     if instructions:
         blocks.append(_fill(instruction, constant))
     prefix = PARAGRAPH.join(text for block in blocks if (text := _tidy(block)))
-    return Prompt(prefix=prefix, query=_fill(question, {**constant, "content": cut(shown, SHOWN_CHARACTERS)}))
+    return Prompt(
+        prefix=prefix, query=_fill(question, {**constant, "content": cut(shown, template.characters)})
+    )
 
 
 def turn_round(
@@ -121,13 +133,16 @@ def turn_round(
     return TurnedPrompt(
         prefix=PARAGRAPH.join(written),
         leads=tuple(lead(name) for name in labels.names),
-        text=gap + cut(shown, SHOWN_CHARACTERS),
+        text=gap + cut(shown, template.characters),
     )
 
 
 def cut(text: str, limit: int) -> str:
-    """The text, or its first ``limit`` characters and a mark."""
-    return text if len(text) <= limit else text[:limit].rstrip() + CUT_MARK
+    """The text, or ``limit`` characters of it: the first two thirds and the last third, with a mark between them."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 3  # conclusions stand at the end
+    return f"{text[: limit - tail].rstrip()}{CUT_MARK}{text[-tail:].lstrip()}"
 
 
 def _fill(block: str, values: Mapping[str, str]) -> str:

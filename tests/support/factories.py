@@ -76,6 +76,7 @@ class ScriptedModel:
     ``judge`` gets the query text and the label names and returns probabilities, an index, or an exception to raise.
     """
 
+    capabilities = None
     rate_limiter = None
 
     def __init__(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ def _configure(sample: Sample, user: User) -> Project:
     project = configure.create_project(name=sample.name, task_type=sample.task, owner=user)
     configure.set_labels(project, sample.labels)
     if sample.prompt:
-        configure.set_prompt(project, **asdict(sample.prompt))
+        configure.set_prompt(project, **sample.prompt.blocks)
     if sample.demonstrations is not None:
         config = replace(project.llm_config, demonstrations=sample.demonstrations)
         configure.set_llm(project, config=config, token=None)

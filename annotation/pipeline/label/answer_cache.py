@@ -28,6 +28,7 @@ from mlcore.records import Answer, LabelSet, Request
 
 if TYPE_CHECKING:
     from mlcore.llm import LanguageModel
+    from mlcore.llm.endpoint.capabilities import Capabilities
     from mlcore.llm.endpoint.rate_limit import RateLimiter
 
 BATCH_ROWS = 100
@@ -49,6 +50,10 @@ class _ModelAround:
     @property
     def rate_limiter(self) -> RateLimiter | None:
         return self._model.rate_limiter
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        return self._model.capabilities
 
     def close(self) -> None:
         self._model.close()
@@ -101,16 +106,18 @@ class RememberingModel(_ModelAround):
             part = requests[start : start + LOOKUP_KEYS]
             questions = question_keys(self.identity, labels, part)
             stored = self._stored(set(questions.values()))
+            found: list[Request | Answer] = []  # all at once: what is stored changes while they are drawn
             for request in part:
                 question = questions[request.key]
                 known = stored.get(question) or self._unkept.get(question)
                 if known:
-                    yield replace(known, key=request.key, cached=True)
+                    found.append(replace(known, key=request.key, cached=True))
                 elif question in asking.others:
                     asking.others[question].append(request.key)
                 else:
                     asking.questions[request.key], asking.others[question] = question, []
-                    yield request
+                    found.append(request)
+            yield from found
 
     def _hand_on(self, answers: Iterable[Answer], asking: _Asking) -> Iterator[Answer]:
         """Note what is to be kept, and answer the rows that asked the same."""

@@ -20,6 +20,7 @@ from annotation.pipeline.label.reuse_answers import keep_earlier_answers
 from annotation.pipeline.label.second_question import ask_riskiest_again
 from annotation.pipeline.label.session import LabelingRun, open_run
 from annotation.pipeline.measure import round_metrics
+from annotation.pipeline.project.text_length import count_cut_rows
 from mlcore.errors import StoppedError
 from mlcore.label.annotate import make_requests
 from mlcore.llm import open_model
@@ -55,7 +56,7 @@ def run_labeling(job: Job) -> None:
             ask_riskiest_again(run, demonstrations)
     finally:
         run.model.close()
-    _check_answered(iteration)
+    _check_answered(run)
     calibrate_corpus(run)
     round_metrics.record_metrics(iteration)
 
@@ -72,6 +73,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
         detail={
             "done_before": done,
             "began_after": lease.seconds(),
+            "cut_rows": count_cut_rows(iteration.project, run.config.characters),
             "tokens_before": [lease.stage.tokens_in, lease.stage.tokens_out],
         },
         force=True,
@@ -168,9 +170,10 @@ def _store_answers(
         run.count(batch)
 
 
-def _check_answered(iteration: Iteration) -> None:
-    answered = Prediction.objects.filter(iteration=iteration, source=Prediction.ModelKind.LLM, error="")
-    if not answered.exists():
+def _check_answered(run: LabelingRun) -> None:
+    answers = run.iteration.predictions.filter(source=Prediction.ModelKind.LLM)
+    run.progress.report(detail={"refused_rows": answers.exclude(error="").count()}, force=True)
+    if not answers.filter(error="").exists():
         raise NotReadyError(
             _("The LLM answered no row. See the errors in the table, mend the settings, and resume.")
         )

@@ -19,6 +19,7 @@ from annotation.models import Iteration, Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.label.answer_cache import RememberingModel
 from annotation.pipeline.label.reuse_answers import target_shares
+from annotation.pipeline.project import connection
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError, ModelCallError
 from mlcore.llm import LanguageModel
@@ -105,11 +106,12 @@ class ModelRun:
             raise PausedError(error.message, retry_in=min(FIRST_BREAK * 2**breaks, LONGEST_BREAK)) from error
         finally:
             self._report_spent(detail={"calls": self._calls()})
+            connection.remember(self.project, self.config, self.model.capabilities)
 
     def _report_spent(self, *, detail: dict[str, Any]) -> None:
         spent = self.budget.spent
-        if self.budget.assumed:
-            detail = detail | {"assumed": self.budget.assumed}
+        counts = {"assumed": self.budget.assumed, "thoughts": spent.thoughts}
+        detail = detail | {name: count for name, count in counts.items() if count}
         self.progress.report(
             tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, detail=detail, force=True
         )
@@ -171,6 +173,8 @@ def open_model_of(job: Job, project: Project, config: LlmConfig, open_model: Ope
         allowed_hosts=settings.LLM_ALLOWED_HOSTS,
         weights_dir=settings.MODEL_DIR,
         cache_dir=settings.CACHE_DIR,
+        headers=connection.headers_of(project),
+        known=connection.known_of(project, config),
         budget=budget,
     )
     remembering = RememberingModel(model, owner_id=project.owner_id)
@@ -192,6 +196,6 @@ def budget_of(project: Project, stage: Stage) -> Budget:
         money=config.budget_money,
         price_in=config.price_in,
         price_out=config.price_out,
-        spent=Usage(stage.tokens_in, stage.tokens_out),
+        spent=Usage(stage.tokens_in, stage.tokens_out, stage.detail_value("thoughts", 0)),
         assumed=stage.detail_value("assumed", 0),
     )

@@ -33,7 +33,9 @@ def decides_trial(project: Project) -> dict[str, Any]:
     """What decides a trial's answers, as it is now: with anything else they are of other settings."""
     frozen, model = project.round_settings(), project.llm_config.as_dict()
     return {
-        "model": [model[name] for name in ("kind", "model", "base_url", "provider")],
+        "model": [
+            model[name] for name in ("kind", "model", "base_url", "provider", "extra_body", "text_characters")
+        ],
         "prompt": frozen["prompt"],
         "labels": frozen["labels"],
     }

@@ -20,6 +20,7 @@ from annotation.pipeline.label.demonstrations import draw_rows, handful_size
 from annotation.pipeline.label.second_question import rows_asked_twice
 from annotation.pipeline.label.session import ModelRun, open_model_of
 from annotation.pipeline.label.start_try_out import TRIAL_ROWS, decides_trial
+from annotation.pipeline.project.text_length import count_cut_rows
 from mlcore.errors import StoppedError
 from mlcore.label.annotate import label_rows, passes_a_row
 from mlcore.llm import open_model
@@ -120,6 +121,7 @@ def _result(
         "unreadable_share": unreadable / len(counted) if counted else None,
         "estimate": asdict(estimate) if estimate else None,
         "corpus_rows": project.samples.count(),
+        "cut_rows": count_cut_rows(project, run.config.characters),
         "second_percent": run.config.second_question_percent if _asked_twice(run, counted, 100) else 0,
     }
 

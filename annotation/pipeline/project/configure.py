@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from annotation.errors import AnnotationError, BusyError
 from annotation.models import Correction, Label, Membership, Prediction, Project, Role, Sample
 from mlcore.config import DistillConfig, LlmConfig
+from mlcore.prompting.answers import confusable_names
 from mlcore.prompting.prompts import PromptTemplate, check_template
 from mlcore.prompting.tasks import task_named
 
@@ -120,12 +121,13 @@ def _check_drafts(drafts: Sequence[LabelDraft]) -> None:
         )
     if not all(names):
         raise AnnotationError(_("A label has no name. Give it one or remove the line."))
-    folded = [name.casefold() for name in names]
-    twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
-    if twice:
+    if alike := confusable_names(names):
         raise AnnotationError(
-            _("These label names are equal but for capitals: %(names)s. Make them differ.")
-            % {"names": ", ".join(twice)}
+            _(
+                "An answer could not tell these label names apart: %(names)s. Make them differ in more than capitals, "
+                "quotes, brackets or a full stop."
+            )
+            % {"names": ", ".join(sorted(set(alike)))}
         )
     if composed := next((key for key in keys if east_asian_width(key) in "WF"), ""):
         raise AnnotationError(
@@ -170,7 +172,7 @@ def set_prompt(project: Project, *, description: str, demonstration: str, output
     Raises:
         AnnotationError: a placeholder that must be there is missing, or a block is too long; all problems at once.
     """
-    template = PromptTemplate(*(_plain_block(text) for text in (description, demonstration, output)))
+    template = PromptTemplate(_plain_block(description), _plain_block(demonstration), _plain_block(output))
     problems = check_template(template)
     if problems:
         raise AnnotationError(" ".join(map(str, problems)))
@@ -181,15 +183,17 @@ def set_prompt(project: Project, *, description: str, demonstration: str, output
     _mark_saved(project, "prompt")
 
 
-def set_llm(project: Project, *, config: LlmConfig, token: str | None) -> None:
-    """Store the LLM's settings. ``token`` None leaves the stored token; a token never follows to another server."""
+def set_llm(project: Project, *, config: LlmConfig, token: str | None, headers: str | None = None) -> None:
+    """Store the LLM's settings. None leaves the stored token or headers; neither ever follows to another server."""
     before = project.llm_config
     project.llm_settings = config.as_dict()
+    if (before.kind, before.base_url) != (config.kind, config.base_url):
+        project.llm_token = project.llm_headers = ""
     if token is not None:
         project.llm_token = token
-    elif (before.kind, before.base_url) != (config.kind, config.base_url):
-        project.llm_token = ""
-    project.save(update_fields=["llm_settings", "llm_token"])
+    if headers is not None:
+        project.llm_headers = headers
+    project.save(update_fields=["llm_settings", "llm_token", "llm_headers"])
 
 
 def set_slm(project: Project, *, config: DistillConfig, chain_stages: bool) -> None:

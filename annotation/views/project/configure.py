@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from annotation.errors import AnnotationError
 from annotation.forms.configure import LabelFormSet, PromptForm, TaskForm
@@ -19,9 +20,10 @@ from annotation.models.secret import UnreadableSecret
 from annotation.pipeline.engine_rows import as_row
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.iterate import start_round
-from annotation.pipeline.project import activity, readiness
+from annotation.pipeline.project import activity, connection, readiness
 from annotation.pipeline.project import configure as configuring
 from annotation.pipeline.project.default_prompts import default_prompts
+from annotation.pipeline.project.text_length import count_cut_rows
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.project.projects import task_choices
 from annotation.views.project.wizard import first_open, wizard_context, wizard_steps
@@ -163,7 +165,9 @@ def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
 @for_members(Role.OWNER, "POST")
 def preview_prompt(request: MemberRequest, project: Project) -> HttpResponse:
     """What the model will read, for the prompt as it is being typed. Stores nothing."""
-    blocks = {name: request.POST.get(name, "") for name in ("description", "demonstration", "output")}
+    blocks: dict[str, Any] = {
+        name: request.POST.get(name, "") for name in ("description", "demonstration", "output")
+    }
     return render(
         request,
         "annotation/project/_prompt_preview.html",
@@ -212,7 +216,12 @@ def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
     )
     if request.method == "POST" and form.is_valid():
         try:
-            configuring.set_llm(project, config=form.llm_config(), token=form.token_change())
+            configuring.set_llm(
+                project,
+                config=form.llm_config(),
+                token=form.token_change(),
+                headers=form.headers_change(),
+            )
             configuring.set_slm(
                 project,
                 config=form.distill_config(seed=project.distill_config.seed),
@@ -222,6 +231,7 @@ def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
             form.add_error(None, str(error))
         else:
             _record(request, project, _("models"))
+            _warn_of_cut_rows(request, project)
             return redirect("annotation:configure_start", project.pk)
     return _step(
         request,
@@ -229,8 +239,20 @@ def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
         "configure_models",
         form=form,
         token_end=token_end(project),
+        header_names=connection.header_names(project),
         allowed_hosts=settings.LLM_ALLOWED_HOSTS,
     )
+
+
+def _warn_of_cut_rows(request: MemberRequest, project: Project) -> None:
+    characters = project.llm_config.characters
+    if count := count_cut_rows(project, characters):
+        sentence = ngettext(
+            "%(count)s row is longer than the %(characters)s characters that the model reads; it reads its beginning and end.",
+            "%(count)s rows are longer than the %(characters)s characters that the model reads; it reads their beginning and end.",
+            count,
+        )
+        messages.warning(request, sentence % {"count": f"{count:,}", "characters": f"{characters:,}"})
 
 
 def token_end(project: Project) -> str:

@@ -83,8 +83,8 @@ class EndpointModel:
 
     @property
     def capabilities(self) -> Capabilities | None:
-        """What the server was found to take; None before it has answered."""
-        return self._dialect.capabilities if self.rate_limiter.answers else None
+        """What the server was found to take; None before that is settled."""
+        return self._dialect.capabilities if self._dialect.is_settled else None
 
     def ask(
         self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]

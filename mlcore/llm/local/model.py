@@ -53,6 +53,7 @@ class LocalModel:
         ModelUnavailableError: the weights can't be loaded.
     """
 
+    capabilities = None
     rate_limiter = None  # nobody else's server is pressed
 
     def __init__(

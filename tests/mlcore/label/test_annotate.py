@@ -19,6 +19,7 @@ class Reader:
     """Tells “good” from the rest, with a strong liking for the first label; keeps what it was asked."""
 
     identity = "reader"
+    capabilities = None
     rate_limiter = None
 
     def __init__(self, *, gives_probs: bool = True) -> None:

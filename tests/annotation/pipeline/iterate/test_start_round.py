@@ -53,7 +53,7 @@ def test_training_before_labeling_gets_a_sentence() -> None:
     ("names", "sentence"),
     [
         (["good"], "at least 2"),
-        (["good", "Good"], "equal but for capitals"),
+        (["good", "Good"], "could not tell these label names apart"),
         (["good", " "], "no name"),
         ([f"label {number}" for number in range(51)], "at most 50"),
     ],

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import asdict
 from typing import Any, get_args
 
 import pytest
@@ -111,7 +110,7 @@ def test_prompt_and_models_are_ticked_once_they_were_saved(owner: Client) -> Non
         )
 
     assert ticked() == 3
-    configure.set_prompt(project, **asdict(project.prompt))
+    configure.set_prompt(project, **project.prompt.blocks)
     assert (ticked(), owner.get(where)["Location"]) == (4, f"{where}models/")
     configure.set_slm(project, config=project.distill_config, chain_stages=True)
     assert (ticked(), owner.get(where)["Location"]) == (5, f"{where}start/")
@@ -271,7 +270,11 @@ def test_labels_are_stored_in_their_order(owner: Client) -> None:
 
 @pytest.mark.parametrize(
     ("names", "sentence"),
-    [(["only"], "at least 2"), ([""], "at least 2"), (["Same", "same"], "equal but for capitals")],
+    [
+        (["only"], "at least 2"),
+        ([""], "at least 2"),
+        (["Same", "same"], "could not tell these label names apart"),
+    ],
 )
 def test_wrong_labels_get_a_sentence_and_keep_what_was_typed(
     owner: Client, names: list[str], sentence: str
@@ -571,7 +574,7 @@ def test_a_file_that_waits_can_be_removed(owner: Client, django_capture_on_commi
 def test_saving_the_untouched_prompt_as_a_browser_sends_it_changes_nothing() -> None:
     project = make_project(owner=make_user())
     before = project.prompt
-    as_sent = {name: text.replace("\n", "\r\n") for name, text in asdict(before).items()}
+    as_sent = {name: text.replace("\n", "\r\n") for name, text in before.blocks.items()}
     configure.set_prompt(project, **as_sent)
     project.refresh_from_db()
     assert project.prompt == before
