@@ -73,8 +73,10 @@ def complete(stage: Stage, *, here: bool = True) -> Stage:
     try:
         if here:
             run_stage(stage.pk)
-        while _fresh(stage).status in (Stage.Status.QUEUED, Stage.Status.RUNNING):
+            stage.refresh_from_db()
+        while stage.status in (Stage.Status.QUEUED, Stage.Status.RUNNING):
             time.sleep(POLL_SECONDS)
+            stage.refresh_from_db()
     except KeyboardInterrupt:
         raise CommandError(
             f"{kind_name(stage)} stopped here. It goes on where it was as soon as a worker runs (coral up); to "
@@ -84,16 +86,11 @@ def complete(stage: Stage, *, here: bool = True) -> Stage:
     finally:
         stop.set()
         bar.join()
-    stage = _fresh(stage)
     if stage.status != Stage.Status.DONE:
         raise CommandError(
             f"{kind_name(stage)} {stage.get_status_display()}: {message_text(stage.error) or 'somebody stopped it'}"
         )
     return stage
-
-
-def _fresh(stage: Stage) -> Stage:
-    return Stage.objects.get(pk=stage.pk)
 
 
 def _show_bar(stage_id: int, stop: threading.Event) -> None:
@@ -103,36 +100,29 @@ def _show_bar(stage_id: int, stop: threading.Event) -> None:
         # disable=None: no bar where the output is no terminal, so that a log stays readable.
         with tqdm(total=stage.total or None, desc=title, unit=" rows", mininterval=0.5, disable=None) as bar:
             while not stop.wait(POLL_SECONDS):
-                _update(bar, stage_id)
-            _update(bar, stage_id)
+                _update(bar, stage)
+            _update(bar, stage)
             if bar.disable:
-                _print_end(title, stage_id)
+                done = f"{stage.get_status_display()}, {stage.done} rows in {stage.seconds:.0f} s"
+                print(f"{title}: {done}", flush=True)
     finally:
         connection.close()  # this thread's own
 
 
-def _print_end(title: str, stage_id: int) -> None:
-    stage = Stage.objects.get(pk=stage_id)
-    print(f"{title}: {stage.get_status_display()}, {stage.done} rows in {stage.seconds:.0f} s", flush=True)
-
-
-def _update(bar: tqdm[None], stage_id: int) -> None:
-    stage = Stage.objects.get(pk=stage_id)
+def _update(bar: tqdm[None], stage: Stage) -> None:
+    stage.refresh_from_db()
     bar.total = stage.total or None
     bar.n = stage.done
     epoch = f", epoch {stage.epoch}/{stage.epochs}" if stage.epochs else ""
     bar.set_postfix_str(f"{stage.phase}{epoch}")
 
 
-def percent(share: float | None) -> str:
-    return "–" if share is None else f"{share * 100:.1f} %"
-
-
 def accuracy_table(iterations: list[Iteration]) -> str:
     """Accuracy against the reference labels, a line per round; empty where no reference labels were uploaded."""
     lines = ["round   LLM       SLM       final"]
     for iteration in iterations:
-        found = [iteration.metrics.get(part, {}).get("accuracy") for part in ("llm", "slm", "final")]
-        if any(value is not None for value in found):
-            lines.append(f"{iteration.number:<8}" + "".join(f"{percent(value):<10}" for value in found))
-    return "\n".join(line.rstrip() for line in lines) if len(lines) > 1 else ""
+        shares = [iteration.metrics.get(part, {}).get("accuracy") for part in ("llm", "slm", "final")]
+        if any(share is not None for share in shares):
+            shown = ["–" if share is None else f"{share * 100:.1f} %" for share in shares]
+            lines.append(f"{iteration.number:<8}" + "".join(f"{share:<10}" for share in shown).rstrip())
+    return "\n".join(lines) if len(lines) > 1 else ""
