@@ -12,27 +12,18 @@ from mlcore.config import LlmConfig
 from mlcore.errors import ModelUnavailableError
 from mlcore.llm.endpoint.capabilities import Capabilities
 from mlcore.llm.endpoint.client import EndpointModel
-from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
+from mlcore.records import NO_LABEL, Answer, Prompt, Request
+from tests.support.dialects import (
+    LABELS,
+    RULES,
+    knows_efforts,
+    label_of,
+    refuses,
+    server_of,
+    streams_only,
+    thinks,
+)
 from tests.support.fake_llm import Call, FakeLlm, Step, fails, fake_llm, says
-
-LABELS = LabelSet.of("wool", "linen", "silk")
-Rule = Callable[[dict[str, Any]], Step | None]  # a server's refusal of a body, or None
-
-
-def refuses(status: int, message: str, **more: Any) -> Step:
-    return fails(status, json.dumps({"error": {"message": message, **more}}))
-
-
-def server_of(rule: Rule, **answer: Any) -> Callable[[int, Call], Step]:
-    """A server that labels each row rightly, as far as the rule lets it."""
-    return lambda _number, call: rule(call.json) or says(label_of(call), **answer)
-
-
-def label_of(call: Call) -> str:
-    content = call.json["messages"][0]["content"]
-    text = content if isinstance(content, str) else content[0]["text"]
-    key = text.partition("row ")[2].split()  # a text that is no row asks for the first label
-    return json.dumps({"label": LABELS.names[int(key[0]) % 3 if key else 0]})
 
 
 def run(
@@ -51,70 +42,6 @@ def run(
 
 def are_right(answers: list[Answer]) -> bool:
     return [answer.label for answer in answers] == [answer.key % 3 for answer in answers]
-
-
-RULES: dict[str, Rule] = {
-    "the limit has another name": lambda body: (
-        refuses(400, "'max_tokens' is unsupported here; use 'max_completion_tokens'", param="max_tokens")
-        if "max_tokens" in body
-        else None
-    ),
-    "no limit is known": lambda body: (
-        refuses(422, "unknown field") if {"max_tokens", "max_completion_tokens"} & set(body) else None
-    ),
-    "temperature is fixed": lambda body: (
-        refuses(400, "Only the default temperature of 1 is supported", param="temperature")
-        if "temperature" in body
-        else None
-    ),
-    "logprobs are forbidden": lambda body: (
-        refuses(403, "logprobs are not enabled for this deployment") if "logprobs" in body else None
-    ),
-    "a fault of the server that goes away": lambda body: (
-        refuses(500, "top_logprobs: assertion failed") if "logprobs" in body else None
-    ),
-    "any JSON object only": lambda body: (
-        refuses(400, "response_format.type must be json_object or text")
-        if body.get("response_format", {}).get("type") == "json_schema"
-        else None
-    ),
-    "no schema at all": lambda body: (
-        refuses(400, "Unrecognized request argument supplied: response_format")
-        if "response_format" in body
-        else None
-    ),
-    "FastAPI's path to the field": lambda body: (
-        fails(
-            422,
-            json.dumps({"detail": [{"loc": ["body", "logprobs"], "msg": "Extra inputs are not permitted"}]}),
-        )
-        if "logprobs" in body
-        else None
-    ),
-    "a refusal that names nothing": lambda body: (
-        fails(400, "Bad Request") if "logprobs" in body or "response_format" in body else None
-    ),
-    "content in parts": lambda body: (
-        refuses(400, "messages.0.content: Input should be a valid list")
-        if isinstance(body["messages"][0]["content"], str)
-        else None
-    ),
-    "thinking must be off": lambda body: (
-        refuses(400, "enable_thinking must be false when the answer is not streamed")
-        if body.get("enable_thinking") is not False
-        else None
-    ),
-    "an error in a body of status 200": lambda body: (
-        Step(body=json.dumps({"error": {"message": "temperature is unsupported", "code": 400}}).encode())
-        if "temperature" in body
-        else None
-    ),
-    "no endpoint for the parameters": lambda body: (
-        refuses(404, "No endpoints found that can handle the requested parameters.", code=404)
-        if "logprobs" in body
-        else None
-    ),
-}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -144,35 +71,13 @@ def test_what_was_known_is_found_out_again_when_a_call_contradicts_it() -> None:
 
 
 def test_a_streaming_server_is_read_event_by_event() -> None:
-    def script(_number: int, call: Call) -> Step:
-        if not call.json.get("stream"):
-            return refuses(400, "This model supports streaming only; set stream to true.")
-        pieces = [{"role": "assistant", "reasoning_content": "hm"}, *({"content": c} for c in label_of(call))]
-        events: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": piece}]} for piece in pieces]
-        events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        events.append({"choices": [], "usage": {"prompt_tokens": 40, "completion_tokens": 7}})
-        body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
-        return Step(body=body.encode(), headers={"Content-Type": "text/event-stream"})
-
-    answers, server, _model = run(script)
+    answers, server, _model = run(streams_only)
     assert are_right(answers)
     assert len(server.calls) == 31
     assert answers[5].tokens_in == 40
 
 
 # --- Thinking -----------------------------------------------------------------------------------------------------
-
-
-def thinks(call: Call, *, tokens: int, field: str) -> Step:
-    """An answer behind so many tokens of thoughts; nothing but thoughts where the limit is lower."""
-    limit = call.json.get("max_tokens") or call.json.get("max_completion_tokens") or 10**6
-    usage = {"prompt_tokens": 40, "completion_tokens": min(limit, tokens + 5)}
-    label = label_of(call) if limit > tokens else ""
-    message = {"role": "assistant", "content": label, field: "wool or silk, I wonder"}
-    if field == "inline":
-        message = {"role": "assistant", "content": "<think>wool, " + ("</think>" + label if label else "")}
-    choice = {"index": 0, "finish_reason": "stop" if label else "length", "message": message}
-    return Step(body=json.dumps({"choices": [choice], "usage": usage}).encode())
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "inline"])
@@ -208,22 +113,7 @@ def test_thinking_is_turned_off_where_the_server_lets_us(switch: str, off: objec
 
 
 def test_the_least_effort_that_the_server_names_is_taken() -> None:
-    def script(_number: int, call: Call) -> Step:
-        effort = call.json.get("reasoning_effort", "medium")
-        if effort not in ("low", "medium", "high"):
-            return refuses(
-                400, f"Unsupported value '{effort}'. Use 'low', 'medium' or 'high'.", param="reasoning_effort"
-            )
-        thought = 10 if effort == "low" else 900
-        usage = {
-            "prompt_tokens": 40,
-            "completion_tokens": 5 + thought,
-            "completion_tokens_details": {"reasoning_tokens": thought},
-        }
-        choice = {"index": 0, "finish_reason": "stop", "message": {"content": label_of(call)}}
-        return Step(body=json.dumps({"choices": [choice], "usage": usage}).encode())
-
-    answers, server, _model = run(script)
+    answers, server, _model = run(knows_efforts)
     assert are_right(answers)
     assert server.calls[-1].json["reasoning_effort"] == "low"
     assert len(server.calls) - len(answers) <= 2
