@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+
+from annotation.jobs.details import (
+    Detail,
+    ExportDetail,
+    ImportDetail,
+    LabelingDetail,
+    RestoreDetail,
+    RoundMetrics,
+    TrainingDetail,
+    TrialDetail,
+)
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -37,6 +48,7 @@ class JobKind:
         counts_epochs: whether its progress is shown in epochs, not in rows.
         phases: a sentence on each phase that it reports.
         sentences: of a stage's states (see Stage.state), those whose sentence is another one than usual.
+        detail: the type of such stages' ``detail``.
     """
 
     key: str
@@ -52,6 +64,7 @@ class JobKind:
     counts_epochs: bool = False
     phases: Mapping[str, StrOrPromise] = field(default_factory=dict)
     sentences: Mapping[str, Sentence] = field(default_factory=dict)
+    detail: type[Detail] = Detail
 
 
 KINDS: dict[str, JobKind] = {}
@@ -68,6 +81,11 @@ def _register(kind: JobKind) -> JobKind:
 def kind_of(stage: Stage) -> JobKind:
     """The stage's kind. One that a newer version stored has its key for a name and no work to do."""
     return KINDS.get(stage.kind) or JobKind(key=stage.kind, name=stage.kind, queue="", run="")
+
+
+def detail_of(stage: Stage) -> Any:
+    """The stage's detail, in the type of its kind."""
+    return kind_of(stage).detail.of(stage)
 
 
 def kind_name(stage: Stage) -> str:
@@ -103,7 +121,7 @@ def _rows_read(stage: Stage) -> str:
 
 def _labelled(stage: Stage) -> str:
     """An answer in which no label was found is none: whoever reads “done” must hear of it here."""
-    unreadable = stage.iteration.metrics.get("llm", {}).get("unreadable", 0) if stage.iteration else 0
+    unreadable = RoundMetrics.of(stage.iteration).llm.unreadable if stage.iteration else 0
     if unreadable and unreadable >= stage.done:
         return gettext(
             "No answer could be read as a label, so there is nothing to learn from. Try another prompt or model on 20 rows."
@@ -129,6 +147,7 @@ IMPORT = _register(
         run="annotation.pipeline.ingest.start_import.run_import",
         follow="annotation.pipeline.ingest.start_import.import_next",
         page="configure_data",
+        detail=ImportDetail,
         exclusive_group=CORPUS,
         is_step=True,
         changes_counts=True,
@@ -154,6 +173,7 @@ LLM = _register(
         run="annotation.pipeline.label.run_labeling.run_labeling",
         follow="annotation.pipeline.distill.start_distillation.follow_labeling",
         page="labeling",
+        detail=LabelingDetail,
         exclusive_group=CORPUS,
         is_step=True,
         phases={
@@ -179,6 +199,7 @@ SLM = _register(
         queue="slm",
         run="annotation.pipeline.distill.run_distillation.run_distillation",
         page="filtering",
+        detail=TrainingDetail,
         exclusive_group=CORPUS,
         is_step=True,
         changes_counts=True,
@@ -201,6 +222,7 @@ EXPORT = _register(
         queue="files",
         run="annotation.pipeline.export.run_export.run_export",
         page="export",
+        detail=ExportDetail,
         only_reads=True,
         phases={"writing": _("Writing the file.")},
         sentences={
@@ -219,6 +241,7 @@ TRIAL = _register(
         queue="llm",
         run="annotation.pipeline.label.try_out.run_trial",
         page="trial",
+        detail=TrialDetail,
         exclusive_group="trial",
         phases={"trial": _("The language model answers a few rows; no row gets a label from it.")},
         sentences={
@@ -246,6 +269,7 @@ RESTORE = _register(
         queue="files",
         run="annotation.pipeline.iterate.restore_round.run_restore",
         page="rounds",
+        detail=RestoreDetail,
         exclusive_group=CORPUS,
         changes_counts=True,
         sentences={

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django.utils import timezone
 
+from annotation.jobs.details import Detail
+from annotation.jobs.kinds import detail_of
 from annotation.jobs.lease import Lease
 from annotation.jobs.notify import notify_pages
 
 WRITE_SECONDS = 0.3
+D = TypeVar("D", bound=Detail)
 
 
-class Progress:
-    """The progress of one attempt at a stage, written while its lease holds."""
+class Progress(Generic[D]):
+    """The progress of one attempt at a stage, written while its lease holds. ``detail``: what was reported last."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
+        self.detail: D = detail_of(lease.stage)
         self._next_write = 0.0
         self._unwritten: set[str] = set()
 
@@ -30,16 +33,13 @@ class Progress:
         epoch: int | None = None,
         epochs: int | None = None,
         phase: str | None = None,
-        detail: Mapping[str, Any] | None = None,
+        detail: D | None = None,
         tokens_in: int | None = None,
         tokens_out: int | None = None,
         force: bool = False,
     ) -> None:
-        """Set what changed. The row is written at most every 0.3 s, unless forced, and at the end.
-
-        Args:
-            detail: merged into the stage's ``detail``.
-        """
+        """Set what changed. The row is written at most every 0.3 s, unless forced, and at the end."""
+        self.detail = detail or self.detail
         stage = self._lease.stage
         changes = {
             "done": done,
@@ -49,7 +49,7 @@ class Progress:
             "phase": phase,
             "tokens_in": tokens_in,
             "tokens_out": tokens_out,
-            "detail": None if detail is None else {**stage.detail, **detail},
+            "detail": detail and detail.to_json(),
         }
         for name, value in changes.items():
             if value is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from django.conf import settings
 from django.db import transaction
@@ -10,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from annotation.jobs import state
-from annotation.jobs.kinds import KINDS
+from annotation.jobs.kinds import KINDS, detail_of
 from annotation.jobs.notify import notify_pages
 from annotation.models import Stage
 from mlcore.messages import Message
@@ -51,9 +52,10 @@ def _revive(stage_id: int) -> bool:
 def _count_death(stage: Stage) -> None:
     """Deaths are in a row while none of the attempts gets further than the ones before: a run of days may outlive any
     number of restarted machines, one that ends its worker at the same row each time is given up."""
-    reached, furthest = [stage.epoch, stage.done], stage.detail_value("died_at", [0, 0])
+    detail = detail_of(stage)
+    reached, furthest = [stage.epoch, stage.done], detail.died_at
     stage.crashes = 1 if stage.crashes and reached > furthest else stage.crashes + 1
-    stage.detail = {**stage.detail, "died_at": max(reached, furthest)}
+    stage.detail = replace(detail, died_at=max(reached, furthest)).to_json()
     logger.warning("Stage %d lost its worker (%d in a row).", stage.pk, stage.crashes)
     if stage.requested_action:
         state.settle(stage, state.SETTLED[Stage.RequestedAction(stage.requested_action)])

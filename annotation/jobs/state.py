@@ -11,10 +11,9 @@ Leases are times of the machines' clocks. Clocks that differ by more than a leas
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
@@ -23,6 +22,7 @@ from django.utils.translation import gettext_noop
 
 from annotation.errors import BusyError
 from annotation.jobs.broker import wake_worker
+from annotation.jobs.details import Detail
 from annotation.jobs.kinds import JobKind, keys, kind_of
 from annotation.jobs.notify import notify_pages
 from annotation.models import Iteration, Project, Stage
@@ -58,7 +58,7 @@ def create_stage(
     user: User | None,
     iteration: Iteration | None = None,
     total: int = 0,
-    detail: Mapping[str, Any] | None = None,
+    detail: Detail | None = None,
     busy: str = ANOTHER_AT_WORK,
 ) -> Stage:
     """A new stage, queued, with a worker woken once the surrounding transaction is committed.
@@ -79,7 +79,7 @@ def create_stage(
             iteration=iteration,
             total=total,
             requested_by=user,
-            detail=dict(detail or {}),
+            detail=detail.to_json() if detail else {},
         )
         submit(stage)
     return stage

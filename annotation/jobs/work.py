@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, Generic
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
@@ -16,10 +17,10 @@ from django.utils.translation import gettext_noop
 
 from annotation.errors import AnnotationError, LeaseLostError, PausedError
 from annotation.jobs.disk_space import is_disk_full, no_room
-from annotation.jobs.kinds import kind_of
+from annotation.jobs.kinds import detail_of, kind_of
 from annotation.jobs.lease import Lease, lease_end, shutting_down
 from annotation.jobs.notify import notify_pages
-from annotation.jobs.progress import Progress
+from annotation.jobs.progress import D, Progress
 from annotation.jobs.run_id import run_id
 from annotation.jobs.state import SETTLED, submit
 from annotation.models import Stage
@@ -32,7 +33,7 @@ _at_work: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Job(Generic[D]):
     """A stage that this process is at work on.
 
     Attributes:
@@ -43,7 +44,7 @@ class Job:
 
     stage: Stage
     lease: Lease
-    progress: Progress
+    progress: Progress[D]
 
 
 def run_stage(stage_id: int) -> None:
@@ -54,7 +55,7 @@ def run_stage(stage_id: int) -> None:
 
 
 @contextmanager
-def work_on(stage_id: int) -> Iterator[Job | None]:
+def work_on(stage_id: int) -> Iterator[Job[Any] | None]:
     """Take up a queued stage, hold it under a heartbeat, and store how it ended.
 
     Yields None if there is nothing to do: somebody else has it, or it is not queued any more. Errors of the work end
@@ -98,7 +99,7 @@ def is_at_work() -> bool:
     return bool(_at_work)
 
 
-def take_up(stage_id: int) -> Job | None:
+def take_up(stage_id: int) -> Job[Any] | None:
     """Take a queued stage under a lease with a new attempt number; None if it is not queued any more."""
     if shutting_down.is_set():
         return None  # see annotation.jobs.state.wake_workers
@@ -123,7 +124,7 @@ def take_up(stage_id: int) -> Job | None:
     return Job(stage, lease, Progress(lease))
 
 
-def _stop(job: Job) -> None:
+def _stop(job: Job[Any]) -> None:
     """Do what a person requested; without a request the worker is going, so that another one is to go on."""
     with transaction.atomic():
         row = job.lease.owned().select_for_update().first()
@@ -135,7 +136,7 @@ def _stop(job: Job) -> None:
             submit(row)
 
 
-def _pause(job: Job, error: PausedError) -> None:
+def _pause(job: Job[Any], error: PausedError) -> None:
     """Pause with a sentence, unless a person requested something meanwhile, and set when it is tried again."""
     with transaction.atomic():
         row = job.lease.owned().select_for_update().first()
@@ -148,7 +149,7 @@ def _pause(job: Job, error: PausedError) -> None:
             row.save(update_fields=["resume_at"])
 
 
-def _finish(job: Job) -> None:
+def _finish(job: Job[Any]) -> None:
     """Set the stage to done and make what follows it in one transaction: a crash between the two loses neither."""
     with transaction.atomic():
         follow = kind_of(job.stage).follow
@@ -160,11 +161,11 @@ def _finish(job: Job) -> None:
                 import_string(follow)(ended)
         except AnnotationError as error:
             logger.warning("Done, but the next stage could not be started: %s", error)
-            ended.detail["not_followed"] = error.message.as_json()
+            ended.detail = replace(detail_of(ended), not_followed=error.message.as_json()).to_json()
             ended.save(update_fields=["detail"])
 
 
-def _fail(job: Job, error: Exception) -> None:
+def _fail(job: Job[Any], error: Exception) -> None:
     """End a stage by an error that has no sentence of its own."""
     full = is_disk_full(error)
     if isinstance(error, OperationalError | InterfaceError) and not full:
@@ -181,7 +182,7 @@ def _fail(job: Job, error: Exception) -> None:
         logger.exception("That can't be written down either; the stage will be tried again.")
 
 
-def _end(job: Job, status: str, *, error: Message | None = None) -> bool:
+def _end(job: Job[Any], status: str, *, error: Message | None = None) -> bool:
     now = timezone.now()
     ended = status not in (Stage.Status.QUEUED, Stage.Status.PAUSED)
     written = job.lease.owned().update(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from annotation.jobs.details import Detail, LabelingDetail, stage_cost
 from annotation.models import Stage
 
 MIN_RATE_ROWS = 10  # fewer tell nothing of the rate
@@ -12,10 +13,11 @@ def stage_rate(stage: Stage) -> float:
     it runs, what came before its rows (loading a model, choosing demonstrations) and what earlier attempts did are left
     out."""
     if stage.status != Stage.Status.RUNNING:
-        asked = max(0, stage.done - stage.detail_value("kept", 0))
+        asked = max(0, stage.done - LabelingDetail.of(stage).kept)
         return asked / stage.seconds if stage.seconds else 0.0
-    done = stage.done - stage.detail_value("done_before", 0)
-    seconds = _running_seconds(stage) - stage.detail_value("began_after", 0.0)
+    detail = Detail.of(stage)
+    done = stage.done - detail.done_before
+    seconds = _running_seconds(stage) - detail.began_after
     return done / seconds if done >= MIN_RATE_ROWS and seconds > 0 else 0.0
 
 
@@ -25,8 +27,8 @@ def _running_seconds(stage: Stage) -> float:
 
 def seconds_left(stage: Stage) -> float | None:
     """A guess from the rate so far; None before there is one."""
-    if stage.detail_value("seconds_left") is not None:
-        return float(stage.detail_value("seconds_left"))
+    if (estimated := Detail.of(stage).seconds_left) is not None:
+        return estimated
     rate = stage_rate(stage)
     return (stage.total - stage.done) / rate if rate else None
 
@@ -34,13 +36,12 @@ def seconds_left(stage: Stage) -> float | None:
 def cost_when_done(stage: Stage) -> float | None:
     """What a labeling that runs will have cost, if the rows left cost as much as those of this attempt; None before that is
     known. What answers from the cache saved so far is taken to go on."""
-    before = stage.detail_value("tokens_before")
-    done = stage.done - stage.detail_value("done_before", 0)
+    detail = LabelingDetail.of(stage)
+    before, done = detail.tokens_before, stage.done - detail.done_before
     is_labeling = stage.status == Stage.Status.RUNNING and stage.phase == "labeling"
     if not is_labeling or before is None or done < MIN_RATE_ROWS:
         return None
-    spent = stage.cost
-    began = stage.cost_of(*before)
+    spent, began = stage_cost(stage), detail.cost(*before)
     if spent is None or began is None:
         return None
     return float(spent + (stage.total - stage.done) * (spent - began) / done)

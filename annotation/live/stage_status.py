@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from annotation.jobs.broker import worker_seen
-from annotation.jobs.kinds import keys, kind_of
+from annotation.jobs.details import Detail, Json, RoundMetrics, TrainingDetail, stage_cost
+from annotation.jobs.kinds import detail_of, keys, kind_of
 from annotation.live import stage_figures
 from annotation.models import Stage
 
@@ -22,7 +23,8 @@ def stage_context(stage: Stage) -> dict[str, Any]:
         "project": stage.project,
         "rate": stage_figures.stage_rate(stage),
         "seconds_left": stage_figures.seconds_left(stage),
-        "cost": stage.cost,
+        "detail": detail_of(stage),
+        "cost": stage_cost(stage),
         "cost_when_done": stage_figures.cost_when_done(stage),
         "clean_share": _clean_share(stage),
         "worker_missing": stage.status == Stage.Status.QUEUED and worker_seen(kind_of(stage).queue) is False,
@@ -30,9 +32,9 @@ def stage_context(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _not_followed(stage: Stage) -> str:
+def _not_followed(stage: Stage) -> Json | str:
     """Why what was to follow the stage could not be started, as long as nothing else has followed it."""
-    why: str = stage.detail_value("not_followed", "")
+    why = Detail.of(stage).not_followed
     steps = keys(lambda kind: kind.is_step)
     if why and stage.project.stages.filter(pk__gt=stage.pk, kind__in=steps).exists():
         return ""
@@ -41,8 +43,8 @@ def _not_followed(stage: Stage) -> str:
 
 def _clean_share(stage: Stage) -> float | None:
     """While a training runs, what its epoch learns from as clean; afterwards, what the table shows as clean."""
-    of_epoch: float | None = stage.detail_value("clean_share")
+    of_epoch = TrainingDetail.of(stage).clean_share
     if stage.status != Stage.Status.DONE or stage.iteration is None:
         return of_epoch
-    shown: float | None = stage.iteration.metrics.get("slm", {}).get("clean_share", of_epoch)
-    return shown
+    shown = RoundMetrics.of(stage.iteration).slm.clean_share
+    return of_epoch if shown is None else shown

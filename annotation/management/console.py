@@ -16,6 +16,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 from tqdm import tqdm
 
+from annotation.jobs.details import RoundMetrics
 from annotation.jobs.kinds import kind_name
 from annotation.jobs.work import run_stage
 from annotation.messages import message_text
@@ -121,7 +122,8 @@ def accuracy_table(iterations: list[Iteration]) -> str:
     """Accuracy against the reference labels, a line per round; empty where no reference labels were uploaded."""
     lines = ["round   LLM       SLM       final"]
     for iteration in iterations:
-        shares = [iteration.metrics.get(part, {}).get("accuracy") for part in ("llm", "slm", "final")]
+        metrics = RoundMetrics.of(iteration)
+        shares = [part.accuracy for part in (metrics.llm, metrics.slm, metrics.final)]
         if any(share is not None for share in shares):
             shown = ["–" if share is None else f"{share * 100:.1f} %" for share in shares]
             lines.append(f"{iteration.number:<8}" + "".join(f"{share:<10}" for share in shown).rstrip())

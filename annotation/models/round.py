@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -175,15 +174,3 @@ class Stage(models.Model):
         if self.status == self.Status.DONE:
             return 100
         return min(99, self.done * 100 // self.total) if self.total else 0
-
-    def detail_value(self, name: str, default: Any = None) -> Any:
-        return self.detail.get(name, default)
-
-    @property
-    def cost(self) -> float | None:
-        """What the stage's tokens cost at the prices of its last attempt; None where no price is set."""
-        return self.cost_of(self.tokens_in, self.tokens_out)
-
-    def cost_of(self, tokens_in: int, tokens_out: int) -> float | None:
-        prices = self.detail_value("price_in", 0.0), self.detail_value("price_out", 0.0)
-        return float(tokens_in * prices[0] + tokens_out * prices[1]) / 1_000_000 if any(prices) else None

@@ -51,7 +51,7 @@ def room() -> Any:
     give_room(None)
 
 
-def run(stage: Stage, work: Callable[[Job], None]) -> Stage:
+def run(stage: Stage, work: Callable[[Job[Any]], None]) -> Stage:
     with work_on(stage.pk) as job:
         assert job is not None
         work(job)

@@ -7,6 +7,7 @@ and its memory is returned.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from django.conf import settings
 from django.utils import timezone
 
+from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample, Source
 from annotation.models.secret import readable
@@ -30,7 +32,7 @@ from mlcore.label.second_question import AGREED
 from mlcore.records import NO_LABEL, label_array
 
 
-def run_distillation(job: Job) -> None:
+def run_distillation(job: Job[TrainingDetail]) -> None:
     """Train on all LLM labels and all corrections; write a prediction and a verdict for every row.
 
     A killed run resumes from its newest whole checkpoint. Corrections made meanwhile win: they are checked in the
@@ -46,12 +48,13 @@ def run_distillation(job: Job) -> None:
     folder = training_folder(job.stage)
     job.progress.report(phase="features", total=len(samples), done=0, force=True)
     if not (folder / "inputs.json").exists():
-        job.progress.report(detail={"read_at": read_at}, force=True)
+        job.progress.report(detail=replace(job.progress.detail, read_at=read_at), force=True)
         _prepare(folder, iteration, samples)
     run_training(job, folder, hub_token=_hub_token(iteration))
     result = read_result(folder)
     given, verified = read_label_arrays(folder)
-    job.progress.report(phase="saving", detail=run_summary(result, given, verified, iteration), force=True)
+    summary = run_summary(result, given, verified, iteration)
+    job.progress.report(phase="saving", detail=replace(job.progress.detail, **summary), force=True)
     store_verdicts(job, iteration, samples, result)
     keep_features(job.stage, samples, result.features)
     round_metrics.record_metrics(iteration)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from django.db import transaction
 
+from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
 from annotation.models import Flag, Iteration, Prediction, Sample
 from annotation.models.sample import Verdict
@@ -49,11 +50,15 @@ def run_summary(
             threshold=DistillConfig(**iteration.slm_settings).clean_threshold,
         ),
         "confusion": confusion(result.prediction, given, len(label_ids)).tolist(),
-        "unreadable": np.bincount(result.prediction[given == NO_LABEL], minlength=len(label_ids)).tolist(),
+        "unreadable_by_label": np.bincount(
+            result.prediction[given == NO_LABEL], minlength=len(label_ids)
+        ).tolist(),
     }
 
 
-def store_verdicts(job: Job, iteration: Iteration, samples: Sequence[Sample], result: Distilled) -> None:
+def store_verdicts(
+    job: Job[TrainingDetail], iteration: Iteration, samples: Sequence[Sample], result: Distilled
+) -> None:
     """Write a prediction for every row, and its verdict unless a person has decided the row; part by part, each whole."""
     _labels, label_ids = round_labels(iteration)
     queue_rank = np.empty(len(samples), dtype=int)

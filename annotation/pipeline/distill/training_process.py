@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from django.db import connection
 from django.utils.translation import gettext_noop
 
 from annotation.errors import AnnotationError
+from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
 from mlcore.distill.folder import EXIT_ERROR, TOKEN_VARIABLE, read_error
 from mlcore.errors import StoppedError
@@ -28,7 +30,7 @@ TRAINING_PHASES = ("warm-up", "robust")
 EPOCH_FIGURES = ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")
 
 
-def run_training(job: Job, folder: Path, *, hub_token: str) -> None:
+def run_training(job: Job[TrainingDetail], folder: Path, *, hub_token: str) -> None:
     """Run the training process, pass on what it reports, and end it when the stage is to stop.
 
     ``hub_token`` fetches an encoder that is not public; empty for none.
@@ -67,7 +69,7 @@ def run_training(job: Job, folder: Path, *, hub_token: str) -> None:
     raise AnnotationError(read_error(folder) if code == EXIT_ERROR else _crash_message(code, folder))
 
 
-def _terminate_on_stop(job: Job, child: subprocess.Popen[str]) -> None:
+def _terminate_on_stop(job: Job[TrainingDetail], child: subprocess.Popen[str]) -> None:
     try:
         while child.poll() is None:
             if job.lease.should_stop():
@@ -93,22 +95,26 @@ def _events(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _report(job: Job, event: dict[str, Any], history: dict[int, dict[str, Any]]) -> None:
+def _report(job: Job[TrainingDetail], event: dict[str, Any], history: dict[int, dict[str, Any]]) -> None:
     """Pass one progress event on. The share of the epochs that is done counts as rows, so that one bar tells all."""
-    training = event["phase"] in TRAINING_PHASES
+    training, detail = event["phase"] in TRAINING_PHASES, job.progress.detail
     epoch_share = event["batch"] / event["batches"] if event["batches"] else 0.0
     share = (event["epoch"] - 1 + epoch_share) / event["epochs"] if training else 0.0
     if training and epoch_share >= 1.0:
         history[event["epoch"]] = {name: event[name] for name in EPOCH_FIGURES}
-    detail = {name: event[name] for name in ("seconds_left", "batch", "batches")}
-    if training:
-        detail["clean_share"] = event["clean_share"]
     job.progress.report(
         phase=event["phase"],
         epoch=event["epoch"],
         epochs=event["epochs"],
         done=int(share * job.stage.total),
-        detail=detail | {"history": [history[epoch] for epoch in sorted(history)]},
+        detail=replace(
+            detail,
+            seconds_left=event["seconds_left"],
+            batch=event["batch"],
+            batches=event["batches"],
+            clean_share=event["clean_share"] if training else detail.clean_share,
+            history=[history[epoch] for epoch in sorted(history)],
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Self
@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.excel.writer import Cell
 from annotation.files.writers import NUMBERS, RESULT_COLUMNS, result_columns
+from annotation.jobs.details import ExportDetail
 from annotation.models import Flag, Project, Sample, Source
 from annotation.models.sql import parts_by_key
 from annotation.table.filters import plain_query, stored_conditions
@@ -65,9 +66,9 @@ class Selection:
         return selection
 
     @classmethod
-    def stored(cls, detail: Mapping[str, Any]) -> Self:
+    def stored(cls, detail: ExportDetail) -> Self:
         """The selection that a stage was started with."""
-        return cls(detail.get("query", ""), detail.get("certainty"))
+        return cls(detail.query, detail.certainty)
 
     def rows(self, project: Project) -> QuerySet[Sample]:
         """The rows, put so that whoever reads them in their order, page by page, goes through them once."""

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Literal
 
@@ -24,6 +24,7 @@ from annotation.files.excel.writer import MAX_ROWS, ExcelRow, ExcelWriter, histo
 from annotation.files.parquet_file import write_parquet_rows
 from annotation.files.writers import write_csv_rows, write_json_rows
 from annotation.jobs import kinds, state
+from annotation.jobs.details import ExportDetail
 from annotation.jobs.work import Job
 from annotation.models import Flag, Project, Source, Stage
 from annotation.pipeline.export.provenance import provenance_lines, quality_lines
@@ -70,18 +71,20 @@ def start_export(
             % {"name": format, "all": ", ".join(WRITERS)}
         )
     selection = Selection.of(project, query=query, certainty=certainty)
-    detail = {"format": format, "language": get_language()} | asdict(selection)
+    detail = ExportDetail(format=format, language=get_language(), **asdict(selection))
+    asked = (detail.format, detail.language, selection)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one at a time, for double clicks
         for running in project.stages.active().filter(kind=kinds.EXPORT.key):
-            if detail.items() <= running.detail.items():
+            other = ExportDetail.of(running)
+            if (other.format, other.language, Selection.stored(other)) == asked:
                 return running
         return state.create_stage(
             project, kinds.EXPORT, total=selection.rows(project).count(), user=user, detail=detail
         )
 
 
-def run_export(job: Job) -> None:
+def run_export(job: Job[ExportDetail]) -> None:
     """Write the file in a folder of this attempt, and give it its place and name when it is whole and on the disk.
 
     An attempt that is killed leaves its folder, with whatever a library put there, to the next attempt or the reaper;
@@ -90,8 +93,8 @@ def run_export(job: Job) -> None:
     Raises:
         StoppedError: a person asked to pause or cancel; resuming begins anew.
     """
-    stage = job.stage
-    name = f"{stage.run_id}.{stage.detail['format']}"
+    stage, detail = job.stage, job.progress.detail
+    name = f"{stage.run_id}.{detail.format}"
     target = _export_folder() / name
     for left in target.parent.glob(f"{stage.run_id}*{WORKING}"):
         _remove(left)
@@ -106,9 +109,9 @@ def run_export(job: Job) -> None:
             raise StoppedError
 
     try:
-        write = WRITERS[stage.detail["format"]]
-        with override(stage.detail.get("language") or get_language()):
-            rows = write(stage.project, part, selection=Selection.stored(stage.detail), on_progress=tell)
+        write = WRITERS[detail.format]
+        with override(detail.language or get_language()):
+            rows = write(stage.project, part, selection=Selection.stored(detail), on_progress=tell)
         _sync(part)
         with transaction.atomic():
             job.lease.fence()
@@ -120,13 +123,14 @@ def run_export(job: Job) -> None:
         done=rows,
         total=rows,
         force=True,
-        detail={
-            "stored": name,
-            "rows": rows,
-            "size": target.stat().st_size,
-            "file": _shown_name(stage),
-            "sheets": -(-rows // MAX_ROWS) if target.suffix == ".xlsx" else 1,
-        },
+        detail=replace(
+            detail,
+            stored=name,
+            rows=rows,
+            size=target.stat().st_size,
+            file=_shown_name(stage),
+            sheets=-(-rows // MAX_ROWS) if target.suffix == ".xlsx" else 1,
+        ),
     )
 
 
@@ -138,7 +142,7 @@ def export_path(stage: Stage) -> Path:
     """
     if stage.kind != kinds.EXPORT.key or stage.status != Stage.Status.DONE:
         raise NotReadyError(_("This export is not finished yet."))
-    path = _export_folder() / str(stage.detail.get("stored", ""))
+    path = _export_folder() / ExportDetail.of(stage).stored
     if not path.is_file():
         raise NotReadyError(
             _("This export was removed; files are kept for %(days)d days. Make a new one.")
@@ -176,9 +180,10 @@ def _remove(path: Path) -> None:
 
 
 def _shown_name(stage: Stage) -> str:
+    detail = ExportDetail.of(stage)
     name = slugify(stage.project.name, allow_unicode=True)[:60] or "corpus"
     moment = f"{timezone.localtime():%Y-%m-%d-%H%M}"
-    return "-".join([name, *Selection.stored(stage.detail).words, moment]) + f".{stage.detail['format']}"
+    return "-".join([name, *Selection.stored(detail).words, moment]) + f".{detail.format}"
 
 
 def _sync(path: Path) -> None:

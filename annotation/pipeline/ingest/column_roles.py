@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from django.utils.translation import gettext as _
 
 from annotation.errors import InvalidFileError
+from annotation.jobs.details import ImportDetail
 from annotation.models import Project, Upload
 from mlcore.column_kinds import CHOICES
 
@@ -40,9 +41,9 @@ class ImportChoices:
     keep_empty: bool = False
 
     @classmethod
-    def stored(cls, detail: Mapping[str, Any]) -> Self:
+    def stored(cls, detail: ImportDetail) -> Self:
         """The choices that a stage was started with."""
-        return cls(**{each.name: detail[each.name] for each in fields(cls) if each.name in detail})
+        return cls(**{field.name: getattr(detail, field.name) for field in fields(cls)})
 
 
 def guess_roles(project: Project, columns: Sequence[str]) -> dict[str, Any]:

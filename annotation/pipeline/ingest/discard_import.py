@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import BusyError
 from annotation.jobs import kinds, state
+from annotation.jobs.details import ImportDetail
 from annotation.jobs.work import Job
 from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline.ingest.import_report import ImportReport, clear_report
@@ -24,13 +25,13 @@ def cancel_import(stage: Stage) -> None:
         discard_import(stage)
 
 
-def discard_import(stage: Stage, job: Job | None = None) -> None:
+def discard_import(stage: Stage, job: Job[ImportDetail] | None = None) -> None:
     """Remove the rows that an unfinished import stored. Resuming it then begins with the first row.
 
     Args:
         job: the worker's hold on the stage; None where nobody is at work on it.
     """
-    upload = Upload.objects.filter(pk=stage.detail.get("upload")).first()
+    upload = Upload.objects.filter(pk=ImportDetail.of(stage).upload).first()
     if upload is None:
         return
     report = ImportReport.of(upload)
@@ -60,7 +61,7 @@ def check_no_leftovers(project: Project) -> None:
     for stage in leftovers(project):
         raise BusyError(
             _("The import of “%(file)s” was broken off. Resume it, or cancel it, before you go on.")
-            % {"file": stage.detail.get("file", "")}
+            % {"file": ImportDetail.of(stage).file}
         )
 
 
@@ -70,14 +71,14 @@ def leftovers(project: Project) -> list[Stage]:
         kind=kinds.IMPORT.key, status__in=[Stage.Status.FAILED, Stage.Status.CANCELLED]
     )
     reports = dict(Upload.objects.filter(project=project).values_list("pk", "report"))
-    return [stage for stage in ended if _is_half(reports.get(stage.detail.get("upload"), {}))]
+    return [stage for stage in ended if _is_half(reports.get(ImportDetail.of(stage).upload, {}))]
 
 
 def _is_half(report: dict[str, Any]) -> bool:
     return bool(report.get("imported")) and not report.get("finished")
 
 
-def _remove(rows: Any, job: Job | None) -> None:
+def _remove(rows: Any, job: Job[ImportDetail] | None) -> None:
     with transaction.atomic():
         if job:
             job.lease.fence()

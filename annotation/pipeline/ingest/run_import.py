@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 
 from django.db import connection, transaction
@@ -13,6 +14,7 @@ from django.utils.translation import gettext as _
 from annotation.errors import InvalidFileError
 from annotation.files.open_table import open_table
 from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Table
+from annotation.jobs.details import ImportDetail
 from annotation.jobs.work import Job
 from annotation.models import Project, Upload
 from annotation.pipeline.ingest.column_roles import ImportChoices, check_same_mapping
@@ -30,12 +32,12 @@ CACHE_KB = 12_000
 class ImportAttempt:
     """One attempt at an import."""
 
-    def __init__(self, job: Job, upload: Upload) -> None:
+    def __init__(self, job: Job[ImportDetail], upload: Upload) -> None:
         self._job, self._upload = job, upload
         self._project: Project = upload.project
         self._limits: Limits = file_limits()
         self._report = ImportReport.of(upload)
-        self._choices = ImportChoices.stored(job.stage.detail)
+        self._choices = ImportChoices.stored(job.progress.detail)
 
     def run(self) -> None:
         self._table = self._open()
@@ -43,7 +45,8 @@ class ImportAttempt:
         if self._report.start_position is None:
             last = self._project.samples.aggregate(last=Max("position"))["last"]
             self._report.start_position = 0 if last is None else last + 1
-        self._job.progress.report(detail={"done_before": self._report.read})
+        progress = self._job.progress
+        progress.report(detail=replace(progress.detail, done_before=self._report.read))
         with _bulk_writing():
             for batch in _batches(islice(self._table.rows, self._report.read, None)):
                 if self._job.lease.should_stop():
@@ -133,11 +136,12 @@ class ImportAttempt:
             total=report.read,
             phase="",
             force=True,
-            detail={
-                "imported": report.imported,
-                "duplicates": report.duplicates,
-                "rejected": report.rejected,
-            },
+            detail=replace(
+                self._job.progress.detail,
+                imported=report.imported,
+                duplicates=report.duplicates,
+                rejected=report.rejected,
+            ),
         )
 
 

@@ -16,6 +16,7 @@ from django.utils.translation import get_language, override
 
 from annotation.errors import BusyError, InvalidFileError
 from annotation.jobs import kinds, state
+from annotation.jobs.details import ImportDetail
 from annotation.jobs.work import Job
 from annotation.models import Project, Stage, Upload
 from annotation.pipeline.ingest.column_roles import (
@@ -120,13 +121,13 @@ def start_import(
             project,
             kinds.IMPORT,
             user=user,
-            detail={
-                "upload": upload.pk,
-                "file": upload.name,
-                "then": [each.pk for each in then],
-                "language": get_language(),
+            detail=ImportDetail(
+                upload=upload.pk,
+                file=upload.name,
+                then=[each.pk for each in then],
+                language=get_language(),
                 **asdict(ImportChoices(on_bad_row, keep_duplicates, keep_empty)),
-            },
+            ),
         )
         if project.samples.exists():
             check_same_mapping(project, mapping)
@@ -143,7 +144,7 @@ def start_import(
 # --- Run ----------------------------------------------------------------------------------------------------------
 
 
-def run_import(job: Job) -> None:
+def run_import(job: Job[ImportDetail]) -> None:
     """Stream the upload's rows into samples, batch by batch, under the lease's fence.
 
     Repeating it is safe at any point: the report of the rows stored is written in the transaction that stores them.
@@ -152,7 +153,7 @@ def run_import(job: Job) -> None:
         InvalidFileError: the file can't be imported; nothing of it stays in the project.
         StoppedError: a person asked to pause (rows stay) or cancel (they go), or the worker is going.
     """
-    upload = Upload.objects.select_related("project").get(pk=job.stage.detail["upload"])
+    upload = Upload.objects.select_related("project").get(pk=job.progress.detail.upload)
     job.progress.report(phase="reading", force=True)
     try:
         with _language_of(job.stage):  # what becomes of a row is said to whoever asked, not to the worker
@@ -167,19 +168,17 @@ def run_import(job: Job) -> None:
 
 
 def _language_of(stage: Stage) -> override:
-    return override(stage.detail.get("language") or get_language())
+    return override(ImportDetail.of(stage).language or get_language())
 
 
 def import_next(stage: Stage) -> None:
     """Queue the import of the next file that was uploaded together with this one."""
-    project = Project.objects.get(pk=stage.project_id)
-    waiting = {
-        each.pk: each for each in project.uploads.filter(pk__in=stage.detail.get("then", ()), report={})
-    }
-    queue = [waiting[pk] for pk in stage.detail.get("then", ()) if pk in waiting]
+    project, detail = stage.project, ImportDetail.of(stage)
+    waiting = {each.pk: each for each in project.uploads.filter(pk__in=detail.then, report={})}
+    queue = [waiting[pk] for pk in detail.then if pk in waiting]
     if not queue:
         return
-    choices = ImportChoices.stored(stage.detail)
+    choices = ImportChoices.stored(detail)
     with _language_of(stage):
         start_import(
             project,

@@ -25,6 +25,7 @@ from annotation.files.text.delimiters import DELIMITERS, QUOTES
 from annotation.files.text.encodings import ENCODINGS
 from annotation.files.text.title import below_title, is_like_text, is_like_title
 from annotation.jobs import kinds
+from annotation.jobs.details import ImportDetail
 from annotation.models import Project, Upload
 from mlcore.column_kinds import Kind, guess_kind
 
@@ -151,9 +152,9 @@ def waiting_uploads(project: Project) -> list[Upload]:
     """Files that nobody has begun to import, in the order in which they were uploaded."""
     taken: set[int] = set()
     for detail in project.stages.filter(kind=kinds.IMPORT.key).values_list("detail", flat=True):
-        taken.add(detail.get("upload", 0))
+        taken.add(ImportDetail.from_json(detail).upload)
     for stage in project.stages.active().filter(kind=kinds.IMPORT.key):
-        taken.update(stage.detail.get("then", ()))
+        taken.update(ImportDetail.of(stage).then)
     return list(project.uploads.filter(report={}).exclude(pk__in=taken).order_by("pk"))
 
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import NotReadyError
 from annotation.jobs import kinds, state
+from annotation.jobs.details import RestoreDetail
 from annotation.jobs.work import Job
 from annotation.models import Activity, Correction, Iteration, Prediction, Sample, Stage
 from annotation.models.sample import LlmLabel
@@ -44,11 +45,11 @@ def start_restore(iteration: Iteration, *, user: User | None) -> Stage:
         kinds.RESTORE,
         total=project.samples.count(),
         user=user,
-        detail={"round": iteration.number},
+        detail=RestoreDetail(round=iteration.number),
     )
 
 
-def run_restore(job: Job) -> None:
+def run_restore(job: Job[RestoreDetail]) -> None:
     """Write the round's verdicts back, part by part; rows that a person decided keep their label whenever that was.
 
     Repeatable: a killed run does all of it again.
@@ -56,7 +57,7 @@ def run_restore(job: Job) -> None:
     Raises:
         StoppedError: a person asked to cancel; rows carry the number of the round that they show.
     """
-    iteration = job.stage.project.iterations.get(number=job.stage.detail["round"])
+    iteration = job.stage.project.iterations.get(number=job.progress.detail.round)
     last_before = Correction.objects.order_by("pk").values_list("pk", flat=True).last() or 0
     done = _write_back(job, iteration, _verdicts(iteration))
     with transaction.atomic():
@@ -71,7 +72,9 @@ def run_restore(job: Job) -> None:
     job.progress.report(done=done, total=done, force=True)
 
 
-def _write_back(job: Job, iteration: Iteration, verdicts: QuerySet[Prediction], *, done: int = 0) -> int:
+def _write_back(
+    job: Job[RestoreDetail], iteration: Iteration, verdicts: QuerySet[Prediction], *, done: int = 0
+) -> int:
     for predictions in parts_by_key(verdicts, "pk", WRITE_ROWS):
         if job.lease.should_stop():
             raise StoppedError

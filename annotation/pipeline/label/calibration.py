@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,7 +149,7 @@ def _calibrate(
         )
         calibrated = apply_temperature(calibrated, temperature)
     found = {"checked": len(checked), "strength": strength, "temperature": round(temperature, 3)}
-    run.progress.report(detail={"calibration": found}, force=True)
+    run.progress.report(detail=replace(run.progress.detail, calibration=found), force=True)
     return calibrated
 
 

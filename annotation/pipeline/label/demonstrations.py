@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +43,7 @@ def choose_demonstrations(run: LabelingRun) -> list[Demonstration]:
         StoppedError: a person asked to pause or cancel; what the LLM answered meanwhile is in the cache.
     """
     lease, progress, iteration = run.lease, run.progress, run.iteration
-    if lease.stage.detail_value("demonstrations_chosen"):
+    if progress.detail.demonstrations_chosen:
         return [demonstration_from_dict(item) for item in iteration.demonstrations]
     progress.report(phase="demonstrations", force=True)
     wanted = count_demonstrations(
@@ -53,7 +54,7 @@ def choose_demonstrations(run: LabelingRun) -> list[Demonstration]:
         lease.fence()
         iteration.demonstrations = [demonstration_as_dict(demonstration) for demonstration in chosen]
         iteration.save(update_fields=["demonstrations"])
-    progress.report(detail={"demonstrations_chosen": True}, force=True)
+    progress.report(detail=replace(progress.detail, demonstrations_chosen=True), force=True)
     return chosen
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,7 +45,7 @@ def keep_earlier_answers(run: LabelingRun) -> None:
         StoppedError: a person asked to pause or cancel.
     """
     earlier = earlier_round(run.iteration)
-    if earlier is None or run.lease.stage.detail_value("kept_from"):
+    if earlier is None or run.progress.detail.kept_from:
         return
     run.progress.report(phase="keeping", force=True)
     for batch in _batches(run.iteration, earlier):
@@ -52,7 +53,8 @@ def keep_earlier_answers(run: LabelingRun) -> None:
         if run.lease.should_stop():
             raise StoppedError
     kept = run.iteration.predictions.filter(origin=Prediction.Origin.EARLIER).count()
-    run.progress.report(detail={"kept": kept, "kept_from": earlier.number}, force=True)
+    detail = replace(run.progress.detail, kept=kept, kept_from=earlier.number)
+    run.progress.report(detail=detail, force=True)
 
 
 def target_shares(iteration: Iteration, classes: int) -> FloatArray | None:

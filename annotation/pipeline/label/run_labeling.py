@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from annotation.errors import NotReadyError
+from annotation.jobs.details import LabelingDetail
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
@@ -35,7 +37,7 @@ STREAM_ROWS = 100  # made at a time for a server, while answers of others wait t
 ANSWER_COLUMNS = ("origin", "label_id", "probs", "calibrated", "raw", "error")
 
 
-def run_labeling(job: Job) -> None:
+def run_labeling(job: Job[LabelingDetail]) -> None:
     """Label every row of the project that this round has no answer for yet.
 
     Answers are stored in small transactions as they come, so a run that is paused, cancelled or killed keeps them
@@ -70,12 +72,13 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
         phase="labeling",
         total=total,
         done=done,
-        detail={
-            "done_before": done,
-            "began_after": lease.seconds(),
-            "cut_rows": count_cut_rows(iteration.project, run.config.characters),
-            "tokens_before": [lease.stage.tokens_in, lease.stage.tokens_out],
-        },
+        detail=replace(
+            progress.detail,
+            done_before=done,
+            began_after=lease.seconds(),
+            cut_rows=count_cut_rows(iteration.project, run.config.characters),
+            tokens_before=[lease.stage.tokens_in, lease.stage.tokens_out],
+        ),
         force=True,
     )
     calibration = RunningCalibration(
@@ -165,14 +168,15 @@ def _store_answers(
             update=ANSWER_COLUMNS,
         )
         Sample.objects.write_llm_labels(written, round_number=run.iteration.number)
-        unreadable += run.lease.stage.detail_value("unreadable", 0)
-        run.progress.report(done=done, detail={"unreadable": unreadable})
+        detail = run.progress.detail
+        run.progress.report(done=done, detail=replace(detail, unreadable=detail.unreadable + unreadable))
         run.count(batch)
 
 
 def _check_answered(run: LabelingRun) -> None:
     answers = run.iteration.predictions.filter(source=Prediction.ModelKind.LLM)
-    run.progress.report(detail={"refused_rows": answers.exclude(error="").count()}, force=True)
+    refused = answers.exclude(error="").count()
+    run.progress.report(detail=replace(run.progress.detail, refused_rows=refused), force=True)
     if not answers.filter(error="").exists():
         raise NotReadyError(
             _("The LLM answered no row. See the errors in the table, mend the settings, and resume.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -177,5 +178,6 @@ def _store(run: LabelingRun, batch: Sequence[Answer], tally: list[int]) -> None:
         run.model.keep(batch)
         update_rows(Prediction, ("label_id", "probs", "calibrated", "second_raw"), predictions)
         Sample.objects.write_llm_labels(written, round_number=iteration.number)
-        run.progress.report(detail={"asked_twice": tally[0], "agreed": int(tally[1])})
+        asked = replace(run.progress.detail, asked_twice=tally[0], agreed=int(tally[1]))
+        run.progress.report(detail=asked)
         run.count_in_phase(batch)

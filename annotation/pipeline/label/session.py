@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django.conf import settings
 
 from annotation.errors import PausedError
+from annotation.jobs.details import LabelingDetail, ModelDetail
 from annotation.jobs.lease import Lease
 from annotation.jobs.progress import Progress
 from annotation.jobs.work import Job
@@ -29,12 +30,13 @@ from mlcore.records import Answer, FloatArray
 # Seconds; a run that met only failures waits twice as long each time.
 FIRST_BREAK, LONGEST_BREAK = 60.0, 1_800.0
 CALLS_SECONDS = 1.0
+M = TypeVar("M", bound=ModelDetail)
 
 OpenModel = Callable[..., LanguageModel]  # mlcore.llm.open_model, named by the step that tests give another
 
 
 @dataclass(kw_only=True)
-class ModelRun:
+class ModelRun(Generic[M]):
     """A stage at work and the model that it asks.
 
     Attributes:
@@ -43,7 +45,7 @@ class ModelRun:
     """
 
     lease: Lease
-    progress: Progress
+    progress: Progress[M]
     project: Project
     config: LlmConfig
     model: RememberingModel
@@ -53,29 +55,33 @@ class ModelRun:
     _next_look: float = 0.0
 
     def __post_init__(self) -> None:
-        self.cached = self.lease.stage.detail_value("cached", 0)
-        prices = {"price_in": self.budget.price_in, "price_out": self.budget.price_out}
-        limits = {"budget_tokens": self.budget.tokens, "budget_money": self.budget.money}
-        self.progress.report(detail=prices | limits, force=True)
+        self.cached = self.progress.detail.cached
+        self._report(
+            price_in=self.budget.price_in,
+            price_out=self.budget.price_out,
+            budget_tokens=self.budget.tokens,
+            budget_money=self.budget.money,
+        )
 
     def should_stop(self) -> bool:
         """Whether to stop. Called often, also while no answer comes, so it reports the state of the calls too."""
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + CALLS_SECONDS
             calls = self._calls()
-            if calls != self.lease.stage.detail_value("calls", {}):
-                self.progress.report(detail={"calls": calls})
+            if calls != self.progress.detail.calls:
+                self.progress.report(detail=replace(self.progress.detail, calls=calls))
         return self.lease.should_stop()
 
     def begin_phase(self, phase: str, *, steps: int) -> None:
         """Enter a phase before the rows' own, with progress of its own."""
         self._steps = 0
-        self.progress.report(phase=phase, detail={"phase_done": 0, "phase_total": steps}, force=True)
+        detail = replace(self.progress.detail, phase_done=0, phase_total=steps)
+        self.progress.report(phase=phase, detail=detail, force=True)
 
     def count_in_phase(self, batch: Sequence[Answer]) -> None:
         self._steps += len(batch)
         self.count(batch)
-        self.progress.report(detail={"phase_done": self._steps})
+        self.progress.report(detail=replace(self.progress.detail, phase_done=self._steps))
 
     def count(self, batch: Sequence[Answer]) -> None:
         """Add what these answers cost. Call it in the transaction that stores them, so that none is counted twice."""
@@ -86,7 +92,7 @@ class ModelRun:
             for answer in batch:
                 if not answer.cached:
                     self.budget.spent.add(Usage(answer.tokens_in, answer.tokens_out))
-        self._report_spent(detail={"cached": self.cached})
+        self._report_spent(cached=self.cached)
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
@@ -101,20 +107,24 @@ class ModelRun:
             raise PausedError(error.message) from error
         except ModelCallError as error:
             answered = self.model.rate_limiter is not None and self.model.rate_limiter.answers > 0
-            breaks = 0 if answered else self.lease.stage.detail_value("breaks", 0)
-            self.progress.report(detail={"breaks": breaks + 1}, force=True)
+            breaks = 0 if answered else self.progress.detail.breaks
+            self._report(breaks=breaks + 1)
             raise PausedError(error.message, retry_in=min(FIRST_BREAK * 2**breaks, LONGEST_BREAK)) from error
         finally:
-            self._report_spent(detail={"calls": self._calls()})
+            self._report_spent(calls=self._calls())
             connection.remember(self.project, self.config, self.model.capabilities)
 
-    def _report_spent(self, *, detail: dict[str, Any]) -> None:
+    def _report_spent(self, **changes: Any) -> None:
         spent = self.budget.spent
-        counts = {"assumed": self.budget.assumed, "thoughts": spent.thoughts}
-        detail = detail | {name: count for name, count in counts.items() if count}
+        detail = replace(
+            self.progress.detail, assumed=self.budget.assumed, thoughts=spent.thoughts, **changes
+        )
         self.progress.report(
             tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, detail=detail, force=True
         )
+
+    def _report(self, **changes: Any) -> None:
+        self.progress.report(detail=replace(self.progress.detail, **changes), force=True)
 
     def _calls(self) -> dict[str, Any]:
         """How the calls go: how many at once, failures by kind, and when the server allows the next one."""
@@ -130,7 +140,7 @@ class ModelRun:
 
 
 @dataclass(kw_only=True)
-class LabelingRun(ModelRun):
+class LabelingRun(ModelRun[LabelingDetail]):
     """The LLM stage of a round at work."""
 
     iteration: Iteration
@@ -141,7 +151,7 @@ class LabelingRun(ModelRun):
         return target_shares(self.iteration, len(self.iteration.labels))
 
 
-def open_run(job: Job, iteration: Iteration, open_model: OpenModel) -> LabelingRun:
+def open_run(job: Job[LabelingDetail], iteration: Iteration, open_model: OpenModel) -> LabelingRun:
     """Open a round's model, with the settings that the round froze.
 
     Raises:
@@ -159,7 +169,7 @@ def open_run(job: Job, iteration: Iteration, open_model: OpenModel) -> LabelingR
     )
 
 
-def open_model_of(job: Job, project: Project, config: LlmConfig, open_model: OpenModel) -> ModelRun:
+def open_model_of(job: Job[M], project: Project, config: LlmConfig, open_model: OpenModel) -> ModelRun[M]:
     """Open a model under the project's budget of today: raising it is how a run goes on.
 
     Raises:
@@ -190,12 +200,12 @@ def open_model_of(job: Job, project: Project, config: LlmConfig, open_model: Ope
 
 def budget_of(project: Project, stage: Stage) -> Budget:
     """The project's limits and prices, with what the stage has spent already."""
-    config = project.llm_config
+    config, detail = project.llm_config, ModelDetail.of(stage)
     return Budget(
         tokens=config.budget_tokens,
         money=config.budget_money,
         price_in=config.price_in,
         price_out=config.price_out,
-        spent=Usage(stage.tokens_in, stage.tokens_out, stage.detail_value("thoughts", 0)),
-        assumed=stage.detail_value("assumed", 0),
+        spent=Usage(stage.tokens_in, stage.tokens_out, detail.thoughts),
+        assumed=detail.assumed,
     )

@@ -7,11 +7,12 @@ the run finds their answers in the cache.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from annotation.jobs.details import TrialDetail
 from annotation.jobs.work import Job
 from annotation.models import Sample
 from annotation.pipeline.engine_rows import as_row, demonstration_from_dict
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mlcore.records import LabelSet
 
 
-def run_trial(job: Job) -> None:
+def run_trial(job: Job[TrialDetail]) -> None:
     """Ask about the rows, and store what came with the stage: no row of the corpus gets a label from it.
 
     Raises:
@@ -56,7 +57,7 @@ def run_trial(job: Job) -> None:
         job.progress.report(done=len(found))
 
     try:
-        asked_with = {"asked_with": decides_trial(project)}
+        asked_with = replace(job.progress.detail, asked_with=decides_trial(project))
         job.progress.report(phase="trial", total=len(rows), done=0, detail=asked_with, force=True)
         with run.pausing():
             answers = label_rows(
@@ -78,12 +79,12 @@ def run_trial(job: Job) -> None:
 
 
 def _result(
-    run: ModelRun,
+    run: ModelRun[TrialDetail],
     rows: Sequence[Row],
     samples: dict[int, Sample],
     found: Sequence[Answer],
     demonstrations: Sequence[Demonstration],
-) -> dict[str, Any]:
+) -> TrialDetail:
     project, labels = run.project, run.project.label_set()
     answers = {answer.key: answer for answer in found}
     shown = {row.key: project.task.show(row) for row in rows}
@@ -113,17 +114,18 @@ def _result(
     unreadable = sum(answer.label == NO_LABEL for answer in counted)
     stands_for = list(demonstrations) or _stand_ins(counted, shown, labels, run.config.demonstrations)
     estimate = _estimate(run, counted, shown, project.prompt, labels, stands_for, bool(demonstrations))
-    return {
-        "rows": told,
-        "prefix": prompts[rows[0].key].prefix,
-        "failed": len(found) - len(counted),
-        "unreadable": unreadable,
-        "unreadable_share": unreadable / len(counted) if counted else None,
-        "estimate": asdict(estimate) if estimate else None,
-        "corpus_rows": project.samples.count(),
-        "cut_rows": count_cut_rows(project, run.config.characters),
-        "second_percent": run.config.second_question_percent if _asked_twice(run, counted, 100) else 0,
-    }
+    return replace(
+        run.progress.detail,
+        rows=told,
+        prefix=prompts[rows[0].key].prefix,
+        failed=len(found) - len(counted),
+        unreadable=unreadable,
+        unreadable_share=unreadable / len(counted) if counted else None,
+        estimate=asdict(estimate) if estimate else None,
+        corpus_rows=project.samples.count(),
+        cut_rows=count_cut_rows(project, run.config.characters),
+        second_percent=run.config.second_question_percent if _asked_twice(run, counted, 100) else 0,
+    )
 
 
 def _stand_ins(
@@ -135,7 +137,7 @@ def _stand_ins(
 
 
 def _estimate(
-    run: ModelRun,
+    run: ModelRun[TrialDetail],
     answers: Sequence[Answer],
     shown: dict[int, str],
     template: PromptTemplate,
@@ -174,7 +176,7 @@ def _estimate(
     )
 
 
-def _asked_twice(run: ModelRun, answers: Sequence[Answer], rows: int) -> int:
+def _asked_twice(run: ModelRun[TrialDetail], answers: Sequence[Answer], rows: int) -> int:
     """How many of so many rows will be asked a second time: a share, where a server gives no log-probabilities."""
     if run.model.rate_limiter is None or any(answer.probs is not None for answer in answers):
         return 0

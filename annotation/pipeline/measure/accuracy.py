@@ -10,6 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from annotation.jobs.details import RoundMetrics
 from annotation.models import Flag, Iteration
 from annotation.pipeline.measure.answered_draw import AnsweredDraw
 from annotation.pipeline.measure.checked_rows import CheckedRows
@@ -62,7 +63,7 @@ class Evidence(CheckedRows):
 
     def round_accuracy(self, iteration: Iteration) -> Interval | None:
         """Of what a round's models would say of all rows by themselves."""
-        rows = sum(iteration.metrics.get("rows", {}).values())
+        rows = sum((RoundMetrics.of(iteration).rows or {}).values())
         if not rows:
             return None
         draws = [draw.counts_of_round(iteration) for draw in self.answered_draws]

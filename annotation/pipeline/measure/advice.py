@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from annotation.jobs.details import RoundMetrics
 from annotation.models import Source
 from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
 from annotation.pipeline.measure.annotations import Annotation
@@ -76,7 +77,7 @@ def forecast(evidence: Evidence, target: float | None = None) -> Forecast | None
     in_bulk = min(max(evidence.wrong_in_bulk, wrong.value - evidence.open_rows), wrong.value)
     queued = wrong.value - in_bulk
     chance = NEXT_ROWS * queued / max(evidence.open_rows, 1)
-    curve = evidence.current.metrics.get("queue") if evidence.current else None
+    curve = RoundMetrics.of(evidence.current).queue if evidence.current else None
     if not curve:
         return Forecast(target, accuracy.low >= target, 0 if remove <= 0 else None, chance, chance, in_bulk)
     assert evidence.current

@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from annotation.jobs import kinds
+from annotation.jobs.details import RoundMetrics, TrainingDetail
 from annotation.models import (
     AuditDraw,
     CorrectionBatch,
@@ -195,7 +196,7 @@ class CheckedRows:
         if self.current is None:
             return 0
         training = self.current.stage(kinds.SLM.key)
-        read_at = parse_datetime(training.detail_value("read_at", "")) if training else None
+        read_at = parse_datetime(TrainingDetail.of(training).read_at) if training else None
         return sum(row.first_at < (read_at or self.current.created_at) for row in self.answered)
 
     # --- Counts over all rows -------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ class CheckedRows:
     @cached_property
     def open_by_label(self) -> dict[int, int]:
         """Rows of each current label that no person has decided."""
-        stored = self.current.metrics.get("rows") if self.current else None
+        stored = RoundMetrics.of(self.current).rows if self.current else None
         if stored is None:
             rows = self.project.samples.filter(label__isnull=False).exclude(source=Source.PERSON).order_by()
             return dict(rows.values_list("label").annotate(Count("pk")))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from django.utils.translation import gettext as _
 
+from annotation.jobs.details import RoundMetrics
 from annotation.models import Activity, Iteration, Label, Project
 from annotation.pipeline.measure.accuracy import Evidence
 from annotation.pipeline.measure.draw_sample import open_draws
@@ -56,7 +57,7 @@ def compare(evidence: Evidence, before: Iteration, after: Iteration) -> Comparis
 
 def lost_labels(before: Iteration, after: Iteration, labels: Sequence[Label]) -> list[str]:
     """Labels that have all but vanished since the round before."""
-    rows_before, rows_after = (iteration.metrics.get("rows", {}) for iteration in (before, after))
+    rows_before, rows_after = (RoundMetrics.of(iteration).rows for iteration in (before, after))
     if not rows_before or not rows_after:
         return []
     all_before, all_after = sum(rows_before.values()), sum(rows_after.values())

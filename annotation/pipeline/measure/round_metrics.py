@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
 
+from annotation.jobs.details import RoundMetrics, stage_cost
 from annotation.models import Flag, Iteration, Prediction, Project, Source
 from mlcore.measure.review_forecast import risk_curve
 
@@ -16,7 +17,7 @@ COUNTED_ROWS = 10_000  # of more, a page shows an accuracy that was counted befo
 CLEAN_AT_LEAST = 0.5
 
 
-def record_metrics(iteration: Iteration) -> dict[str, Any]:
+def record_metrics(iteration: Iteration) -> None:
     """Store what the round has reached so far. The only place where reference labels are read, besides the import."""
     metrics: dict[str, Any] = {}
     predictions = Prediction.objects.filter(iteration=iteration)
@@ -32,9 +33,8 @@ def record_metrics(iteration: Iteration) -> dict[str, Any]:
         by_label = slm.values_list("verdict").annotate(Count("pk")).order_by()
         metrics["rows"] = {str(label_id): count for label_id, count in by_label}
         metrics["queue"] = _queue_curve(slm)
-    iteration.metrics = metrics
+    iteration.metrics = RoundMetrics.from_json(metrics).to_json()
     iteration.save(update_fields=["metrics"])
-    return metrics
 
 
 def _queue_curve(slm: Any) -> dict[str, list[float]]:
@@ -54,8 +54,9 @@ def shown_accuracy(project: Project, *, rows: int) -> dict[str, Any]:
     if rows <= COUNTED_ROWS:
         return final_accuracy(project)
     for iteration in project.iterations.order_by("-number"):
-        if stored := iteration.metrics.get("final"):
-            return {**stored, "of_round": iteration.number}
+        final = RoundMetrics.of(iteration).final
+        if final.reference_rows:
+            return {**asdict(final), "of_round": iteration.number}
     return {}
 
 
@@ -70,11 +71,11 @@ class ModelsAlone:
 
 def models_alone(iteration: Iteration, *, file_accuracy: float) -> ModelsAlone:
     """What the round stored of its models; a round that trained on an earlier round's LLM labels has that one's."""
-    slm = iteration.metrics.get("slm", {}).get("accuracy")
+    slm = RoundMetrics.of(iteration).slm.accuracy
     llm = None
     earlier = iteration.project.iterations.standing().filter(number__lte=iteration.number)
     for each in earlier.order_by("-number"):
-        llm = each.metrics.get("llm", {}).get("accuracy")
+        llm = RoundMetrics.of(each).llm.accuracy
         if llm is not None or each.started_from == Iteration.Start.LLM:
             break
     best = max((value, name) for value, name in ((llm or 0.0, _("LLM")), (slm or 0.0, _("SLM"))))
@@ -163,16 +164,16 @@ def round_summaries(project: Project) -> list[RoundSummary]:
 
 def _summaries(project: Project) -> Iterator[RoundSummary]:
     for iteration in project.iterations.prefetch_related("stages").order_by("number"):
-        metrics, stages = iteration.metrics, list(iteration.stages.all())
-        costs = [cost for stage in stages if (cost := stage.cost) is not None]
+        metrics, stages = RoundMetrics.of(iteration), list(iteration.stages.all())
+        costs = [cost for stage in stages if (cost := stage_cost(stage)) is not None]
         yield RoundSummary(
             iteration=iteration,
-            llm_accuracy=metrics.get("llm", {}).get("accuracy"),
-            slm_accuracy=metrics.get("slm", {}).get("accuracy"),
-            final_accuracy=metrics.get("final", {}).get("accuracy"),
-            agreement=metrics.get("verdict", {}).get("agreement"),
-            clean_share=metrics.get("slm", {}).get("clean_share"),
-            flips=metrics.get("flips"),
+            llm_accuracy=metrics.llm.accuracy,
+            slm_accuracy=metrics.slm.accuracy,
+            final_accuracy=metrics.final.accuracy,
+            agreement=metrics.verdict.agreement,
+            clean_share=metrics.slm.clean_share,
+            flips=metrics.flips,
             tokens=sum(stage.tokens_in + stage.tokens_out for stage in stages),
             cost=sum(costs) if costs else None,
             seconds=sum(stage.seconds for stage in stages),

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, BusyError
 from annotation.jobs import kinds, state
+from annotation.jobs.details import Detail, ExportDetail
 from annotation.jobs.work import Job
 from annotation.models import Activity, Project, Stage
 from annotation.pipeline.project import activity
@@ -80,7 +81,7 @@ def start_deletion(project: Project, *, name: str, user: User) -> Stage:
     return state.create_stage(project, kinds.DELETION, total=project.samples.count(), user=user)
 
 
-def run_deletion(job: Job) -> None:
+def run_deletion(job: Job[Detail]) -> None:
     """Delete the rows piece by piece, then the files; the project itself goes with the end of the stage.
 
     Repeatable: a killed run goes on with what is left.
@@ -112,6 +113,6 @@ def delete_emptied(stage: Stage) -> None:
 def _remove_files(stage: Stage) -> None:
     """What the stage left on the disk: its training, or the file that it exported."""
     shutil.rmtree(settings.RUN_DIR / str(stage.run_id), ignore_errors=True)
-    if stage.kind == kinds.EXPORT.key and (stored := stage.detail.get("stored")):
+    if stage.kind == kinds.EXPORT.key and (stored := ExportDetail.of(stage).stored):
         exports: Path = settings.EXPORT_DIR
-        (exports / str(stored)).unlink(missing_ok=True)
+        (exports / stored).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, ConflictError
 from annotation.jobs import kinds, state
+from annotation.jobs.details import Detail
 from annotation.jobs.work import Job
 from annotation.models import Correction, CorrectionBatch, Label, Project, RowClaim, Sample, Source
 from annotation.models.sql import parts_by_key
@@ -120,7 +121,7 @@ def _start(batch: CorrectionBatch, ids: list[int] | None, *, total: int) -> Corr
     return batch
 
 
-def run_batch(job: Job) -> None:
+def run_batch(job: Job[Detail]) -> None:
     """Carry out a bulk correction in parts, each in a transaction under the lease's fence.
 
     Repeating it is safe: a row that it has corrected already is passed over.

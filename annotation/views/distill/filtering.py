@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from annotation.errors import NotReadyError
 from annotation.jobs import kinds
+from annotation.jobs.details import TrainingDetail
 from annotation.live import stage_status
 from annotation.models import Activity, Iteration, Prediction, Project, Role, Stage
 from annotation.pipeline.distill import start_distillation
@@ -91,7 +92,7 @@ def filtering_plots(request: MemberRequest, project: Project) -> HttpResponse:
 def epochs_of(stage: Stage) -> list[dict[str, Any]]:
     return [
         {name: epoch.get(name) for name in ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")}
-        for epoch in stage.detail_value("history", [])
+        for epoch in TrainingDetail.of(stage).history
     ]
 
 

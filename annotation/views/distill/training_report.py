@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
+from annotation.jobs.details import TrainingDetail
 from annotation.messages import message_text
 from annotation.models import Iteration, Project, Stage
 from annotation.table.filters import NO_LABEL
@@ -100,10 +101,10 @@ def report_context(stage: Stage, project: Project, iteration: Iteration) -> dict
     labels = round_label_list(project, iteration)
     is_done = stage.status == Stage.Status.DONE
     return {
-        "epochs": stage.detail_value("history", []),
+        "epochs": TrainingDetail.of(stage).history,
         "pairs": pair_table(stage, labels) if is_done else None,
         "facts": evidence_facts(stage, len(labels)) if is_done else [],
-        "stopped": stage.detail_value("stopped", "") if is_done else "",
+        "stopped": TrainingDetail.of(stage).stopped if is_done else "",
         "class_shares": class_shares(stage, labels) if is_done else [],
         "loss_parts": loss_parts(stage, labels) if is_done else [],
     }
@@ -116,11 +117,11 @@ def round_label_list(project: Project, iteration: Iteration) -> list[RoundLabel]
 
 
 def pair_table(stage: Stage, labels: list[RoundLabel]) -> PairTable | None:
-    counts = stage.detail_value("confusion")
+    counts = TrainingDetail.of(stage).confusion
     if not counts or len(counts) != len(labels):
         return None
     lines = [_pair_line(label, line, labels) for label, line in zip(labels, counts, strict=True)]
-    unreadable = stage.detail_value("unreadable", [])
+    unreadable = TrainingDetail.of(stage).unreadable_by_label
     read = sum(line.total for line in lines)
     agreeing = sum(pair.count for line in lines for pair in line.pairs if pair.same)
     differing = sorted(
@@ -150,7 +151,7 @@ def _pair_line(given: RoundLabel | None, counts: list[int], labels: list[RoundLa
 
 def evidence_facts(stage: Stage, count: int) -> list[Fact]:
     """What the verdicts of a round with ``count`` labels trusted, and how much, in plain words."""
-    measured = stage.detail_value("evidence", {})
+    measured = TrainingDetail.of(stage).evidence
     if not {"student_right", "contradicted_share", "teacher_wrong_when_contradicted"} <= measured.keys():
         return []
     facts = [
@@ -220,7 +221,7 @@ def weight_words(weight: float) -> str:
 
 
 def class_shares(stage: Stage, labels: list[RoundLabel]) -> list[ClassShare]:
-    history = stage.detail_value("history", [])
+    history = TrainingDetail.of(stage).history
     last = history[-1] if history else {}
     before, after = last.get("balance", []), last.get("clean_balance", [])
     if len(before) != len(labels) or len(after) != len(labels):
@@ -237,7 +238,7 @@ def loss_parts(stage: Stage, labels: list[RoundLabel]) -> list[LossPart]:
             boundary=part["boundary"],
             fallback=message_text(part["fallback"]),
         )
-        for part in stage.detail_value("loss_histogram", {}).get("parts", [])
+        for part in TrainingDetail.of(stage).loss_histogram.get("parts", [])
     ]
 
 
@@ -247,7 +248,7 @@ def _label_at(labels: list[RoundLabel], place: int) -> RoundLabel | None:
 
 def loss_plot(stage: Stage, labels: list[RoundLabel]) -> dict[str, Any]:
     """The histogram for the page's script, with names instead of places."""
-    stored = stage.detail_value("loss_histogram", {})
+    stored = TrainingDetail.of(stage).loss_histogram
     parts = []
     for part in stored.get("parts", []):
         label = _label_at(labels, part["label"])

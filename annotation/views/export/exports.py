@@ -11,6 +11,7 @@ from annotation.files.writers import result_columns
 from annotation.forms.fields import validated
 from annotation.forms.rounds import ExportForm
 from annotation.jobs import kinds
+from annotation.jobs.details import ExportDetail
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage
 from annotation.pipeline.export import run_export as exporting
@@ -32,7 +33,8 @@ def export(request: MemberRequest, project: Project) -> HttpResponse:
         .select_related("requested_by")
         .order_by("-id")[:SHOWN_EXPORTS]
     )
-    finished = [(stage, _is_there(stage)) for stage in exports if stage.status == Stage.Status.DONE]
+    done = [stage for stage in exports if stage.status == Stage.Status.DONE]
+    finished = [(stage, ExportDetail.of(stage), _is_there(stage)) for stage in done]
     query = plain_query(project, request.GET.urlencode())
     columns = zip(result_columns(project.columns), column_meanings(), strict=True)
     context = page_context(request, project, step="export") | {
@@ -88,7 +90,8 @@ def start_export(request: MemberRequest, project: Project) -> HttpResponse:
         query=form.cleaned_data["query"],
         certainty=form.share,
     )
-    what = "-".join([stage.detail["format"], *Selection.stored(stage.detail).words])
+    detail = ExportDetail.of(stage)
+    what = "-".join([detail.format, *Selection.stored(detail).words])
     activity.record(project, user=request.user, verb=Activity.Verb.EXPORTED, what=what)
     return redirect("annotation:export", project.pk)
 
@@ -100,4 +103,4 @@ def download_export(request: MemberRequest, project: Project, stage_id: int) -> 
     path = exporting.export_path(stage)
     what = path.suffix.removeprefix(".")
     activity.record(project, user=request.user, verb=Activity.Verb.DOWNLOADED, what=what)
-    return Download(path.open("rb"), filename=stage.detail_value("file") or path.name)
+    return Download(path.open("rb"), filename=ExportDetail.of(stage).file or path.name)

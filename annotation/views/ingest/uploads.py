@@ -21,6 +21,7 @@ from annotation.forms.column_roles import MappingForm
 from annotation.forms.fields import sentence_of
 from annotation.forms.upload import ReadingForm, UploadForm
 from annotation.jobs import kinds
+from annotation.jobs.details import ImportDetail
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage, Upload
 from annotation.pipeline.ingest import import_report, start_import
@@ -61,7 +62,7 @@ def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _upload_of(project: Project, stage: Stage) -> Upload | None:
-    return project.uploads.filter(pk=stage.detail_value("upload") or 0).first()
+    return project.uploads.filter(pk=ImportDetail.of(stage).upload).first()
 
 
 @for_members(Role.OWNER, "POST", back="annotation:configure_data")

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from annotation.forms.fields import validated
 from annotation.forms.models import BudgetForm
 from annotation.jobs import kinds, state
+from annotation.jobs.details import RoundMetrics
 from annotation.live import stage_status
 from annotation.models import Activity, Iteration, Project, Role, Stage
 from annotation.pipeline.ingest import start_import
@@ -30,8 +31,8 @@ def labeling(request: MemberRequest, project: Project) -> HttpResponse:
     iteration = labelling_round(shown) if shown else None
     stage = iteration.stage(kinds.LLM.key) if iteration else None
     context |= {"rows_url": request.get_full_path(), "columns": "llm", "source_round": iteration}
-    if stage:
-        context |= stage_status.stage_context(stage)
+    if iteration and stage:
+        context |= stage_status.stage_context(stage) | {"metrics": RoundMetrics.of(iteration)}
     if iteration and iteration == context["now"]:
         context["changes_count"] = start_round.stopped_without_answers(iteration) is not None
     if stage and stage.is_active and project.llm_config.kind != "local":

@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from annotation.jobs import kinds
+from annotation.jobs.details import TrialDetail
 from annotation.live import stage_status
 from annotation.models import Activity, Project, Role
 from annotation.pipeline.label import start_try_out
@@ -22,10 +23,9 @@ def trial(request: MemberRequest, project: Project) -> HttpResponse:
     if stage:
         context |= stage_status.stage_context(stage)
     labels = {label.name: label for label in project.label_list()}
-    rows = [(row, labels.get(row["label"])) for row in stage.detail_value("rows", [])] if stage else []
-    is_stale = bool(
-        stage and rows and stage.detail_value("asked_with") != start_try_out.decides_trial(project)
-    )
+    detail = TrialDetail.of(stage) if stage else TrialDetail()
+    rows = [(row, labels.get(row["label"])) for row in detail.rows]
+    is_stale = bool(rows and detail.asked_with != start_try_out.decides_trial(project))
     return render(request, "annotation/label/try_out.html", context | {"rows": rows, "is_stale": is_stale})
 
 

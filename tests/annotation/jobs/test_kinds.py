@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from django.conf import settings
@@ -25,7 +25,7 @@ from mlcore.corpus import Phase
 KINDS = list(kinds.KINDS.values())
 
 
-def count_words(job: Job) -> None:
+def count_words(job: Job[Any]) -> None:
     words = sum(len(sample.text.split()) for sample in job.stage.project.samples.all())
     job.progress.report(phase="counting", done=words, total=words)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -78,11 +79,11 @@ def test_work_that_ends_well_is_done_and_what_was_reported_last_is_stored(stage:
     with work_on(stage.pk) as job:
         assert job is not None
         assert fresh(stage).status == Stage.Status.RUNNING
-        job.progress.report(done=3, phase="labeling", detail={"a": 1}, force=True)
-        job.progress.report(done=10, detail={"b": 2}, tokens_in=70)
+        job.progress.report(done=3, phase="labeling", detail=replace(job.progress.detail, kept=1), force=True)
+        job.progress.report(done=10, detail=replace(job.progress.detail, cached=2), tokens_in=70)
     after = fresh(stage)
     assert (after.status, after.done, after.phase, after.tokens_in) == (Stage.Status.DONE, 10, "labeling", 70)
-    assert after.detail == {"a": 1, "b": 2}
+    assert after.detail == {"kept": 1, "cached": 2}
     assert after.lease_until is None
     assert after.finished_at is not None
     assert after.seconds > 0

@@ -132,7 +132,7 @@ def test_the_help_names_every_kind_and_encoding(capsys: pytest.CaptureFixture[st
 def test_an_interrupted_import_says_what_becomes_of_it(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_job: Job) -> None:
+    def interrupt(_job: Job[Any]) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(kinds.IMPORT.run, interrupt)

@@ -49,7 +49,7 @@ def test_a_submitted_stage_reaches_its_step_of_the_pipeline(
 ) -> None:
     seen = []
 
-    def step(job: Job) -> None:
+    def step(job: Job[Any]) -> None:
         seen.append(job.stage.pk)
         job.progress.report(done=1, total=1)
 
@@ -79,7 +79,7 @@ def test_five_messages_for_one_stage_make_one_run(
 def test_a_step_that_fails_leaves_the_worker_at_work(
     worker: dramatiq.Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def step(job: Job) -> None:
+    def step(job: Job[Any]) -> None:
         if job.stage.pk == broken.pk:
             raise ModelUnavailableError("There is no such model. Choose another.")
 

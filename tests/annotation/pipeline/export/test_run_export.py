@@ -173,7 +173,7 @@ def test_a_cancelled_export_leaves_no_file(
     monkeypatch.setattr(export_rows, "TELL_ROWS", 5)
     original = Progress.report
 
-    def report(progress: Progress, **told: Any) -> None:
+    def report(progress: Progress[Any], **told: Any) -> None:
         original(progress, **told)
         if told.get("done") == 5:
             state.request_cancel(stage)

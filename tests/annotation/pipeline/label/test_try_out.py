@@ -9,6 +9,7 @@ import pytest
 
 from annotation.errors import BusyError
 from annotation.jobs import kinds
+from annotation.jobs.details import TrialDetail
 from annotation.jobs.work import work_on
 from annotation.models import CachedAnswer, Prediction, Project, Stage
 from annotation.pipeline.label import run_labeling, start_try_out, try_out
@@ -50,7 +51,7 @@ def test_twenty_rows_are_answered_and_the_run_does_not_ask_them_again(
     assert len(tried.asked) == len(set(tried.asked)) == 20
     assert CachedAnswer.objects.count() == 20
     assert not Prediction.objects.exists(), "no row gets a label from it"
-    assert (stage.tokens_in, stage.detail["unreadable"]) == (20 * 7, 0)
+    assert (stage.tokens_in, TrialDetail.of(stage).unreadable) == (20 * 7, 0)
 
     asked = use(monkeypatch)
     run = run_llm_stage(start_llm_round(cast.project))

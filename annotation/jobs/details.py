@@ -1,0 +1,205 @@
+"""What stages and rounds store in their JSON columns, typed: ``Stage.detail`` by kind, and ``Iteration.metrics``.
+
+Rows of earlier versions stay readable: a missing value has its default, an unknown one is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from annotation.models import Iteration, Stage
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An object in a JSON column."""
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in known})
+
+    def to_json(self) -> Json:
+        """The values that are not the defaults."""
+        defaults = asdict(type(self)())
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail(Stored):
+    """Of a stage of any kind. ``not_followed``: the message why what was to follow could not be started."""
+
+    not_followed: Json | str = ""
+    died_at: list[int] = field(
+        default_factory=lambda: [0, 0]
+    )  # epoch and rows that no lost worker got beyond
+    done_before: int = 0  # rows that earlier attempts did
+    began_after: float = 0.0  # seconds of this attempt before its first row
+    seconds_left: float | None = None  # where the work estimates it itself
+
+    @classmethod
+    def of(cls, stage: Stage) -> Self:
+        return cls.from_json(stage.detail)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportDetail(Detail):
+    """``then``: ids of the uploads to be imported next. The last three are counts of rows."""
+
+    upload: int = 0
+    file: str = ""
+    then: list[int] = field(default_factory=list)
+    language: str | None = None
+    on_bad_row: str = "skip"
+    keep_duplicates: bool = False
+    keep_empty: bool = False
+    imported: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDetail(Detail):
+    """Of a stage that asks a language model. Prices are of a million tokens, limits 0 for none."""
+
+    price_in: float = 0.0
+    price_out: float = 0.0
+    budget_tokens: int = 0
+    budget_money: float = 0.0
+    cached: int = 0  # answers from the cache, over all attempts
+    assumed: int = 0  # calls that were charged at the most that they may have cost
+    breaks: int = 0  # pauses in a row after failed calls
+    calls: Json = field(default_factory=dict)  # at_once, most, failures by kind, next_at
+    phase_done: int = 0
+    phase_total: int = 0
+    unreadable: int = 0  # answers without a label
+    thoughts: int = 0  # tokens of reasoning among those written
+    cut_rows: int = 0  # rows too long to be shown whole
+
+    def cost(self, tokens_in: int, tokens_out: int) -> float | None:
+        """What tokens cost at the prices of the last attempt; None where no price is set."""
+        if not (self.price_in or self.price_out):
+            return None
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelingDetail(ModelDetail):
+    """``kept``: answers of the round ``kept_from``. ``tokens_before``: in and out, when the rows began."""
+
+    demonstrations_chosen: bool = False
+    kept: int = 0
+    kept_from: int | None = None
+    tokens_before: list[int] | None = None
+    refused_rows: int = 0  # rows whose call failed
+    asked_twice: int = 0
+    agreed: int = 0
+    calibration: Json = field(default_factory=dict)  # checked, strength, temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialDetail(ModelDetail):
+    """``asked_with``: the settings asked with. ``estimate``: see mlcore.llm.cost.Forecast; None without an answer."""
+
+    asked_with: Json = field(default_factory=dict)
+    rows: list[Json] = field(default_factory=list)
+    prefix: str = ""
+    failed: int = 0
+    unreadable_share: float | None = None
+    estimate: Json | None = None
+    corpus_rows: int = 0
+    second_percent: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingDetail(Detail):
+    """Arrays follow the order of ``labels``, which are label ids. ``read_at``: when people's answers were read."""
+
+    read_at: str = ""
+    batch: int = 0
+    batches: int = 0
+    clean_share: float | None = None
+    history: list[Json] = field(default_factory=list)  # see mlcore.corpus.EpochReport
+    stopped: Json | str = ""
+    warnings: list[Json | str] = field(default_factory=list)
+    evidence: dict[str, float] = field(default_factory=dict)
+    labels: list[int] = field(default_factory=list)
+    loss_histogram: Json = field(default_factory=dict)
+    confusion: list[list[int]] = field(default_factory=list)
+    unreadable_by_label: list[int] = field(default_factory=list)  # rows without a label of the LLM
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        # Until version 0.1 the rows without a label were called as the LLM's unreadable answers are.
+        return super().from_json({"unreadable_by_label": stored.get("unreadable", []), **stored})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportDetail(Detail):
+    """``stored``: the file's name on the disk; ``file``: the one it is downloaded under; ``size`` in bytes."""
+
+    format: str = "xlsx"
+    language: str | None = None
+    query: str = ""
+    certainty: float | None = None
+    stored: str = ""
+    rows: int = 0
+    size: int = 0
+    file: str = ""
+    sheets: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreDetail(Detail):
+    """``round``: the number of the round whose labels are set."""
+
+    round: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetrics(Stored):
+    """One kind of label in a round. Shares are 0 to 1; None where there is nothing to compare with."""
+
+    reference_rows: int = 0
+    right: int = 0
+    accuracy: float | None = None
+    rows: int = 0
+    unreadable: int = 0
+    failed: int = 0
+    clean_share: float | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundMetrics(Stored):
+    """What a round has reached. ``final``: the labels then in force, people's included; ``queue``: see risk_curve."""
+
+    llm: ModelMetrics = field(default_factory=ModelMetrics)
+    slm: ModelMetrics = field(default_factory=ModelMetrics)
+    verdict: ModelMetrics = field(default_factory=ModelMetrics)
+    final: ModelMetrics = field(default_factory=ModelMetrics)
+    flags: dict[str, int] = field(default_factory=dict)
+    flips: int | None = None
+    rows: dict[str, int] | None = None  # of each label id
+    queue: dict[str, list[float]] | None = None
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        parts = ("llm", "slm", "verdict", "final")
+        return super().from_json(
+            {**stored, **{name: ModelMetrics.from_json(stored.get(name, {})) for name in parts}}
+        )
+
+    @classmethod
+    def of(cls, iteration: Iteration) -> Self:
+        return cls.from_json(iteration.metrics)
+
+
+def stage_cost(stage: Stage) -> float | None:
+    """What the stage's tokens cost; None where no price is set."""
+    return ModelDetail.of(stage).cost(stage.tokens_in, stage.tokens_out)
