@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from django.db import connections
 
@@ -39,17 +37,6 @@ def _own_folders(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
     settings.UPLOAD_DIR, settings.EXPORT_DIR = tmp_path / "uploads", tmp_path / "exports"
     settings.RUN_DIR, settings.CACHE_DIR = tmp_path / "runs", tmp_path / "cache"
-
-
-@pytest.fixture(autouse=True)
-def _same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn at random is the same in every run: an interval of 95 % misses the truth in one run of twenty."""
-    seeds, made = itertools.count(), np.random.default_rng
-
-    def seeded(seed: Any = None) -> np.random.Generator:
-        return made(next(seeds) if seed is None else seed)
-
-    monkeypatch.setattr(np.random, "default_rng", seeded)
 
 
 @pytest.fixture(scope="session")

@@ -211,7 +211,7 @@ def _review(project: Any, user: Any) -> None:
 
     queue = project.samples.filter(queue_rank__lte=QUEUED).order_by("queue_rank")
     _say(project, user, list(queue), Correction.Because.QUEUE)
-    draw_sample.draw_sample(project, rows=DRAWN, user=user)
+    draw_sample.draw_sample(project, rows=DRAWN, user=user, seed=0)
     drawn = project.samples.filter(audit_draws__isnull=False).order_by("audit_draws__id")
     _say(project, user, list(drawn), Correction.Because.AUDIT)
     _tidy()

@@ -32,7 +32,7 @@ user = User.objects.filter(username={USER!r}).first() or User.objects.create_sup
 project = Project.objects.get(name="Customer messages")
 Membership.objects.get_or_create(project=project, user=user, defaults={{"role": "owner"}})
 if not AuditDraw.objects.filter(project=project).exists():
-    draw_sample(project, rows=100, user=user)
+    draw_sample(project, rows=100, user=user, seed=0)
     for draw in AuditDraw.objects.filter(project=project).select_related("sample"):
         correct_sample(
             draw.sample_id, label_id=draw.sample.reference_id, user=user, because=Correction.Because.AUDIT, seconds=4

@@ -31,7 +31,7 @@ FRAME = [
 UNKNOWN_RISK = 0.25  # where it is the same for all rows, sizes are shared in proportion
 
 
-def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
+def draw_sample(project: Project, *, rows: int, user: User | None, seed: int) -> int:
     """Draw a stratified random sample of the rows that have a label and that no person has decided alone.
 
     Rows drawn earlier and not answered yet go back: the new draw replaces them, so that every draw is a random sample of what
@@ -39,6 +39,7 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
 
     Args:
         rows: how many rows are to be answered, 1 to ``MOST_ROWS``.
+        seed: of the draw; nobody may know it before, or rows could be decided with the sample in mind.
 
     Returns:
         The number of rows drawn; fewer than asked where fewer are open.
@@ -58,7 +59,7 @@ def draw_sample(project: Project, *, rows: int, user: User | None) -> int:
         raise NotReadyError(
             _("There is nothing to measure: no row has a label that a model gave. Run the models first.")
         )
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(seed)
     chosen = choose_rows(frame, rows=rows, checked=_checked_by_label(project), rng=rng)
     latest = project.latest_iteration()
     with transaction.atomic():

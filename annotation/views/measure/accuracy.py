@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from django.contrib import messages
@@ -89,7 +90,9 @@ def _plot(curve: list[tuple[int, int]], forecast: advice.Forecast | None) -> dic
 def draw_audit(request: MemberRequest, project: Project) -> HttpResponse:
     """Draw random rows to be answered blind."""
     form = validated(AuditForm(request.POST))
-    drawn = draw_sample.draw_sample(project, rows=form.cleaned_data["rows"], user=request.user)
+    drawn = draw_sample.draw_sample(
+        project, rows=form.cleaned_data["rows"], user=request.user, seed=secrets.randbits(64)
+    )
     what = ngettext("%(count)d row", "%(count)d rows", drawn) % {"count": drawn}
     activity.record(project, user=request.user, verb=Activity.Verb.DREW, what=what)
     messages.success(

@@ -96,7 +96,7 @@ def wrong_rows(project: Project) -> int:
 def test_accepted_and_relabelled_rows_are_drawn_in_strata_of_their_own(project: Project) -> None:
     decide(project, range(1, 21))
     decide(project, range(40, 60, 2), label=label_of(project, 1))
-    draw_sample.draw_sample(project, rows=40, user=None)
+    draw_sample.draw_sample(project, rows=40, user=None, seed=0)
     sizes = dict(AuditDraw.objects.values_list("stratum", "stratum_rows"))
     others = sum(count for name, count in sizes.items() if not name.startswith("in bulk"))
     same = project.samples.filter(position__in=range(40, 60, 2), label=F("machine_label")).count()
@@ -107,7 +107,7 @@ def test_accepted_and_relabelled_rows_are_drawn_in_strata_of_their_own(project: 
 
 def test_rows_that_were_all_accepted_at_once_are_measured_and_not_taken_as_right(project: Project) -> None:
     decide(project)
-    draw_sample.draw_sample(project, rows=ROWS, user=None)
+    draw_sample.draw_sample(project, rows=ROWS, user=None, seed=0)
     answer(project, 40)
     evidence = evidence_of(project)
     left, accuracy = evidence.wrong_left, evidence.accuracy
@@ -122,14 +122,14 @@ def test_rows_that_were_all_accepted_at_once_are_measured_and_not_taken_as_right
 
 def test_who_decided_in_bulk_is_asked_blind_but_not_who_looked_at_the_row_alone(project: Project) -> None:
     decide(project)
-    draw_sample.draw_sample(project, rows=10, user=None)
+    draw_sample.draw_sample(project, rows=10, user=None, seed=0)
     assert draw_sample.pending_draws(project, project.owner).count() == 10
     claims = queue.take_rows(project, user=project.owner)
     assert {claim.because for claim in claims} == {Correction.Because.AUDIT}
 
 
 def test_a_drawn_row_stays_to_be_answered_when_it_is_decided_in_bulk(project: Project) -> None:
-    draw_sample.draw_sample(project, rows=20, user=None)
+    draw_sample.draw_sample(project, rows=20, user=None, seed=0)
     drawn = set(draw_sample.pending_draws(project, project.owner).values_list("pk", flat=True))
     decide(project)
     assert set(draw_sample.pending_draws(project, project.owner).values_list("pk", flat=True)) == drawn
@@ -139,7 +139,7 @@ def test_a_drawn_row_stays_to_be_answered_when_it_is_decided_in_bulk(project: Pr
 
 
 def test_a_new_draw_keeps_answers_whose_rows_were_overruled_in_bulk(project: Project) -> None:
-    draw_sample.draw_sample(project, rows=20, user=None)
+    draw_sample.draw_sample(project, rows=20, user=None, seed=0)
     answer(project)
     decide(project, label=label_of(project, 0), include_corrected=True)
     evidence = evidence_of(project)
@@ -150,7 +150,7 @@ def test_a_new_draw_keeps_answers_whose_rows_were_overruled_in_bulk(project: Pro
     assert all(map(evidence.file_was_wrong, evidence.overruled)), (
         "each had another label when it was answered"
     )
-    draw_sample.draw_sample(project, rows=20, user=None)
+    draw_sample.draw_sample(project, rows=20, user=None, seed=0)
     assert AuditDraw.objects.filter(draw_number=1).count() == 20
 
 
@@ -159,7 +159,7 @@ def test_a_new_draw_keeps_answers_whose_rows_were_overruled_in_bulk(project: Pro
 
 def test_a_blind_answer_on_such_a_row_is_an_ordinary_correction_and_can_be_undone(project: Project) -> None:
     batch = decide(project)
-    draw_sample.draw_sample(project, rows=10, user=None)
+    draw_sample.draw_sample(project, rows=10, user=None, seed=0)
     row = draw_sample.pending_draws(project, project.owner)[0]
     other = next(label for label in project.label_list() if label != row.label)
     said = corrections.correct_sample(row.pk, label_id=other.pk, user=project.owner, because="audit")
@@ -177,7 +177,7 @@ def test_a_blind_answer_on_such_a_row_is_an_ordinary_correction_and_can_be_undon
 
 def test_an_answer_counts_for_the_models_label_again_when_the_bulk_is_taken_back(project: Project) -> None:
     batch = decide(project, label=label_of(project, 0))
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project, 20)
     in_bulk = evidence_of(project)
     assert sum(map(in_bulk.file_was_wrong, in_bulk.answered)) > 5
@@ -209,7 +209,7 @@ def test_a_second_bulk_over_the_first_is_the_one_that_stands(project: Project) -
 def test_a_row_mended_alone_after_a_bulk_is_taken_off_once(project: Project) -> None:
     """All rows are checked but those that a person mends in the table; so the estimate must be exact."""
     decide(project, range(0, ROWS, 2))
-    draw_sample.draw_sample(project, rows=ROWS, user=None)
+    draw_sample.draw_sample(project, rows=ROWS, user=None, seed=0)
     wrong = project.samples.exclude(label=F("reference")).order_by("position")[0]
     corrections.correct_sample(wrong.pk, label_id=wrong.reference_id, user=project.owner)
     answer(project)
@@ -222,7 +222,7 @@ def test_a_row_mended_alone_after_a_bulk_is_taken_off_once(project: Project) -> 
 
 
 def test_accepting_after_a_draw_changes_neither_the_file_nor_its_measured_accuracy(project: Project) -> None:
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project)
     before = evidence_of(project)
     decide(project)
@@ -235,7 +235,7 @@ def test_accepting_after_a_draw_changes_neither_the_file_nor_its_measured_accura
 def test_the_interval_allows_for_labels_given_after_a_draw(
     project: Project,
 ) -> None:
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project)
     before = evidence_of(project).wrong_left
     decide(project, label=label_of(project, 0))
@@ -249,7 +249,7 @@ def test_the_interval_allows_for_labels_given_after_a_draw(
     assert left.low == 0
     assert left.high == min(before.high + relabelled, 30)
     assert left.low <= wrong_rows(project) <= left.high
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project, 20)
     evidence = evidence_of(project)
     assert evidence.unmeasured == 0
@@ -258,7 +258,7 @@ def test_the_interval_allows_for_labels_given_after_a_draw(
 def test_a_later_draw_measures_accepted_labels_that_a_round_contradicts(
     project: Project,
 ) -> None:
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project)
     decide(project)
     kept = dict(project.samples.filter(batch__isnull=False).values_list("pk", "label_id"))
@@ -279,7 +279,7 @@ def test_a_later_draw_measures_accepted_labels_that_a_round_contradicts(
 def test_rows_that_an_older_draw_could_not_hold_are_not_measured(project: Project) -> None:
     """Draws from before rows decided in bulk were drawn."""
     decide(project, range(30))
-    draw_sample.draw_sample(project, rows=40, user=None)
+    draw_sample.draw_sample(project, rows=40, user=None, seed=0)
     AuditDraw.objects.filter(stratum__startswith="in bulk").delete()
     AuditDraw.objects.update(covers_bulk=False, frame_rows=30)
     answer(project)
@@ -296,7 +296,7 @@ def test_the_interval_allows_for_a_bulk_without_answered_rows(
     project: Project,
 ) -> None:
     decide(project, range(30))
-    draw_sample.draw_sample(project, rows=40, user=None)
+    draw_sample.draw_sample(project, rows=40, user=None, seed=0)
     others = draw_sample.pending_draws(project, project.owner).filter(batch__isnull=True)
     for sample in others:
         corrections.correct_sample(
@@ -317,14 +317,14 @@ def test_the_interval_allows_for_a_bulk_without_answered_rows(
 def test_flags_are_not_worth_more_for_rows_that_nobody_looked_at(project: Project) -> None:
     decide(project)
     assert [flag.checked for flag in evidence_of(project).flags] == [0, 0, 0]
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project)
     assert sum(flag.checked for flag in evidence_of(project).flags) == 30
 
 
 def test_rounds_are_compared_on_what_the_models_said_of_rows_decided_in_bulk(project: Project) -> None:
     decide(project)
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project, 29)
     first = project.iterations.get()
     wrong = {
@@ -373,7 +373,7 @@ def test_the_curve_and_the_forecast_count_errors_decided_in_bulk(
     project: Project,
 ) -> None:
     decide(project)
-    draw_sample.draw_sample(project, rows=40, user=None)
+    draw_sample.draw_sample(project, rows=40, user=None, seed=0)
     answer(project)
     found = evidence_of(project)
     wrong = sum(map(found.file_was_wrong, found.answered))
@@ -388,7 +388,7 @@ def test_the_curve_and_the_forecast_count_errors_decided_in_bulk(
 
 
 def test_the_workbook_tells_what_is_not_measured(project: Project) -> None:
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project)
     decide(project, label=label_of(project, 0))
     told = {str(line[0]): line[1:] for line in quality_lines(project) if line}
@@ -402,7 +402,7 @@ def test_the_pages_say_that_labels_from_after_the_answers_are_not_measured(
 ) -> None:
     client.force_login(project.owner)
     url = f"/projects/{project.pk}/accuracy/"
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project)
     decide(project, range(30))
     assert "are not measured" not in client.get(url).content.decode()
@@ -423,7 +423,7 @@ def test_the_table_shows_the_rows_that_were_decided_in_bulk(project: Project, cl
 def test_queries_do_not_grow_with_rows_decided_in_bulk(
     project: Project, django_assert_max_num_queries: Any
 ) -> None:
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project)
     for start in range(0, ROWS, 10):
         decide(project, range(start, start + 10), label=label_of(project, 0), include_corrected=True)
@@ -436,7 +436,7 @@ def test_queries_do_not_grow_with_rows_decided_in_bulk(
 def test_no_query_of_the_evidence_walks_over_all_corrections_or_rows(project: Project) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plans")
-    draw_sample.draw_sample(project, rows=30, user=None)
+    draw_sample.draw_sample(project, rows=30, user=None, seed=0)
     answer(project)
     decide(project)
     with CaptureQueriesContext(connection) as queries:

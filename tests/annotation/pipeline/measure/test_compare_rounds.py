@@ -62,7 +62,7 @@ def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
     assert Evidence.read(measured).learned == 0
     assert "were checked before this round" not in page()
     judged_again(measured, {})
-    draw_sample.draw_sample(measured, rows=10, user=measured.owner)
+    draw_sample.draw_sample(measured, rows=10, user=measured.owner, seed=0)
     answer_all(measured)
     evidence = Evidence.read(measured)
     assert (evidence.learned, len(evidence.answered)) == (30, 40)
@@ -74,7 +74,7 @@ def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
 def test_rows_checked_before_the_training_count_as_learned(
     project: Project,
 ) -> None:
-    draw_sample.draw_sample(project, rows=20, user=project.owner)
+    draw_sample.draw_sample(project, rows=20, user=project.owner, seed=0)
     round_two = judged_again(project, {})
     answer_all(project)
     assert Evidence.read(project).learned == 0, "as far as can be told without the time of the training"

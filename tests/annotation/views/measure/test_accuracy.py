@@ -27,7 +27,7 @@ def cast() -> Cast:
 
 
 def answer(cast: Cast, rows: int) -> None:
-    draw_sample.draw_sample(cast.project, rows=rows, user=cast.users["owner"])
+    draw_sample.draw_sample(cast.project, rows=rows, user=cast.users["owner"], seed=0)
     for sample in draw_sample.pending_draws(cast.project, cast.users["reviewer"]):
         corrections.correct_sample(
             sample.pk,
@@ -51,7 +51,7 @@ def test_the_card_says_that_nothing_is_known_and_offers_a_draw_to_who_may_review
 def test_no_draw_is_offered_where_every_row_is_drawn_or_decided(cast: Cast) -> None:
     url = cast.url("accuracy/")
     assert ">Draw</button>" in cast.client("reviewer").get(url).content.decode()
-    draw_sample.draw_sample(cast.project, rows=40, user=None)
+    draw_sample.draw_sample(cast.project, rows=40, user=None, seed=0)
     page = cast.client("reviewer").get(url).content.decode()
     assert ">Draw</button>" not in page
     assert "Answer the random rows" in page
@@ -79,7 +79,7 @@ def test_an_impossible_number_of_rows_draws_none(cast: Cast, rows: str) -> None:
 
 
 def test_before_ten_answers_no_figure_is_shown(cast: Cast) -> None:
-    draw_sample.draw_sample(cast.project, rows=30, user=None)
+    draw_sample.draw_sample(cast.project, rows=30, user=None, seed=0)
     sample = draw_sample.pending_draws(cast.project, cast.users["owner"])[0]
     corrections.correct_sample(
         sample.pk, label_id=sample.label_id, user=cast.users["owner"], because=Correction.Because.AUDIT
@@ -190,7 +190,7 @@ def test_the_buttons_of_going_back_lead_to_the_rounds_without_scripts_too(cast: 
 
 
 def test_rounds_show_no_measured_accuracy_before_ten_answers_either(cast: Cast) -> None:
-    draw_sample.draw_sample(cast.project, rows=30, user=None)
+    draw_sample.draw_sample(cast.project, rows=30, user=None, seed=0)
     for sample in draw_sample.pending_draws(cast.project, cast.users["owner"])[:9]:
         corrections.correct_sample(
             sample.pk, label_id=sample.label_id, user=cast.users["owner"], because=Correction.Because.AUDIT
