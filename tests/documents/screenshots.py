@@ -19,7 +19,7 @@ from tests.support.services import wait_for
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coral_site.settings")
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-SIZE = {"width": 1280, "height": 800}
+SIZE = {"width": 1440, "height": 760}
 DEMO_SECONDS = 1200
 USER, PASSWORD = "anna", "a quiet reef at noon"
 
@@ -42,7 +42,7 @@ print(project.pk)
 #: Each picture's page, and what is scrolled to the top of it.
 PAGES = {
     "prompt": ("configure/prompt/", ""),
-    "training": ("filtering/", ""),
+    "training": ("filtering/", "text=Course of the training"),
     "review": ("review/?show=inconsistent", ""),
     "focus": ("focus/", ""),
     "accuracy": ("accuracy/", ""),
@@ -55,7 +55,7 @@ def photograph(page: Page, project: str) -> None:
         assert response and response.ok, path
         page.wait_for_load_state("networkidle")
         if top:
-            page.locator(top).scroll_into_view_if_needed()
+            page.locator(top).first.evaluate("element => element.scrollIntoView()")
         page.screenshot(path=IMAGES / f"{name}.png")
 
 

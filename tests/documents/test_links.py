@@ -33,6 +33,17 @@ def test_every_experiment_is_linked_from_the_summary() -> None:
     assert experiments == set(re.findall(r"\]\((benchmarks/[\w.-]+)\)", summary))
 
 
+def test_every_picture_is_small_and_shown() -> None:
+    shown = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(r"images/([\w-]+\.png)\)", document.read_text(encoding="utf-8"))
+    }
+    pictures = list((ROOT / "docs" / "images").iterdir())
+    assert {path.name for path in pictures} == shown
+    assert all(path.stat().st_size < 200_000 for path in pictures)
+
+
 def _anchors(page: Path) -> Iterator[str]:
     """The fragments of a page's headings, as GitHub makes them."""
     for heading in re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
