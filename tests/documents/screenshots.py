@@ -52,7 +52,8 @@ PAGES = {
 def photograph(page: Page, project: str) -> None:
     for name, (path, top) in PAGES.items():
         response = page.goto(f"{project}{path}")
-        assert response and response.ok, path
+        assert response is not None
+        assert response.ok, path
         page.wait_for_load_state("networkidle")
         if top:
             page.locator(top).first.evaluate("element => element.scrollIntoView()")
