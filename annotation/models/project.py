@@ -147,12 +147,6 @@ class Project(models.Model):
         found = self.label_list() if labels is None else labels
         return LabelSet(tuple(EngineLabel(label.name, label.description) for label in found))
 
-    def role_of(self, user: User | AnonymousUser) -> str:
-        """The user's role here, or an empty string."""
-        if not user.is_authenticated:
-            return ""
-        return self.memberships.filter(user=user).values_list("role", flat=True).first() or ""
-
     def round_settings(self) -> dict[str, Any]:
         """Copies of all that decides a round's outcome, as it is now."""
         return {

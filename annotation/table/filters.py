@@ -161,10 +161,6 @@ class Conditions:
         """Whether rows have to be looked at that may not match, in whatever order."""
         return self != Conditions()
 
-    @property
-    def reads_texts(self) -> bool:
-        return any("text__" in str(condition) for condition in self.others)
-
     def apply(self, rows: QuerySet[Sample]) -> QuerySet[Sample]:
         if self.contradict:
             return rows.none()
