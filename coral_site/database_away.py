@@ -31,7 +31,7 @@ class DatabaseAwayMiddleware:
         if not full and not _is_away(error):
             return None
         logger.exception("%s could not be answered.", request.path)
-        sentence = no_room() if full else _("What you just did is not saved; try again in a few seconds.")
+        sentence = no_room() if full else _("Your last change was not saved; try again in a few seconds.")
         page = render_to_string("503.html", {"sentence": sentence})
         return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_SECONDS)})
 

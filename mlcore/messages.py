@@ -66,7 +66,7 @@ MESSAGES: dict[str, str] = {
     "too_few_rows": gettext_noop("The corpus has %(rows)s rows. Training needs at least 2."),
     "too_few_labels": gettext_noop("The task has %(count)s labels. Training needs at least 2."),
     "no_readable_label": gettext_noop(
-        "No row has a readable label. Run the LLM step again, or correct some rows by hand."
+        "No row has a readable label. Run LLM labeling again, or label some rows by hand."
     ),
     "array_shape": gettext_noop("%(name)s has the shape %(shape)s; it must be %(wanted)s."),
     "label_range": gettext_noop(
@@ -79,48 +79,45 @@ MESSAGES: dict[str, str] = {
         "All readable labels are the same, so nothing can be told about which are wrong."
     ),
     "rare_labels": gettext_noop(
-        "%(count)s label(s) have fewer than 10 rows; verdicts on them are unreliable."
+        "%(count)s label(s) have fewer than 10 rows; judgements about them are unreliable."
     ),
     "empty_rows": gettext_noop("%(count)s row(s) have no text."),
     "not_numbers": gettext_noop(
         "%(count)s value(s) of the column “%(column)s” are not numbers and count as missing there."
     ),
-    "skipped_batches": gettext_noop(
-        "%(count)s batch(es) of the training gave no finite loss and were left out."
-    ),
+    "skipped_batches": gettext_noop("%(count)s training batch(es) had no finite loss and were skipped."),
     "all_epochs": gettext_noop("All %(epochs)s epochs were trained."),
     "converged": gettext_noop(
         "Converged after epoch %(epoch)s: fewer than 0.2 %% of the predictions still change."
     ),
     "diverged": gettext_noop(
-        "The training went astray in epoch %(epoch)s: the loss is no finite number. Choose a smaller learning rate."
+        "Training diverged in epoch %(epoch)s: the loss is not a finite number. Choose a smaller learning rate."
     ),
     "stopped": gettext_noop("The run was stopped."),
     "no_result": gettext_noop("%(folder)s holds no finished result. Run the distillation again."),
     # why ranks are used in place of a mixture
     "equal_losses": gettext_noop("all losses are equal"),
-    "few_losses": gettext_noop("%(rows)s rows are too few for a mixture, it takes %(least)s"),
-    "one_mode": gettext_noop("the losses have one mode only"),
+    "few_losses": gettext_noop("%(rows)s rows are too few to fit a mixture; it takes %(least)s"),
+    "one_mode": gettext_noop("the losses have only one mode"),
     # the prompt
     "prompt_too_long": gettext_noop(
         "The prompt has %(count)s bytes; at most %(most)s are allowed. Shorten it."
     ),
     "content_times": gettext_noop(
-        "The output control holds {content} %(count)s times; it must stand there exactly once, "
-        "since that is where the row goes."
+        "The output control contains {content} %(count)s times; it must contain it exactly once, because the row goes there."
     ),
     "content_in_description": gettext_noop("The description holds {content}; move it to the output control."),
     "content_in_demonstration": gettext_noop(
         "The demonstration holds {content}; move it to the output control."
     ),
     "demonstrations_elsewhere": gettext_noop(
-        "{demonstrations} belongs into the demonstration block only; take it out elsewhere."
+        "{demonstrations} belongs only in the demonstration block; remove it elsewhere."
     ),
     "demonstrations_missing": gettext_noop(
         "The demonstration block lacks {demonstrations}. Add it, or empty the block."
     ),
     "labels_missing": gettext_noop(
-        "{labels} is missing: the model must be told the labels. Add it to the description."
+        "{labels} is missing: the model must know the labels. Add it to the description."
     ),
     # calls to a server
     "token_needed": gettext_noop("The Hugging Face Inference API needs a token. Give one."),
@@ -131,11 +128,11 @@ MESSAGES: dict[str, str] = {
         "“%(address)s” holds a space. Write it as http(s)://host:port/path, without a user name."
     ),
     "host_not_allowed": gettext_noop(
-        "The host “%(host)s” is not allowed. Ask the operator to add it to the list of allowed hosts."
+        "The host “%(host)s” is not allowed. Ask the administrator to add it to the list of allowed hosts."
     ),
     "internal_host": gettext_noop("The host “%(host)s” is not allowed: it is an internal address."),
     "internal_address": gettext_noop(
-        "%(host)s leads to an internal address, which isn't allowed. Check the server's address."
+        "%(host)s resolves to an internal address, which isn't allowed. Check the server's address."
     ),
     "other_host": gettext_noop(
         "A call to %(host)s was refused: only %(wanted)s was saved. Check the server's address."
@@ -170,10 +167,10 @@ MESSAGES: dict[str, str] = {
     "http_422": gettext_noop(
         "The server can't work with the request (422). Check the model's name and the server's settings."
     ),
-    "http_429": gettext_noop("The server asks for fewer calls (429)."),
+    "http_429": gettext_noop("The server's rate limit was reached (429)."),
     "request_refused": gettext_noop("The server refused the request (%(status)s)."),
     "server_failed": gettext_noop("The server failed (%(status)s)."),
-    "no_answer_text": gettext_noop("The server's answer held no text. Check that the model can chat."),
+    "no_answer_text": gettext_noop("The server's answer contains no text. Check that this is a chat model."),
     "not_a_chat_server": gettext_noop("The server's answer is not what a chat server sends."),
     "timed_out": gettext_noop("The server did not answer within %(seconds)s seconds."),
     "unreachable": gettext_noop("The server can't be reached. Check that it runs, and its address."),
@@ -192,12 +189,12 @@ MESSAGES: dict[str, str] = {
         "%(count)s calls in a row failed, so the run was paused. The last reason: %(reason)s"
     ),
     "tokens_spent": gettext_noop(
-        "The budget is spent: %(spent)s of %(most)s tokens, and the next call may take up to %(next)s. "
-        "What was answered is kept; raise the budget to go on."
+        "The budget is used up: %(spent)s of %(most)s tokens, and the next call may take up to "
+        "%(next)s. All answers are kept; raise the budget to continue."
     ),
     "money_spent": gettext_noop(
-        "The budget is spent: %(spent)s of %(most)s, and the next call may cost up to %(next)s. "
-        "What was answered is kept; raise the budget to go on."
+        "The budget is used up: %(spent)s of %(most)s, and the next call may cost up to %(next)s. All "
+        "answers are kept; raise the budget to continue."
     ),
     # models that run on this machine
     "row_too_long": gettext_noop(

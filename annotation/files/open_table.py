@@ -161,8 +161,9 @@ def _believed(
         fields = _fields(low) if low == high else between
         raise InvalidFileError(
             _(
-                "The header has %(names)s, but the rows have %(fields)s. Nothing was shifted to make "
-                "them fit: mend the header, or put quotes around cells that contain the delimiter."
+                "The header has %(names)s, but the rows have %(fields)s. CORAL does not guess which "
+                "belong together: correct the header, or put quotes around cells that contain the "
+                "delimiter."
             )
             % {"names": _names(width), "fields": fields}
         )

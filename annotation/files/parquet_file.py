@@ -43,7 +43,7 @@ def check_parquet(path: Path, limits: Limits) -> None:
     unpacked = sum(described.row_group(each).total_byte_size for each in range(described.num_row_groups))
     if unpacked > limits.unpacked_bytes:
         raise InvalidFileError(
-            _("The file unpacks to more than %(most)d MB, which is the most allowed.")
+            _("The file unpacks to more than %(most)d MB, the maximum.")
             % {"most": limits.unpacked_bytes // 2**20}
         )
 
@@ -90,7 +90,7 @@ def _opened(path: Path, limits: Limits) -> Any:
 def _damaged(error: Exception) -> InvalidFileError:
     first_line = str(error).partition("\n")[0]
     return InvalidFileError(
-        _("The Parquet file is damaged or cut off (%(why)s). Upload it anew.") % {"why": first_line}
+        _("The Parquet file is damaged or cut off (%(why)s). Upload it again.") % {"why": first_line}
     )
 
 
@@ -197,20 +197,20 @@ def _single_text(value: Any) -> _Cell:
     try:
         found = value.as_py()
     except UnicodeDecodeError:
-        return _Value(_("bytes that are no UTF-8 text"), "")
+        return _Value(_("bytes that are not UTF-8 text"), "")
     if not isinstance(found, bytes):
         return None if found is None else str(found)
     try:
         return found.decode()
     except UnicodeDecodeError:
-        return _Value(_("bytes that are no UTF-8 text"), base64.b64encode(found).decode())
+        return _Value(_("bytes that are not UTF-8 text"), base64.b64encode(found).decode())
 
 
 def _nested_text(value: Any) -> _Cell:
     try:
         found = value.as_py()
     except UnicodeDecodeError:
-        return _Value(_("bytes that are no UTF-8 text"), "")
+        return _Value(_("bytes that are not UTF-8 text"), "")
     if found is None:
         return None
     kind = _("an object") if isinstance(found, dict) else _("a list")
@@ -246,7 +246,7 @@ def _row_of(
 
 
 def _row_too_long(limits: Limits) -> str:
-    return _("the row has more than %(most)s characters, which is the most allowed") % {
+    return _("the row has more than %(most)s characters, the maximum") % {
         "most": f"{limits.row_characters:,}"
     }
 

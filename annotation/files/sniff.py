@@ -103,8 +103,7 @@ def _recognise_zip(path: Path, limits: Limits) -> Reading:
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise InvalidFileError(
             _(
-                "The file begins as an Excel file or a ZIP archive, but is damaged or cut off (%(error)s). "
-                "Upload it anew."
+                "The file looks like an Excel file or a ZIP archive, but is damaged or cut off (%(error)s). Upload it again."
             )
             % {"error": error}
         ) from None

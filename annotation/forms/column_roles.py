@@ -26,36 +26,39 @@ class MappingForm(forms.Form):
     content_columns = forms.MultipleChoiceField(
         label=_("Content"),
         widget=forms.CheckboxSelectMultiple,
-        help_text=_("What the models read and people see. One text column, or several."),
-        error_messages={"required": _("Choose at least one column that the models shall read.")},
+        help_text=_("The columns that the models read and reviewers see: one text column, or several."),
+        error_messages={"required": _("Choose at least one column for the models to read.")},
     )
     id_column = forms.ChoiceField(
         label=_("Id (optional)"),
         required=False,
-        help_text=_("Your own name for each row. It is kept and exported, and no model sees it."),
+        help_text=_("Your own identifier for each row. It is kept and exported; the models never see it."),
     )
     reference_column = forms.ChoiceField(
         label=_("Reference label (optional)"),
         required=False,
         help_text=_(
-            "Labels you know already. They are used to measure accuracy and for nothing else; no model sees them."
+            "Labels that you already have. They are used only to measure accuracy; the models never see them."
         ),
     )
 
     then = forms.MultipleChoiceField(
-        label=_("Import these in the same way, one after the other"),
+        label=_("Also import these files with the same settings"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )
     on_bad_row = forms.ChoiceField(
         label=_("If a row can’t be read"),
         required=False,
-        choices=[("skip", _("import the others and list it")), ("reject", _("import nothing"))],
+        choices=[
+            ("skip", _("skip it, import the rest and list it in the report")),
+            ("reject", _("stop and import nothing")),
+        ],
     )
     keep_duplicates = forms.BooleanField(
-        label=_("Import texts again that are in the project already"), required=False
+        label=_("Also import texts that are already in the project"), required=False
     )
-    keep_empty = forms.BooleanField(label=_("Import rows without a text, too"), required=False)
+    keep_empty = forms.BooleanField(label=_("Also import rows without a text"), required=False)
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class MappingForm(forms.Form):
         for place, name in enumerate(self.preview.columns):
             guess = _("%(kind)s (guessed)") % {"kind": KINDS[self.preview.kinds[name]]}
             self.fields[f"kind_{place}"] = forms.ChoiceField(
-                label=_("What “%(name)s” holds") % {"name": name},
+                label=_("Type of column “%(name)s”") % {"name": name},
                 required=False,
                 choices=[("", guess), *((kind, KINDS[kind]) for kind in CHOICES)],
                 initial=said.get(name, ""),
@@ -116,11 +119,12 @@ class MappingForm(forms.Form):
         )
         if reference and reference in content:
             sentence = _(
-                "“%(name)s” is ticked as content as well: the models would see the answer. Untick it there, or choose another column here."
+                "“%(name)s” is also selected as content, so the models would see the answer. Deselect "
+                "it there, or choose another column here."
             )
             self.add_error("reference_column", sentence % {"name": reference})
         if row_id and row_id == reference:
-            sentence = _("“%(name)s” can't be the id and the reference label at once.")
+            sentence = _("“%(name)s” can't be both the id and the reference label.")
             self.add_error("id_column", sentence % {"name": row_id})
         if self.is_table:
             kinds = {name: data.get(f"kind_{place}") for place, name in enumerate(self.preview.columns)}

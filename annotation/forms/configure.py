@@ -58,7 +58,7 @@ class PromptForm(forms.Form):
         label=_("Task description"),
         widget=forms.Textarea(attrs={"rows": 5}),
         max_length=8_000,
-        help_text=_("Who the model is and what it shall do. Stands first, the same for every row."),
+        help_text=_("The model's role and task. It comes first and is the same for every row."),
     )
     demonstration = forms.CharField(
         label=_("In-context demonstrations"),
@@ -66,13 +66,13 @@ class PromptForm(forms.Form):
         max_length=8_000,
         required=False,
         help_text=_(
-            "How labelled examples are introduced. In the first round the model labels a few random rows itself; "
-            "later the clean and corrected ones are shown."
+            "Introduces the labelled examples. In the first round these are random rows that the LLM "
+            "labels itself; in later rounds, clean and corrected rows."
         ),
     )
     output = forms.CharField(
         label=_("Output control"),
         widget=forms.Textarea(attrs={"rows": 4}),
         max_length=8_000,
-        help_text=_("Shows the row and says how to answer. Stands last."),
+        help_text=_("Shows the row and says how to answer. It comes last."),
     )

@@ -27,30 +27,32 @@ class BudgetForm(forms.Form):
     """The prices and the budget, which may change while a run is paused."""
 
     price_in = forms.FloatField(
-        label=_("Price of a million tokens read"),
+        label=_("Price per million input tokens"),
         min_value=0,
         max_value=1e6,
         required=False,
-        help_text=_("From the provider's price list, in any currency. 0 is free."),
+        help_text=_("From the provider's price list, in any currency. 0 means free."),
     )
     price_out = forms.FloatField(
-        label=_("Price of a million tokens written"), min_value=0, max_value=1e6, required=False
+        label=_("Price per million output tokens"), min_value=0, max_value=1e6, required=False
     )
     budget_money = forms.FloatField(
-        label=_("Budget of a run, in money"),
+        label=_("Budget per run (cost)"),
         min_value=0,
         max_value=1e9,
         required=False,
-        help_text=_("A run pauses before it would cost more. 0 is no limit."),
+        help_text=_("A run pauses before it exceeds this amount. 0 means no limit."),
     )
     budget_tokens = forms.IntegerField(
-        label=_("Budget of a run, in tokens"), min_value=0, max_value=10**15, required=False
+        label=_("Budget per run (tokens)"), min_value=0, max_value=10**15, required=False
     )
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         if data.get("budget_money") and not (data.get("price_in") or data.get("price_out")):
-            self.add_error("budget_money", _("Enter the prices too; without them no call costs anything."))
+            self.add_error(
+                "budget_money", _("Enter the prices too: without them, every call counts as free.")
+            )
         return data
 
     def with_budget(self, config: LlmConfig) -> LlmConfig:
@@ -65,7 +67,7 @@ class ModelsForm(BudgetForm):
     KINDS = [
         ("local", _("On this machine")),
         ("hub", _("Hugging Face Inference API")),
-        ("endpoint", _("A compatible server")),
+        ("endpoint", _("A server with an OpenAI-compatible API")),
     ]
     NETWORKS = [
         ("auto", _("chosen by the task")),
@@ -83,17 +85,15 @@ class ModelsForm(BudgetForm):
         ("plain", _("plain training on all labels (for comparison)")),
     ]
 
-    kind = forms.ChoiceField(
-        label=_("Where does the language model run?"), choices=KINDS, widget=forms.RadioSelect
-    )
+    kind = forms.ChoiceField(label=_("Where does the LLM run?"), choices=KINDS, widget=forms.RadioSelect)
     local_model = forms.CharField(
         label=_("Model"),
         max_length=200,
         required=False,
         help_text=format_lazy(
             _(
-                "The embedded {name} needs nothing more, and knows English only. "
-                "A folder in the model directory or a hub name works too."
+                "The built-in {name} needs no setup but knows only English. You can also enter a "
+                "folder in the model directory or a Hugging Face model name."
             ),
             name=EMBEDDED_LLM,
         ),
@@ -102,14 +102,14 @@ class ModelsForm(BudgetForm):
         label=_("Model"),
         max_length=200,
         required=False,
-        help_text=_("As on the hub, organisation and name."),
+        help_text=_("The name on Hugging Face, as organisation/model."),
         widget=forms.TextInput(attrs={"placeholder": "meta-llama/Llama-3.1-8B-Instruct"}),
     )
     provider = forms.CharField(
         label=_("Provider (optional)"),
         max_length=60,
         required=False,
-        help_text=_("Left empty, the hub chooses."),
+        help_text=_("If empty, Hugging Face chooses."),
     )
     base_url = forms.CharField(
         label=_("Address"),
@@ -117,7 +117,7 @@ class ModelsForm(BudgetForm):
         required=False,
         widget=forms.TextInput(attrs={"placeholder": "http://127.0.0.1:8080/v1", "inputmode": "url"}),
         help_text=_(
-            "Of a server with the chat protocol: TGI, vLLM, llama.cpp, Ollama. It must be on the list that the operator allows."
+            "The address of the server's API (TGI, vLLM, llama.cpp, Ollama). It must be on the administrator's list of allowed servers."
         ),
     )
     endpoint_model = forms.CharField(label=_("Model name on that server"), max_length=200, required=False)
@@ -127,7 +127,7 @@ class ModelsForm(BudgetForm):
         required=False,
         strip=True,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
-        help_text=_("Encrypted when stored, and never shown again. Left empty, the stored one stays."),
+        help_text=_("Stored encrypted and never shown again. Leave empty to keep the stored token."),
     )
     forget_token = forms.BooleanField(label=_("Remove the stored token"), required=False)
     headers = forms.CharField(
@@ -166,36 +166,42 @@ class ModelsForm(BudgetForm):
         label=_("Demonstrations in the prompt"),
         min_value=0,
         max_value=32,
-        help_text=_("More cost more tokens; 8 is a good start."),
+        help_text=_("More demonstrations use more tokens; 8 is a good start."),
     )
     concurrency = forms.IntegerField(
-        label=_("Calls at a time"), min_value=1, max_value=256, help_text=_("For the API and servers.")
+        label=_("Concurrent calls"), min_value=1, max_value=256, help_text=_("For the API and for servers.")
     )
-    deadline_seconds = forms.FloatField(label=_("Seconds for one answer"), min_value=1, max_value=600)
+    deadline_seconds = forms.FloatField(label=_("Timeout per answer (seconds)"), min_value=1, max_value=600)
     calibration_strength = forms.FloatField(
-        label=_("Calibration"),
+        label=_("Calibration strength"),
         min_value=0,
         max_value=1,
-        help_text=_("How much of the model's bias towards some labels is removed; 0 is none."),
+        help_text=_("How much of the LLM's bias towards some labels is removed; 0 removes none."),
     )
     second_question_percent = forms.IntegerField(
-        label=_("Rows asked twice, in percent"),
+        label=_("Rows asked twice (%)"),
         min_value=0,
         max_value=100,
         help_text=_(
-            "Where a server gives no log-probabilities, the riskiest rows are asked once more in other words; whether "
-            "both answers agree then tells how sure the label is. 25 costs about a quarter more. 0 is never."
+            "If a server returns no log-probabilities, the riskiest rows are asked a second time with "
+            "a reworded prompt; whether both answers agree then shows how reliable the label is. 25 "
+            "adds about a quarter to the cost. 0 turns this off."
         ),
     )
     llm_batch_size = forms.IntegerField(
-        label=_("Rows in one pass"), min_value=1, max_value=512, help_text=_("For a model on this machine.")
+        label=_("Inference batch size"),
+        min_value=1,
+        max_value=512,
+        help_text=_("For a model on this machine."),
     )
 
     encoder = forms.CharField(
         label=_("Encoder"),
         max_length=200,
         help_text=format_lazy(
-            _("The embedded {name} knows English only. A folder or a hub name works too."),
+            _(
+                "The built-in {name} knows only English. You can also enter a folder or a Hugging Face model name."
+            ),
             name=EMBEDDED_ENCODER,
         ),
     )
@@ -203,37 +209,37 @@ class ModelsForm(BudgetForm):
         label=_("Epochs"),
         min_value=1,
         max_value=200,
-        help_text=_("Passes over the corpus, warm-up included."),
+        help_text=_("Passes over the corpus, including warm-up."),
     )
     warmup_epochs = forms.IntegerField(
         label=_("Warm-up epochs"),
         min_value=1,
         max_value=50,
-        help_text=_("Plain training, before clean and noisy rows are told apart."),
+        help_text=_("Plain training on all labels, before clean and noisy rows are separated."),
     )
     batch_size = forms.IntegerField(label=_("Batch size"), min_value=2, max_value=1024)
     network = forms.ChoiceField(label=_("What is trained"), choices=NETWORKS)
     method = forms.ChoiceField(label=_("Method"), choices=METHODS)
     learning_rate = forms.FloatField(
-        label=_("Learning rate"), min_value=0, max_value=1, help_text=_("0 is the network's own default.")
+        label=_("Learning rate"), min_value=0, max_value=1, help_text=_("0 uses the network's default.")
     )
     clean_threshold = forms.FloatField(
-        label=_("Clean threshold"),
+        label=_("Clean probability threshold"),
         min_value=0.05,
         max_value=0.95,
-        help_text=_("Rows above this clean probability count as labelled."),
+        help_text=_("Rows with a higher clean probability are trained with their label, the others without."),
     )
     chain_stages = forms.BooleanField(
-        label=_("Go on to SLM filtering by itself when the LLM is done"), required=False
+        label=_("Start SLM filtering automatically when LLM labeling is done"), required=False
     )
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         kind = data.get("kind")
         if kind and not data.get(f"{kind}_model"):
-            self.add_error(f"{kind}_model", _("Name the model."))
+            self.add_error(f"{kind}_model", _("Enter the name of the model."))
         if kind == "hub" and data.get("hub_model") and not HUB_NAME.fullmatch(data["hub_model"]):
-            sentence = _("“%(name)s” is not a name on the hub; it has the form organisation/name.")
+            sentence = _("“%(name)s” is not a Hugging Face model name; write organisation/model.")
             self.add_error("hub_model", sentence % {"name": data["hub_model"]})
         if kind == "endpoint":
             self._check_address(data.get("base_url", ""))
@@ -241,7 +247,7 @@ class ModelsForm(BudgetForm):
         self._check_extra_body(data.get("extra_body", ""))
         if data.get("epochs") and data.get("warmup_epochs") and data["warmup_epochs"] >= data["epochs"]:
             sentence = _(
-                "%(warmup)d warm-up epochs leave none of %(epochs)d for the robust part. Take fewer."
+                "%(warmup)d warm-up epochs leave none of the %(epochs)d epochs for robust training. Choose fewer."
             )
             self.add_error(
                 "warmup_epochs", sentence % {"warmup": data["warmup_epochs"], "epochs": data["epochs"]}

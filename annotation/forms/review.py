@@ -22,7 +22,7 @@ class CorrectionForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["label"].queryset = project.labels.all()  # type: ignore[attr-defined]
         self.fields["label"].error_messages["invalid_choice"] = _(
-            "That label is not one of this project's. Reload the page and choose again."
+            "This label does not belong to the project. Reload the page and choose again."
         )
 
 
@@ -40,7 +40,7 @@ class AnswerForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["label"].queryset = project.labels.all()  # type: ignore[attr-defined]
         self.fields["label"].error_messages["invalid_choice"] = _(
-            "That label is not one of this project's. Reload the page and choose again."
+            "This label does not belong to the project. Reload the page and choose again."
         )
 
 
@@ -57,12 +57,12 @@ class HeldRowsForm(forms.Form):
     def clean_have(self) -> set[int]:
         parts = [part for part in self.cleaned_data["have"].split(",") if part]
         if not all(map(is_id, parts)):
-            raise forms.ValidationError(_("The ids of the rows must be numbers between commas."))
+            raise forms.ValidationError(_("Row ids must be numbers separated by commas."))
         return {int(part) for part in parts}
 
 
 class AuditForm(forms.Form):
-    rows = forms.IntegerField(label=_("Random rows"), min_value=10, max_value=5_000)
+    rows = forms.IntegerField(label=_("Rows to draw"), min_value=10, max_value=5_000)
 
 
 class TargetForm(forms.Form):

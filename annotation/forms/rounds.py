@@ -22,17 +22,19 @@ class ExportForm(forms.Form):
         ("jsonl", _("JSON lines")),
         ("parquet", _("Parquet")),
     ]
-    ROWS = [("", _("All rows")), ("sure", _("Only rows whose label is surely enough right"))]
+    ROWS = [("", _("All rows")), ("sure", _("Only rows whose label is likely enough to be right"))]
 
     format = forms.ChoiceField(label=_("Format"), choices=FORMATS, widget=forms.RadioSelect, initial="xlsx")
     rows = forms.ChoiceField(label=_("Rows"), required=False, choices=ROWS, widget=forms.RadioSelect)
     certainty = forms.FloatField(
-        label=_("Right with a probability of at least, %"),
+        label=_("Minimum probability of being right (%)"),
         required=False,
         min_value=0,
         max_value=100,
         initial=95,
-        help_text=_("Rows that people decided are always in; rows that no small model has judged never."),
+        help_text=_(
+            "Rows that people decided are always included; rows that the SLM has not judged never are."
+        ),
         widget=forms.NumberInput(attrs={"min": 0, "max": 100, "step": "any", "inputmode": "decimal"}),
     )
     query = forms.CharField(required=False, max_length=2000, widget=forms.HiddenInput)
@@ -42,7 +44,7 @@ class ExportForm(forms.Form):
         if data.get("rows") != "sure":
             data["certainty"] = None
         elif data.get("certainty") is None and "certainty" not in self.errors:
-            self.add_error("certainty", _("Say how probable it must be that a row's label is right."))
+            self.add_error("certainty", _("Enter how probable it must be that a row's label is right."))
         return data
 
     @property

@@ -22,7 +22,7 @@ class MemberForm(forms.Form):
         if user is None:
             raise forms.ValidationError(
                 _(
-                    "There is no account named “%(name)s”. Invite the person by link: it makes an account, too."
+                    "There is no account named “%(name)s”. Send an invitation link instead: it also lets the person create an account."
                 )
                 % {"name": name}
             )
@@ -44,12 +44,12 @@ class InvitationForm(forms.Form):
         label=_("Role"),
         choices=[(Role.REVIEWER.value, Role.REVIEWER.label), (Role.VIEWER.value, Role.VIEWER.label)],
     )
-    days = forms.IntegerField(label=_("Holds for (days)"), min_value=1, max_value=90, initial=7)
+    days = forms.IntegerField(label=_("Valid for (days)"), min_value=1, max_value=90, initial=7)
     once = forms.BooleanField(
         label=_("For one person only"),
         required=False,
         initial=True,
-        help_text=_("Otherwise everybody who gets the link can join, until it expires or is revoked."),
+        help_text=_("Otherwise anyone with the link can join until it expires or is revoked."),
     )
 
 
@@ -62,8 +62,10 @@ class TeamForm(forms.Form):
         help_text=_("Markdown: # headings, * lists, **bold**, tables. Shown beside every row."),
     )
     double_review_percent = forms.IntegerField(
-        label=_("Rows that a second person answers too (percent)"),
+        label=_("Rows labelled by two people (%)"),
         min_value=0,
         max_value=100,
-        help_text=_("They answer without seeing anybody's label. How often people agree is measured by it."),
+        help_text=_(
+            "A second person labels them without seeing anyone's label. This measures how often people agree."
+        ),
     )

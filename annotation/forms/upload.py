@@ -55,7 +55,7 @@ class UploadForm(forms.Form):
         required=False,
         allow_empty_file=True,  # the reader refuses it, with the file's name
         help_text=_(
-            "The first row holds the column names. One row is one thing to label. You may choose several."
+            "The first row holds the column names; every other row is one item to label. You can choose several files."
         ),
         widget=FilesInput(attrs={"accept": ".csv,.tsv,.txt,.xlsx,.jsonl,.json,.parquet,.gz"}),
     )
@@ -66,12 +66,12 @@ class UploadForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
     )
     pasted = forms.ChoiceField(
-        label=_("What was pasted"),
+        label=_("Pasted content"),
         required=False,
-        choices=[("lines", _("one text a line")), ("table", _("a table with column names, such as CSV"))],
+        choices=[("lines", _("one text per line")), ("table", _("a table with column names, such as CSV"))],
         initial="lines",
     )
-    delimiter = _character_field(_("Separator"), [AUTOMATIC, *_offered(DELIMITERS)])
+    delimiter = _character_field(_("Delimiter"), [AUTOMATIC, *_offered(DELIMITERS)])
     quote = _character_field(_("Quotes"), [AUTOMATIC, *_offered(QUOTES)])
 
     def clean(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class UploadForm(forms.Form):
         ):
             raise forms.ValidationError(
                 _(
-                    "A separator and quotes belong to a table: say that a table was pasted, or choose “automatic” for them."
+                    "Delimiter and quotes belong to a table: choose that a table was pasted, or leave them on “automatic”."
                 )
             )
         return data
@@ -95,8 +95,8 @@ class UploadForm(forms.Form):
 #: Where the column names stand: the filled row, counted from 1, or nowhere.
 HEADER_ROWS: list[tuple[Any, Any]] = [
     (1, _("in the first row")),
-    *((row, format_lazy(_("in row {row}, empty ones aside"), row=row)) for row in range(2, 11)),
-    (0, _("nowhere")),
+    *((row, format_lazy(_("in row {row} (not counting empty rows)"), row=row)) for row in range(2, 11)),
+    (0, _("there are none")),
 ]
 
 
@@ -104,12 +104,12 @@ class ReadingForm(forms.Form):
     """How an uploaded file is to be read, where the guess is wrong."""
 
     encoding = forms.ChoiceField(label=_("Encoding"), required=False)
-    delimiter = forms.ChoiceField(label=_("Separator"), required=False)
+    delimiter = forms.ChoiceField(label=_("Delimiter"), required=False)
     quote = _character_field(_("Quotes"))
     sheet = forms.ChoiceField(label=_("Sheet"), required=False)
 
     header = forms.TypedChoiceField(label=_("Column names"), required=False, coerce=int, empty_value=None)
-    replace_bad = forms.BooleanField(label=_("Replace bytes that do not fit"), required=False)
+    replace_bad = forms.BooleanField(label=_("Replace invalid bytes"), required=False)
     fill_merged = forms.BooleanField(label=_("Fill merged cells"), required=False)
 
     def __init__(self, *args: Any, reading: Mapping[str, Any], **kwargs: Any) -> None:

@@ -23,8 +23,7 @@ def is_disk_full(error: BaseException) -> bool:
 def no_room() -> Message:
     """What a person reads then."""
     text = gettext_noop(
-        "There is no room left on the disk. What was stored is kept. Make room in the data folder (%(folder)s) or for the "
-        "database, then resume."
+        "The disk is full. What was stored is kept. Free space in the data folder (%(folder)s) or for the database, then resume."
     )
     return Message(text, {"folder": str(settings.DATA_DIR)})
 

@@ -106,11 +106,7 @@ def queues() -> list[str]:
 
 
 def _import_failed(stage: Stage) -> str:
-    return (
-        ""
-        if stage.done
-        else gettext("It stopped with the error below, and no row of this file is in the project.")
-    )
+    return "" if stage.done else gettext("It stopped with the error below; no row of this file was imported.")
 
 
 def _rows_read(stage: Stage) -> str:
@@ -124,17 +120,17 @@ def _labelled(stage: Stage) -> str:
     unreadable = RoundMetrics.of(stage.iteration).llm.unreadable if stage.iteration else 0
     if unreadable and unreadable >= stage.done:
         return gettext(
-            "No answer could be read as a label, so there is nothing to learn from. Try another prompt or model on 20 rows."
+            "No answer could be read as a label, so the SLM has nothing to learn from. Try another prompt or model on 20 rows."
         )
     if unreadable:
         return ngettext(
-            "Every row has been asked about; %(count)s answer could not be read as a label.",
-            "Every row has been asked about; %(count)s answers could not be read as a label.",
+            "All rows are processed; %(count)s answer could not be read as a label.",
+            "All rows are processed; %(count)s answers could not be read as a label.",
             unreadable,
         ) % {"count": f"{unreadable:,}"}
     if stage.done >= stage.total:
         return gettext("Every row has an answer.")
-    return gettext("Every row has been asked about.")
+    return gettext("All rows are processed.")
 
 
 # --- The registry -------------------------------------------------------------------------------------------------
@@ -153,11 +149,9 @@ IMPORT = _register(
         changes_counts=True,
         phases={"reading": _("Reading the file.")},
         sentences={
-            "cancelling": _(
-                "The rows of this file that are in the project already are being taken out again."
-            ),
+            "cancelling": _("Removing the rows of this file that were already imported."),
             "cancelled": _(
-                "No row of this file is in the project. Resume reads it from the first row, or upload another."
+                "No row of this file was imported. Resume to read it from the start, or upload another file."
             ),
             "failed": _import_failed,
             "done": _rows_read,
@@ -177,16 +171,16 @@ LLM = _register(
         exclusive_group=CORPUS,
         is_step=True,
         phases={
-            "demonstrations": _("Choosing examples to show in the prompt."),
+            "demonstrations": _("Choosing demonstrations for the prompt."),
             "self-annotation": _(
-                "The language model labels some random rows first; the surest become the examples in the prompt."
+                "The LLM labels some random rows first; those with the highest confidence become the demonstrations in the prompt."
             ),
-            "keeping": _("Keeping the earlier answers of the rows that are not at risk."),
-            "labeling": _("The language model labels the rows."),
+            "keeping": _("Keeping the earlier answers of rows that are not at risk."),
+            "labeling": _("The LLM is labeling the rows."),
             "second": _(
-                "The riskiest rows are asked once more, in other words; whether both answers agree tells how sure they are."
+                "Asking the riskiest rows a second time with a reworded prompt; whether both answers agree shows how reliable they are."
             ),
-            "calibration": _("Removing the model's bias towards some labels."),
+            "calibration": _("Removing the LLM's bias towards some labels."),
         },
         sentences={"done": _labelled},
     )
@@ -205,11 +199,11 @@ SLM = _register(
         changes_counts=True,
         counts_epochs=True,
         phases={
-            "features": _("Turning the rows into features for the small model."),
+            "features": _("Computing the features for the SLM."),
             "warm-up": _("Warm-up: plain training on all labels."),
-            "robust": _("Robust training: clean rows teach, the others are treated as unlabelled."),
-            "combine": _("Weighing the evidence on every row."),
-            "saving": _("Writing the result to the rows."),
+            "robust": _("Robust training: the SLM learns from clean rows; the others count as unlabelled."),
+            "combine": _("Combining the evidence for every row."),
+            "saving": _("Saving the results."),
         },
         sentences={"done": _("Every row has a prediction, a confidence and a clean probability.")},
     )
@@ -226,9 +220,9 @@ EXPORT = _register(
         only_reads=True,
         phases={"writing": _("Writing the file.")},
         sentences={
-            "paused": _("Half a file is not kept; resume writes it from the first row."),
-            "cancelled": _("No file was made. Resume writes it from the first row, or make another one."),
-            "failed": _("It stopped with the error below, and no file was made. Resume tries it again."),
+            "paused": _("Partial files are not kept; resume to write the file from the start."),
+            "cancelled": _("No file was created. Resume to write it from the start, or create another one."),
+            "failed": _("It stopped with the error below, and no file was created. Resume to try again."),
             "done": _("The file is ready."),
         },
     )
@@ -237,16 +231,14 @@ EXPORT = _register(
 TRIAL = _register(
     JobKind(
         key="trial",
-        name=_("Try-out"),
+        name=_("Trial run"),
         queue="llm",
         run="annotation.pipeline.label.try_out.run_trial",
         page="trial",
         detail=TrialDetail,
         exclusive_group="trial",
-        phases={"trial": _("The language model answers a few rows; no row gets a label from it.")},
-        sentences={
-            "done": _("The answers are in the cache, so that the run does not ask these questions again.")
-        },
+        phases={"trial": _("The LLM answers a few rows; their labels are not saved.")},
+        sentences={"done": _("The answers are cached; the full run does not ask these questions again.")},
     )
 )
 
@@ -257,7 +249,7 @@ BULK = _register(
         queue="files",
         run="annotation.pipeline.review.bulk.run_batch",
         page="review",
-        phases={"correcting": _("Correcting the rows, one piece after the other.")},
+        phases={"correcting": _("Correcting the rows in batches.")},
         sentences={"done": _("The rows are corrected.")},
     )
 )
@@ -265,7 +257,7 @@ BULK = _register(
 RESTORE = _register(
     JobKind(
         key="restore",
-        name=_("Going back to a round"),
+        name=_("Rollback"),
         queue="files",
         run="annotation.pipeline.iterate.restore_round.run_restore",
         page="rounds",
@@ -273,7 +265,7 @@ RESTORE = _register(
         exclusive_group=CORPUS,
         changes_counts=True,
         sentences={
-            "done": _("The rows have that round's labels again. What people corrected stays as it is.")
+            "done": _("The rows have that round's labels again. Corrections by people are unchanged.")
         },
     )
 )
@@ -281,7 +273,7 @@ RESTORE = _register(
 DELETION = _register(
     JobKind(
         key="deletion",
-        name=_("Deletion of the project"),
+        name=_("Project deletion"),
         queue="files",
         run="annotation.pipeline.project.archive.run_deletion",
         follow="annotation.pipeline.project.archive.delete_emptied",

@@ -60,7 +60,7 @@ class Lease:
         if self.owned().select_for_update().values_list("pk").first() is None:
             self.lose()
             raise LeaseLostError(
-                _("This worker was silent for too long, and the stage was given to another one.")
+                _("This worker did not respond for too long; another worker has taken over the job.")
             )
 
     @contextmanager

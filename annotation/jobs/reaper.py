@@ -62,8 +62,8 @@ def _count_death(stage: Stage) -> None:
     elif stage.crashes >= settings.MAX_ATTEMPTS:
         state.settle(stage, Stage.Status.FAILED)
         text = gettext_noop(
-            "The worker died %(count)s times in a row while it was at work on this, so it is not tried again. Look in "
-            "the log for the run %(run)s; resume it when the cause is mended. What was stored is kept."
+            "The worker crashed %(count)s times in a row on this job, so it is not retried. Search the "
+            "log for the run %(run)s, fix the cause, then resume. What was stored is kept."
         )
         stage.error = Message(text, {"count": stage.crashes, "run": str(stage.run_id)[:8]}).as_text()
     else:

@@ -28,7 +28,7 @@ from annotation.jobs.notify import notify_pages
 from annotation.models import Iteration, Project, Stage
 
 ANOTHER_AT_WORK = gettext_noop(
-    "Another stage of this project is at work. Wait until it is done, or cancel it first."
+    "Another job of this project is running. Wait until it is done, or cancel it first."
 )
 RESUMABLE = (Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED)
 SETTLED = {

@@ -206,7 +206,7 @@ def _end(job: Job[Any], status: str, *, error: Message | None = None) -> bool:
 
 def _unexpected(stage: Stage) -> Message:
     text = gettext_noop(
-        "An unexpected error ended the run; what was stored is kept. Resume it to go on. If it happens again, look in "
-        "the log for the run %(run)s."
+        "An unexpected error stopped the run; what was stored is kept. Resume it to continue. If it "
+        "happens again, search the log for the run %(run)s."
     )
     return Message(text, {"run": str(stage.run_id)[:8]})

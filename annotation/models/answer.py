@@ -14,7 +14,7 @@ class CachedAnswer(models.Model):
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=64, help_text=_("SHA-256 of all that decides the answer."))
-    label = models.SmallIntegerField(help_text=_("Place among the question's labels; -1 is unreadable."))
+    label = models.SmallIntegerField(help_text=_("Index in the question's labels; -1 if unreadable."))
     probs = models.JSONField(null=True, blank=True, help_text=_("In the order of the question's labels."))
     raw = models.TextField(blank=True)
     tokens_in = models.PositiveIntegerField(default=0)

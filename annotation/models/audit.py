@@ -26,7 +26,7 @@ class AuditDraw(models.Model):
     stratum_drawn = models.PositiveIntegerField(help_text=_("How many of them were."))
     frame_rows = models.PositiveIntegerField(help_text=_("Rows that could have been drawn in all strata."))
     covers_bulk = models.BooleanField(
-        default=False, help_text=_("Whether rows that were decided in bulk before could have been drawn.")
+        default=False, help_text=_("Whether rows that were corrected in bulk before could have been drawn.")
     )
     drawn_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"

@@ -38,8 +38,8 @@ class Correction(models.Model):
     class Because(models.TextChoices):
         BROWSING = "browsing", _("found while browsing")
         QUEUE = "queue", _("shown by the review queue")
-        AUDIT = "audit", _("drawn at random to measure the file")
-        SECOND = "second", _("answered by a second person, blind")
+        AUDIT = "audit", _("in the random sample")
+        SECOND = "second", _("second annotation, blind")
 
     sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="corrections")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)

@@ -85,17 +85,19 @@ class Project(models.Model):
     )
     slm_settings = models.JSONField(default=dict, blank=True)
     chain_stages = models.BooleanField(
-        _("go on to SLM filtering by itself"),
+        _("start SLM filtering automatically"),
         default=True,
-        help_text=_("Start the small model as soon as the LLM is done."),
+        help_text=_("Start SLM filtering as soon as LLM labeling is done."),
     )
     double_review_percent = models.PositiveSmallIntegerField(
-        _("rows that a second person answers too, in percent"),
+        _("rows labelled by two people, in percent"),
         default=0,
-        help_text=_("They answer without seeing anybody's label; how often people agree is measured by it."),
+        help_text=_(
+            "A second person labels them without seeing anyone's label; this measures how often people agree."
+        ),
     )
     guidelines = models.TextField(
-        _("guidelines"), blank=True, help_text=_("What reviewers are to go by. Markdown.")
+        _("guidelines"), blank=True, help_text=_("Instructions for reviewers, in Markdown.")
     )
     saved_steps = models.JSONField(
         default=list,
@@ -104,7 +106,7 @@ class Project(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
     put_away_at = models.DateTimeField(
-        null=True, blank=True, help_text=_("Since when it is in nobody's list; an owner can take it back.")
+        null=True, blank=True, help_text=_("When the project was archived; an owner can restore it.")
     )
 
     objects = ProjectQuerySet.as_manager()
@@ -195,7 +197,7 @@ class Label(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="labels")
     name = models.CharField(_("name"), max_length=100)
     description = models.CharField(_("description"), max_length=500, blank=True)
-    colour = models.PositiveSmallIntegerField(_("colour"), default=0, help_text=_("Place in the palette."))
+    colour = models.PositiveSmallIntegerField(_("colour"), default=0, help_text=_("Index in the palette."))
     key = models.CharField(_("key"), max_length=1, blank=True)
     position = models.PositiveSmallIntegerField(default=0)
 

@@ -49,7 +49,7 @@ class Iteration(models.Model):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(auto_now_add=True)
     withdrawn_at = models.DateTimeField(
-        null=True, blank=True, help_text=_("Since when an earlier round's labels are in force instead.")
+        null=True, blank=True, help_text=_("When the project was rolled back from this round.")
     )
 
     objects = IterationQuerySet.as_manager()
@@ -115,15 +115,15 @@ class Stage(models.Model):
     attempt = models.PositiveIntegerField(
         default=0, help_text=_("Fencing token: only the newest attempt may write.")
     )
-    crashes = models.PositiveIntegerField(default=0, help_text=_("Workers that died on it in a row."))
+    crashes = models.PositiveIntegerField(default=0, help_text=_("Consecutive worker crashes."))
     lease_until = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     updated_at = models.DateTimeField(auto_now=True)
-    seconds = models.FloatField(default=0.0, help_text=_("Time at work, over all attempts."))
+    seconds = models.FloatField(default=0.0, help_text=_("Run time over all attempts."))
     resume_at = models.DateTimeField(
-        null=True, blank=True, help_text=_("When a paused stage is tried again by itself.")
+        null=True, blank=True, help_text=_("When a paused job is retried automatically.")
     )
     error = models.TextField(blank=True)
     detail = models.JSONField(

@@ -29,7 +29,7 @@ class Flag(models.TextChoices):
     NONE = "", _("not judged")
     RIGHT = "right", _("likely right")
     WRONG = "wrong", _("likely wrong")
-    INCONSISTENT = "inconsistent", _("LLM and SLM differ")
+    INCONSISTENT = "inconsistent", _("models disagree")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,9 @@ class Sample(models.Model):
         null=True, blank=True, help_text=_("Probability that the current label is wrong.")
     )
     flag = models.CharField(max_length=12, choices=Flag.choices, default=Flag.NONE, blank=True)
-    queue_rank = models.PositiveIntegerField(null=True, blank=True, help_text=_("Place in the review queue."))
+    queue_rank = models.PositiveIntegerField(
+        null=True, blank=True, help_text=_("Position in the review queue.")
+    )
     round = models.PositiveIntegerField(default=0)
     corrected_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -199,7 +201,7 @@ class Sample(models.Model):
         on_delete=models.SET_NULL,
         related_name="+",
         db_index=False,
-        help_text=_("The bulk correction whose word stands: nobody need have looked at this row alone."),
+        help_text=_("The bulk correction that set the label; perhaps nobody looked at this row itself."),
     )
     machine_label = models.ForeignKey(
         Label,
@@ -208,7 +210,7 @@ class Sample(models.Model):
         on_delete=models.SET_NULL,
         related_name="+",
         db_index=False,
-        help_text=_("What the models say of a row that a person has decided."),
+        help_text=_("The models' label of a row that a person has decided."),
     )
     version = models.PositiveIntegerField(
         default=0, help_text=_("Counts corrections, so that a stale page can't overwrite one.")

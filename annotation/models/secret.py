@@ -40,8 +40,8 @@ def readable(secret: str) -> str:
     if isinstance(secret, UnreadableSecret):
         raise AnnotationError(
             _(
-                "The stored API token can't be decrypted with the keys at hand. Restore token.key in the data folder (or "
-                "CORAL_TOKEN_KEYS), or enter the token anew under Models."
+                "The stored API token can't be decrypted with the available keys. Restore token.key in "
+                "the data folder (or CORAL_TOKEN_KEYS), or enter the token again under Models."
             )
         )
     return secret

@@ -38,7 +38,7 @@ class Upload(models.Model):
 
 
 class TextPage(models.Model):
-    """A page of the index by which a project's equal texts are found; ``pipeline/ingest/duplicates.py`` reads and writes it.
+    """A page of the index by which a project's equal texts are found; ``pipeline/same_texts.py`` reads and writes it.
 
     The rows from one position to another are a run: their entries, ascending by hash, cut into pages. The keys stand
     before the positions, because an import reads them all, and seldom a position.

@@ -23,21 +23,21 @@ SHOWN = {
     "": _("All rows"),
     "right": _("Likely right"),
     "wrong": _("Likely wrong"),
-    "inconsistent": _("LLM and SLM differ"),
+    "inconsistent": _("models disagree"),
     "corrected": _("Corrected by people"),
-    "bulk": _("Decided in bulk"),
+    "bulk": _("Corrected in bulk"),
     "unlabelled": _("Without a label"),
 }
 SOURCES = {
-    "": _("Anybody"),
+    "": _("Anyone"),
     Source.LLM: _("LLM"),
     Source.SLM: _("SLM"),
     Source.PERSON: _("a person"),
 }
 DIFFERENCES = {
     "": _("Any"),
-    "models": _("LLM and SLM say different things"),
-    "person": _("a person says something else than the SLM"),
+    "models": _("LLM and SLM disagree"),
+    "person": _("a person and the SLM disagree"),
 }
 NO_LABEL = "none"  # in place of a label's id
 #: The filters that ask for one value of a column.
@@ -86,17 +86,17 @@ class FilterForm(forms.Form):
     show = forms.ChoiceField(label=_("Show"), required=False, choices=list(SHOWN.items()))
     label = LabelField(_("Label"), _("Any label"))
     source = forms.ChoiceField(label=_("Decided by"), required=False, choices=list(SOURCES.items()))
-    llm = LabelOrNoneField(_("LLM says"), _("Anything"))
-    slm = LabelField(_("SLM says"), _("Anything"))
+    llm = LabelOrNoneField(_("LLM label"), _("Anything"))
+    slm = LabelField(_("SLM label"), _("Anything"))
     differ = forms.ChoiceField(label=_("Disagreement"), required=False, choices=list(DIFFERENCES.items()))
     by = forms.ModelChoiceField(
-        User.objects.none(), label=_("Corrected by"), required=False, empty_label=_("Anybody")
+        User.objects.none(), label=_("Corrected by"), required=False, empty_label=_("Anyone")
     )
     in_round = forms.IntegerField(
         label=_("Judged in round"), required=False, min_value=0, max_value=1_000_000
     )
-    min_confidence = PercentField(_("SLM confidence from, %"))
-    max_confidence = PercentField(_("SLM confidence to, %"))
+    min_confidence = PercentField(_("SLM confidence from (%)"))
+    max_confidence = PercentField(_("SLM confidence to (%)"))
     q = forms.CharField(
         label=_("Search texts"),
         required=False,
@@ -242,7 +242,7 @@ def stored_conditions(project: Project, query: str) -> Conditions:
     form = FilterForm(QueryDict(query.lstrip("?")), project=project)
     if not form.is_valid():
         raise AnnotationError(
-            _("This filter no longer fits the project: %(what)s. Set it anew in the table.")
+            _("This filter no longer fits the project: %(what)s. Set it again in the table.")
             % {"what": ", ".join(str(form.fields[name].label) for name in form.errors)}
         )
     return form.conditions

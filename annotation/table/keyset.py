@@ -47,7 +47,7 @@ class Sort:
 
 SORTS = {
     "position": Sort("position", _("As in the file"), nullable=False),
-    "queue": Sort("queue_rank", _("Review queue, most worth a look first")),
+    "queue": Sort("queue_rank", _("Review queue, highest priority first")),
     "clean": Sort("clean_prob", _("Clean probability, lowest first")),
     "-clean": Sort("clean_prob", _("Clean probability, highest first"), descending=True),
     "confidence": Sort("confidence", _("SLM confidence, lowest first")),

@@ -101,9 +101,9 @@ def clock(epoch: float) -> str:
 def failure_words(failures: Mapping[str, int]) -> str:
     """Failed calls by kind."""
     words = {
-        "limited": _("too many calls (429)"),
-        "transient": _("no connection, or a failing server"),
-        "unreadable": _("an answer of another shape"),
+        "limited": _("rate limit (429)"),
+        "transient": _("connection or server error"),
+        "unreadable": _("invalid answer"),
         "row": _("row too long"),
         "refused": _("request refused"),
         "fatal": _("token, model or address refused"),
@@ -119,16 +119,14 @@ def stage_tone(stage: Stage) -> str:
 #: What is said of a stage in each of its states, unless its kind says otherwise.
 STATE_SENTENCES = {
     "queued": gettext_lazy(
-        "A worker takes it up as soon as one is free. If this lasts, check that the workers run."
+        "Starts as soon as a worker is free. If this takes long, check that the workers are running."
     ),
-    "pausing": gettext_lazy("What is under way ends first, then it pauses. What is finished is kept."),
-    "cancelling": gettext_lazy("What is under way ends first, then it ends. What is finished is kept."),
-    "paused": gettext_lazy("What is finished is kept; resume goes on from there."),
-    "cancelled": gettext_lazy(
-        "What is finished is kept; resume goes on from there, or start something else."
-    ),
+    "pausing": gettext_lazy("Pausing after the current batch. Finished work is kept."),
+    "cancelling": gettext_lazy("Cancelling after the current batch. Finished work is kept."),
+    "paused": gettext_lazy("Finished work is kept; resume to continue."),
+    "cancelled": gettext_lazy("Finished work is kept. Resume to continue, or start something else."),
     "failed": gettext_lazy(
-        "It stopped with the error below. What is finished is kept; resume tries the rest again."
+        "It stopped with the error below. Finished work is kept; resume to retry the rest."
     ),
 }
 
@@ -142,7 +140,7 @@ def stage_words(stage: Stage) -> str:
     if words:
         return words
     if state == Stage.Status.PAUSED and stage.resume_at:
-        return _(
-            "It is tried again by itself at %(time)s, or when you resume it. What is finished is kept."
-        ) % {"time": timezone.localtime(stage.resume_at).strftime("%H:%M:%S")}
-    return str(STATE_SENTENCES.get(state) or kind.phases.get(stage.phase) or _("At work."))
+        return _("It is retried automatically at %(time)s, or when you resume it. Finished work is kept.") % {
+            "time": timezone.localtime(stage.resume_at).strftime("%H:%M:%S")
+        }
+    return str(STATE_SENTENCES.get(state) or kind.phases.get(stage.phase) or _("Running."))

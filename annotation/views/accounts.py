@@ -27,7 +27,9 @@ class LoginView(views.LoginView):
         answer = super().form_valid(form)
         if not is_first:
             return answer
-        messages.info(self.request, _("Welcome. You came in with a one-time password; choose your own now."))
+        messages.info(
+            self.request, _("Welcome. You logged in with a one-time password; choose your own now.")
+        )
         return redirect("password_change")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -38,7 +40,7 @@ class PasswordChangeView(views.PasswordChangeView):
     success_url = reverse_lazy("annotation:projects")
 
     def form_valid(self, form: Any) -> HttpResponse:
-        messages.success(self.request, _("Your password is changed."))
+        messages.success(self.request, _("Your password has been changed."))
         return super().form_valid(form)
 
 

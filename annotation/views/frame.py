@@ -88,25 +88,25 @@ def project_steps(project: Project, iterations: list[Iteration], now: Iteration 
             _("LLM labeling"),
             url("labeling"),
             _state(llm, started, carried=started and llm is None),
-            _("Opens when the project is configured and started."),
+            _("Available once the project is configured and started."),
         ),
         "filtering": Step(
             _("SLM filtering"),
             url("filtering"),
             _state(slm, labelled),
-            _("Opens when the LLM has labelled rows."),
+            _("Available once the LLM has labelled rows."),
         ),
         "review": Step(
             _("Review"),
             url("review"),
             "open" if labelled else "closed",
-            _("Opens when the LLM has labelled rows."),
+            _("Available once the LLM has labelled rows."),
         ),
         "export": Step(
             _("Export"),
             url("export"),
             "open" if labelled or filtered else "closed",
-            _("Opens when there are labels to download."),
+            _("Available once there are labels to download."),
         ),
     }
 

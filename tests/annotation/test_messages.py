@@ -220,7 +220,7 @@ def test_an_error_of_the_application_is_read_in_the_language_of_its_reader() -> 
 
 def test_what_a_worker_stored_in_its_own_language_is_looked_up() -> None:
     with translation.override("zh-hans"):
-        assert message_text("At work.") != "At work."
+        assert message_text("Running.") != "Running."
     assert message_text("") == ""
 
 

@@ -136,7 +136,7 @@ class _Trial:
         batch = self.program.query("SELECT MAX(id) FROM annotation_correctionbatch")[0][0]
         seconds, _html = self._ask("POST", f"review/bulk/{batch}/undo/", {})
         self._row("taking it back is started", seconds)
-        self._wait("bulk", "it is taken back")
+        self._wait("bulk", "it is undone")
         self._look()
 
     def _export(self, kind: str, query: str) -> None:

@@ -112,7 +112,7 @@ def _report(report: Report, page: Page, words: str, *, look_ms: int, rows: int) 
     for _answer in range(ANSWERS):
         times.append(page.evaluate(NEXT_ROW_MS))
         page.wait_for_timeout(look_ms)
-    expect(page.locator("#focus-sign")).to_contain_text("everything is saved")
+    expect(page.locator("#focus-sign")).to_contain_text("all saved")
     p95 = statistics.quantiles(times, n=20)[-1]
     report.row(
         rows=rows,

@@ -164,11 +164,11 @@ def _pages(client: Any, project: Any) -> dict[str, Ask]:
         "accuracy": get(f"{base}accuracy/"),
         "accuracy card": lambda: client.get(f"{base}accuracy/", headers=htmx),
         "compare rounds": get(f"{base}rounds/"),
-        "what a round changed": get(f"{base}rounds/{second.pk}/flips/"),
+        "changes in a round": get(f"{base}rounds/{second.pk}/flips/"),
         "focus, first row": first_row,
         "focus, next row": next_row,
         "team": get(f"{base}members/"),
-        "who did what": get(f"{base}members/activity/"),
+        "activity log": get(f"{base}members/activity/"),
         "export": get(f"{base}export/"),
         DRAW: lambda: client.post(f"{base}accuracy/draw/", {"rows": "100"}),
     }

@@ -188,7 +188,7 @@ def fill(rows: int) -> tuple[Any, Any]:
 
     user = User.objects.create_user("olga", password="correct horse battery")
     User.objects.create_user("piet", password="correct horse battery")
-    project = configure.create_project(name="Many rows", task_type="topic", owner=user)
+    project = configure.create_project(name="Bulk correction", task_type="topic", owner=user)
     labels = configure.set_labels(project, [LabelDraft(name) for name in LABELS])
     Iteration.objects.create(
         project=project, number=1, started_from="llm", labels=[], prompt={}, llm_settings={}, slm_settings={}

@@ -48,11 +48,11 @@ def make_project(page: Page) -> None:
 
 def upload_and_mend(page: Page, path: Path) -> None:
     page.locator("input[type=file]").set_input_files(path)
-    page.get_by_role("button", name="Upload and look at it").click()
+    page.get_by_role("button", name="Upload and preview").click()
     names = page.locator("table.preview thead th")
     expect(names).to_have_text(["id|text", "as sent|topic"])
     take_screenshots(page, "files-wrong-delimiter")
-    page.get_by_label("Separator").select_option("|")
+    page.get_by_label("Delimiter").select_option("|")
     page.get_by_role("button", name="Read again").click()
     expect(names).to_have_text(["id", "text, as sent", "topic"])
     expect(page.locator("table.preview tbody tr").first).to_contain_text("Hello, parcel 1 is late")
@@ -72,11 +72,11 @@ def map_and_import(page: Page) -> None:
 def read_report(page: Page, tmp_path: Path) -> None:
     report = page.locator("#after-stage")
     expect(report).to_contain_text("10 = 9 imported + 0 duplicates + 1 rejected", timeout=60_000)
-    report.get_by_text("Which rows were left out, and why").click()
+    report.get_by_text("Skipped rows and reasons").click()
     expect(report).to_contain_text("Line 10: the row has 4 fields, the header has 3 names")
     take_screenshots(page, "files-report")
     with page.expect_download() as download:
-        report.get_by_role("link", name="Download the whole list (CSV)").click()
+        report.get_by_role("link", name="Download the full list (CSV)").click()
     download.value.save_as(tmp_path / "left-out.csv")
     lines = (tmp_path / "left-out.csv").read_text("utf-8-sig").splitlines()
     assert lines[0] == "line,outcome,reason"
@@ -87,7 +87,7 @@ def export_workbook(page: Page, tmp_path: Path) -> Path:
     page.goto(page.url.partition("/configure/")[0] + "/export/")
     expect(page.get_by_text("1 of 10 rows of letters.csv were rejected at import")).to_be_visible()
     take_screenshots(page, "files-export")
-    page.get_by_role("button", name="Make the file").click()
+    page.get_by_role("button", name="Create file").click()
     link = page.locator("#exports a[download]").first
     expect(link).to_be_visible(timeout=60_000)
     with page.expect_download() as download:

@@ -70,10 +70,10 @@ def follow_the_training(page: Page, program: Program, stage: str) -> None:
     curves.evaluate("canvas => { canvas.kept = true; }")
     update(program, stage, epoch=2, done=40, detail={"history": FINISHED["history"][:2]})  # type: ignore[index]
     expect(page.locator("[data-epochs-text]")).to_contain_text("Epoch 2:", timeout=20_000)
-    expect(page.locator("[data-losses-text]")).to_contain_text("drawn when the training is done")
+    expect(page.locator("[data-losses-text]")).to_contain_text("appears when training is done")
     update(program, stage, status="done", epoch=3, done=60, detail=FINISHED)
-    expect(page.get_by_role("heading", name="LLM against SLM")).to_be_visible(timeout=20_000)
-    expect(page.locator("[data-losses-text]")).to_contain_text("bell curves")
+    expect(page.get_by_role("heading", name="LLM vs. SLM")).to_be_visible(timeout=20_000)
+    expect(page.locator("[data-losses-text]")).to_contain_text("two Gaussians")
     expect(page.locator("[data-points-text]")).to_contain_text("60 rows are drawn")
     assert curves.evaluate("canvas => canvas.kept"), "the curves were not drawn anew"
 

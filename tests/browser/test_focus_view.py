@@ -14,7 +14,7 @@ from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-SAVED = re.compile("everything is saved")
+SAVED = re.compile("all saved")
 NEXT_ROW_MS = """() => new Promise((resolve) => {
     const before = document.querySelector(".focus-row.current").dataset.row, start = performance.now();
     document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "1", bubbles: true}));
@@ -157,7 +157,7 @@ def test_a_lost_connection_keeps_the_answers_and_sends_them_later(
     for key in ("1", "2", "2", "1"):
         focus.keyboard.press(key)
     expect(focus.locator("#focus-sign")).to_contain_text(
-        "No connection: answers kept here, sent when it is back: 4"
+        "No connection. Answers are kept here and sent when it is back: 4"
     )
     take_screenshots(focus, "focus-offline")
     focus.keyboard.press("u")
@@ -247,7 +247,7 @@ def test_who_is_signed_out_meanwhile_keeps_the_answers(
     session = next(each["value"] for each in context.cookies() if each["name"] == "sessionid")
     context.clear_cookies(name="sessionid")
     focus.keyboard.press("1")
-    expect(focus.locator("#focus-sign")).to_contain_text("You are signed out")
+    expect(focus.locator("#focus-sign")).to_contain_text("You are logged out")
     context.add_cookies([{"name": "sessionid", "value": session, "url": program.address}])
     is_saved(focus)
     assert len(answers(program, project)) == 1

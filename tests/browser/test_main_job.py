@@ -39,7 +39,7 @@ def configure(page: Page) -> None:
     page.locator("main button.primary").click()
 
     page.locator("input[type=file]").set_input_files(SAMPLE)
-    page.get_by_role("button", name="Upload and look at it").click()
+    page.get_by_role("button", name="Upload and preview").click()
     expect(page.get_by_role("heading", name="What do the columns mean?")).to_be_visible()
     expect(page.locator("table.preview tbody tr").first).to_contain_text("CM-0001")
     content = page.get_by_role("group", name="Content")
@@ -64,16 +64,16 @@ def configure(page: Page) -> None:
         "account access",
     }
     take_screenshots(page, "configure-labels")
-    page.get_by_role("button", name="Save and go on to the prompt").click()
+    page.get_by_role("button", name="Save and continue to the prompt").click()
 
     expect(page.locator("#prompt-preview")).to_contain_text("billing")
     page.locator("textarea").first.press("Control+End")
     page.locator("textarea").first.press_sequentially(" Think of a shop.")
     expect(page.locator("#prompt-preview")).to_contain_text("Think of a shop.")
     take_screenshots(page, "configure-prompt")
-    page.get_by_role("button", name="Save and go on to the models").click()
+    page.get_by_role("button", name="Save and continue to the models").click()
     take_screenshots(page, "configure-models")
-    page.get_by_role("button", name="Save and check everything").click()
+    page.get_by_role("button", name="Save and continue to the check").click()
     take_screenshots(page, "configure-start")
     page.get_by_role("button", name="Start LLM labeling").click()
 
@@ -107,7 +107,7 @@ def watch_filtering(page: Page) -> None:
 
 def correct_a_row(page: Page) -> tuple[str, str]:
     """Correct the first likely wrong row in place; returns its number and the chosen label."""
-    page.get_by_role("link", name=re.compile("Go on to the review|Review")).first.click()
+    page.get_by_role("link", name=re.compile("Go to review|Review")).first.click()
     take_screenshots(page, "review")
     page.locator(".flags a").nth(2).click()
     row = page.locator("tr[id^=sample-]").first
@@ -139,7 +139,7 @@ def check_correction_survived(page: Page, corrected: tuple[str, str]) -> None:
 
 def download_excel(page: Page, tmp_path: Path) -> Path:
     page.get_by_role("navigation", name="Steps").get_by_role("link", name=re.compile("Export")).click()
-    page.get_by_role("button", name="Make the file").click()
+    page.get_by_role("button", name="Create file").click()
     link = page.locator("#exports a[download]").first
     expect(link).to_be_visible(timeout=60_000)
     take_screenshots(page, "export")

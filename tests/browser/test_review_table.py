@@ -50,7 +50,7 @@ def filter_rows(page: Page) -> None:
     page.locator("#filter-show").select_option("inconsistent")
     expect(page.locator(ROWS)).to_have_count(40)
     page.locator("summary", has_text="More filters").click()
-    page.get_by_label("LLM says").select_option(label="negative")
+    page.get_by_label("LLM label").select_option(label="negative")
     expect(page.locator(ROWS)).to_have_count(20)
     page.get_by_role("searchbox").fill("number 1")
     expect(page.locator(".bar .pill")).to_have_count(3)
@@ -85,7 +85,7 @@ def choose_columns(page: Page) -> None:
     take_screenshots(page, "review-columns")
     page.get_by_role("button", name="Show these columns").click()
     expect(page.get_by_role("columnheader", name="Risk")).to_be_visible()
-    expect(page.get_by_role("columnheader", name="Clean prob.")).to_have_count(0)
+    expect(page.get_by_role("columnheader", name="Clean probability")).to_have_count(0)
     expect(page.locator(ROWS)).to_have_count(20)
     show_every_column(page)
 
@@ -96,16 +96,16 @@ def show_every_column(page: Page) -> None:
     for box in page.locator(".pane input[name=column]").all():
         box.check()
     page.get_by_role("button", name="Show these columns").click()
-    expect(page.get_by_role("columnheader", name="Clean prob.")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Clean probability")).to_be_visible()
     assert page.evaluate(IS_SCROLLED), "the table is wider than its place"
     assert page.evaluate(CORRECTION_IS_SEEN)
 
 
 def relabel_all_that_match(page: Page) -> None:
-    page.locator("summary", has_text="Many rows at once").click()
+    page.locator("summary", has_text="Bulk correction").click()
     page.locator("#bulk select").select_option(label="negative")
     take_screenshots(page, "review-bulk")
-    page.get_by_role("button", name="For all rows that match …").click()
+    page.get_by_role("button", name="For all matching rows…").click()
     expect(page.locator("main .big")).to_contain_text("20 rows")
     take_screenshots(page, "bulk")
     page.get_by_role("button", name="Relabel 20 rows").click()
@@ -114,10 +114,10 @@ def relabel_all_that_match(page: Page) -> None:
 
 
 def undo(page: Page) -> None:
-    card = page.locator(".rail section", has_text="Many rows at once")
+    card = page.locator(".rail section", has_text="Bulk correction")
     expect(card).to_contain_text("20 rows")
     card.get_by_role("button", name="Undo").click()
-    expect(page.locator(".messages")).to_contain_text("20 rows are as they were before")
+    expect(page.locator(".messages")).to_contain_text("20 rows have their earlier labels again")
     take_screenshots(page, "review-undone")
     page.locator("summary", has_text="Saved filters").click()
     page.get_by_role("link", name="Said negative").click()
@@ -125,11 +125,11 @@ def undo(page: Page) -> None:
 
 
 def accept_chosen_rows(page: Page) -> None:
-    page.locator("summary", has_text="Many rows at once").click()
+    page.locator("summary", has_text="Bulk correction").click()
     first, second = page.locator("input.pick").nth(0), page.locator("input.pick").nth(1)
     first.check()
     second.check()
-    page.get_by_role("button", name="For the chosen rows …").click()
+    page.get_by_role("button", name="For the selected rows…").click()
     page.get_by_role("button", name="Accept 2 rows").click()
     expect(page.locator(".messages")).to_contain_text("2 rows are accepted")
     expect(page.locator(ROWS)).to_have_count(18)

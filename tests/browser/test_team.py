@@ -32,7 +32,7 @@ def test_a_person_without_an_account_joins_by_link_and_reviews(browser: Browser,
         expect(anna.locator(".prose h2")).to_have_text("What counts as negative")
         take_screenshots(anna, "guidelines")
         anna.goto(f"{project}members/")
-        anna.get_by_role("button", name="Make a link").click()
+        anna.get_by_role("button", name="Create link").click()
         link = anna.locator("#invitation-link").input_value()
         take_screenshots(anna, "members")
 
@@ -43,13 +43,13 @@ def test_a_person_without_an_account_joins_by_link_and_reviews(browser: Browser,
         nora.get_by_label("Username").fill("team-nora")
         for field in nora.locator("input[type=password]").all():
             field.fill("a quiet reef at noon")
-        nora.get_by_role("button", name="Make the account and join").click()
+        nora.get_by_role("button", name="Create account and join").click()
         nora.goto(f"{project}focus/")
         expect(nora.locator(".focus-guidelines .prose table")).to_contain_text("broken again")
         take_screenshots(nora, "focus-guidelines")
         for _ in range(3):
             nora.keyboard.press("2")
-        expect(nora.locator("#focus-sign")).to_contain_text("everything is saved")
+        expect(nora.locator("#focus-sign")).to_contain_text("all saved")
         guests.close()
 
         anna.goto(f"{project}members/activity/")

@@ -60,7 +60,7 @@ def test_a_viewer_downloads_the_file(browser: Browser, program: Program) -> None
     with browser_of(browser, program, "download-vera") as context:
         page = context.new_page()
         page.goto(f"{project}export/")
-        page.get_by_role("button", name="Make the file").click()
+        page.get_by_role("button", name="Create file").click()
         link = page.locator("#exports a[download]").first
         expect(link).to_be_visible(timeout=60_000)
         with page.expect_download() as download:

@@ -103,7 +103,7 @@ def test_a_database_that_is_busy_for_too_long_is_said_in_a_sentence(
 ) -> None:
     answer = correct(cast, monkeypatch, locked())
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
-    assert "What you just did is not saved; try again" in answer.content.decode()
+    assert "Your last change was not saved; try again" in answer.content.decode()
     assert not Correction.objects.exists()
 
 
@@ -112,7 +112,7 @@ def test_a_full_disk_is_said_in_a_sentence(cast: Cast, monkeypatch: pytest.Monke
     cause.sqlite_errorname = "SQLITE_FULL"
     answer = correct(cast, monkeypatch, raised_from(cause))
     assert answer.status_code == 503
-    assert "no room left on the disk" in answer.content.decode()
+    assert "The disk is full" in answer.content.decode()
 
 
 def test_a_wrong_statement_stays_a_fault(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:

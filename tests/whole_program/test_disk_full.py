@@ -32,7 +32,7 @@ from tests.support.factories import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SENTENCE = "There is no room left on the disk"
+SENTENCE = "The disk is full"
 
 
 def give_room(pages: int | None) -> None:

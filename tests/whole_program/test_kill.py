@@ -158,7 +158,7 @@ def test_a_run_whose_worker_dies_three_times_fails_with_a_sentence(
         program.kill("llm")
     wait_for_stage(program, stage, "status = 'failed'")
     row = stage_row(program, stage)
-    assert message_text(str(row["error"])).startswith("The worker died 3 times in a row")
+    assert message_text(str(row["error"])).startswith("The worker crashed 3 times in a row")
     time.sleep(3)
     assert stage_row(program, stage) == row, "it is not tried a fourth time"
 
@@ -208,7 +208,7 @@ def test_a_worker_that_stalled_for_longer_than_its_lease_can_write_nothing(
         program.send("llm", signal.SIGCONT)
         assert_labelled_once(program, stage, chat, deaths=1)
         wait_for(
-            lambda: "given to another one" in program.log or "The lease was lost" in program.log,
+            lambda: "another worker has taken over" in program.log or "The lease was lost" in program.log,
             seconds=10,
             what="it gives up",
         )

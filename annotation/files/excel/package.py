@@ -50,7 +50,7 @@ class Package:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise InvalidFileError(
-                _("The Excel file is damaged (%(error)s). Open it in Excel and save it anew.")
+                _("The Excel file is damaged (%(error)s). Open it in Excel and save it again.")
                 % {"error": error}
             ) from None
         entries = self._zip.infolist()
@@ -109,7 +109,7 @@ class Package:
             yield
         except expat.ExpatError as error:
             raise InvalidFileError(
-                _("The Excel file is damaged (%(part)s: %(error)s). Open it in Excel and save it anew.")
+                _("The Excel file is damaged (%(part)s: %(error)s). Open it in Excel and save it again.")
                 % {"part": part, "error": error}
             ) from None
 
@@ -121,7 +121,7 @@ class Package:
         entry = self._parts.get(part.lower())
         if entry is None:
             raise InvalidFileError(
-                _("The Excel file is damaged: its part %(part)s is missing. Save it anew.") % {"part": part}
+                _("The Excel file is damaged: its part %(part)s is missing. Save it again.") % {"part": part}
             )
         try:
             with self._zip.open(entry) as stream:
@@ -132,7 +132,7 @@ class Package:
                     yield block
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise InvalidFileError(
-                _("The Excel file is damaged (%(error)s). Open it in Excel and save it anew.")
+                _("The Excel file is damaged (%(error)s). Open it in Excel and save it again.")
                 % {"error": error}
             ) from None
         except RuntimeError:

@@ -226,8 +226,7 @@ class _SheetReader:
             ) % {"column": f"{self._column + 1:,}", "allowed": f"{allowed:,}"}
         elif len(text) > self._limits.cell_characters:
             self._fault = _(
-                "a cell has more than %(cell_characters)s characters, which is the most allowed "
-                "(CORAL_MAX_CELL_CHARACTERS)"
+                "a cell has more than %(cell_characters)s characters, the maximum (CORAL_MAX_CELL_CHARACTERS)"
             ) % {"cell_characters": f"{self._limits.cell_characters:,}"}
         elif self._row_size > self._limits.row_characters:
             self._fault = _row_too_long(self._limits)
@@ -252,7 +251,7 @@ class _SheetReader:
         index = whole(raw.strip(), default=len(self._strings))
         if index >= len(self._strings):
             raise InvalidFileError(
-                _("The Excel file is damaged: row %(line)s refers to a text that is missing. Save it anew.")
+                _("The Excel file is damaged: row %(line)s refers to a text that is missing. Save it again.")
                 % {"line": f"{self._line:,}"}
             )
         return self._strings[index]
@@ -278,7 +277,7 @@ class _SheetReader:
 
 
 def _row_too_long(limits: Limits) -> str:
-    return _("the row has more than %(most)s characters, which is the most allowed") % {
+    return _("the row has more than %(most)s characters, the maximum") % {
         "most": f"{limits.row_characters:,}"
     }
 

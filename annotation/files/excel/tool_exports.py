@@ -48,7 +48,7 @@ def _check_header(row: SourceRow | RejectedRow, header: list[str], number: int) 
     if not isinstance(row, SourceRow) or row.cells != header:
         raise InvalidFileError(
             _(
-                "The sheets “%(first)s” and “%(other)s” of this export have different column names. Export anew."
+                "The sheets “%(first)s” and “%(other)s” of this export have different column names. Export again."
             )
             % {"first": ROWS_SHEET, "other": next_sheet(number)}
         )

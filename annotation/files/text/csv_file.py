@@ -73,7 +73,7 @@ class _Lines(Iterator[str]):
 def replace_bad(text: str, notes: Notes) -> str:
     """The text with U+FFFD for each byte that didn't fit, and each half of a surrogate pair."""
     replaced, times = _BAD.subn("\ufffd", text)
-    notes.count(_("bytes that do not fit the encoding, replaced"), times)
+    notes.count(_("bytes that are invalid in the encoding, replaced"), times)
     return replaced
 
 
@@ -116,7 +116,7 @@ class _Records:
                     if lines.bad:
                         yield RejectedRow(
                             start,
-                            _("byte %(bad)s does not fit the encoding %(encoding)s")
+                            _("byte %(bad)s is invalid in the encoding %(encoding)s")
                             % {"bad": lines.bad, "encoding": encoding},
                         )
                     else:
@@ -141,8 +141,7 @@ class _Records:
             return RejectedRow(
                 start,
                 _(
-                    "a cell has more than %(allowed)s characters, which is the most allowed "
-                    "(CORAL_MAX_CELL_CHARACTERS); the row has %(size)s"
+                    "a cell has more than %(allowed)s characters, the maximum (CORAL_MAX_CELL_CHARACTERS); the row has %(size)s"
                 )
                 % {"allowed": f"{allowed:,}", "size": f"{size:,}"},
             )

@@ -21,7 +21,7 @@ DELIMITERS = {
     "|": _("vertical bar"),
     "^": _("caret"),
     "\uff0c": _("full-width comma"),
-    "": _("none: one text a line"),
+    "": _("none: one text per line"),
 }
 # Characters that texts are full of, or that stand for something else: taken only where every single row agrees.
 _RARE = ("^", "\uff0c")

@@ -42,7 +42,7 @@ class CountedReader(io.RawIOBase):
             block = self._source.read(min(len(buffer), _CHUNK))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InvalidFileError(
-                _("The packed %(what)s is damaged or cut off (%(error)s). Pack it anew.")
+                _("The packed %(what)s is damaged or cut off (%(error)s). Pack it again.")
                 % {"what": self._what, "error": error}
             ) from None
         buffer[: len(block)] = block
@@ -56,7 +56,7 @@ def check_unpacked(unpacked: int, *, packed: int, limits: Limits, what: str) -> 
     if unpacked > limits.unpacked_bytes:
         allowed = limits.unpacked_bytes // 2**20
         raise InvalidFileError(
-            _("The %(what)s unpacks to more than %(allowed)s MB, which is the most allowed.")
+            _("The %(what)s unpacks to more than %(allowed)s MB, the maximum.")
             % {"what": what, "allowed": allowed}
         )
     if unpacked > _RATIO_GRACE and unpacked > _MAX_RATIO * max(packed, 1):

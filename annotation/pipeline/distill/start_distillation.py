@@ -25,7 +25,7 @@ def start_filtering(iteration: Iteration, *, user: User | None) -> Stage:
         iteration=iteration,
         total=iteration.project.samples.count(),
         user=user,
-        busy=gettext_noop("The filtering of this round was started already."),
+        busy=gettext_noop("SLM filtering of this round has already started."),
     )
 
 

@@ -122,10 +122,10 @@ def _crash_message(code: int, folder: Path) -> Message:
     log = str(folder / "log.txt")
     if code < 0:
         text = gettext_noop(
-            "The training process died (signal %(signal)s); often the machine had too little memory. Its log lies in %(log)s."
+            "The training process was killed (signal %(signal)s), often because the machine ran out of memory. Its log is in %(log)s."
         )
         return Message(text, {"signal": -code, "log": log})
     text = gettext_noop(
-        "The training process ended with an unexpected error (exit code %(code)s). Its log lies in %(log)s."
+        "The training process ended with an unexpected error (exit code %(code)s). Its log is in %(log)s."
     )
     return Message(text, {"code": code, "log": log})

@@ -53,7 +53,7 @@ def quality_lines(project: Project) -> Lines:
 def _class_lines(project: Project) -> Lines:
     counted = project.samples.order_by().values_list("label", "source").annotate(Count("pk"))
     found = {(label, source): count for label, source, count in counted}
-    yield [_("Rows per class, by who decided")]
+    yield [_("Rows per class, by source of the label")]
     yield [_("class"), "LLM", "SLM", _("person"), _("all")]
     for label_id, name in [*project.labels.values_list("pk", "name"), (None, _("(no label)"))]:
         per_source = [found.get((label_id, source), 0) for source in (Source.LLM, Source.SLM, Source.PERSON)]
@@ -65,20 +65,20 @@ def _class_lines(project: Project) -> Lines:
 def _measured_lines(project: Project) -> Lines:
     """What the rows drawn at random tell; every figure with its 95 % interval."""
     evidence = Evidence.read(project)
-    yield [_("Accuracy measured on rows drawn at random")]
+    yield [_("Accuracy measured on the random sample")]
     accuracy, wrong = evidence.accuracy, evidence.wrong_left
     if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:
         yield [
-            _("Unknown: it takes at least %(few)d answered random rows; there are %(rows)d.")
+            _("Unknown: at least %(few)d labelled rows of the random sample are needed; there are %(rows)d.")
             % {"few": FEW_ROWS, "rows": len(evidence.answered)}
         ]
         return
-    yield [_("rows drawn at random and answered"), len(evidence.answered)]
-    yield [_("figure"), _("estimate"), _("lower end"), _("upper end")]
+    yield [_("labelled rows of the random sample"), len(evidence.answered)]
+    yield [_("metric"), _("estimate"), _("lower bound"), _("upper bound")]
     yield [_("accuracy of this file"), *_rounded(accuracy)]
     yield [_("wrong rows left"), *_rounded(wrong, digits=0)]
     classes, macro = evidence.classes
-    missing = _("unknown: too few answered random rows of some labels")
+    missing = _("unknown: too few sampled rows of some labels")
     yield [_("macro F1"), *(_rounded(macro) if macro else [missing])]
     for label, quality in zip(evidence.labels, classes, strict=True):
         for figure, interval in (
@@ -95,18 +95,21 @@ def _measured_lines(project: Project) -> Lines:
                 % {"wrong": flag.wrong, "checked": flag.checked},
             ]
     if evidence.decided_in_bulk:
-        yield [_("rows decided in bulk, measured like rows that nobody decided"), evidence.decided_in_bulk]
+        yield [_("rows corrected in bulk, measured like uncorrected rows"), evidence.decided_in_bulk]
     if evidence.unmeasured:
         yield [
-            _("of them with labels that no random row tells of; the intervals allow for all of them"),
+            _("of these, rows whose label has no sampled row; the intervals allow for all of them"),
             evidence.unmeasured,
         ]
     if evidence.learned:
-        yield [_("random rows that were checked before the round, which it learned from"), evidence.learned]
+        yield [
+            _("sampled rows that were labelled before this round and used in its training"),
+            evidence.learned,
+        ]
     yield [
         _(
-            "Intervals hold with 95 percent confidence. What a person said of a row alone is taken as right; "
-            "rows without a label are not counted."
+            "Intervals have 95 percent confidence. A label that a person gave to a single row counts "
+            "as right; rows without a label are not counted."
         )
     ]
 
@@ -114,9 +117,7 @@ def _measured_lines(project: Project) -> Lines:
 def _unknown(quality: ClassQuality) -> str:
     if not quality.missing:
         return _("unknown: no row has this label")
-    return _("unknown: %(rows)d more answered random rows of this label are needed") % {
-        "rows": quality.missing
-    }
+    return _("unknown: %(rows)d more sampled rows of this label are needed") % {"rows": quality.missing}
 
 
 def _rounded(interval: Interval, *, digits: int = 6) -> list[Cell]:
@@ -128,10 +129,10 @@ def _accuracy_lines(project: Project) -> Lines:
     total = known.count()
     yield [_("Accuracy against the uploaded reference labels")]
     if not total:
-        yield [_("There are no reference labels, so no accuracy can be told from them.")]
+        yield [_("There are no reference labels to compare with.")]
         return
     yield [_("rows with a reference label"), total]
-    yield [_("step"), _("labelled"), _("right of them"), _("accuracy")]
+    yield [_("step"), _("labelled"), _("of these, right"), _("accuracy")]
     for name, field in _STEPS:
         counts = known.aggregate(
             labelled=Count("pk", filter=Q(**{f"{field}__isnull": False})),
@@ -147,12 +148,12 @@ def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = A
     yield [_("project"), project.name]
     yield [_("task"), project.get_task_type_display()]
     yield [_("exported at"), timezone.now().isoformat(timespec="seconds")]
-    yield [_("the models' labels are those of"), _round_in_force(project)]
+    yield [_("models' labels from"), _round_in_force(project)]
     yield from _selection_lines(project, selection)
     yield [_("columns that the models see"), ", ".join(project.content_columns)]
     if project.column_kinds:
         yield [
-            _("kinds that columns were said to hold"),
+            _("column types set by people"),
             ", ".join(map(": ".join, project.column_kinds.items())),
         ]
     yield [_("id column"), project.id_column or _("(none)")]
@@ -178,7 +179,7 @@ def provenance_lines(project: Project, *, cut: int = 0, selection: Selection = A
 def _round_in_force(project: Project) -> str:
     kept = project.iterations.in_force()
     if kept is None:
-        return _("the LLM alone: no round was filtered to its end")
+        return _("the LLM only: no round has finished SLM filtering")
     return _("round %(number)d") % {"number": kept.number}
 
 
@@ -192,11 +193,11 @@ def _selection_lines(project: Project, selection: Selection) -> Lines:
     if selection.query:
         yield [_("only rows of the filter"), selection.query]
     if selection.certainty is not None:
-        yield [_("only labels that are right with a probability of at least"), f"{selection.certainty:.2%}"]
+        yield [_("minimum probability that a label is right"), f"{selection.certainty:.2%}"]
     if not selection.is_all:
         yield [
             _("the sheet %(name)s") % {"name": quality_sheet()},
-            _("tells of all rows of the project, not of those of this file alone"),
+            _("describes all rows of the project, not only those of this file"),
         ]
 
 
@@ -219,7 +220,7 @@ def _import_lines(project: Project) -> Lines:
         if rejected > KEPT_ROWS:
             yield [
                 _("and %(rows)s more") % {"rows": f"{rejected - KEPT_ROWS:,}"},
-                _("the import report on the project's page has them all"),
+                _("the import report on the project's page lists them all"),
             ]
 
 
@@ -227,7 +228,7 @@ def _round_lines(iteration: Iteration) -> Lines:
     yield [_("Round %(number)s") % {"number": iteration.number}]
     if iteration.withdrawn_at:
         since = iteration.withdrawn_at.isoformat(timespec="seconds")
-        yield [_("withdrawn at"), since, _("the labels of an earlier round are in force instead")]
+        yield [_("rolled back at"), since, _("the labels of an earlier round are used instead")]
     yield [_("started at"), iteration.created_at.isoformat(timespec="seconds")]
     yield [
         _("started from"),

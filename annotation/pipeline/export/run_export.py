@@ -145,7 +145,7 @@ def export_path(stage: Stage) -> Path:
     path = _export_folder() / ExportDetail.of(stage).stored
     if not path.is_file():
         raise NotReadyError(
-            _("This export was removed; files are kept for %(days)d days. Make a new one.")
+            _("This export was deleted; files are kept for %(days)d days. Create a new one.")
             % {"days": settings.EXPORT_DAYS}
         )
     return path

@@ -60,7 +60,7 @@ def check_no_leftovers(project: Project) -> None:
     """
     for stage in leftovers(project):
         raise BusyError(
-            _("The import of “%(file)s” was broken off. Resume it, or cancel it, before you go on.")
+            _("The import of “%(file)s” was interrupted. Resume or cancel it first.")
             % {"file": ImportDetail.of(stage).file}
         )
 

@@ -87,7 +87,7 @@ class ImportAttempt:
             if position + len(samples) > self._limits.rows:
                 raise InvalidFileError(
                     _(
-                        "With this file the project would have more than %(most)s rows, which is the most allowed (CORAL_MAX_ROWS)."
+                        "With this file the project would have more than %(most)s rows, the maximum (CORAL_MAX_ROWS)."
                     )
                     % {"most": f"{self._limits.rows:,}"}
                 )
@@ -98,7 +98,9 @@ class ImportAttempt:
     def _refusal(self) -> InvalidFileError:
         line, _outcome, reason = next(row for row in self._report.rows if row[1] == "rejected")
         return InvalidFileError(
-            _("Line %(line)d: %(reason)s. Nothing was imported, since every row was to be good.")
+            _(
+                "Line %(line)d: %(reason)s. Nothing was imported, because one row that can't be read was to stop the import."
+            )
             % {"line": line, "reason": reason}
         )
 
@@ -122,7 +124,7 @@ class ImportAttempt:
         run, texts = index_rows(self._project, report.start_position)
         repeated = report.imported - texts
         report.warnings = dict(self._table.notes.counts) | (
-            {_("rows whose text is on another row too, so that labeling them costs nothing more"): repeated}
+            {_("rows with the same text as another row; labeling them costs nothing extra"): repeated}
             if repeated
             else {}
         )

@@ -175,7 +175,7 @@ def path_of(upload: Upload) -> Path:
     path: Path = upload.path
     if not path.exists():
         raise InvalidFileError(
-            _("The uploaded file “%(name)s” is not there any more. Upload it anew.") % {"name": upload.name}
+            _("The uploaded file “%(name)s” no longer exists. Upload it again.") % {"name": upload.name}
         )
     return path
 
@@ -194,9 +194,7 @@ def _write(file: File[bytes], path: Path, limits: Limits) -> tuple[int, str]:
                 size += len(block)
                 if size > limits.file_bytes:
                     raise InvalidFileError(
-                        _(
-                            "The file is larger than %(most)d MB, which is the most allowed (CORAL_UPLOAD_MAX_MB)."
-                        )
+                        _("The file is larger than %(most)d MB, the maximum (CORAL_UPLOAD_MAX_MB).")
                         % {"most": limits.file_bytes // 2**20}
                     )
                 digest.update(block)
@@ -307,7 +305,7 @@ def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow
         yield _("The chosen sheet is hidden in Excel.")
     if reading.header and len(table.columns) == 1 and is_like_text(table.columns[0]):
         yield _(
-            "The first text is taken as the column's name. If it is a row, say below that names stand nowhere."
+            "The first text is used as the column name. If it is a row, choose below that there are no column names."
         )
     for what, times in table.notes.counts.items():
         yield _("%(what)s: %(value)s") % {"what": capfirst(what), "value": f"{times:,}"}
@@ -318,4 +316,4 @@ def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow
 def _known_before(upload: Upload) -> Iterator[str]:
     twins = Upload.objects.filter(project=upload.project_id, sha256=upload.sha256, pk__lt=upload.pk)
     if any(twin.report.get("imported") for twin in twins):
-        yield _("The same file was imported into this project before.")
+        yield _("This file has already been imported into the project.")

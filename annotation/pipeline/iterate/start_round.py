@@ -27,7 +27,7 @@ def start_round(
     """
     check_ready(project, started_from=started_from)
     latest = project.latest_iteration()
-    busy = gettext_noop("Another round of this project was started at the same moment; it is at work now.")
+    busy = gettext_noop("Another round of this project was started at the same time and is running now.")
     with state.one_at_a_time(busy):
         iteration = Iteration.objects.create(
             project=project,

@@ -179,5 +179,7 @@ def _check_answered(run: LabelingRun) -> None:
     run.progress.report(detail=replace(run.progress.detail, refused_rows=refused), force=True)
     if not answers.filter(error="").exists():
         raise NotReadyError(
-            _("The LLM answered no row. See the errors in the table, mend the settings, and resume.")
+            _(
+                "The LLM did not answer any row. See the errors in the table, correct the settings, and resume."
+            )
         )

@@ -20,16 +20,16 @@ def script_warning(project: Project) -> str:
     """A sentence if the corpus is in a script that a chosen embedded model does not know (they know English only)."""
     models = []
     if project.llm_config.kind == "local" and project.llm_config.model == EMBEDDED_LLM:
-        models.append(_("the embedded language model"))
+        models.append(_("the built-in language model"))
     if project.task.student == "text" and project.distill_config.encoder == EMBEDDED_ENCODER:
-        models.append(_("the embedded encoder"))
+        models.append(_("the built-in encoder"))
     if not models or foreign_share(project) < SCRIPT_SHARE:
         return ""
     return ngettext(
-        "Many texts are not in Latin script, and %(models)s knows English only, so expect many wrong labels. "
-        "Choose models that know the language of the corpus under Models.",
-        "Many texts are not in Latin script, and %(models)s know English only, so expect many wrong labels. "
-        "Choose models that know the language of the corpus under Models.",
+        "Many texts are not in Latin script, and %(models)s knows only English, so expect many wrong "
+        "labels. Choose models that know the language of the corpus under Models.",
+        "Many texts are not in Latin script, and %(models)s know only English, so expect many wrong "
+        "labels. Choose models that know the language of the corpus under Models.",
         len(models),
     ) % {"models": _(" and ").join(models)}
 

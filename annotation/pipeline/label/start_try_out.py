@@ -24,7 +24,7 @@ def start_trial(project: Project, *, user: User | None) -> Stage:
     check_trial_ready(project)
     total = min(TRIAL_ROWS, project.samples.count())
     busy = gettext_noop(
-        "A try-out is at work or paused already. Wait until it is done, resume it, or cancel it."
+        "A trial run is already running or paused. Wait until it is done, resume it, or cancel it."
     )
     return state.create_stage(project, kinds.TRIAL, total=total, user=user, busy=busy)
 

@@ -35,29 +35,29 @@ class Forecast:
     def sentence(self) -> str:
         target = f"{self.target * 100:g}\N{NO-BREAK SPACE}%"
         if self.reached:
-            return _("You can stop for %(target)s: even the lower end of the interval is above it.") % {
-                "target": target
-            }
+            return _(
+                "Target %(target)s reached: even the lower bound of the interval is above it. You can stop reviewing."
+            ) % {"target": target}
         if self.more == 0:
             return _(
-                "The estimate is above %(target)s, but the interval still reaches below it: draw more random rows to be sure."
+                "The estimate is above %(target)s, but the interval still reaches below it. Draw a larger random sample to be sure."
             ) % {"target": target}
         if self.more is None and self.in_bulk >= 1.0:
             return _(
-                "The review queue does not hold enough wrong rows to reach %(target)s: about %(rows)s of those that are left "
-                "were decided in bulk. Look through these, or take the bulk correction back."
+                "The review queue does not hold enough wrong rows to reach %(target)s: about %(rows)s "
+                "of the remaining wrong rows were corrected in bulk. Review those, or undo the bulk "
+                "correction."
             ) % {"rows": round(self.in_bulk), "target": target}
         if self.more is None:
-            return _("There is no forecast for %(target)s yet: it needs a finished SLM filtering.") % {
-                "target": target
-            }
+            return _("No forecast for %(target)s yet: SLM filtering must finish first.") % {"target": target}
         if self.next_errors < WORTH_IT * self.chance_errors:
             return _(
-                "About %(rows)s more rows to reach %(target)s. The queue now holds hardly more wrong rows than chance, "
-                "so another round, or a better prompt, will pay more than further review."
+                "About %(rows)s more rows to reach %(target)s. The review queue now holds hardly more "
+                "wrong rows than chance, so another round or a better prompt will help more than "
+                "further review."
             ) % {"rows": self.more, "target": target}
         return _(
-            "About %(rows)s more rows of the review queue to reach %(target)s; the next hundred hold about %(errors)s wrong ones."
+            "About %(rows)s more rows of the review queue to reach %(target)s; about %(errors)s of the next hundred are wrong."
         ) % {"rows": self.more, "target": target, "errors": round(self.next_errors)}
 
 

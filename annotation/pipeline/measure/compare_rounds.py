@@ -103,7 +103,10 @@ def _sentence(comparison: Comparison) -> str:
     rounds = {"number": comparison.after.number, "before": comparison.before.number}
     if comparison.lost_labels:
         labels = ", ".join(comparison.lost_labels)
-        return _("round %(number)d: a label has all but vanished: %(labels)s") % {**rounds, "labels": labels}
+        return _("round %(number)d: almost no rows are left with these labels: %(labels)s") % {
+            **rounds,
+            "labels": labels,
+        }
     return _(
-        "round %(number)d: of %(rows)d audited rows %(better)d became right and %(worse)d wrong since round %(before)d"
+        "round %(number)d: of %(rows)d sampled rows %(better)d became right and %(worse)d wrong since round %(before)d"
     ) % {**rounds, "rows": comparison.rows, "better": comparison.better, "worse": comparison.worse}

@@ -50,7 +50,7 @@ def draw_sample(project: Project, *, rows: int, user: User | None, seed: int) ->
     """
     if not 1 <= rows <= MOST_ROWS:
         raise AnnotationError(
-            _("An audit draws 1 to %(most)s rows, not %(rows)s.") % {"most": MOST_ROWS, "rows": rows}
+            _("A random sample has 1 to %(most)s rows, not %(rows)s.") % {"most": MOST_ROWS, "rows": rows}
         )
     drawn_at = timezone.now()
     # Nothing is locked meanwhile: a row that somebody decides in this moment is a drawn row that was decided otherwise.

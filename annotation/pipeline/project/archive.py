@@ -46,7 +46,7 @@ def take_back(project: Project, *, user: User) -> None:
     with transaction.atomic():
         row = Project.objects.select_for_update().get(pk=project.pk)
         if row.stages.filter(kind=kinds.DELETION.key).exists():
-            raise BusyError(_("“%(name)s” is being deleted, so it can't be taken back.") % {"name": row.name})
+            raise BusyError(_("“%(name)s” is being deleted, so it can't be restored.") % {"name": row.name})
         row.put_away_at = None
         row.save(update_fields=["put_away_at"])
         activity.record(row, user=user, verb=Activity.Verb.TOOK_BACK)
@@ -67,11 +67,11 @@ def start_deletion(project: Project, *, name: str, user: User) -> Stage:
     """
     if name.strip() != project.name.strip():
         raise AnnotationError(
-            _("To delete “%(name)s”, type exactly that name; “%(typed)s” was typed. Nothing was deleted.")
+            _("To delete “%(name)s”, type its exact name; you typed “%(typed)s”. Nothing was deleted.")
             % {"name": project.name, "typed": name.strip()}
         )
     if project.put_away_at is None:
-        raise AnnotationError(_("Put the project away first. Nothing was deleted."))
+        raise AnnotationError(_("Archive the project first. Nothing was deleted."))
     begun = project.stages.filter(kind=kinds.DELETION.key).first()
     if begun is not None:
         if not begun.is_active:

@@ -63,7 +63,7 @@ def set_task(project: Project, *, name: str, task_type: str) -> None:
     if changed and project.iterations.exists():
         raise AnnotationError(
             _(
-                "The task type can't change once a round has been started. Make a new project for another task."
+                "The task type can't be changed after a round has started. Create a new project for another task."
             )
         )
     if changed and project.prompt == project.task.default_prompt:
@@ -90,7 +90,7 @@ def set_labels(project: Project, drafts: Sequence[LabelDraft]) -> list[Label]:
     _check_drafts(drafts)
     if project.active_stage():
         raise BusyError(
-            _("A stage of this project is at work. Change the labels when it is done, or cancel it first.")
+            _("A job of this project is running. Change the labels when it is done, or cancel it first.")
         )
     with transaction.atomic():
         existing = {label.name: label for label in project.labels.all()}
@@ -131,22 +131,22 @@ def _check_drafts(drafts: Sequence[LabelDraft]) -> None:
         )
     if composed := next((key for key in keys if east_asian_width(key) in "WF"), ""):
         raise AnnotationError(
-            _("“%(key)s” can't be typed with one key. Take a letter, a digit or a sign.") % {"key": composed}
+            _("“%(key)s” is not a single key. Use a letter, a digit or a sign.") % {"key": composed}
         )
     if taken := next((key for key in keys if key.lower() in RESERVED_KEYS), ""):
         raise AnnotationError(
-            _("“%(key)s” has a meaning of its own in the review. Take another letter, a digit or a sign.")
+            _("“%(key)s” is already used on the review page. Use another letter, digit or sign.")
             % {"key": taken}
         )
     if len(set(keys)) < len(keys):
-        raise AnnotationError(_("Two labels have the same key. Each key may stand for one label only."))
+        raise AnnotationError(_("Two labels have the same key. Each key can belong to only one label."))
 
 
 def _remove_labels(labels: Sequence[Label]) -> None:
     for label in labels:
         if _is_used(label):
             raise AnnotationError(
-                _("The label “%(name)s” is on rows already, so it can't be removed or renamed. Keep it.")
+                _("The label “%(name)s” is already used on rows, so it can't be removed or renamed.")
                 % {"name": label.name}
             )
         label.delete()

@@ -67,12 +67,15 @@ def invite(
     """
     if role not in INVITED_ROLES:
         raise AnnotationError(
-            _("A link can invite reviewers and viewers, not “%(role)s”. Make owners in the list of members.")
+            _(
+                "A link can invite reviewers and viewers, not “%(role)s”. Owners are set in the list of members."
+            )
             % {"role": role}
         )
     if not 1 <= days <= MOST_DAYS:
         raise AnnotationError(
-            _("An invitation holds for 1 to %(most)d days, not %(days)d.") % {"most": MOST_DAYS, "days": days}
+            _("An invitation is valid for 1 to %(most)d days, not %(days)d.")
+            % {"most": MOST_DAYS, "days": days}
         )
     secret = secrets.token_urlsafe(24)
     invitation = Invitation.objects.create(
@@ -135,7 +138,7 @@ def _digest(secret: str) -> str:
 
 def _no_invitation() -> AnnotationError:
     return AnnotationError(
-        _("This invitation does not hold any more: it was used, revoked, or has expired. Ask for a new one.")
+        _("This invitation is no longer valid: it was used or revoked, or it has expired. Ask for a new one.")
     )
 
 
@@ -143,4 +146,4 @@ def _keep_an_owner(membership: Membership, *, role: str) -> None:
     owners = membership.project.memberships.select_for_update().filter(role=Role.OWNER)
     others = [owner for owner in owners if owner.pk != membership.pk]
     if role != Role.OWNER and not others:
-        raise AnnotationError(_("A project needs an owner. Make somebody else an owner first."))
+        raise AnnotationError(_("A project needs an owner. Make someone else an owner first."))

@@ -44,9 +44,7 @@ def _check_complete(project: Project) -> None:
         raise NotReadyError(_("The project has no rows yet. Upload a file first."))
     if rows < MIN_ROWS:
         raise NotReadyError(
-            _(
-                "The corpus has %(rows)d rows; a small model needs at least %(least)d to learn from. Add more rows."
-            )
+            _("The corpus has %(rows)d rows; the SLM needs at least %(least)d to learn from. Add more rows.")
             % {"rows": rows, "least": MIN_ROWS}
         )
     labels = project.labels.count()
@@ -84,6 +82,6 @@ def check_labelled(project: Project) -> None:
     ).exists():
         raise NotReadyError(
             _(
-                "No row has a label of the LLM yet. Start LLM labeling; if it has run, try another prompt or model on 20 rows first."
+                "No row has an LLM label yet. Start LLM labeling; if it has already run, try another prompt or model on 20 rows first."
             )
         )

@@ -22,7 +22,7 @@ def save_filter(project: Project, *, user: User, name: str, query: str, is_share
     kept = SavedFilter.objects.filter(project=project, owner=user)
     if kept.count() >= MOST_FILTERS and not kept.filter(name=name).exists():
         raise AnnotationError(
-            _("You keep %(most)d filters here, which is the most. Remove one first.") % {"most": MOST_FILTERS}
+            _("You have saved %(most)d filters here, the maximum. Remove one first.") % {"most": MOST_FILTERS}
         )
     saved, _made = SavedFilter.objects.update_or_create(
         project=project, owner=user, name=name, defaults={"query": query, "is_shared": is_shared}

@@ -74,7 +74,7 @@ def start_batch(project: Project, choice: Choice, *, user: User) -> CorrectionBa
     rows = _changeable(chosen, label=choice.label, include_corrected=choice.include_corrected)
     ids = list(rows.values_list("pk", flat=True)[: LARGE_ROWS + 1])
     if not ids:
-        raise AnnotationError(_("No row is left to change. Choose others, or set another filter."))
+        raise AnnotationError(_("There is no row left to change. Choose other rows, or another filter."))
     samples = None if choice.samples is None else list(chosen.values_list("pk", flat=True))
     batch = CorrectionBatch(
         project=project,
@@ -107,7 +107,7 @@ def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
 
 
 def _taken_back() -> ConflictError:
-    return ConflictError(_("These corrections were taken back already."))
+    return ConflictError(_("These corrections have already been undone."))
 
 
 def _start(batch: CorrectionBatch, ids: list[int] | None, *, total: int) -> CorrectionBatch:

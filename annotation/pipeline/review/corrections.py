@@ -194,7 +194,9 @@ def _label_of(sample: Sample, label_id: int | None) -> Label | None:
         return None
     label = Label.objects.filter(pk=label_id, project=sample.project_id).first()
     if label is None:
-        raise AnnotationError(_("That label is not one of this project's. Reload the page and choose again."))
+        raise AnnotationError(
+            _("This label does not belong to the project. Reload the page and choose again.")
+        )
     return label
 
 
@@ -222,9 +224,9 @@ def _set_to_models(sample: Sample, verdict: Prediction | None) -> None:
 
 
 def _conflict(sample: Sample) -> str:
-    who = sample.corrected_by.get_username() if sample.corrected_by else _("Somebody")
+    who = sample.corrected_by.get_username() if sample.corrected_by else _("Someone")
     chosen = sample.label.name if sample.label else _("no label")
-    return _("%(who)s set this row to “%(label)s” meanwhile. Look at it once more and choose again.") % {
+    return _("%(who)s has set this row to “%(label)s” in the meantime. Look at it again and choose.") % {
         "who": who,
         "label": chosen,
     }

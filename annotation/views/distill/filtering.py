@@ -63,7 +63,7 @@ def _can_start(iteration: Iteration | None, stage: Stage | None) -> bool:
 def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
     iteration = project.latest_iteration()
     if iteration is None:
-        raise NotReadyError(_("The project has no round yet. Start it under Configure first."))
+        raise NotReadyError(_("The project has no round yet. Start the first one under Configure."))
     if iteration.stage(kinds.SLM.key) is None:
         stage = start_distillation.start_filtering(iteration, user=request.user)
         what = kinds.kind_name(stage)

@@ -156,17 +156,17 @@ def evidence_facts(stage: Stage, count: int) -> list[Fact]:
         return []
     facts = [
         Fact(
-            _("Small models together"),
+            _("Small models combined"),
             share_within(measured["student_right"], least_right(count), MOST_RIGHT),
             _(
-                "How often the small models' joint opinion is right, over all rows, estimated from how often they contradict each other."
+                "Estimated accuracy of the small models combined, over all rows. It is derived from how often they contradict each other."
             ),
         ),
         Fact(
-            _("Rows on which they contradict the LLM"),
+            _("Rows where they contradict the LLM"),
             share(measured["contradicted_share"]),
             _(
-                "Two small models that look at different things (meaning; words or columns) agree on a label that is not the LLM's."
+                "Two small models with different features (meaning; words or columns) agree on a label other than the LLM's."
             ),
         ),
     ]
@@ -174,10 +174,10 @@ def evidence_facts(stage: Stage, count: int) -> list[Fact]:
         facts += _facts_of_contradicted(measured)
     facts.append(
         Fact(
-            _("Rows checked by people"),
+            _("Rows labelled by people"),
             f"{measured.get('checked_rows', 0):.0f}",
             _(
-                "Their label is final. With enough of them the weights are fitted to them instead of estimated."
+                "Their labels are final. With enough of them, the weights are fitted to them instead of estimated."
             ),
         )
     )
@@ -187,17 +187,17 @@ def evidence_facts(stage: Stage, count: int) -> list[Fact]:
 def _facts_of_contradicted(measured: dict[str, float]) -> list[Fact]:
     """What is estimated from the rows on which both contradict the LLM; without any, nothing is."""
     wrong = Fact(
-        _("There, the LLM is wrong"),
+        _("LLM wrong on these rows"),
         share_within(measured["teacher_wrong_when_contradicted"], LEAST_WRONG, MOST_WRONG),
         _(
-            "Estimated share of those rows. Below a half, the LLM is to be trusted more; above it, the small models are."
+            "Estimated share of those rows. Below one half the LLM deserves more trust; above it, the small models do."
         ),
     )
     if "teacher_weight" not in measured:
         return [wrong]
     weight = round(measured["teacher_weight"], 1)
     shown = _("%(weight)d or more") % {"weight": MOST_WEIGHT} if weight >= MOST_WEIGHT else f"{weight:.1f}"
-    return [wrong, Fact(_("Weight of the LLM's word"), shown, weight_words(weight))]
+    return [wrong, Fact(_("Weight of the LLM's label"), shown, weight_words(weight))]
 
 
 def share_within(value: float, least: float, most: float) -> str:
@@ -212,11 +212,11 @@ def share_within(value: float, least: float, most: float) -> str:
 def weight_words(weight: float) -> str:
     """What the weight of the LLM's word means, where the small models' is 1."""
     if weight < 0.1:
-        return _("It hardly counts: where the small models differ from the LLM, their label is taken.")
+        return _("It hardly counts: where the small models disagree with the LLM, their label is used.")
     if weight < 1:
-        return _("It counts less than the small models: the LLM's label is kept where they are unsure.")
+        return _("It counts less than the small models: the LLM's label is kept only where they are unsure.")
     return _(
-        "It counts more than the small models: the LLM's label is kept unless they are very sure of another."
+        "It counts more than the small models: the LLM's label is kept unless they are very sure of another one."
     )
 
 

@@ -64,19 +64,17 @@ def _is_there(stage: Stage) -> bool:
 def column_meanings() -> list[str]:
     """What each of CORAL's columns says, in the order of the files."""
     return [
-        _("the label to use: a person's where there is one, else what the evidence of both models says"),
-        _("who decided it: LLM, SLM or person"),
-        _("what the language model said"),
-        _("what the small model says"),
-        _("how sure the small model is of its own label, 0 to 1"),
-        _(
-            "how probable it is that the language model's label is right, 0 to 1; empty where a person decided"
-        ),
-        _("how probable it is that the final label is wrong, 0 to 1; 0 where a person decided"),
-        _("likely right, likely wrong, or inconsistent (the models differ); empty where a person decided"),
-        _("who corrected the row"),
+        _("the label to use: a person's if there is one, otherwise the most likely one given both models"),
+        _("source of the final label: LLM, SLM or person"),
+        _("the LLM's label"),
+        _("the SLM's label"),
+        _("the SLM's confidence in its own label, 0 to 1"),
+        _("probability that the LLM's label is right, 0 to 1; empty where a person decided"),
+        _("probability that the final label is wrong, 0 to 1; 0 where a person decided"),
+        _("likely right, likely wrong, or inconsistent (the models disagree); empty where a person decided"),
+        _("the person who corrected the row"),
         _("when, in UTC"),
-        _("the round that the label is from; empty where there is no label"),
+        _("the round that the label comes from; empty where there is no label"),
     ]
 
 

@@ -76,7 +76,7 @@ def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
         try:
             stored.append(start_import.store_upload(project, file, request.user, **reading))
         except AnnotationError as error:
-            sentence = _("“%(name)s” was not taken: %(why)s")
+            sentence = _("“%(name)s” was rejected: %(why)s")
             messages.error(
                 request, sentence % {"name": start_import.shown_name(file.name or ""), "why": error}
             )
@@ -179,7 +179,9 @@ def left_out_rows(request: MemberRequest, project: Project, upload_id: int) -> D
 def _read_again(request: MemberRequest, project: Project, upload: Upload) -> HttpResponse:
     form = ReadingForm(request.POST, reading=upload.reading)
     if not form.is_valid():
-        messages.error(request, _("That way of reading is not one of those offered; choose from the lists."))
+        messages.error(
+            request, _("These reading options are not available for this file; choose from the lists.")
+        )
     else:
         chosen = {
             name: value

@@ -92,7 +92,7 @@ def restore_round(request: MemberRequest, project: Project, iteration_id: int) -
     restore.start_restore(iteration, user=request.user)
     messages.success(
         request,
-        _("The rows are being set to what round %(number)d said. What people corrected stays as it is.")
+        _("Rolling back to the labels of round %(number)d. Corrections by people are unchanged.")
         % {"number": iteration.number},
     )
     return redirect("annotation:rounds", project.pk)

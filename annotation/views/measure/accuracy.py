@@ -98,8 +98,8 @@ def draw_audit(request: MemberRequest, project: Project) -> HttpResponse:
     messages.success(
         request,
         ngettext(
-            "%(count)d row is drawn at random. It is shown without the models' labels.",
-            "%(count)d rows are drawn at random. They are shown without the models' labels.",
+            "%(count)d row is drawn at random and shown without the models' labels.",
+            "%(count)d rows are drawn at random and shown without the models' labels.",
             drawn,
         )
         % {"count": drawn},

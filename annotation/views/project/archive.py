@@ -15,7 +15,7 @@ from annotation.views.access import MemberRequest, for_members
 @for_members(Role.OWNER, "POST", back="annotation:configure_task")
 def put_away(request: MemberRequest, project: Project) -> HttpResponse:
     putting_away.put_away(project, user=request.user)
-    sentence = _("“%(name)s” is put away. Nothing of it is lost; take it back below whenever you like.")
+    sentence = _("“%(name)s” is archived. Nothing is lost; you can restore it below at any time.")
     messages.success(request, sentence % {"name": project.name})
     return redirect("annotation:projects")
 
@@ -23,7 +23,7 @@ def put_away(request: MemberRequest, project: Project) -> HttpResponse:
 @for_members(Role.OWNER, "POST", put_away=True)
 def take_back(request: MemberRequest, project: Project) -> HttpResponse:
     putting_away.take_back(project, user=request.user)
-    messages.success(request, _("“%(name)s” is back.") % {"name": project.name})
+    messages.success(request, _("“%(name)s” is restored.") % {"name": project.name})
     return redirect("annotation:projects")
 
 

@@ -204,7 +204,7 @@ def prompt_preview(project: Project, template: PromptTemplate) -> dict[str, Any]
 def _unknown_words(template: PromptTemplate) -> str:
     """What to say of words in braces that are no placeholders; nothing, if there are none."""
     written = ", ".join(f"{{{name}}}" for name in unknown_placeholders(template))
-    return written and _("%(names)s is no placeholder of CORAL and goes to the model as it is written.") % {
+    return written and _("%(names)s is not a placeholder of CORAL; it is sent to the model as is.") % {
         "names": written
     }
 
@@ -259,7 +259,7 @@ def token_end(project: Project) -> str:
     """Enough of a stored token to know it by, and no more; short tokens show nothing of themselves."""
     token = project.llm_token
     if isinstance(token, UnreadableSecret):
-        return _("one that can't be decrypted with the keys at hand; enter it anew")
+        return _("a token that can't be decrypted with the available keys; enter it again")
     return "…" + (token[-4:] if len(token) >= 12 else "") if token else ""
 
 
@@ -268,7 +268,7 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
     """Look at everything once more, then start the first round."""
     if request.method == "POST":
         if project.iterations.exists():
-            messages.info(request, _("The project was started already."))
+            messages.info(request, _("The project has already been started."))
         else:
             iteration = start_round.start_round(project, started_from="llm", user=request.user)
             activity.record_round(iteration, user=request.user)

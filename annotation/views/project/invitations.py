@@ -40,7 +40,7 @@ def invite(request: MemberRequest, project: Project) -> HttpResponse:
 def revoke_invitation(request: MemberRequest, project: Project, invitation_id: int) -> HttpResponse:
     invitation = get_object_or_404(Invitation, pk=invitation_id, project=project)
     membership_rules.revoke_invitation(invitation, user=request.user)
-    messages.success(request, _("The link is worthless now. Who joined by it stays a member."))
+    messages.success(request, _("The link is revoked. People who have joined with it stay members."))
     return redirect("annotation:members", project.pk)
 
 

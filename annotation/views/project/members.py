@@ -37,7 +37,7 @@ def add_member(request: MemberRequest, project: Project) -> HttpResponse:
             activity.record(project, user=request.user, verb=Activity.Verb.ADDED, what=name)
             messages.success(
                 request,
-                _("%(name)s is a member now.") % {"name": form.cleaned_data["username"].get_username()},
+                _("%(name)s is now a member.") % {"name": form.cleaned_data["username"].get_username()},
             )
             return redirect("annotation:members", project.pk)
     return members_page(request, project, form=form)

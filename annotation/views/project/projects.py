@@ -99,12 +99,12 @@ def state_of(project: Project, *, stage: Stage | None) -> ProjectState:
         return ProjectState(tone, words, page)
     if stage.iteration is None:
         labels = len(project.labels.all())
-        words = _("Ready to start") if labels > 1 else _("Imported: set the labels next")
+        words = _("Ready to start") if labels > 1 else _("Imported; next: set the labels")
         return ProjectState("warn", words, "configure")
     if stage.kind == kinds.LLM.key:
-        return ProjectState("warn", _("Labelled by the LLM: filter next"), "filtering")
+        return ProjectState("warn", _("Labelled by the LLM; next: SLM filtering"), "filtering")
     return ProjectState(
-        "ok", _("Round %(number)d is done: review") % {"number": stage.iteration.number}, "review"
+        "ok", _("Round %(number)d is done; next: review") % {"number": stage.iteration.number}, "review"
     )
 
 

@@ -35,7 +35,7 @@ class BulkForm(forms.Form):
     matching = forms.BooleanField(required=False)
     query = forms.CharField(required=False, max_length=2_000)
     label = forms.ModelChoiceField(
-        Label.objects.none(), required=False, empty_label=gettext_lazy("accept the labels they have")
+        Label.objects.none(), required=False, empty_label=gettext_lazy("accept their current labels")
     )
     include_corrected = forms.BooleanField(required=False)
     same_texts = forms.BooleanField(required=False)
@@ -51,7 +51,7 @@ class BulkForm(forms.Form):
         wanted = super().clean() or {}
         if not wanted.get("row") and not wanted.get("matching"):
             raise forms.ValidationError(
-                _("No row is chosen. Tick rows, or choose all rows that the filter matches.")
+                _("No row is selected. Select rows, or choose all rows that match the filter.")
             )
         return wanted
 
@@ -95,7 +95,7 @@ def _write_down(batch: CorrectionBatch, verb: Activity.Verb, rows: int) -> None:
 
 def _done(batch: CorrectionBatch) -> str:
     if batch.stage:
-        return _("The rows are being corrected in the background; the page shows how far it is.")
+        return _("The rows are being corrected in the background; this page shows the progress.")
     rows = batch.corrections.count()
     if batch.label:
         return ngettext("%(rows)d row is relabelled.", "%(rows)d rows are relabelled.", rows) % {"rows": rows}
@@ -108,15 +108,19 @@ def undo_many(request: MemberRequest, project: Project, batch_id: int) -> HttpRe
     batch = get_object_or_404(CorrectionBatch, pk=batch_id, project=project, undoes=None)
     if batch.user_id != request.user.pk and request.role != Role.OWNER:
         raise AnnotationError(
-            _("Only who made these corrections, or an owner of the project, can take them back.")
+            _("Only the person who made these corrections, or an owner of the project, can undo them.")
         )
     undo = bulk_correcting.undo_batch(batch, user=request.user)
     _write_down(undo, Activity.Verb.UNDID, batch.stage.done if batch.stage else batch.corrections.count())
     if undo.stage:
-        messages.success(request, _("The corrections are being taken back in the background."))
+        messages.success(request, _("The corrections are being undone in the background."))
     else:
         rows = undo.corrections.count()
-        words = ngettext("%(rows)d row is as it was before.", "%(rows)d rows are as they were before.", rows)
+        words = ngettext(
+            "%(rows)d row has its earlier label again.",
+            "%(rows)d rows have their earlier labels again.",
+            rows,
+        )
         messages.success(request, words % {"rows": rows})
     return redirect("annotation:review", project.pk)
 

@@ -143,9 +143,9 @@ def _difference(answer_id: Any) -> str:
     if second.label_id == second.replaced_label_id or not second.label or not second.replaced_label:
         return ""
     before = corrections.correction_before(second)
-    who = before.user.get_username() if before and before.user else _("Somebody")
+    who = before.user.get_username() if before and before.user else _("Someone")
     return _(
-        "%(who)s chose “%(first)s” before you; you chose “%(second)s”, which holds now. Decide, or go on."
+        "%(who)s chose “%(first)s” before you; your choice, “%(second)s”, applies now. Change it, or go on."
     ) % {
         "who": who,
         "first": second.replaced_label.name,
@@ -157,7 +157,7 @@ def _difference(answer_id: Any) -> str:
 def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
     sample_id = request.POST.get("sample", "")
     if not is_id(sample_id):
-        return _refuse(request, project, _("Which row to skip is missing. Reload the page."))
+        return _refuse(request, project, _("The row to skip is missing from the request. Reload the page."))
     sample = _row(project, int(sample_id))
     if sample is None:
         return _refuse(request, project, _gone(), status=404)
@@ -178,7 +178,7 @@ def focus_undo(request: MemberRequest, project: Project) -> HttpResponse:
     except ConflictError as error:
         return _refuse(request, project, str(error))
     if sample is None:
-        return _refuse(request, project, _("There is no answer of yours to take back."))
+        return _refuse(request, project, _("You have no answer to undo."))
     undone = Correction.objects.only("because").get(answer_id=form.cleaned_data["undo_id"])
     queue.hold_row(sample, user=request.user, because=undone.because)
     return _show_again(request, project, sample.pk, version=sample.version, because=undone.because)

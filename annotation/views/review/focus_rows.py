@@ -188,24 +188,30 @@ def _machine_event(prediction: Prediction) -> Event:
 
 
 def _person_event(correction: Correction) -> Event:
-    who = correction.user.get_username() if correction.user else _("somebody")
+    who = correction.user.get_username() if correction.user else _("someone")
     if correction.undoes_id:
-        note = _("took an answer back")
+        note = _("undid an answer")
     elif hasattr(correction, "undone_by"):
-        note = _("taken back later")
+        note = _("undone later")
     else:
-        note = _("in bulk") if correction.batch_id else "" if correction.label_id else _("back to the models")
+        note = (
+            _("in bulk")
+            if correction.batch_id
+            else ""
+            if correction.label_id
+            else _("back to the models' label")
+        )
     return Event(who, correction.label, correction.round, correction.created_at, note)
 
 
 def _blind_reason(because: str) -> str:
     if because == Correction.Because.SECOND:
         return _(
-            "Somebody has answered this row. You answer it too, without seeing their label or the models', so that it "
-            "can be measured how often people agree."
+            "Someone has already labelled this row. Label it too, without seeing their label or the "
+            "models', so that agreement between people can be measured."
         )
     return _(
-        "Drawn at random, to measure how accurate the file is. Nothing is suggested, so that the answer is your own."
+        "Drawn at random to measure the accuracy of the file. No label is suggested, so that your answer is independent."
     )
 
 
@@ -217,19 +223,19 @@ def _reasons(sample: Sample, label_count: int) -> Iterable[str]:
         yield _doubt_words(sample.label, sample.risk, label_count)
         if sample.label not in (sample.llm_label, sample.slm_label):
             yield _(
-                "Neither model alone says so: it is what their answers and the rows like it make most likely."
+                "Neither model gave this label alone: it is the most likely one given both answers and similar rows."
             )
     if sample.llm_label and sample.slm_label and sample.llm_label != sample.slm_label:
-        yield _("The models differ: the LLM says “%(llm)s”, the SLM “%(slm)s”.") % {
+        yield _("The models disagree: the LLM says “%(llm)s”, the SLM “%(slm)s”.") % {
             "llm": sample.llm_label.name,
             "slm": sample.slm_label.name,
         }
     if sample.clean_prob is not None and sample.clean_prob < 0.5:
-        yield _("The LLM's label was hard to learn from rows like it (clean probability %(value)s).") % {
+        yield _("The LLM's label was hard to learn from similar rows (clean probability %(value)s).") % {
             "value": share(sample.clean_prob)
         }
     if sample.queue_rank:
-        yield _("Place %(place)d of the queue.") % {"place": sample.queue_rank}
+        yield _("Number %(place)d in the review queue.") % {"place": sample.queue_rank}
 
 
 def _doubt_words(label: Label, risk: float, label_count: int) -> str:
@@ -237,15 +243,15 @@ def _doubt_words(label: Label, risk: float, label_count: int) -> str:
     words = {"label": label.name, "risk": share(risk, 0), "count": label_count}
     if risk < 0.5:
         return (
-            _("“%(label)s” is the most likely label; it is wrong with a probability of about %(risk)s.")
+            _("“%(label)s” is the most likely label; the probability that it is wrong is about %(risk)s.")
             % words
         )
     if label_count == 2:
-        return _("Little speaks for “%(label)s” over the other label: either may be right.") % words
+        return _("“%(label)s” is barely more likely than the other label: either may be right.") % words
     return (
         _(
-            "“%(label)s” is the most likely of the %(count)d labels, but more likely wrong than right: wrong with a "
-            "probability of about %(risk)s."
+            "“%(label)s” is the most likely of the %(count)d labels, but it is more likely wrong than "
+            "right: wrong with a probability of about %(risk)s."
         )
         % words
     )

@@ -48,7 +48,7 @@ class TableRow:
         says_llm, says_slm = self.label == self.llm_label, self.label == self.slm_label
         if says_llm and says_slm:
             return _("both models")
-        return _("LLM") if says_llm else _("SLM") if says_slm else _("both weighed")
+        return _("LLM") if says_llm else _("SLM") if says_slm else _("both combined")
 
     @property
     def tone(self) -> str:

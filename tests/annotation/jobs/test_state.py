@@ -99,7 +99,7 @@ def test_the_row_is_not_written_for_every_report(stage: Stage, django_assert_num
 
 
 def test_of_two_runs_started_at_the_same_moment_one_is_refused_in_a_sentence(stage: Stage) -> None:
-    with pytest.raises(BusyError, match="Another stage of this project is at work"):
+    with pytest.raises(BusyError, match="Another job of this project is running"):
         state.create_stage(stage.project, kinds.RESTORE, user=None)
     with pytest.raises(BusyError, match="Somebody was faster"):
         state.create_stage(stage.project, kinds.IMPORT, user=None, busy="Somebody was faster.")
@@ -251,7 +251,7 @@ def test_what_could_not_follow_is_told_where_the_stage_is_shown(
         pass
     assert fresh(stage).status == Stage.Status.DONE
     shown = render_to_string("annotation/jobs/_stage_progress.html", stage_context(fresh(stage)))
-    assert "What was to follow could not be started: The LLM has labelled nothing yet." in shown
+    assert "The next step could not be started: The LLM has labelled nothing yet." in shown
     state.create_stage(stage.project, kinds.SLM, user=None)
     assert stage_context(fresh(stage))["not_followed"] == "", "somebody started it"
 
@@ -334,7 +334,7 @@ def test_a_stopped_stage_can_be_resumed_and_its_deaths_are_forgotten(stage: Stag
 def test_a_stage_is_not_resumed_beside_another_one_of_its_project(stage: Stage) -> None:
     state.request_cancel(stage)
     state.create_stage(stage.project, kinds.LLM, user=None)
-    with pytest.raises(BusyError, match="Another stage of this project is at work"):
+    with pytest.raises(BusyError, match="Another job of this project is running"):
         state.resume(stage)
     assert fresh(stage).status == Stage.Status.CANCELLED
 
@@ -368,7 +368,7 @@ def test_a_worker_whose_lease_went_to_another_can_write_nothing(stage: Stage) ->
             second.progress.report(done=7, force=True)
             stalled.progress.report(done=2, force=True)
             assert stalled.lease.should_stop()
-            with pytest.raises(LeaseLostError, match="given to another one"), transaction.atomic():
+            with pytest.raises(LeaseLostError, match="another worker has taken over"), transaction.atomic():
                 stalled.lease.fence()
             with transaction.atomic():
                 second.lease.fence()
@@ -392,7 +392,7 @@ def test_a_stage_is_tried_again_after_a_death_and_failed_after_three(stage: Stag
         assert fresh(stage).crashes == death
     after = fresh(stage)
     assert after.status == Stage.Status.FAILED
-    assert message_text(after.error).startswith("The worker died 3 times in a row")
+    assert message_text(after.error).startswith("The worker crashed 3 times in a row")
     assert reap() == 0
 
 

@@ -116,20 +116,22 @@ def test_the_rate_leaves_out_rows_that_kept_their_answer(stage: Stage) -> None:
     assert stage_status.stage_context(stage)["rate"] == 0.5
 
 
-@pytest.mark.parametrize(("done", "words"), [(10, "has an answer"), (9, "has been asked about")])
+@pytest.mark.parametrize(
+    ("done", "words"), [(10, "Every row has an answer."), (9, "All rows are processed.")]
+)
 def test_a_finished_run_says_that_rows_have_answers_only_if_all_have(
     stage: Stage, done: int, words: str
 ) -> None:
     stage.status, stage.done = Stage.Status.DONE, done
-    assert stage_words(stage) == f"Every row {words}."
+    assert stage_words(stage) == words
 
 
 @pytest.mark.parametrize(
     ("unreadable", "words"),
     [
         (10, "No answer could be read as a label"),
-        (3, "Every row has been asked about; 3 answers could not be read as a label."),
-        (1, "Every row has been asked about; 1 answer could not be read as a label."),
+        (3, "All rows are processed; 3 answers could not be read as a label."),
+        (1, "All rows are processed; 1 answer could not be read as a label."),
     ],
 )
 def test_a_finished_run_says_how_many_answers_hold_no_label(
@@ -145,27 +147,27 @@ def test_counts_of_thousands_are_grouped_everywhere_on_the_card(stage: Stage) ->
     stage.seconds = 0.1
     html = render_to_string("annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
     assert "2,000 rows were read." in html
-    assert "20,000 rows a second" in html
+    assert "20,000 rows per second" in html
 
 
 def test_going_back_to_a_round_does_not_speak_of_rows_that_were_read(stage: Stage) -> None:
     stage.kind, stage.status, stage.done = kinds.RESTORE.key, Stage.Status.DONE, 10
     assert stage_words(stage) == (
-        "The rows have that round's labels again. What people corrected stays as it is."
+        "The rows have that round's labels again. Corrections by people are unchanged."
     )
 
 
 @pytest.mark.parametrize(
     ("kind", "status", "done", "words"),
     [
-        (kinds.LLM.key, Stage.Status.CANCELLED, 5, "What is finished is kept"),
-        (kinds.IMPORT.key, Stage.Status.PAUSED, 5, "What is finished is kept"),
-        (kinds.IMPORT.key, Stage.Status.CANCELLED, 0, "No row of this file is in the project"),
-        (kinds.IMPORT.key, Stage.Status.FAILED, 0, "no row of this file is in the project"),
-        (kinds.IMPORT.key, Stage.Status.FAILED, 5, "What is finished is kept"),
-        (kinds.EXPORT.key, Stage.Status.PAUSED, 5, "Half a file is not kept"),
-        (kinds.EXPORT.key, Stage.Status.CANCELLED, 5, "No file was made"),
-        (kinds.EXPORT.key, Stage.Status.FAILED, 5, "no file was made"),
+        (kinds.LLM.key, Stage.Status.CANCELLED, 5, "Finished work is kept"),
+        (kinds.IMPORT.key, Stage.Status.PAUSED, 5, "Finished work is kept"),
+        (kinds.IMPORT.key, Stage.Status.CANCELLED, 0, "No row of this file was imported"),
+        (kinds.IMPORT.key, Stage.Status.FAILED, 0, "no row of this file was imported"),
+        (kinds.IMPORT.key, Stage.Status.FAILED, 5, "Finished work is kept"),
+        (kinds.EXPORT.key, Stage.Status.PAUSED, 5, "Partial files are not kept"),
+        (kinds.EXPORT.key, Stage.Status.CANCELLED, 5, "No file was created"),
+        (kinds.EXPORT.key, Stage.Status.FAILED, 5, "no file was created"),
     ],
 )
 def test_what_is_said_to_be_kept_of_a_broken_off_stage_is_kept(
@@ -181,7 +183,7 @@ def test_an_import_that_is_being_cancelled_says_that_its_rows_go(stage: Stage) -
         Stage.Status.RUNNING,
         Stage.RequestedAction.CANCEL,
     )
-    assert "are being taken out again" in stage_words(stage)
+    assert "Removing the rows of this file" in stage_words(stage)
 
 
 @pytest.mark.parametrize(("epoch", "words"), [(11, "11 epochs"), (1, "1 epoch"), (12, "epoch 12 of 12")])
@@ -197,4 +199,4 @@ def test_what_is_asked_before_the_rows_is_counted_in_questions(stage: Stage) -> 
     stage.status, stage.phase = Stage.Status.RUNNING, "self-annotation"
     stage.detail = {"phase_done": 178, "phase_total": 200}
     html = render_to_string("annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
-    assert "178 of 200 questions so far." in html
+    assert "178 of 200 questions asked." in html

@@ -52,7 +52,7 @@ def test_a_lost_key_leaves_every_page_open_and_says_what_to_do(cast: Cast) -> No
     for path in ("review/", "focus/", "export/", "rounds/", "configure/task/", "members/"):
         assert cast.client("owner").get(cast.url(path)).status_code == 200, path
     models = cast.client("owner").get(cast.url("configure/models/")).content.decode()
-    assert "decrypted with the keys at hand; enter it anew" in models
+    assert "decrypted with the available keys; enter it again" in models
     with pytest.raises(AnnotationError, match=r"Restore token\.key"):
         start_round.start_round(again(cast), started_from="llm", user=None)
 
@@ -67,7 +67,7 @@ def test_a_run_that_needs_a_lost_token_fails_with_a_sentence_and_asks_nobody(
     run_stage(stage.pk)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.FAILED
-    assert "enter the token anew" in message_text(stage.error)
+    assert "enter the token again" in message_text(stage.error)
 
 
 def test_what_is_saved_meanwhile_keeps_the_token_for_when_the_key_is_back(cast: Cast, settings: Any) -> None:

@@ -83,10 +83,10 @@ def test_a_filter_that_the_table_does_not_offer_is_not_saved(cast: Cast) -> None
 def test_columns_are_remembered_for_the_member_alone(cast: Cast) -> None:
     cast.client("reviewer").post(cast.url("review/columns/"), {"column": ["llm", "uploaded-0", "evil"]})
     mine, theirs = page(cast, "reviewer"), page(cast, "viewer")
-    assert 'data-l="Clean prob."' not in mine
+    assert 'data-l="Clean probability"' not in mine
     assert 'data-l="LLM"' in mine
     assert '<td data-l="id">r0</td>' in mine
-    assert 'data-l="Clean prob."' in theirs
+    assert 'data-l="Clean probability"' in theirs
     assert 'data-l="id"' not in theirs
 
 
@@ -105,7 +105,7 @@ def test_the_usual_columns_come_back(cast: Cast) -> None:
     client = cast.client("reviewer")
     client.post(cast.url("review/columns/"), {"column": ["llm"]})
     client.post(cast.url("review/columns/"), {"column": ["llm"], "usual": "1"})
-    assert 'data-l="Clean prob."' in page(cast, "reviewer")
+    assert 'data-l="Clean probability"' in page(cast, "reviewer")
 
 
 def test_the_reference_labels_are_no_column_of_the_review(cast: Cast) -> None:

@@ -192,5 +192,5 @@ def test_a_search_tells_how_many_rows_it_has_looked_at_in_all(
     client, address = cast.client("viewer"), "?q=zebra&sort=position"
     for looked_at in (5, 15, 25):
         html = one_line(client.get(cast.url(f"review/{address}")).content.decode())
-        assert f"None of the {looked_at} rows looked at so far matches." in html
+        assert f"None of the {looked_at} rows searched so far matches." in html
         address = "?" + unescape(html).partition('class="btn" href="')[2].partition('"')[0].partition("?")[2]

@@ -54,7 +54,7 @@ def test_somebody_without_projects_is_told_what_this_is_and_what_to_do() -> None
     client = Client()
     client.force_login(make_user())
     html = client.get("/").content.decode()
-    assert "Label a corpus with little human time" in html
+    assert "Label a corpus with little human effort" in html
     assert "New project" in html
 
 
@@ -162,17 +162,17 @@ def test_the_page_tells_how_the_calls_go_and_what_the_prompt_shows(cast: Cast) -
     )
     html = html_of(cast, "labeling/")
     assert "8 of 64" in html
-    assert "3 × too many calls (429), 2 × no connection, or a failing server" in html
-    assert "the next one goes out at 12:03:10" in html
+    assert "3 × rate limit (429), 2 × connection or server error" in html
+    assert "the next call is at 12:03:10" in html
     assert "1 demonstration in the prompt" in html
     assert "a warm &lt;b&gt;film&lt;/b&gt;<b>→ positive</b>" in html
 
 
 def test_a_stage_that_has_hardly_begun_or_costs_nothing_tells_no_cost(cast: Cast) -> None:
     stage = running(cast, done=5, tokens_in=500, detail={"price_in": 100.0, "tokens_before": [0, 0]})
-    assert "Cost when done" not in html_of(cast, "labeling/")
+    assert "Estimated total cost" not in html_of(cast, "labeling/")
     Stage.objects.filter(pk=stage.pk).update(done=11, detail={"tokens_before": [0, 0]})
-    assert "Cost when done" not in html_of(cast, "labeling/")
+    assert "Estimated total cost" not in html_of(cast, "labeling/")
 
 
 def test_an_owner_pauses_resumes_and_cancels(cast: Cast) -> None:
@@ -193,7 +193,7 @@ def test_an_owner_pauses_resumes_and_cancels(cast: Cast) -> None:
 
 def test_a_round_without_an_answer_says_that_changed_settings_count(cast: Cast) -> None:
     stage = start_llm_round(cast.project).stages.get()
-    frozen, counts = "keeps the settings", "counts as soon as you resume it"
+    frozen, counts = "keeps the settings", "take effect as soon as you resume it"
     assert frozen in html_of(cast, "configure/models/")
     Stage.objects.filter(pk=stage.pk).update(status="paused", error="The server can't be reached.")
     models = html_of(cast, "configure/models/")
@@ -230,9 +230,9 @@ def test_only_owners_see_the_controls(cast: Cast) -> None:
 
 
 def test_pages_before_the_start_say_what_to_do_next(cast: Cast) -> None:
-    assert "Go on with the configuration" in html_of(cast, "labeling/")
-    assert "An owner of the project starts it" in html_of(cast, "labeling/", "viewer")
-    assert "It can start when the LLM is done" in html_of(cast, "filtering/")
+    assert "Continue configuration" in html_of(cast, "labeling/")
+    assert "An owner of the project can start it" in html_of(cast, "labeling/", "viewer")
+    assert "it can start when LLM labeling is done" in html_of(cast, "filtering/")
     assert "No round yet" in html_of(cast, "rounds/")
 
 
@@ -242,7 +242,7 @@ def test_pages_before_the_start_say_what_to_do_next(cast: Cast) -> None:
 def test_filtering_is_started_once_when_the_llm_is_done(cast: Cast) -> None:
     iteration = judge_rows(cast.project)
     iteration.stages.filter(kind="slm").delete()
-    assert "Go on to SLM filtering" in html_of(cast, "filtering/")
+    assert "Start SLM filtering" in html_of(cast, "filtering/")
     for _click in range(2):
         assert cast.client("owner").post(cast.url("filtering/start/"))["Location"] == cast.url("filtering/")
     assert Stage.objects.filter(kind="slm").count() == 1
@@ -256,7 +256,7 @@ def test_filtering_before_any_round_gets_a_sentence(cast: Cast) -> None:
 def test_each_row_shows_its_evidence(cast: Cast) -> None:
     judge_rows(cast.project)
     html = html_of(cast, "filtering/")
-    for words in ("likely right", "models differ", "90.0", "#1<"):
+    for words in ("likely right", "models disagree", "90.0", "#1<"):
         assert words in html
 
 
@@ -284,7 +284,7 @@ def test_a_round_from_the_small_model_shows_the_llm_labels_that_it_works_on(cast
         slm_settings={},
     )
     Stage.objects.create(project=cast.project, iteration=second, kind="slm", status="running")
-    assert "works on the LLM labels of round 1" in html_of(cast, "labeling/")
+    assert "uses the LLM labels of round 1" in html_of(cast, "labeling/")
     assert html_of(cast, "filtering/").count('class="chip') >= 12
 
 
@@ -349,7 +349,7 @@ def test_an_export_is_queued_and_shown(cast: Cast) -> None:
 def test_the_tables_filter_and_a_certainty_go_with_the_export(cast: Cast) -> None:
     judge_rows(cast.project)
     html = html_of(cast, "export/?show=inconsistent&sort=risk", "viewer")
-    assert "Only the 4 rows of the table’s filter." in html
+    assert "Only the 4 rows that match the table’s filter." in html
     assert 'name="query" value="show=inconsistent"' in html
     wanted = {"format": "csv", "query": "show=inconsistent", "rows": "sure", "certainty": "5"}
     cast.client("viewer").post(cast.url("export/start/"), wanted)
@@ -365,7 +365,7 @@ def test_the_table_offers_to_export_the_rows_that_it_shows(cast: Cast) -> None:
 def test_a_certainty_has_to_be_said_where_it_is_chosen(cast: Cast) -> None:
     wanted = {"format": "csv", "rows": "sure", "certainty": ""}
     answer = cast.client("owner").post(cast.url("export/start/"), wanted, follow=True)
-    assert "Say how probable it must be" in answer.content.decode()
+    assert "Enter how probable it must be" in answer.content.decode()
     assert not Stage.objects.filter(kind="export").exists()
 
 
@@ -400,9 +400,9 @@ def test_a_finished_file_comes_as_an_attachment_under_the_name_that_it_was_given
 def test_a_removed_file_says_so(cast: Cast) -> None:
     stage = finished_export(cast)
     (django_settings.EXPORT_DIR / "stored.csv").unlink()
-    assert "removed" in html_of(cast, "export/")
+    assert "deleted" in html_of(cast, "export/")
     answer = cast.client("owner").get(cast.url(f"export/{stage.pk}/download/"), follow=True)
-    assert "Make a new one" in answer.content.decode()
+    assert "Create a new one" in answer.content.decode()
 
 
 def test_no_other_job_can_be_downloaded(cast: Cast) -> None:
@@ -544,4 +544,4 @@ def test_a_project_without_rows_says_what_to_do_first(role: str, offered: bool) 
         assert "The project has no rows yet." in html
         assert (f'href="{empty.url("configure/data/")}">Upload a file</a>' in html) == offered
         assert "Review row by row" not in html
-        assert "Make the file" not in html
+        assert "Create file" not in html

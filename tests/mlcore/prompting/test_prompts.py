@@ -100,7 +100,7 @@ def test_long_rows_and_demonstrations_are_cut_with_a_mark() -> None:
         (PromptTemplate("{labels}", "{demonstrations}", "{content} {content}"), "2 times"),
         (PromptTemplate("{labels} {content}", "{demonstrations}", "{content}"), "description holds"),
         (PromptTemplate("{labels}", "none", "{content}"), "lacks {demonstrations}"),
-        (PromptTemplate("{demonstrations} {labels}", "", "{content}"), "demonstration block only"),
+        (PromptTemplate("{demonstrations} {labels}", "", "{content}"), "only in the demonstration block"),
         (PromptTemplate("Classify.", "", "{content}"), "{labels} is missing"),
         (PromptTemplate("{labels}" + "x" * 20_000, "", "{content}"), "20,000"),
     ],

@@ -198,7 +198,7 @@ STRUCTURE = [
         reading={"delimiter": ""},
     ),
     good(
-        "M21 one text a line, with commas",
+        "M21 one text per line, with commas",
         b"text\nhello, you\nworld\na, b, c\n",
         ["hello, you"],
         ["world"],
@@ -207,7 +207,7 @@ STRUCTURE = [
         reading={"delimiter": ""},
     ),
     good(
-        "M21 one text a line, each with one comma",
+        "M21 one text per line, each with one comma",
         b"text\nHello, the parcel is late\nSorry, I was billed twice\n",
         ["Hello, the parcel is late"],
         ["Sorry, I was billed twice"],

@@ -77,7 +77,7 @@ def test_only_the_chosen_rows_are_exported_and_the_files_name_says_so(
 @pytest.mark.parametrize(
     ("chosen", "sentence"),
     [
-        ({"query": "show=inconsistent"}, "No row is like that"),
+        ({"query": "show=inconsistent"}, "No row matches"),
         ({"query": "label=999"}, "no longer fits the project"),
         ({"certainty": 1.5}, "between 0 and 100 %"),
     ],
@@ -102,7 +102,7 @@ def test_a_workbook_of_some_rows_says_which(judged: Project, tmp_path: Path) -> 
     told = {line[0]: line[1] for line in rows_of(tmp_path / "a.xlsx", "How it was made")}
     assert told["rows in this file"] == "6 of the project's 12"
     assert told["only rows of the filter"] == "show=right"
-    assert told["only labels that are right with a probability of at least"] == "90.00%"
+    assert told["minimum probability that a label is right"] == "90.00%"
     assert "all rows of the project" in told["the sheet Quality"]
 
 
@@ -254,7 +254,7 @@ def test_the_command_writes_only_the_rows_that_are_asked_for(judged: Project, tm
     path = tmp_path / "out.jsonl"
     call_command("export", judged.pk, str(path), filter="show=right", certainty=90.0)
     assert ids_of(path) == [f"r{number}" for number in range(6)]
-    with pytest.raises(CommandError, match="No row is like that"):
+    with pytest.raises(CommandError, match="No row matches"):
         call_command("export", judged.pk, str(path), filter="show=inconsistent")
 
 

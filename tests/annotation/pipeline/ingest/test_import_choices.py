@@ -133,7 +133,7 @@ def test_a_separator_for_pasted_lines_is_not_dropped_without_a_word(project: Pro
     address = reverse("annotation:upload_file", args=[project.pk])
     sent = {"text": "id;text\n1;a, b\n", "pasted": "lines", "delimiter": ";"}
     told = client.post(address, sent, follow=True).content.decode()
-    assert "A separator and quotes belong to a table" in told
+    assert "Delimiter and quotes belong to a table" in told
     assert not project.uploads.exists()
     assert client.post(address, sent | {"delimiter": "x"}).status_code == 302, "a choice that there is not"
     client.post(address, sent | {"pasted": "table"})
@@ -146,7 +146,7 @@ def test_bytes_that_do_not_fit_are_replaced_where_that_was_chosen(project: Proje
     report = imported(project, stored)
     assert report.rejected == 0
     assert stored_rows(project)[-2:] == [["2", "caf\ufffd"], ["3", "x\ufffd\ufffd"]]
-    assert report.warnings["bytes that do not fit the encoding, replaced"] == 3
+    assert report.warnings["bytes that are invalid in the encoding, replaced"] == 3
 
 
 def merged_sheet() -> bytes:

@@ -120,7 +120,7 @@ def test_a_text_with_nothing_to_see_is_rejected(project: Project, text: str) -> 
 def test_equal_texts_in_one_file_are_kept_and_counted(project: Project) -> None:
     stage = load(project, table("a,same,bad", "b,same,good", "c,other,bad"))
     assert report_of(stage).warnings == {
-        "rows whose text is on another row too, so that labeling them costs nothing more": 1
+        "rows with the same text as another row; labeling them costs nothing extra": 1
     }
     assert texts(project) == ["same", "same", "other"]
 
@@ -377,7 +377,7 @@ def test_the_same_file_is_recognised(project: Project) -> None:
     data = table(*numbered(5))
     load(project, data)
     assert (
-        "The same file was imported into this project before."
+        "This file has already been imported into the project."
         in start_import.read_preview(upload(project, data)).warnings
     )
 
@@ -525,7 +525,7 @@ def test_a_half_import_must_be_ended_before_anything_else(
     StopAfter(monkeypatch, stage, Stage.RequestedAction.PAUSE, batches=3)
     run(stage)
     Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.FAILED)
-    with pytest.raises(BusyError, match=r"The import of “letters\.csv” was broken off"):
+    with pytest.raises(BusyError, match=r"The import of “letters\.csv” was interrupted"):
         start_import.check_no_leftovers(project)
     load(project, table(*numbered(20)))
     assert project.samples.count() == 20

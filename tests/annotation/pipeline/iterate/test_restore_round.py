@@ -118,7 +118,7 @@ def test_a_worse_round_is_marked_and_undone_by_one_click(cast: Cast, monkeypatch
     corrections.correct_sample(late.pk, label_id=late.reference_id, user=cast.users["owner"])
     people = decided_rows(cast)
     button = re.search(
-        r'action="(/projects/\d+/rounds/\d+/restore/)"[^>]*>(?:(?!</form>).)*Go back to round 1', page, re.S
+        r'action="(/projects/\d+/rounds/\d+/restore/)"[^>]*>(?:(?!</form>).)*Roll back to round 1', page, re.S
     )
     assert button
     cast.client("owner").post(button[1])
@@ -138,8 +138,8 @@ def test_a_worse_round_is_marked_and_undone_by_one_click(cast: Cast, monkeypatch
     # Nothing is marked any more, and the file tells whose labels it holds.
     assert "is worse than" not in cast.client("owner").get(cast.url("accuracy/")).content.decode()
     told = {str(line[0]): line[1:] for line in provenance_lines(cast.project) if line}
-    assert told["the models' labels are those of"] == [f"round {first.number}"]
-    assert told["withdrawn at"][1] == "the labels of an earlier round are in force instead"
+    assert told["models' labels from"] == [f"round {first.number}"]
+    assert told["rolled back at"][1] == "the labels of an earlier round are used instead"
     assert "those of round 1" in cast.client("viewer").get(cast.url("export/")).content.decode()
 
 
@@ -155,4 +155,4 @@ def test_a_round_that_is_as_good_is_neither_marked_nor_on_record(
     assert comparison.rows == DRAWN
     assert not Activity.objects.filter(verb=Activity.Verb.FOUND_WORSE).exists()
     told = {str(line[0]): line[1:] for line in provenance_lines(cast.project) if line}
-    assert told["the models' labels are those of"] == ["round 2"]
+    assert told["models' labels from"] == ["round 2"]

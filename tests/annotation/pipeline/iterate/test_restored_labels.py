@@ -94,7 +94,7 @@ def test_a_correction_withdrawn_meanwhile_returns_to_that_round(
     other.refresh_from_db()
     assert row.label_id == first.predictions.get(sample=row, source="slm").verdict_id
     assert row.source != Source.PERSON
-    assert (other.label_id, other.source) == (chosen, Source.PERSON), "it was not withdrawn"
+    assert (other.label_id, other.source) == (chosen, Source.PERSON), "it was not rolled back"
 
 
 def test_there_is_no_way_to_a_round_that_was_never_judged(project: Project) -> None:

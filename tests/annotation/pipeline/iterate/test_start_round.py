@@ -35,7 +35,7 @@ def test_two_clicks_make_one_round() -> None:
 
 
 def test_a_three_row_corpus_gets_a_sentence() -> None:
-    with pytest.raises(NotReadyError, match="has 3 rows; a small model needs at least 10"):
+    with pytest.raises(NotReadyError, match="has 3 rows; the SLM needs at least 10"):
         start_llm_round(make_project(rows=3))
 
 
@@ -69,7 +69,7 @@ def test_a_label_that_rows_carry_is_not_removed_in_silence() -> None:
     project = make_project()
     sample = project.samples.get(position=0)
     corrections.correct_sample(sample.pk, label_id=project.label_list()[0].pk, user=project.owner)
-    with pytest.raises(AnnotationError, match="“positive” is on rows already"):
+    with pytest.raises(AnnotationError, match="“positive” is already used on rows"):
         configure.set_labels(project, [LabelDraft("negative"), LabelDraft("mixed")])
 
 
@@ -124,7 +124,7 @@ def test_a_withdrawn_correction_returns_the_row_to_the_machines() -> None:
 
 def test_another_projects_label_is_refused() -> None:
     project, other = make_project(), make_project(owner=make_user("ana"))
-    with pytest.raises(AnnotationError, match="not one of this project's"):
+    with pytest.raises(AnnotationError, match="does not belong to the project"):
         corrections.correct_sample(
             project.samples.get(position=0).pk, label_id=other.label_list()[0].pk, user=project.owner
         )
@@ -152,7 +152,7 @@ def test_a_corpus_in_another_script_is_warned_about_and_english_is_not() -> None
     assert script_warning.script_warning(project) == ""
     project.samples.update(text="送餐很快，味道不错")
     assert (
-        "the embedded language model and the embedded encoder know English only"
+        "the built-in language model and the built-in encoder know only English"
         in script_warning.script_warning(project)
     )
 

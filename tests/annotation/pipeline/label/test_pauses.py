@@ -146,7 +146,7 @@ def test_the_page_tells_how_the_calls_go(server: FakeLlm) -> None:
     stage = run_llm_stage(iteration)
     assert stage.detail["calls"]["failures"] == {"limited": 2}
     page = cast.client("viewer").get(cast.url("labeling/")).content.decode()
-    assert "2 × too many calls (429)" in page
+    assert "2 × rate limit (429)" in page
 
 
 def test_answers_that_no_database_can_hold_stop_no_run(server: FakeLlm) -> None:

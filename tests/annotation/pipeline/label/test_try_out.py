@@ -50,7 +50,7 @@ def test_twenty_rows_are_answered_and_the_run_does_not_ask_them_again(
     assert stage.status == Stage.Status.DONE, stage.error
     assert len(tried.asked) == len(set(tried.asked)) == 20
     assert CachedAnswer.objects.count() == 20
-    assert not Prediction.objects.exists(), "no row gets a label from it"
+    assert not Prediction.objects.exists(), "their labels are not saved"
     assert (stage.tokens_in, TrialDetail.of(stage).unreadable) == (20 * 7, 0)
 
     asked = use(monkeypatch)
@@ -143,7 +143,7 @@ def test_a_changed_configuration_makes_answers_stale(monkeypatch: pytest.MonkeyP
         project.labels.filter(name="positive").update(description="praise")
     project.save()
     page = cast.client("owner").get(cast.url("configure/trial/")).content.decode()
-    assert ("were changed since these answers" in page) == (changed not in ("nothing", "a budget"))
+    assert ("have changed since this trial run" in page) == (changed not in ("nothing", "a budget"))
 
 
 def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_click_starts_one_try_out_and_a_second_one_waits(monkeypatch: pytest.M
     assert "Try 20 rows" in client.get(cast.url("configure/start/")).content.decode()
     assert client.post(cast.url("configure/trial/start/")).status_code == 302
     assert client.get(cast.url("configure/trial/")).status_code == 200
-    with pytest.raises(BusyError, match="at work or paused already"):
+    with pytest.raises(BusyError, match="already running or paused"):
         start_try_out.start_trial(cast.project, user=None)
     assert Stage.objects.filter(kind=kinds.TRIAL.key).count() == 1
     client.get("/")  # the list of projects does not take it for the project's state
@@ -165,9 +165,9 @@ def test_whoever_tries_again_while_a_try_out_is_paused_sees_it_with_its_buttons(
     stage = Stage.objects.get(kind=kinds.TRIAL.key)
     Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.PAUSED)
     page = client.post(cast.url("configure/trial/start/"), follow=True).content.decode()
-    assert "A try-out is at work or paused already." in page
+    assert "A trial run is already running or paused." in page
     assert cast.url(f"stages/{stage.pk}/resume/") in page
-    assert "Change the models" in page, "the sentence says what to mend, the page leads there"
+    assert "Change models" in page, "the sentence says what to mend, the page leads there"
 
 
 @pytest.mark.parametrize(("status", "is_offered"), [("paused", True), ("running", False)])

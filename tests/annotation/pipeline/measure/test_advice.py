@@ -13,27 +13,27 @@ from mlcore.measure.estimate import Interval
     [
         (
             Forecast(0.97, reached=True, more=0, next_errors=1, chance_errors=1),
-            "You can stop for 97\N{NO-BREAK SPACE}%",
+            "Target 97\N{NO-BREAK SPACE}% reached",
         ),
         (
             Forecast(0.97, reached=False, more=0, next_errors=1, chance_errors=1),
-            "the interval still reaches below it: draw more random rows",
+            "the interval still reaches below it. Draw a larger random sample",
         ),
         (
             Forecast(0.97, reached=False, more=240, next_errors=30, chance_errors=8),
-            "About 240 more rows of the review queue to reach 97\N{NO-BREAK SPACE}%; the next hundred hold about 30 wrong ones.",
+            "About 240 more rows of the review queue to reach 97 %; about 30 of the next hundred are wrong.",
         ),
         (
             Forecast(0.995, reached=False, more=240, next_errors=8.5, chance_errors=8),
-            "About 240 more rows to reach 99.5\N{NO-BREAK SPACE}%. The queue now holds hardly more wrong rows than chance",
+            "About 240 more rows to reach 99.5\N{NO-BREAK SPACE}%. The review queue now holds hardly more wrong rows than chance",
         ),
         (
             Forecast(0.97, reached=False, more=None, next_errors=0, chance_errors=0, in_bulk=41.6),
-            "about 42 of those that are left were decided in bulk. Look through these",
+            "about 42 of the remaining wrong rows were corrected in bulk. Review those",
         ),
         (
             Forecast(0.97, reached=False, more=None, next_errors=0, chance_errors=0),
-            "There is no forecast for 97\N{NO-BREAK SPACE}% yet: it needs a finished SLM filtering.",
+            "No forecast for 97 % yet: SLM filtering must finish first.",
         ),
     ],
 )

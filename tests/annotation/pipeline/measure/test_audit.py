@@ -202,9 +202,9 @@ def test_the_workbook_tells_the_measured_accuracy_or_that_it_is_unknown(measured
     assert told["accuracy of this file"] == pytest.approx(
         [accuracy.value, accuracy.low, accuracy.high], abs=1e-6
     )
-    assert told["rows drawn at random and answered"] == [30]
+    assert told["labelled rows of the random sample"] == [30]
     assert len(told["precision of positive"]) == 3
 
     AuditDraw.objects.all().delete()
     words = " ".join(str(line[0]) for line in quality_lines(measured) if line)
-    assert "Unknown: it takes at least 10 answered random rows; there are 0." in words
+    assert "Unknown: at least 10 labelled rows of the random sample are needed; there are 0." in words

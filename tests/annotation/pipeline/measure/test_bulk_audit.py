@@ -364,7 +364,7 @@ def test_the_curve_counts_words_that_stand_and_what_a_changed_one_says_in_the_en
     corrections.undo_answer(project, user=project.owner, answer_id=uuid4())
     say(1, is_right=True)
     say(2, is_right=True)
-    assert advice.errors_found(Evidence.read(project))[-1] == (2, 0), "the wrong label was taken back"
+    assert advice.errors_found(Evidence.read(project))[-1] == (2, 0), "the wrong label was undone"
     say(2, is_right=False)
     assert advice.errors_found(Evidence.read(project))[-1] == (2, 1), "the answer was changed"
 
@@ -384,7 +384,7 @@ def test_the_curve_and_the_forecast_count_errors_decided_in_bulk(
     assert forecast.in_bulk == found.wrong_left.value
     assert forecast.next_errors == 0
     if found.wrong_left.value > 1:
-        assert "decided in bulk" in forecast.sentence
+        assert "corrected in bulk" in forecast.sentence
 
 
 def test_the_workbook_tells_what_is_not_measured(project: Project) -> None:
@@ -392,8 +392,12 @@ def test_the_workbook_tells_what_is_not_measured(project: Project) -> None:
     answer(project)
     decide(project, label=label_of(project, 0))
     told = {str(line[0]): line[1:] for line in quality_lines(project) if line}
-    assert told["rows decided in bulk, measured like rows that nobody decided"] == [30]
-    [count] = [value for name, [*value] in told.items() if name.startswith("of them with labels")]
+    assert told["rows corrected in bulk, measured like uncorrected rows"] == [30]
+    [count] = [
+        value
+        for name, [*value] in told.items()
+        if name.startswith("of these, rows whose label has no sampled row")
+    ]
     assert count == [evidence_of(project).unmeasured]
 
 
@@ -409,8 +413,8 @@ def test_the_pages_say_that_labels_from_after_the_answers_are_not_measured(
     decide(project, label=label_of(project, 0))
     for headers in ({}, {"hx-request": "true", "hx-target": "measured"}):
         page = client.get(url, headers=headers).content.decode()
-        assert "rows were decided in bulk. Nobody need have looked at each" in page
-        assert "of them are not measured: no answered random row tells of their labels." in page
+        assert "rows were corrected in bulk. Perhaps nobody looked at each" in page
+        assert "of them are not measured: no sampled row has their labels." in page
 
 
 def test_the_table_shows_the_rows_that_were_decided_in_bulk(project: Project, client: Any) -> None:

@@ -49,7 +49,7 @@ def test_a_round_that_is_worse_beyond_chance_is_marked_and_a_better_one_is_not(m
     compare_rounds.check_round(second)
     compare_rounds.check_round(second)  # as a stage does that runs once more after a crash
     found = Activity.objects.get(verb=Activity.Verb.FOUND_WORSE)
-    assert found.what == "round 2: of 30 audited rows 0 became right and 9 wrong since round 1"
+    assert found.what == "round 2: of 30 sampled rows 0 became right and 9 wrong since round 1"
 
 
 def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
@@ -60,15 +60,15 @@ def test_rows_that_a_round_learned_from_are_told_from_those_drawn_after_it(
         return client.get(reverse("annotation:accuracy", args=[measured.pk])).content.decode()
 
     assert Evidence.read(measured).learned == 0
-    assert "were checked before this round" not in page()
+    assert "were labelled before this round" not in page()
     judged_again(measured, {})
     draw_sample.draw_sample(measured, rows=10, user=measured.owner, seed=0)
     answer_all(measured)
     evidence = Evidence.read(measured)
     assert (evidence.learned, len(evidence.answered)) == (30, 40)
-    assert "30 of the random rows were checked before this round" in page()
+    assert "30 of the sampled rows were labelled before this round" in page()
     told = {line[0]: line[1:] for line in quality_lines(measured) if line}
-    assert told["random rows that were checked before the round, which it learned from"] == [30]
+    assert told["sampled rows that were labelled before this round and used in its training"] == [30]
 
 
 def test_rows_checked_before_the_training_count_as_learned(

@@ -48,7 +48,7 @@ def test_a_project_that_was_put_away_is_in_nobodys_list_and_behind_no_address(ca
     for role in ("viewer", "reviewer", "owner"):
         assert cast.client(role).get(cast.url("review/")).status_code == 404
     assert "Film notes" not in cast.client("viewer").get("/").content.decode()
-    assert "1 project put away" in cast.client("owner").get("/").content.decode()
+    assert "1 archived project" in cast.client("owner").get("/").content.decode()
 
 
 def test_a_project_that_is_taken_back_is_as_it_was(cast: Cast) -> None:
@@ -81,7 +81,7 @@ def test_only_the_exact_name_deletes(cast: Cast, typed: str) -> None:
     owner = cast.client("owner")
     owner.post(cast.url("put-away/"))
     answer = owner.post(cast.url("delete/"), {"name": typed}, follow=True)
-    assert "type exactly that name" in answer.content.decode()
+    assert "type its exact name" in answer.content.decode()
     assert not Stage.objects.filter(kind=kinds.DELETION.key).exists()
 
 

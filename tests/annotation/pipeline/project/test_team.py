@@ -99,7 +99,7 @@ def test_an_expired_or_invented_link_leads_nowhere(cast: Cast) -> None:
     for address in (link, "/join/x/", "/join/%00/"):
         answer = cast.client("stranger").get(address)
         assert answer.status_code == 404
-        assert "does not hold any more" in answer.content.decode()
+        assert "is no longer valid" in answer.content.decode()
 
 
 def test_who_is_a_member_already_keeps_the_role_and_uses_nothing_up(cast: Cast) -> None:
@@ -147,7 +147,7 @@ def test_the_owner_sees_counts_pace_and_agreement_of_everybody(cast: Cast) -> No
     assert (second.name, second.agreement) == ("owner", 0.5)
     assert double_review(cast.project) == DoubleReview(rows=2, agreed=1, kappa=0.0)
     html = html_of(cast, "members/activity/")
-    assert "Answered twice: 2 rows; the two agreed on 1" in html
+    assert "Labelled twice: 2 rows; the two agreed on 1" in html
 
 
 def test_what_was_taken_back_counts_for_nobody(cast: Cast) -> None:
@@ -159,7 +159,7 @@ def test_what_was_taken_back_counts_for_nobody(cast: Cast) -> None:
 
 def test_only_owners_see_who_did_what(cast: Cast) -> None:
     assert cast.client("reviewer").get(cast.url("members/activity/")).status_code == 403
-    assert "Who did what" not in html_of(cast, "members/", role="reviewer")
+    assert "Activity log" not in html_of(cast, "members/", role="reviewer")
 
 
 def test_what_people_do_is_written_down(cast: Cast) -> None:

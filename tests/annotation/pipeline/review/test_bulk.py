@@ -118,7 +118,7 @@ def test_a_selection_changes_those_rows_and_with_the_same_texts_if_asked(cast: C
 def test_rows_of_another_project_are_out_of_reach(cast: Cast) -> None:
     other = Project.objects.create(name="x", owner=cast.users["owner"])
     foreign = Sample.objects.create(project=other, position=0, text="x", fields=[], content_hash="x")
-    with pytest.raises(AnnotationError, match="No row is left"):
+    with pytest.raises(AnnotationError, match="There is no row left"):
         relabel(cast, samples=[foreign.pk])
 
 
@@ -138,7 +138,7 @@ def test_undoing_gives_every_row_back_what_it_had(
         assert run(undo).status == Stage.Status.DONE
     assert states(cast.project) == before
     assert Correction.objects.filter(undoes__batch=batch).count() == 12
-    with pytest.raises(ConflictError, match="taken back already"):
+    with pytest.raises(ConflictError, match="already been undone"):
         bulk.undo_batch(batch, user=cast.users["owner"])
 
 
@@ -191,7 +191,7 @@ def test_a_batch_is_taken_back_when_it_is_over_and_does_not_go_on_afterwards(
     assert states(cast.project) == before
     state.resume(batch.stage)
     stage = run(batch)
-    assert (stage.status, "taken back already" in message_text(stage.error)) == (Stage.Status.FAILED, True)
+    assert (stage.status, "already been undone" in message_text(stage.error)) == (Stage.Status.FAILED, True)
     assert states(cast.project) == before
 
 
@@ -289,11 +289,11 @@ def test_the_accuracy_page_counts_rows_decided_in_bulk(
     def shown() -> str:
         return cast.client("viewer").get(cast.url("accuracy/")).content.decode()
 
-    assert "decided in bulk" not in shown()
+    assert "corrected in bulk" not in shown()
     batch = relabel(cast)
-    assert f"{batch.corrections.count()} rows were decided in bulk" in shown()
+    assert f"{batch.corrections.count()} rows were corrected in bulk" in shown()
     bulk.undo_batch(batch, user=cast.users["owner"])
-    assert "decided in bulk" not in shown()
+    assert "corrected in bulk" not in shown()
 
 
 def test_a_reviewer_cannot_undo_what_somebody_else_did(cast: Cast) -> None:
@@ -307,7 +307,7 @@ def test_choosing_nothing_is_said_in_a_sentence(cast: Cast, rows: dict[str, str]
     answer = cast.client("reviewer").post(
         cast.url("review/bulk/"), {"label": good(cast).pk, **rows}, follow=True
     )
-    assert "No row is chosen" in answer.content.decode()
+    assert "No row is selected" in answer.content.decode()
 
 
 def test_a_corrected_row_tells_of_others_with_its_text(cast: Cast) -> None:

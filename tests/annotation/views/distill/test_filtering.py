@@ -31,7 +31,7 @@ DETAIL = {
         }
     ],
     "stopped": "Converged after epoch 1.",
-    "warnings": ["1 label(s) have fewer than 10 rows; verdicts on them are unreliable."],
+    "warnings": ["1 label(s) have fewer than 10 rows; judgements about them are unreliable."],
     "evidence": {
         "student_right": 0.9,
         "contradicted_share": 0.25,
@@ -98,12 +98,12 @@ def test_the_clean_share_is_shown_once_the_training_is_done(
     record_metrics(iteration)
     stage = iteration.stages.get(kind=kinds.SLM.key)
     html = one_line(render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage)))
-    assert re.search(r"Clean share</span></dt><dd>66\.7", html), (
+    assert re.search(r"Clean rows</span></dt><dd>66\.7", html), (
         "8 of 12 rows have a clean probability of 90 %"
     )
     stage.status, stage.detail = Stage.Status.RUNNING, {"clean_share": 0.75}
     html = one_line(render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage)))
-    assert re.search(r"Learned as clean</span></dt><dd>75\.0", html)
+    assert re.search(r"Clean rows</span></dt><dd>75\.0", html)
 
 
 @pytest.mark.parametrize("query", ["row=0", "row=abc", "row=9999999999999"])
@@ -123,7 +123,7 @@ def test_a_past_round_shows_its_pairs_without_links(cast: Cast) -> None:
         slm_settings={},
     )
     html = html_of(cast, "filtering/?round=1")
-    assert "LLM against SLM" in html
+    assert "LLM vs. SLM" in html
     assert "review/?llm=" not in html
 
 
@@ -131,7 +131,7 @@ def test_what_was_trusted_is_said_in_words(cast: Cast) -> None:
     html = html_of(cast)
     for words in (
         "Converged after epoch 1.",
-        "verdicts on them are unreliable",
+        "judgements about them are unreliable",
         "90.0",
         "It counts less than the small models",
         "-5.0",
@@ -172,8 +172,8 @@ def test_without_contradicted_rows_no_error_rate_is_told(cast: Cast) -> None:
     evidence = DETAIL["evidence"] | {"contradicted_share": 0.0, "teacher_weight": 12.0}  # type: ignore[operator]
     Stage.objects.filter(kind="slm").update(detail=DETAIL | {"evidence": evidence})
     html = html_of(cast)
-    assert "Rows on which they contradict the LLM" in html
-    assert "There, the LLM is wrong" not in html
+    assert "Rows where they contradict the LLM" in html
+    assert "LLM wrong on these rows" not in html
     assert "Weight of the LLM" not in html
 
 
@@ -200,8 +200,8 @@ def test_the_plots_get_losses_by_label_and_points_with_their_rows(cast: Cast) ->
 def test_an_unfinished_training_shows_its_epochs_and_no_report(cast: Cast, status: str) -> None:
     Stage.objects.filter(kind="slm").update(status=status)
     html = html_of(cast)
-    assert "The histogram is drawn when the training is done." in html
-    assert "LLM against SLM" not in html
+    assert "The histogram appears when training is done." in html
+    assert "LLM vs. SLM" not in html
     assert plots_of(cast)["points"] == []
     assert len(plots_of(cast)["epochs"]) == 1
 
@@ -210,6 +210,6 @@ def test_a_run_that_recorded_less_shows_less(cast: Cast) -> None:
     Stage.objects.filter(kind="slm").update(detail={})
     html = html_of(cast)
     assert "This run did not record its losses." in html
-    assert "No epoch was finished." in html
-    assert "LLM against SLM" not in html
-    assert "What was trusted" not in html
+    assert "No epoch has finished." in html
+    assert "LLM vs. SLM" not in html
+    assert "How labels were decided" not in html

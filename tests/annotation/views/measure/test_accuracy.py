@@ -54,13 +54,13 @@ def test_no_draw_is_offered_where_every_row_is_drawn_or_decided(cast: Cast) -> N
     draw_sample.draw_sample(cast.project, rows=40, user=None, seed=0)
     page = cast.client("reviewer").get(url).content.decode()
     assert ">Draw</button>" not in page
-    assert "Answer the random rows" in page
+    assert "Label the sampled rows" in page
     AuditDraw.objects.all().delete()
     for sample in cast.project.samples.all():
         corrections.correct_sample(sample.pk, label_id=sample.label_id, user=cast.users["owner"])
     page = cast.client("reviewer").get(url).content.decode()
     assert ">Draw</button>" not in page
-    assert "No labelled row is left to draw." in page
+    assert "There is no labelled row left to draw." in page
     assert "random rows</button>" not in card(cast, "reviewer")
 
 
@@ -69,7 +69,7 @@ def test_a_draw_leads_to_the_rows_and_is_on_record(cast: Cast) -> None:
     assert answer_page["Location"] == cast.url("focus/?only=random")
     assert AuditDraw.objects.filter(project=cast.project).count() == 15
     assert Activity.objects.get(verb="drew").what == "15 rows"
-    assert "Answer 15 random rows" in card(cast, "reviewer")
+    assert "Label 15 sampled rows" in card(cast, "reviewer")
 
 
 @pytest.mark.parametrize("rows", ["", "9", "5001", "many"])
@@ -84,7 +84,7 @@ def test_before_ten_answers_no_figure_is_shown(cast: Cast) -> None:
     corrections.correct_sample(
         sample.pk, label_id=sample.label_id, user=cast.users["owner"], because=Correction.Because.AUDIT
     )
-    assert "1 random row is answered so far; from 10 on there is an estimate." in card(cast, "owner")
+    assert "1 sampled row is labelled so far; an estimate needs 10." in card(cast, "owner")
 
 
 def test_the_page_tells_accuracy_wrong_rows_classes_flags_and_agreement(cast: Cast) -> None:
@@ -93,8 +93,8 @@ def test_the_page_tells_accuracy_wrong_rows_classes_flags_and_agreement(cast: Ca
     for words in (
         "with 95 % confidence",
         "Wrong rows left",
-        "25 rows drawn at random and answered",
-        "By reference labels",
+        "25 labelled rows of the random sample",
+        "On reference labels",
         "checked were wrong",
         "reviewer – LLM",
         "LLM – SLM",
@@ -122,10 +122,10 @@ def test_the_page_says_what_a_label_lacks_to_be_known(cast: Cast) -> None:
     cast.project.samples.filter(pk__in=list(rows)).update(label=mixed)
     record_metrics(cast.project.iterations.get())
     page = one_line(cast.client("viewer").get(cast.url("accuracy/")).content.decode())
-    assert "too few random rows of these labels are answered: mixed<" in page
-    assert "no random row yet, needs 5" in page
+    assert "too few sampled rows of these labels: mixed<" in page
+    assert "no sampled row yet, needs 5" in page
     assert "no row has this label" in page
-    assert "The next draw takes some rows of each label that lacks them" in page
+    assert "The next draw includes rows of each label that lacks them" in page
 
 
 def test_a_target_can_be_chosen_and_nonsense_is_ignored(cast: Cast) -> None:
@@ -162,9 +162,9 @@ def test_a_worse_round_is_marked_in_words_and_an_owner_goes_back_with_one_click(
     worse_round(cast)
     page = cast.client("owner").get(cast.url("rounds/")).content.decode()
     assert "Round 2 is worse than round 1." in page
-    assert "a label has all but vanished: negative" in page
-    assert "Go back to round 1" in page
-    assert "Go back to round 1" not in cast.client("viewer").get(cast.url("rounds/")).content.decode()
+    assert "almost no rows are left with these labels: negative" in page
+    assert "Roll back to round 1" in page
+    assert "Roll back to round 1" not in cast.client("viewer").get(cast.url("rounds/")).content.decode()
     first = cast.project.iterations.get(number=1)
     cast.client("owner").post(cast.url(f"rounds/{first.pk}/restore/"))
     assert cast.project.stages.get(kind=kinds.RESTORE.key).detail == {"round": 1}
@@ -174,7 +174,7 @@ def test_while_rows_are_set_back_nothing_else_is_started(cast: Cast) -> None:
     second = worse_round(cast)
     restore_round.start_restore(cast.project.iterations.get(number=1), user=None)
     page = cast.client("owner").post(cast.url(f"rounds/{second.pk}/restore/"), follow=True).content.decode()
-    assert "Going back to a round of this project is waiting for a worker" in page
+    assert "Rollback of this project is waiting for a worker" in page
     assert cast.project.stages.filter(kind=kinds.RESTORE.key).count() == 1
 
 
@@ -195,7 +195,10 @@ def test_rounds_show_no_measured_accuracy_before_ten_answers_either(cast: Cast) 
         corrections.correct_sample(
             sample.pk, label_id=sample.label_id, user=cast.users["owner"], because=Correction.Because.AUDIT
         )
-    assert "No accuracy is measured yet" in cast.client("viewer").get(cast.url("rounds/")).content.decode()
+    assert (
+        "Accuracy has not been measured yet"
+        in cast.client("viewer").get(cast.url("rounds/")).content.decode()
+    )
 
 
 def test_the_rows_that_a_round_changed_can_be_looked_through(cast: Cast) -> None:

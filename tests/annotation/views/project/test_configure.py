@@ -85,7 +85,7 @@ def test_the_task_stays_once_a_round_was_started() -> None:
         cast.url("configure/task/"), {"name": "New name", "task_type": "tabular"}
     )
     assert answer.status_code == 400
-    assert "Make a new project for another task" in answer.content.decode()
+    assert "Create a new project for another task" in answer.content.decode()
 
 
 def test_configuration_goes_on_where_it_was_left(owner: Client) -> None:
@@ -183,7 +183,7 @@ def test_no_file_at_all_gets_a_sentence(owner: Client) -> None:
         ({"content_columns": ["text"], "reference_column": "text"}, "the models would see the answer"),
         (
             {"content_columns": ["text"], "reference_column": "label", "id_column": "label"},
-            "be the id and the reference label at once",
+            "be both the id and the reference label",
         ),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_good_mapping_starts_the_import_once(owner: Client) -> None:
     url = f"/projects/{project.pk}/configure/data/{Upload.objects.get().pk}/"
     mapping = {"content_columns": ["text"], "id_column": "id", "reference_column": "label"}
     assert owner.post(url, mapping)["Location"] == f"/projects/{project.pk}/configure/data/"
-    assert "at work" in owner.post(url, mapping).content.decode()
+    assert "is running" in owner.post(url, mapping).content.decode()
     assert Stage.objects.get().kind == kinds.IMPORT.key
     project.refresh_from_db()
     assert project.reference_column == "label"
@@ -258,7 +258,7 @@ def test_labels_are_suggested_from_the_reference_column(owner: Client) -> None:
     project.save()
     html = owner.get(f"/projects/{project.pk}/configure/labels/").content.decode()
     assert html.index('value="good"') < html.index('value="bad"')
-    assert "as a start" in html
+    assert "Suggested from the values of the column" in html
 
 
 def test_labels_are_stored_in_their_order(owner: Client) -> None:
@@ -344,7 +344,7 @@ def test_a_word_in_braces_that_is_no_placeholder_is_told_and_stored() -> None:
         {"description": "{labels}", "demonstration": "", "output": '{content} {text} {"a": 1}'},
     )
     client = cast.client("owner")
-    sentence = "{text} is no placeholder of CORAL and goes to the model as it is written."
+    sentence = "{text} is not a placeholder of CORAL; it is sent to the model as is."
     assert sentence in client.post(cast.url("configure/prompt/preview/"), data).content.decode()
     assert sentence in client.post(cast.url("configure/prompt/"), data, follow=True).content.decode()
     cast.project.refresh_from_db()
@@ -425,15 +425,15 @@ def test_an_empty_token_field_keeps_the_stored_one_and_a_tick_removes_it() -> No
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"kind": "hub", "hub_model": ""}, "Name the model"),
-        ({"kind": "hub", "hub_model": "../../etc/passwd"}, "organisation/name"),
+        ({"kind": "hub", "hub_model": ""}, "Enter the name of the model"),
+        ({"kind": "hub", "hub_model": "../../etc/passwd"}, "organisation/model"),
         ({"kind": "endpoint", "endpoint_model": "m", "base_url": "file:///etc/passwd"}, "is not an address"),
         (
             {"kind": "endpoint", "endpoint_model": "m", "base_url": "http://user:pw@host/v1"},
             "no name or password",
         ),
         ({"kind": "endpoint", "endpoint_model": "m", "base_url": "http://[::1"}, "is not an address"),
-        ({"epochs": 3, "warmup_epochs": 3}, "leave none of 3"),
+        ({"epochs": 3, "warmup_epochs": 3}, "leave none of the 3"),
         ({"epochs": 0}, "greater than or equal to 1"),
         ({"kind": "carrier pigeon"}, "not one of the available choices"),
     ],
@@ -463,7 +463,7 @@ def test_what_is_missing_is_said_and_the_button_is_not_there() -> None:
     client = Client()
     client.force_login(project.owner)
     html = client.get(f"/projects/{project.pk}/configure/start/").content.decode()
-    assert "has 3 rows; a small model needs at least 10" in html
+    assert "has 3 rows; the SLM needs at least 10" in html
     assert "Start LLM labeling" not in html
     answer = client.post(f"/projects/{project.pk}/configure/start/", follow=True)
     assert "needs at least 10" in answer.content.decode()
@@ -473,7 +473,7 @@ def test_what_is_missing_is_said_and_the_button_is_not_there() -> None:
 def test_a_corpus_in_another_script_gets_a_warning() -> None:
     cast = make_cast()
     cast.project.samples.update(text="这个产品很好，价格也合适，下次还会再买")
-    assert "know English only" in cast.client("owner").get(cast.url("configure/start/")).content.decode()
+    assert "know only English" in cast.client("owner").get(cast.url("configure/start/")).content.decode()
 
 
 def test_a_pasted_text_is_looked_at_before_it_is_imported(owner: Client) -> None:
@@ -493,7 +493,7 @@ def test_several_files_are_shown_as_one_import(owner: Client) -> None:
     ]
     answer = owner.post(f"/projects/{project.pk}/configure/data/upload/", {"file": files}, follow=True)
     html = answer.content.decode()
-    assert "c.csv has other columns" in html
+    assert "c.csv has different columns" in html
     second = project.uploads.get(name="b.csv")
     assert f'name="then" value="{second.pk}"' in html
     assert ticked(html) == [second.pk]
@@ -524,8 +524,8 @@ def test_a_file_that_can_not_be_read_is_named_and_the_others_are_taken(owner: Cl
     ]
     answer = owner.post(f"/projects/{project.pk}/configure/data/upload/", {"file": files}, follow=True)
     html = answer.content.decode()
-    assert "“empty.csv” was not taken: The file is empty." in html
-    assert "“scan.csv” was not taken: The file is a PDF" in html
+    assert "“empty.csv” was rejected: The file is empty." in html
+    assert "“scan.csv” was rejected: The file is a PDF" in html
     assert [upload.name for upload in project.uploads.all()] == ["good.csv"]
     assert "What do the columns mean?" in html
 
@@ -547,7 +547,7 @@ def test_every_imported_file_is_told_of_and_not_the_last_one_only(owner: Client)
     second = project.uploads.create(name="b.csv", stored_name="b", size=1, sha256="1", report=counts)
     project.stages.create(kind="import", status="done", detail={"upload": second.pk, "file": "b.csv"})
     html = owner.get(f"/projects/{project.pk}/configure/data/").content.decode()
-    before = html[html.index("Imported before") :]
+    before = html[html.index("Previous imports") :]
     assert "a.csv" in before
     assert "2 rows read = 1 imported + 0 duplicates + 1 rejected" in before
     assert f"/{first.pk}/left-out.csv" in before

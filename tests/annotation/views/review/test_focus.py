@@ -59,11 +59,11 @@ def test_random_rows_are_counted_where_they_alone_are_shown(cast: Cast) -> None:
     draw_sample.draw_sample(cast.project, rows=10, user=None, seed=0)
     html = html_of(cast, "?only=random")
     assert re.search(r'data-left="random">10<', html)
-    assert "Flagged rows left" not in html
+    assert "Rows left in the queue" not in html
     data = answer_data(cast, first_id(html), because="audit")
     told = cast.client("reviewer").post(cast.url("focus/answer/"), data, headers=JSON).json()
     assert told["left"]["random"] == "9"
-    assert "Random rows left" not in html_of(cast)
+    assert "Sampled rows left" not in html_of(cast)
 
 
 # --- Looking ------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_the_first_row_is_the_riskiest_and_shows_all_evidence(cast: Cast) -> Non
     html = html_of(cast)
     first = html.partition("<article")[2].partition("</article>")[0]
     assert first_id(html) == cast.project.samples.get(position=0).pk
-    for text in ("a warm and clever film, number 0", "Why this row", "The models differ", "suggested"):
+    for text in ("a warm and clever film, number 0", "Why this row", "The models disagree", "suggested"):
         assert text in first
     assert re.search(r"<h3>LLM</h3>.*negative.*<h3>SLM</h3>.*positive", first, re.DOTALL)
     assert "60.0" in first  # the share that the LLM gave its first label
@@ -98,9 +98,9 @@ def test_the_history_tells_of_models_people_and_bulk_corrections_by_round(cast: 
 @pytest.mark.parametrize(
     ("risk", "labels", "words"),
     [
-        (0.2, 4, "“positive” is the most likely label; it is wrong with a probability of about 20"),
-        (0.64, 4, "“positive” is the most likely of the 4 labels, but more likely wrong than right"),
-        (0.55, 2, "Little speaks for “positive” over the other label: either may be right."),
+        (0.2, 4, "“positive” is the most likely label; the probability that it is wrong is about 20"),
+        (0.64, 4, "“positive” is the most likely of the 4 labels, but it is more likely wrong than right"),
+        (0.55, 2, "“positive” is barely more likely than the other label: either may be right."),
     ],
 )
 def test_the_doubt_about_a_suggestion_is_said_in_words_that_fit_its_risk(
@@ -110,13 +110,13 @@ def test_the_doubt_about_a_suggestion_is_said_in_words_that_fit_its_risk(
         Label.objects.create(project=cast.project, name=f"label {number}", position=number)
     cast.project.samples.filter(position=0).update(risk=risk)
     assert words in html_of(cast)
-    assert "Neither model alone says so" not in html_of(cast)
+    assert "Neither model gave this label alone" not in html_of(cast)
 
 
 def test_a_suggestion_that_is_no_models_own_says_where_it_comes_from(cast: Cast) -> None:
     third = Label.objects.create(project=cast.project, name="mixed", position=3)
     cast.project.samples.filter(position=0).update(label=third)
-    assert "Neither model alone says so" in html_of(cast)
+    assert "Neither model gave this label alone" in html_of(cast)
 
 
 def test_table_rows_are_shown_as_fields(cast: Cast) -> None:
@@ -218,7 +218,7 @@ def test_who_was_overtaken_sees_what_the_other_chose_and_decides(cast: Cast) -> 
     refused = client.post(cast.url("focus/answer/"), answer_data(cast, first, 0), headers=JSON)
     assert refused.status_code == 409
     html = one_line(refused.json()["row"]["html"])
-    assert "owner set this row to “negative” meanwhile" in html
+    assert "owner has set this row to “negative” in the meantime" in html
     assert "✎ by owner" in html
     assert 'data-version="1"' in html
     client.post(cast.url("focus/answer/"), answer_data(cast, first, 0, version=1), headers=JSON)
@@ -232,7 +232,7 @@ def test_without_scripts_who_was_overtaken_is_led_back_to_the_row(cast: Cast) ->
     client = cast.client("reviewer")
     answer = client.post(cast.url("focus/answer/"), answer_data(cast, first, 0), follow=True)
     assert answer.request["QUERY_STRING"] == f"row={first}"
-    assert "owner set this row" in answer.content.decode()
+    assert "owner has set this row" in answer.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_a_row_drawn_to_measure_is_shown_blind_among_the_others(cast: Cast) -> N
 
 def test_the_random_rows_can_be_answered_without_the_queue_between_them(cast: Cast) -> None:
     drawn = [draw(cast, position).pk for position in (20, 5, 11)]
-    assert "Random rows only" in html_of(cast)  # which holds rows of the queue as well
+    assert "Random sample only" in html_of(cast)  # which holds rows of the queue as well
     html = html_of(cast, "?only=random")
     assert [int(pk) for pk in re.findall(r'<article[^>]*data-row="(\d+)"', html)] == drawn
     assert "?only=random" in html.partition('data-next="')[2].partition('"')[0]
@@ -310,8 +310,8 @@ def test_the_random_rows_can_be_answered_without_the_queue_between_them(cast: Ca
     for pk in drawn:
         client.post(cast.url("focus/answer/"), answer_data(cast, pk, because="audit"), headers=JSON)
     end = html_of(cast, "?only=random").partition('id="focus-end"')[2]
-    assert "No random row is waiting for you" in end
-    assert "To the whole queue" in html_of(cast, "?only=random")
+    assert "No sampled row is waiting for you" in end
+    assert "Whole queue" in html_of(cast, "?only=random")
     assert (
         first_id(html_of(cast)) == cast.project.samples.get(queue_rank=1).pk
     )  # the queue's rows were given back
@@ -333,12 +333,12 @@ def test_a_second_person_answers_blind_and_decides_where_they_differ(cast: Cast)
     cast.client("owner").post(cast.url("focus/answer/"), answer_data(cast, first, 0), headers=JSON)
     articles = html_of(cast).split("<article")[1:]
     article = next(each for each in articles if f'data-row="{first}"' in each)
-    assert "Second answer" in article
+    assert "Second annotation" in article
     assert "owner" not in article
     data = answer_data(cast, first, 1, because="second", version=1)
     answer = cast.client("reviewer").post(cast.url("focus/answer/"), data, headers=JSON).json()
     assert answer["version"] == 2
-    assert "owner chose “positive” before you; you chose “negative”" in answer["row"]["html"]
+    assert "owner chose “positive” before you; your choice, “negative”" in answer["row"]["html"]
 
 
 def test_a_second_answer_that_agrees_needs_no_decision(cast: Cast) -> None:
@@ -360,7 +360,7 @@ def test_more_rows_come_beyond_those_that_the_page_has(cast: Cast) -> None:
     rows = answer.json()["rows"]
     assert len(rows) == 4
     assert not {str(row["id"]) for row in rows} & set(have)
-    assert "Flagged rows left" in answer.json()["figures"]
+    assert "Rows left in the queue" in answer.json()["figures"]
     wrong = cast.client("reviewer").post(cast.url("focus/next/"), {"have": "1,x"}, headers=JSON)
     assert wrong.status_code == 400
 
@@ -410,7 +410,7 @@ def test_after_fifty_answers_the_page_says_what_was_found(cast: Cast) -> None:
             because="queue" if number < 40 else "audit", answer_id=uuid4(), seconds=6.0,
         )  # fmt: skip
     html = html_of(cast)
-    assert "10 of 40 rows from the queue were wrong (25" in html
+    assert "10 of the 40 rows from the review queue were wrong (25" in html
     assert "2.0 errors found per minute" in html
     assert "10 rows/min" in html
 

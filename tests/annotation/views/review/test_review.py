@@ -92,7 +92,7 @@ def test_who_was_overtaken_sees_what_the_other_chose(cast: Cast) -> None:
     url = cast.url(f"samples/{sample.pk}/correct/")
     cast.client("owner").post(url, {"label": bad.pk, "version": 0})
     html = cast.client("reviewer").post(url, {"label": good.pk, "version": 0}, headers=HTMX).content.decode()
-    assert "owner set this row to “negative” meanwhile" in html
+    assert "owner has set this row to “negative” in the meantime" in html
     assert 'value="1"' in html  # the fresh version, so that a second choice goes through
     sample.refresh_from_db()
     assert sample.label == bad
@@ -108,7 +108,7 @@ def test_a_label_of_another_project_is_refused_with_a_sentence(cast: Cast) -> No
         .post(cast.url(f"samples/{sample.pk}/correct/"), {"label": foreign.pk, "version": 0}, headers=HTMX)
         .content.decode()
     )
-    assert "not one of this project&#x27;s" in html
+    assert "does not belong to the project" in html
     assert not Correction.objects.exists()
 
 
@@ -136,7 +136,7 @@ def test_a_viewer_sees_labels_and_no_form(cast: Cast) -> None:
 
 def test_the_three_buttons_count_and_show_their_rows(cast: Cast) -> None:
     html = page(cast)
-    assert re.search(r"LLM and SLM differ</span><span class=\"count\">4<", html)
+    assert re.search(r"Models disagree</span><span class=\"count\">4<", html)
     assert re.search(r"Likely right</span><span class=\"count\">8<", html)
     wrong = shown_rows(page(cast, "?show=inconsistent"))
     assert wrong == list(
@@ -160,8 +160,8 @@ def test_a_past_round_is_shown_to_look_at_only(cast: Cast) -> None:
         number=2, started_from="slm", labels=[], prompt={}, llm_settings={}, slm_settings={}
     )
     html = page(cast, "?round=1", role="owner")
-    assert "Round 1, to look at" in html
-    assert "Label today" in html
+    assert "Round 1, read only" in html
+    assert "Current label" in html
     assert "/correct/" not in html
 
 
@@ -178,19 +178,19 @@ def test_after_going_back_the_later_round_is_called_withdrawn(
         withdrawn_at=timezone.now(),
     )
     html = page(cast, role="owner")
-    assert re.search(r'<option value="1" selected>1 · from LLM · in force</option>', html)
-    assert re.search(r'<option value="2">2 · from SLM · withdrawn</option>', html)
+    assert re.search(r'<option value="1" selected>1 · from LLM · current</option>', html)
+    assert re.search(r'<option value="2">2 · from SLM · rolled back</option>', html)
     assert "/correct/" in html, "the rows of the round in force are corrected"
     html = page(cast, "?round=2", role="owner")
-    assert "Round 2, withdrawn" in html
-    assert "To round 1, in force" in html
+    assert "Round 2, rolled back" in html
+    assert "Go to the current round 1" in html
 
 
 def test_the_label_says_which_models_it_is_of(cast: Cast) -> None:
     third = Label.objects.create(project=cast.project, name="mixed", position=3)
     cast.project.samples.filter(position=0).update(label=third)
     html = page(cast, "?show=inconsistent")
-    assert "mixed (both weighed)" in html
+    assert "mixed (both combined)" in html
     assert "negative (SLM)" in html
     assert "negative (both models)" in page(cast, "?show=right")
 
@@ -202,10 +202,8 @@ def test_file_and_models_are_compared_side_by_side_with_the_reference_labels(
     cast.project.samples.filter(position=0).update(label=cast.project.label_list()[1])  # one is wrong
     cast.project.iterations.update(metrics={"llm": {"accuracy": 0.5}, "slm": {"accuracy": slm}})
     html = page(cast)
-    assert re.search(
-        rf"91\.7\s%.*LLM alone</dt><dd>50\.0.*SLM alone</dt><dd>{slm * 100:.1f}", html, re.DOTALL
-    )
-    assert ("the SLM alone is right more often than the file" in html) == is_told
+    assert re.search(rf"91\.7\s%.*LLM only</dt><dd>50\.0.*SLM only</dt><dd>{slm * 100:.1f}", html, re.DOTALL)
+    assert ("the SLM alone is right more often than the final labels" in html) == is_told
 
 
 def test_a_round_that_is_not_there_is_not_found(cast: Cast) -> None:
@@ -219,8 +217,8 @@ def test_a_round_that_is_not_there_is_not_found(cast: Cast) -> None:
         ("sort=owner__password", "Sort: Select a valid choice"),
         ("sort=project__llm_token", "Sort: Select a valid choice"),
         ("show=pk__in", "Show: Select a valid choice"),
-        ("min_confidence=abc", "SLM confidence from, %: Enter a number."),
-        ("max_confidence=101", "SLM confidence to, %: Ensure this value is less"),
+        ("min_confidence=abc", "SLM confidence from (%): Enter a number."),
+        ("max_confidence=101", "SLM confidence to (%): Ensure this value is less"),
         ("in_round=two", "Judged in round: Enter a whole number."),
         ("row=0", "Row: Ensure this value is greater"),
         ("after=0.5", "This page link is not valid"),
@@ -237,7 +235,7 @@ def test_what_the_table_does_not_offer_is_refused_in_a_sentence_that_names_it(
 ) -> None:
     answer = cast.client("owner").get(cast.url(f"review/?{query}"))
     assert answer.status_code == 400
-    assert "This request was not understood" in answer.content.decode()
+    assert "This request is not valid" in answer.content.decode()
     assert sentence in answer.content.decode()
 
 
