@@ -7,9 +7,10 @@ from annotation.models.answer import CachedAnswer
 from annotation.models.audit import AuditDraw
 from annotation.models.correction import Correction
 from annotation.models.correction_batch import CorrectionBatch
+from annotation.models.prediction import Prediction
 from annotation.models.project import Label, Membership, Project, Role
 from annotation.models.round import Iteration, Stage
-from annotation.models.sample import Flag, Prediction, Sample, Source
+from annotation.models.sample import Flag, Sample, Source
 from annotation.models.teamwork import Activity, Invitation, RowClaim, RowCounts, RowSkip, SavedFilter
 from annotation.models.upload import LeftOutRow, TextPage, Upload
 

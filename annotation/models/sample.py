@@ -69,9 +69,7 @@ class SampleQuerySet(models.QuerySet["Sample"]):
 
     def unlabelled_by(self, iteration: Iteration, source: str) -> SampleQuerySet:
         """Rows that this source has not answered in this round yet; a failed call is no answer."""
-        said = Prediction.objects.filter(
-            sample=models.OuterRef("pk"), iteration=iteration, source=source, error=""
-        )
+        said = iteration.predictions.filter(sample=models.OuterRef("pk"), source=source, error="")
         return self.filter(~models.Exists(said))
 
     def at_risk(self) -> SampleQuerySet:
@@ -257,78 +255,3 @@ class Sample(models.Model):
     def number(self) -> int:
         """The row's number as a person counts, from 1."""
         return self.position + 1
-
-
-class Prediction(models.Model):
-    """What a model said of a row in a round. The unique constraint makes every write repeatable."""
-
-    class ModelKind(models.TextChoices):
-        LLM = "llm", _("LLM")
-        SLM = "slm", _("SLM")
-
-    class Origin(models.TextChoices):
-        """Where the LLM's answer came from."""
-
-        ASKED = "", _("asked in this round")
-        CACHE = "cache", _("answered from the cache")
-        EARLIER = "earlier", _("kept from an earlier round")
-
-    sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="predictions")
-    iteration = models.ForeignKey(Iteration, on_delete=models.CASCADE, related_name="predictions")
-    source = models.CharField(max_length=3, choices=ModelKind.choices)
-    label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    probs = models.JSONField(
-        null=True, blank=True, help_text=_("As the model gave them, in the round's label order.")
-    )
-    calibrated = models.JSONField(
-        null=True, blank=True, help_text=_("The same, with the class bias removed.")
-    )
-    raw = models.TextField(blank=True)
-    second_raw = models.TextField(  # noqa: DJ001 - an empty answer is an answer
-        null=True,
-        blank=True,
-        help_text=_("What the LLM answered when it was asked once more, in other words."),
-    )
-    error = models.TextField(blank=True)
-    origin = models.CharField(max_length=7, choices=Origin.choices, default=Origin.ASKED, blank=True)
-    # Of the SLM only:
-    loss = models.FloatField(null=True, blank=True)
-    clean_prob = models.FloatField(null=True, blank=True)
-    clean_rank = models.PositiveIntegerField(null=True, blank=True)
-    x = models.FloatField(null=True, blank=True)
-    y = models.FloatField(null=True, blank=True)
-    verdict = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    risk = models.FloatField(null=True, blank=True)
-    flag = models.CharField(max_length=12, choices=Flag.choices, default=Flag.NONE, blank=True)
-    queue_rank = models.PositiveIntegerField(null=True, blank=True)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["iteration", "source", "sample"], name="one_prediction_per_row_round_and_model"
-            )
-        ]
-        indexes = [
-            # The few thousand rows of the map, however many rows the round has.
-            models.Index(fields=["iteration", "id"], condition=Q(x__isnull=False), name="prediction_on_map")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.source} on {self.sample_id} in {self.iteration_id}"
-
-    def as_verdict(self, llm_label_id: int | None) -> Verdict:
-        """What the row gets from this word of the small model, beside the label that the LLM gave it."""
-        assert self.verdict_id
-        assert self.label_id
-        return Verdict(
-            sample_id=self.sample_id,
-            label_id=self.verdict_id,
-            source=Source.LLM if self.verdict_id == llm_label_id else Source.SLM,
-            risk=self.risk or 0.0,
-            slm_label_id=self.label_id,
-            confidence=max(self.probs or [0.0]),
-            clean_prob=self.clean_prob,
-            clean_rank=self.clean_rank or 0,
-            flag=self.flag,
-            queue_rank=self.queue_rank or 0,
-        )

@@ -171,24 +171,8 @@ def estimate_classes(
     """
     count = len(open_rows)
     rng = np.random.default_rng(seed)
-    found, shares = np.zeros(count, dtype=int), np.zeros((CLASS_DRAWS + 1, count, count))
-    for label in range(count):
-        rows = machine == label
-        found[label] = rows.sum()
-        seen = np.bincount(truth[rows], weights=weight[rows], minlength=count)
-        if found[label]:
-            seen = seen / seen.sum() * weight[rows].sum() ** 2 / np.square(weight[rows]).sum()
-        prior = np.full(count, 0.5 / max(count - 1, 1))
-        prior[label] = 0.5
-        shares[0, label] = seen / seen.sum() if seen.sum() else np.eye(count)[label]
-        shares[1:, label] = rng.dirichlet(seen + prior, size=CLASS_DRAWS)
-    errors = shares * open_rows[:, None] * (1.0 - np.eye(count))  # (draws, given, true)
-    spread = (wrong_left.high - wrong_left.low) / 3.92
-    total = rng.normal(wrong_left.value, spread, CLASS_DRAWS + 1).clip(wrong_left.low, wrong_left.high)
-    total[0] = wrong_left.value
-    expected = errors.sum(axis=(1, 2))
-    errors *= np.minimum(total / np.maximum(expected, 1e-9), 1e9)[:, None, None]
-    errors *= np.minimum(1.0, open_rows / np.maximum(errors.sum(axis=2), 1e-9))[:, :, None]
+    found = (machine[:, None] == np.arange(count)).sum(axis=0)
+    errors = _error_table(_label_shares(machine, truth, weight, count, rng), open_rows, wrong_left, rng)
     table = errors + np.eye(count) * (open_rows - errors.sum(axis=2) + decided)[:, :, None]
     right = np.einsum("dkk->dk", table)
     given, true = table.sum(axis=2), table.sum(axis=1)
@@ -207,6 +191,37 @@ def estimate_classes(
     complete = known[present].all() and found.any()
     macro = _of_draws(figures[2][:, present].mean(axis=1)) if complete else None
     return classes, macro
+
+
+def _label_shares(
+    machine: IntArray, truth: IntArray, weight: FloatArray, count: int, rng: np.random.Generator
+) -> FloatArray:
+    """Shares of the true labels behind each given one ``(draws, K, K)``: the estimate, then draws of the posterior."""
+    shares = np.zeros((CLASS_DRAWS + 1, count, count))
+    for label in range(count):
+        rows = machine == label
+        seen = np.bincount(truth[rows], weights=weight[rows], minlength=count)
+        if rows.any():
+            seen = seen / seen.sum() * weight[rows].sum() ** 2 / np.square(weight[rows]).sum()
+        prior = np.full(count, 0.5 / max(count - 1, 1))
+        prior[label] = 0.5
+        shares[0, label] = seen / seen.sum() if seen.sum() else np.eye(count)[label]
+        shares[1:, label] = rng.dirichlet(seen + prior, size=CLASS_DRAWS)
+    return shares
+
+
+def _error_table(
+    shares: FloatArray, open_rows: IntArray, wrong_left: Interval, rng: np.random.Generator
+) -> FloatArray:
+    """Wrong rows by given and true label ``(draws, K, K)``, as many in all as ``wrong_left`` says."""
+    errors = shares * open_rows[:, None] * (1.0 - np.eye(len(open_rows)))  # (draws, given, true)
+    spread = (wrong_left.high - wrong_left.low) / 3.92
+    total = rng.normal(wrong_left.value, spread, CLASS_DRAWS + 1).clip(wrong_left.low, wrong_left.high)
+    total[0] = wrong_left.value
+    expected = errors.sum(axis=(1, 2))
+    errors *= np.minimum(total / np.maximum(expected, 1e-9), 1e9)[:, None, None]
+    errors *= np.minimum(1.0, open_rows / np.maximum(errors.sum(axis=2), 1e-9))[:, :, None]
+    return errors
 
 
 def _of_draws(values: FloatArray) -> Interval:

@@ -13,6 +13,7 @@ from annotation.models.sample import LlmLabel
 from annotation.models.sql import update_rows
 from annotation.pipeline.engine_rows import round_labels
 from annotation.pipeline.label.answer_cache import probs_text
+from annotation.pipeline.label.reuse_answers import target_shares
 from annotation.pipeline.measure.annotations import blind_answers
 from mlcore.label.calibrate import apply_temperature, calibrate_batch, choose_strength, fit_temperature
 from mlcore.records import NO_LABEL, Answer, BoolArray, FloatArray, IntArray
@@ -120,7 +121,7 @@ def _calibrate(
     checked = _checked_rows(run, label_ids)
     among_checked = np.flatnonzero(np.isin(sample_ids, [row.sample_id for row in checked]))
     place = {int(sample_ids[index]): int(index) for index in among_checked}
-    target = run.target_shares
+    target = target_shares(run.iteration)
     strength = run.config.calibration_strength
     among = np.cumsum(biased) - 1  # a row's place among the biased ones
     asked = [row for row in checked if row.sample_id in place and biased[place[row.sample_id]]]

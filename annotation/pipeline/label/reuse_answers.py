@@ -57,7 +57,7 @@ def keep_earlier_answers(run: LabelingRun) -> None:
     run.progress.report(detail=detail, force=True)
 
 
-def target_shares(iteration: Iteration, classes: int) -> FloatArray | None:
+def target_shares(iteration: Iteration) -> FloatArray | None:
     """The class shares ``(K,)`` that the rows asked again had in the earlier round; None if every row is asked.
 
     Rows at risk are no fair sample of the corpus: were their classes evened out like a whole corpus, those labels
@@ -70,7 +70,7 @@ def target_shares(iteration: Iteration, classes: int) -> FloatArray | None:
     found = earlier.predictions.filter(source="llm", calibrated__isnull=False).exclude(
         sample__in=kept.values("sample")
     )
-    mass = np.full(classes, SMALLEST_SHARE)
+    mass = np.full(len(iteration.labels), SMALLEST_SHARE)
     for probs in found.values_list("calibrated", flat=True).iterator():
         mass += probs
     shares: FloatArray = np.maximum(mass / mass.sum(), SMALLEST_SHARE)

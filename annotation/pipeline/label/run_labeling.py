@@ -18,7 +18,7 @@ from annotation.pipeline.engine_rows import as_row, round_labels, round_prompt
 from annotation.pipeline.label.answer_cache import gather, probs_text
 from annotation.pipeline.label.calibration import RunningCalibration, calibrate_corpus, label_id_of
 from annotation.pipeline.label.demonstrations import choose_demonstrations
-from annotation.pipeline.label.reuse_answers import keep_earlier_answers
+from annotation.pipeline.label.reuse_answers import keep_earlier_answers, target_shares
 from annotation.pipeline.label.second_question import ask_riskiest_again
 from annotation.pipeline.label.session import LabelingRun, open_run
 from annotation.pipeline.measure import round_metrics
@@ -84,7 +84,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
     calibration = RunningCalibration(
         len(labels),
         strength=run.config.calibration_strength,
-        target=run.target_shares,
+        target=target_shares(run.iteration),
     )
     parts = (
         make_requests(

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from django.conf import settings
@@ -19,13 +18,12 @@ from annotation.jobs.work import Job
 from annotation.models import Iteration, Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.label.answer_cache import RememberingModel
-from annotation.pipeline.label.reuse_answers import target_shares
 from annotation.pipeline.project import connection
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError, ModelCallError
 from mlcore.llm import LanguageModel
 from mlcore.llm.budget import Budget, Usage
-from mlcore.records import Answer, FloatArray
+from mlcore.records import Answer
 
 # Seconds; a run that met only failures waits twice as long each time.
 FIRST_BREAK, LONGEST_BREAK = 60.0, 1_800.0
@@ -144,11 +142,6 @@ class LabelingRun(ModelRun[LabelingDetail]):
     """The LLM stage of a round at work."""
 
     iteration: Iteration
-
-    @cached_property
-    def target_shares(self) -> FloatArray | None:
-        """See :func:`annotation.pipeline.label.reuse_answers.target_shares`; asked for once the earlier answers are kept."""
-        return target_shares(self.iteration, len(self.iteration.labels))
 
 
 def open_run(job: Job[LabelingDetail], iteration: Iteration, open_model: OpenModel) -> LabelingRun:
