@@ -67,7 +67,7 @@ class Prediction(models.Model):
         return f"{self.source} on {self.sample_id} in {self.iteration_id}"
 
     def as_verdict(self, llm_label_id: int | None) -> Verdict:
-        """What the row gets from this word of the small model, beside the label that the LLM gave it."""
+        """What the row gets from this prediction of the small model, beside the label that the LLM gave it."""
         assert self.verdict_id
         assert self.label_id
         return Verdict(

@@ -32,7 +32,7 @@ class Flag(models.TextChoices):
     INCONSISTENT = "inconsistent", _("models disagree")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LlmLabel:
     """What the LLM stage writes on a row."""
 
@@ -41,7 +41,7 @@ class LlmLabel:
     confidence: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """What the SLM stage writes on a row."""
 
@@ -64,13 +64,13 @@ class SampleQuerySet(models.QuerySet["Sample"]):
         return self.filter(batch__isnull=True, corrected_at__isnull=False)
 
     def unchecked(self) -> SampleQuerySet:
-        """Rows with a label on which nobody's look at the row alone stands: a model's label, or one set in bulk."""
+        """Rows with a label that nobody gave them alone: a model's label, or one set in bulk."""
         return self.filter(Q(batch__isnull=False) | ~Q(source=Source.PERSON), label__isnull=False)
 
     def unlabelled_by(self, iteration: Iteration, source: str) -> SampleQuerySet:
         """Rows that this source has not answered in this round yet; a failed call is no answer."""
-        said = iteration.predictions.filter(sample=models.OuterRef("pk"), source=source, error="")
-        return self.filter(~models.Exists(said))
+        answers = iteration.predictions.filter(sample=models.OuterRef("pk"), source=source, error="")
+        return self.filter(~models.Exists(answers))
 
     def at_risk(self) -> SampleQuerySet:
         """Rows that another answer of the LLM may help: no person has decided them, and the small model has not judged
@@ -83,23 +83,16 @@ class SampleQuerySet(models.QuerySet["Sample"]):
         until a person has."""
         undecided = "source IN ('', 'llm') AND risk IS NULL"
         statement = f"""
-            UPDATE {Sample._meta.db_table} SET llm_label_id = %s, llm_confidence = %s, round = %s,
-                label_id = CASE WHEN {undecided} THEN %s ELSE label_id END,
-                source = CASE WHEN {undecided} THEN %s ELSE source END,
-                machine_label_id = CASE WHEN slm_label_id IS NULL THEN %s ELSE machine_label_id END
-            WHERE id = %s"""  # noqa: S608 (only our own constants are put in)
+            UPDATE {Sample._meta.db_table} SET
+                llm_label_id = %(label_id)s, llm_confidence = %(confidence)s, round = %(round)s,
+                label_id = CASE WHEN {undecided} THEN %(label_id)s ELSE label_id END,
+                source = CASE WHEN {undecided} THEN %(source)s ELSE source END,
+                machine_label_id = CASE WHEN slm_label_id IS NULL THEN %(label_id)s ELSE machine_label_id END
+            WHERE id = %(sample_id)s"""  # noqa: S608 (only our own constants are put in)
         self._execute_many(
             statement,
             [
-                (
-                    row.label_id,
-                    row.confidence,
-                    round_number,
-                    row.label_id,
-                    Source.LLM if row.label_id else Source.NONE,
-                    row.label_id,
-                    row.sample_id,
-                )
+                vars(row) | {"round": round_number, "source": Source.LLM if row.label_id else Source.NONE}
                 for row in written
             ],
         )
@@ -108,34 +101,16 @@ class SampleQuerySet(models.QuerySet["Sample"]):
         """Set the small model's findings on all rows, and label and risk on those that no person has decided."""
         person = f"source = '{Source.PERSON}'"
         statement = f"""
-            UPDATE {Sample._meta.db_table} SET slm_label_id = %s, confidence = %s, clean_prob = %s, clean_rank = %s,
-                flag = %s, queue_rank = %s, round = %s, machine_label_id = %s,
-                label_id = CASE WHEN {person} THEN label_id ELSE %s END,
-                risk = CASE WHEN {person} THEN 0 ELSE %s END,
-                source = CASE WHEN {person} THEN source ELSE %s END
-            WHERE id = %s"""  # noqa: S608 (only our own constants are put in)
-        self._execute_many(
-            statement,
-            [
-                (
-                    row.slm_label_id,
-                    row.confidence,
-                    row.clean_prob,
-                    row.clean_rank,
-                    row.flag,
-                    row.queue_rank,
-                    round_number,
-                    row.label_id,
-                    row.label_id,
-                    row.risk,
-                    row.source,
-                    row.sample_id,
-                )
-                for row in written
-            ],
-        )
+            UPDATE {Sample._meta.db_table} SET slm_label_id = %(slm_label_id)s, confidence = %(confidence)s,
+                clean_prob = %(clean_prob)s, clean_rank = %(clean_rank)s, flag = %(flag)s,
+                queue_rank = %(queue_rank)s, round = %(round)s, machine_label_id = %(label_id)s,
+                label_id = CASE WHEN {person} THEN label_id ELSE %(label_id)s END,
+                risk = CASE WHEN {person} THEN 0 ELSE %(risk)s END,
+                source = CASE WHEN {person} THEN source ELSE %(source)s END
+            WHERE id = %(sample_id)s"""  # noqa: S608 (only our own constants are put in)
+        self._execute_many(statement, [vars(row) | {"round": round_number} for row in written])
 
-    def _execute_many(self, statement: str, parameters: Sequence[tuple[Any, ...]]) -> None:
+    def _execute_many(self, statement: str, parameters: Sequence[dict[str, Any]]) -> None:
         with connections[self.db].cursor() as cursor:
             cursor.executemany(statement, parameters)
 

@@ -39,7 +39,7 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     if is_id(asked):
         first = get_object_or_404(Sample, pk=int(asked), project=project)
         because = dict(wanted).get(first.pk, Correction.Because.BROWSING.value)
-        wanted = [(first.pk, because), *(each for each in wanted if each[0] != first.pk)]
+        wanted = [(first.pk, because), *(row for row in wanted if row[0] != first.pk)]
     context = page_context(request, project, step="review")
     context |= _figures(request, project) | {
         "rows": focus_rows(project, wanted),
