@@ -11,27 +11,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from mlcore.config import LlmConfig
-from mlcore.errors import BudgetSpentError, EngineError, ModelCallError, ModelUnavailableError, StoppedError
-from mlcore.llm.budget import Budget, Usage, most_of
+from mlcore.errors import BudgetSpentError, EngineError, ModelCallError, ModelUnavailableError
+from mlcore.llm.budget import Budget
 from mlcore.llm.endpoint import failures
 from mlcore.llm.endpoint.call_queue import CallQueue
-from mlcore.llm.endpoint.capabilities import THINKING_KEYS, Capabilities, answer_tokens, schema_text
+from mlcore.llm.endpoint.capabilities import THINKING_KEYS, Capabilities
 from mlcore.llm.endpoint.chat import ChatClient
 from mlcore.llm.endpoint.dialect import Dialect
+from mlcore.llm.endpoint.paid_calls import PaidCalls, RowCalls
 from mlcore.llm.endpoint.rate_limit import TRIES, TRIES_OF, RateLimiter, UnreadableBreaker, backoff
-from mlcore.llm.endpoint.replies import Reply, label_distribution, read_reply, read_usage
-from mlcore.messages import Message
+from mlcore.llm.endpoint.replies import Reply, label_distribution
 from mlcore.prompting.answers import read_answer
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 
 logger = logging.getLogger(__name__)
 
-UNLIMITED_TOKENS = 16_384  # what an answer may take where a server takes no limit; for the budget
 SHOWN_ANSWER = 200
 _SHARPER = "\n\nAnswer with exactly one of these names and nothing else: {names}."
 _HARMLESS = "Which of these names is the word below? {names}\n\n{first}"
@@ -76,8 +73,7 @@ class EndpointModel:
         self._dialect = Dialect(known, keeps_thinking=keeps_thinking)
         self._unreadable = UnreadableBreaker()
         self._logged: set[str] = set()
-        self._deadline = config.deadline_seconds
-        self._budget = budget or Budget()
+        self._calls = PaidCalls(self._client, budget or Budget(), deadline=config.deadline_seconds)
         self._first_backoff = first_backoff
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -117,7 +113,7 @@ class EndpointModel:
         return self._loop
 
     async def _answer(self, request: Request, *, labels: LabelSet, stopping: threading.Event) -> Answer:
-        asking = _Asking(labels, stopping)
+        asking = RowCalls(labels, stopping)
         raw = ""
         try:
             reply, label = await self._reply(request.prompt, asking)
@@ -134,7 +130,7 @@ class EndpointModel:
         probs = label_distribution(reply, labels) if label != NO_LABEL else None
         return asking.answer(request, label, probs, reply.text)
 
-    async def _reply(self, prompt: Prompt, asking: _Asking) -> tuple[Reply, int]:
+    async def _reply(self, prompt: Prompt, asking: RowCalls) -> tuple[Reply, int]:
         """One reply and the label that it names; repeats what may pass. What the calls took is added to ``asking``.
 
         Raises:
@@ -149,7 +145,7 @@ class EndpointModel:
                 capabilities = self._dialect.proven if is_suspect else self._dialect.capabilities
                 sent = time.monotonic()
                 try:
-                    reply = await self._call(prompt.text, capabilities, asking)
+                    reply = await self._calls.call(prompt.text, capabilities, asking)
                 except EngineError:
                     raise
                 except Exception as error:
@@ -178,7 +174,7 @@ class EndpointModel:
                 wait = backoff(met[failure.kind] - 1, first=self._first_backoff)
                 await asyncio.sleep(wait if failure.wait is None else failure.wait)
 
-    def _read(self, reply: Reply, capabilities: Capabilities, asking: _Asking) -> int | None:
+    def _read(self, reply: Reply, capabilities: Capabilities, asking: RowCalls) -> int | None:
         """The label that a reply names or ``NO_LABEL``; None if it was cut and is to be asked for again.
 
         Raises:
@@ -202,7 +198,7 @@ class EndpointModel:
     def _judge(self, error: Exception, capabilities: Capabilities) -> failures.Failure:
         failure = failures.judge(
             error,
-            deadline=self._deadline,
+            deadline=self._calls.deadline,
             sent=capabilities,
             url=self._client.url,
             secrets=self._client.secrets,
@@ -213,7 +209,7 @@ class EndpointModel:
         return failure
 
     async def _asks_for_less(
-        self, failure: failures.Failure, capabilities: Capabilities, asking: _Asking
+        self, failure: failures.Failure, capabilities: Capabilities, asking: RowCalls
     ) -> bool:
         """Whether to ask again, without what the server may not take.
 
@@ -227,7 +223,7 @@ class EndpointModel:
         text = _HARMLESS.format(names=", ".join(asking.labels.names), first=asking.labels.names[0])
         tried = self._dialect.capabilities
         try:
-            await self._call(text, tried, asking)
+            await self._calls.call(text, tried, asking)
         except failures.ServerRefusedError:
             return False
         self._dialect.accepts(tried)
@@ -254,63 +250,6 @@ class EndpointModel:
             raise ModelCallError("many_failures", count=count, reason=failure.message)
         if times >= TRIES_OF.get(failure.kind, TRIES):
             raise ModelCallError(failure.message)
-
-    async def _call(self, text: str, capabilities: Capabilities, asking: _Asking) -> Reply | None:
-        """One call. None if it was answered without any text."""
-        beyond = schema_text(asking.labels) if capabilities.schema else ""
-        tokens_out = answer_tokens(asking.labels) + capabilities.room
-        most = most_of(
-            text, beyond=beyond, tokens_out=tokens_out if capabilities.limit_name else UNLIMITED_TOKENS
-        )
-        async with self._budget.hold(most) as paid:
-            if asking.stopping.is_set():
-                raise StoppedError
-            began = time.monotonic()
-            try:
-                async with asyncio.timeout(self._deadline):
-                    completion = await self._client.complete(
-                        text, labels=asking.labels, capabilities=capabilities
-                    )
-                paid.add(self._charged(completion, most))
-            except BaseException as error:  # a call that is given up too
-                # Without our seeing it, it may have been answered, and billed.
-                if self._budget.is_limited and not failures.is_free(error):
-                    paid.add(self._assumed(most))
-                raise
-            finally:
-                asking.add(paid, seconds=time.monotonic() - began)
-        return read_reply(completion)
-
-    def _charged(self, completion: Any, most: Usage) -> Usage:
-        """What the server says that it counted; if it says nothing, what it may have counted."""
-        told = read_usage(completion)
-        return self._assumed(most) if self._budget.is_limited and not told.tokens_in else told
-
-    def _assumed(self, most: Usage) -> Usage:
-        self._budget.assumed += 1
-        return most
-
-
-@dataclass(slots=True)
-class _Asking:
-    """One row's calls: what is asked, and what they took. The time that the row waited for its turn is not in it."""
-
-    labels: LabelSet
-    stopping: threading.Event
-    usage: Usage = field(default_factory=Usage)
-    last_usage: Usage = field(default_factory=Usage)
-    seconds: float = 0.0
-
-    def add(self, paid: Usage, *, seconds: float) -> None:
-        self.last_usage = paid
-        self.usage.add(paid)
-        self.seconds += seconds
-
-    def answer(
-        self, request: Request, label: int, probs: Any, raw: str, *, error: Message | None = None
-    ) -> Answer:
-        usage = self.usage
-        return Answer(request.key, label, probs, raw, error, usage.tokens_in, usage.tokens_out, self.seconds)
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

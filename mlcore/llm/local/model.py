@@ -1,9 +1,7 @@
-"""A language model whose weights run in this process.
+"""A language model whose weights run in this process. It scores every label name by its log-probability behind the prompt.
 
-It isn't asked to write: every complete label name is scored by its log-probability behind the prompt, so each row gets
-a distribution and no answer is ever unreadable. What rows share (the instructions, the demonstrations, how the question
-begins) is computed once; a batch of rows and all label names then take one forward pass. A request with several prefixes
-takes one pass each. A request that is turned round as well takes one more pass a label, over the row's tokens.
+Keys and values of the tokens that rows share are computed once. A batch of rows takes one forward pass for each prefix, and
+one more for each label where the request is turned round too.
 """
 
 from __future__ import annotations
@@ -27,7 +25,8 @@ from mlcore.records import Answer, FloatArray, LabelSet, Request
 from mlcore.weights import fingerprint
 
 ROW_TOKENS = 512  # what a pass keeps in memory grows with the square of longer rows
-TURNED_WEIGHT = 0.3  # a row's tokens are no independent witnesses: in full their word would be far too sure
+# Of the text's log-probability behind a label: its tokens depend on each other, so the full sum would be overconfident.
+TURNED_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,9 @@ class LocalModel:
         ModelUnavailableError: the weights can't be loaded.
     """
 
+    # No server is asked.
     capabilities = None
-    rate_limiter = None  # nobody else's server is pressed
+    rate_limiter = None
 
     def __init__(
         self,

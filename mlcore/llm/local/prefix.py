@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 ATTENTION = "coral_shared_prefix"  # its name in a transformers model's settings
-BLOCK = 16  # keys; the processor's kernel takes so many at once, and what is left over one by one
+BLOCK = 16  # keys that the processor's kernel takes at once; a remainder is taken one by one
 
 NOT_KNOWN = ("softcap", "s_aux", "position_bias")  # what some layers want of their attention beyond the usual
 

@@ -1,4 +1,4 @@
-"""Forward passes over a batch of rows behind what all of them share: how probable are names behind them, or they themselves?"""
+"""Log-probabilities of label names behind rows, and of rows behind labels, by forward passes over a batch."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mlcore.prompting.answers import read_answer
@@ -171,3 +173,10 @@ def test_names_that_look_alike_are_not_guessed_between() -> None:
 
 def test_chinese_names_are_read() -> None:
     assert read_answer("「好评」。", LabelSet.of("差评", "好评")) == 1
+
+
+def test_a_long_row_loses_its_middle() -> None:
+    template = replace(TEMPLATE, characters=30)
+    query = render_prompt(template, labels=LABELS, demonstrations=[], shown="a" * 40 + "b" * 40).query
+    assert "a" * 20 + " […] " + "b" * 10 in query
+    assert (query.count("a" * 21), query.count("b" * 11)) == (0, 0)

@@ -1,0 +1,28 @@
+"""Label names that an answer could not tell apart, and those that it can."""
+
+from __future__ import annotations
+
+from mlcore.prompting.answers import confusable_names, read_answer
+from mlcore.records import LabelSet
+
+
+def test_names_that_differ_in_more_than_marks_are_no_problem() -> None:
+    labels = LabelSet.of("<30", ">30", "NO")
+    assert confusable_names(labels.names) == []
+    assert [read_answer(f'{{"label": "{name}"}}', labels) for name in labels.names] == [0, 1, 2]
+    assert [read_answer(f"Answer: {name}", labels) for name in labels.names] == [0, 1, 2]
+
+
+def test_names_that_differ_in_marks_alone_are_told() -> None:
+    assert confusable_names(["(other)", "other", "A", "A.", "fine"]) == ["(other)", "other", "A", "A."]
+
+
+def test_the_name_itself_comes_before_one_that_looks_like_it() -> None:
+    labels = LabelSet.of("A", "A.")
+    assert [read_answer(name, labels) for name in labels.names] == [0, 1]
+
+
+def test_a_name_within_another_one_is_not_read_for_it() -> None:
+    labels = LabelSet.of("card", "lost card", "fee")
+    assert read_answer("I would say: lost card, clearly", labels) == 1
+    assert read_answer("cardiology", labels) == -1
