@@ -17,7 +17,7 @@ from tests.support.services import PostgresServer
 @pytest.mark.parametrize(
     "tests",
     [
-        "jobs/test_state",
+        *("jobs/test_state", "jobs/test_lease"),
         "pipeline/review/test_queue",
         *(f"pipeline/label/test_{name}" for name in ("run_labeling", "answer_cache", "later_rounds")),
         *(f"pipeline/ingest/test_{name}" for name in ("run_import", "import_choices")),

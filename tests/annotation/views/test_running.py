@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
-from django.contrib.auth.models import User
-from django.test import Client
 from django.utils import timezone
 
 from annotation.jobs import kinds
-from annotation.models import Iteration, Membership, Prediction, Role, Stage
+from annotation.models import Iteration, Prediction, Stage
 from annotation.templatetags import coral
-from tests.support.factories import make_user, start_llm_round
+from tests.support.factories import start_llm_round
 from tests.support.pages import Cast, judge_rows, make_cast, one_line
+from tests.support.running import html_of, running
 
 pytestmark = pytest.mark.django_db
 
@@ -27,67 +24,12 @@ def cast() -> Cast:
     return make_cast()
 
 
-def running(cast: Cast, **changed: Any) -> Stage:
-    stage = start_llm_round(cast.project).stages.get()
-    Stage.objects.filter(pk=stage.pk).update(
-        **({"status": "running", "phase": "labeling", "done": 5} | changed)
-    )
-    stage.refresh_from_db()
-    return stage
-
-
 def round_of(stage: Stage) -> Iteration:
     assert stage.iteration
     return stage.iteration
 
 
-def html_of(cast: Cast, path: str, role: str = "owner") -> str:
-    answer = cast.client(role).get(cast.url(path))
-    assert answer.status_code == 200
-    return one_line(answer.content.decode())
-
-
-# --- Projects -----------------------------------------------------------------------------------------------------
-
-
-def test_somebody_without_projects_is_told_what_this_is_and_what_to_do() -> None:
-    client = Client()
-    client.force_login(make_user())
-    html = client.get("/").content.decode()
-    assert "Label a corpus with little human effort" in html
-    assert "New project" in html
-
-
-def test_the_list_shows_own_projects_with_their_state_in_words(cast: Cast) -> None:
-    running(cast)
-    assert "LLM labeling: running, 41 %" in cast.client("viewer").get("/").content.decode()
-    assert "Film notes" not in cast.client("stranger").get("/").content.decode()
-
-
-@pytest.mark.parametrize("role", ["owner", "viewer"])
-def test_a_project_opens_where_its_work_goes_on(cast: Cast, role: str) -> None:
-    def opened() -> str:
-        return str(cast.client(role).get(cast.url(""))["Location"]).removeprefix(cast.url(""))
-
-    assert opened() == ("configure/data/" if role == "owner" else "members/")
-    stage = running(cast)
-    assert opened() == "labeling/"
-    Stage.objects.filter(pk=stage.pk).update(status="done")
-    assert opened() == "filtering/"
-
-
-def test_steps_open_one_after_the_other(cast: Cast) -> None:
-    def closed() -> int:
-        return html_of(cast, "members/").count('aria-disabled="true"')
-
-    assert closed() == 4
-    stage = running(cast, done=0)
-    assert closed() == 3
-    Stage.objects.filter(pk=stage.pk).update(done=5)
-    assert closed() == 0
-
-
-# --- Progress -----------------------------------------------------------------------------------------------------
+# --- Progress ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_page_follows_a_running_stage_by_socket_and_by_polling(cast: Cast) -> None:
@@ -236,7 +178,7 @@ def test_pages_before_the_start_say_what_to_do_next(cast: Cast) -> None:
     assert "No round yet" in html_of(cast, "rounds/")
 
 
-# --- Filtering ----------------------------------------------------------------------------------------------------
+# --- Filtering --------------------------------------------------------------------------------------------------------
 
 
 def test_filtering_is_started_once_when_the_llm_is_done(cast: Cast) -> None:
@@ -288,7 +230,7 @@ def test_a_round_from_the_small_model_shows_the_llm_labels_that_it_works_on(cast
     assert html_of(cast, "filtering/").count('class="chip') >= 12
 
 
-# --- Rounds -------------------------------------------------------------------------------------------------------
+# --- Rounds -----------------------------------------------------------------------------------------------------------
 
 
 def test_rounds_are_compared_in_numbers(cast: Cast) -> None:
@@ -327,198 +269,7 @@ def test_an_unknown_start_gets_a_sentence(cast: Cast) -> None:
     assert "scratch is not one of the available choices" in answer.content.decode()
 
 
-# --- Export -------------------------------------------------------------------------------------------------------
-
-
-def finished_export(cast: Cast, content: str = "text\na\n") -> Stage:
-    django_settings.EXPORT_DIR.mkdir(exist_ok=True)
-    (django_settings.EXPORT_DIR / "stored.csv").write_text(content)
-    detail = {"format": "csv", "stored": "stored.csv", "file": "film-notes-filtered-2026-01-02.csv"}
-    return Stage.objects.create(
-        project=cast.project, kind="export", status="done", done=1, total=1, detail=detail
-    )
-
-
-def test_an_export_is_queued_and_shown(cast: Cast) -> None:
-    judge_rows(cast.project)
-    cast.client("viewer").post(cast.url("export/start/"), {"format": "xlsx"})
-    stage = Stage.objects.get(kind="export")
-    assert f'data-stage="{stage.pk}"' in html_of(cast, "export/", "viewer")
-
-
-def test_the_tables_filter_and_a_certainty_go_with_the_export(cast: Cast) -> None:
-    judge_rows(cast.project)
-    html = html_of(cast, "export/?show=inconsistent&sort=risk", "viewer")
-    assert "Only the 4 rows that match the table’s filter." in html
-    assert 'name="query" value="show=inconsistent"' in html
-    wanted = {"format": "csv", "query": "show=inconsistent", "rows": "sure", "certainty": "5"}
-    cast.client("viewer").post(cast.url("export/start/"), wanted)
-    stage = Stage.objects.get(kind="export")
-    assert (stage.detail["query"], stage.detail["certainty"]) == ("show=inconsistent", 0.05)
-
-
-def test_the_table_offers_to_export_the_rows_that_it_shows(cast: Cast) -> None:
-    judge_rows(cast.project)
-    assert cast.url("export/?show=inconsistent") in html_of(cast, "review/?show=inconsistent", "viewer")
-
-
-def test_a_certainty_has_to_be_said_where_it_is_chosen(cast: Cast) -> None:
-    wanted = {"format": "csv", "rows": "sure", "certainty": ""}
-    answer = cast.client("owner").post(cast.url("export/start/"), wanted, follow=True)
-    assert "Enter how probable it must be" in answer.content.decode()
-    assert not Stage.objects.filter(kind="export").exists()
-
-
-def test_the_export_page_tells_which_rows_were_rejected_at_import(cast: Cast) -> None:
-    upload = cast.project.uploads.create(
-        name="notes.csv",
-        stored_name="s",
-        size=1,
-        sha256="0",
-        report={"finished": True, "read": 1012, "rejected": 2},
-    )
-    upload.left_out.create(line=7, outcome="rejected", reason="=the text is empty")
-    assert "2 of 1,012 rows of notes.csv were rejected at import" in html_of(cast, "export/", "viewer")
-    answer = cast.client("viewer").get(cast.url(f"configure/data/{upload.pk}/left-out.csv"))
-    lines = b"".join(answer).decode("utf-8-sig").splitlines()
-    assert lines == ["line,outcome,reason", "7,rejected,'=the text is empty"]
-
-
-def test_an_unknown_format_gets_a_sentence(cast: Cast) -> None:
-    answer = cast.client("owner").post(cast.url("export/start/"), {"format": "exe"}, follow=True)
-    assert "exe is not one of the available choices" in answer.content.decode()
-
-
-def test_a_finished_file_comes_as_an_attachment_under_the_name_that_it_was_given(cast: Cast) -> None:
-    stage = finished_export(cast)
-    answer = cast.client("viewer").get(cast.url(f"export/{stage.pk}/download/"))
-    assert b"".join(answer) == b"text\na\n"
-    assert answer["Content-Disposition"] == 'attachment; filename="film-notes-filtered-2026-01-02.csv"'
-    assert answer["X-Content-Type-Options"] == "nosniff"
-
-
-def test_a_removed_file_says_so(cast: Cast) -> None:
-    stage = finished_export(cast)
-    (django_settings.EXPORT_DIR / "stored.csv").unlink()
-    assert "deleted" in html_of(cast, "export/")
-    answer = cast.client("owner").get(cast.url(f"export/{stage.pk}/download/"), follow=True)
-    assert "Create a new one" in answer.content.decode()
-
-
-def test_no_other_job_can_be_downloaded(cast: Cast) -> None:
-    stage = running(cast)
-    assert cast.client("owner").get(cast.url(f"export/{stage.pk}/download/")).status_code == 404
-
-
-def test_every_column_of_the_export_is_explained(cast: Cast) -> None:
-    from annotation.files.writers import RESULT_COLUMNS
-
-    html = html_of(cast, "export/")
-    assert all(f"<code>{name}</code>" in html for name in RESULT_COLUMNS)
-
-
-# --- Members ------------------------------------------------------------------------------------------------------
-
-
-def test_an_owner_adds_a_member_who_then_sees_the_project(cast: Cast) -> None:
-    cast.client("owner").post(cast.url("members/add/"), {"username": "stranger", "role": "viewer"})
-    assert cast.client("stranger").get(cast.url("members/")).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [("nobody", "There is no account named “nobody”"), ("viewer", "is a member already, as Viewer")],
-)
-def test_a_name_that_cant_be_added_gets_a_sentence(cast: Cast, name: str, sentence: str) -> None:
-    answer = cast.client("owner").post(cast.url("members/add/"), {"username": name, "role": "owner"})
-    assert answer.status_code == 400
-    assert sentence in answer.content.decode()
-
-
-def test_the_last_owner_stays_one(cast: Cast) -> None:
-    mine = Membership.objects.get(project=cast.project, role=Role.OWNER)
-    for action, data in (("role", {"role": "viewer"}), ("remove", {})):
-        answer = cast.client("owner").post(cast.url(f"members/{mine.pk}/{action}/"), data, follow=True)
-        assert "A project needs an owner" in answer.content.decode()
-    mine.refresh_from_db()
-    assert mine.role == Role.OWNER
-
-
-def test_a_removed_member_no_longer_sees_the_project(cast: Cast) -> None:
-    theirs = Membership.objects.get(project=cast.project, role=Role.VIEWER)
-    cast.client("owner").post(cast.url(f"members/{theirs.pk}/remove/"))
-    assert cast.client("viewer").get(cast.url("members/")).status_code == 404
-
-
-# --- Accounts -----------------------------------------------------------------------------------------------------
-
-
-def test_signing_up_is_closed_unless_the_operator_opens_it(settings: Any) -> None:
-    assert Client().get("/signup/").status_code == 404
-    assert Client().post("/signup/", {"username": "eve"}).status_code == 404
-    settings.SIGNUP_OPEN = True
-    data = {
-        "username": "eve",
-        "password1": "correct horse battery",
-        "password2": "correct horse battery",
-        "is_staff": "on",
-    }
-    assert Client().post("/signup/", data)["Location"] == "/"
-    assert not User.objects.get(username="eve").is_staff
-
-
-def test_a_wrong_password_and_an_unknown_name_get_the_same_answer() -> None:
-    make_user("eve")
-    texts = []
-    for name in ("eve", "nobody"):
-        answer = Client().post("/login/", {"username": name, "password": "wrong"})
-        texts.append(re.findall(r'class="note error"[^>]*><span>(.*?)</span>', answer.content.decode()))
-    assert texts[0] == texts[1] != []
-
-
-def test_the_first_login_leads_to_choosing_a_password() -> None:
-    make_user("eve")
-    data = {"username": "eve", "password": "correct horse battery"}
-    assert Client().post("/login/", data)["Location"] == "/password/"
-    assert Client().post("/login/", data)["Location"] == "/"
-
-
-def test_logging_in_leads_on_and_never_to_another_site() -> None:
-    make_user("eve")
-    User.objects.update(last_login=timezone.now())
-    for following, where in (("/projects/new/", "/projects/new/"), ("https://evil.test/", "/")):
-        data = {"username": "eve", "password": "correct horse battery", "next": following}
-        assert Client().post("/login/", data)["Location"] == where
-
-
-def test_too_many_wrong_passwords_lock_with_a_page_in_our_words(settings: Any) -> None:
-    settings.AXES_FAILURE_LIMIT = 2
-    make_user("eve")
-    for _attempt in range(2):
-        answer = Client().post("/login/", {"username": "eve", "password": "wrong"})
-    assert answer.status_code == 429
-    assert "Too many attempts" in answer.content.decode()
-
-
-def test_changing_the_password_needs_the_old_one(cast: Cast) -> None:
-    new = {"new_password1": "another horse battery", "new_password2": "another horse battery"}
-    client = cast.client("viewer")
-    assert client.post("/password/", {"old_password": "wrong"} | new).status_code == 200
-    assert client.post("/password/", {"old_password": "correct horse battery"} | new)["Location"] == "/"
-    assert client.get("/").status_code == 200
-
-
-def test_what_is_not_there_and_what_is_hidden_look_the_same(cast: Cast) -> None:
-    def seen(path: str) -> str:
-        html = cast.client("stranger").get(path).content.decode()
-        return re.sub(
-            r'nonce="[^"]*"|X-CSRFToken": "[^"]*"|name="csrfmiddlewaretoken" value="[^"]*"', "", html
-        )
-
-    assert seen(cast.url("review/")) == seen("/projects/999999/review/")
-
-
-# --- Words --------------------------------------------------------------------------------------------------------
+# --- Words ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
