@@ -42,7 +42,7 @@ print(project.pk)
 #: Each picture's page, and what is scrolled to the top of it.
 PAGES = {
     "prompt": ("configure/prompt/", ""),
-    "training": ("filtering/", "text=Course of the training"),
+    "training": ("filtering/", "#plots"),
     "review": ("review/?show=inconsistent", ""),
     "focus": ("focus/", ""),
     "accuracy": ("accuracy/", ""),
