@@ -10,6 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from annotation.jobs import state
+from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import work_on
 from annotation.messages import message_text
 from annotation.models import Flag, Iteration, Prediction, Project, Stage
@@ -93,14 +94,15 @@ def test_training_gives_every_row_a_verdict_and_finds_the_wrong_labels(project: 
 def test_a_finished_training_tells_how_the_models_differ_and_how_the_losses_lie(project: Project) -> None:
     unread = project.samples.get(position=5)
     project.samples.filter(pk=unread.pk).update(llm_label=None)
-    detail = run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner)).detail
+    stage = run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
+    detail = vars(TrainingDetail.of(stage))
 
     assert detail["labels"] == [label.pk for label in project.label_list()]
     pairs: Counter[tuple[int | None, int | None]] = Counter(
         project.samples.values_list("llm_label_id", "slm_label_id")
     )
     for given, line in zip(
-        [*detail["labels"], None], [*detail["confusion"], detail["unreadable"]], strict=True
+        [*detail["labels"], None], [*detail["confusion"], detail["unreadable_by_label"]], strict=True
     ):
         assert line == [pairs[given, predicted] for predicted in detail["labels"]]
     histogram = detail["loss_histogram"]
