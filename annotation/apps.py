@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
-from annotation.messages import translate_engine
+from annotation.messages import translate_messages
 
 
 class AnnotationConfig(AppConfig):
@@ -11,4 +11,4 @@ class AnnotationConfig(AppConfig):
     verbose_name = _("Annotation")
 
     def ready(self) -> None:
-        translate_engine()
+        translate_messages()

@@ -1,7 +1,7 @@
 """The application's errors. Each carries a message: what was seen, what is allowed, what to do.
 
-To raise one: ``raise InvalidFileError(gettext_noop("The file has %(rows)s rows."), rows=3)``. The English text is the
-message's code; it is translated for whoever reads it, also where a worker stored it. Whole numbers get thousands separators.
+To raise one: ``raise InvalidFileError("The file has %(rows)s rows.", rows=3)``. The English text is the message's code;
+it is translated for whoever reads it, also where a worker stored it. See :mod:`annotation.messages`.
 """
 
 from __future__ import annotations

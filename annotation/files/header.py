@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.utils.translation import gettext as _
-
 from annotation.errors import InvalidFileError
 from annotation.files.records import Limits, Notes
 
@@ -16,24 +14,25 @@ def name_columns(cells: Sequence[str], limits: Limits, notes: Notes) -> tuple[st
     """The columns' names: an empty one becomes ``column 3``, a second ``text`` becomes ``text (2)``."""
     if len(cells) > limits.columns:
         raise InvalidFileError(
-            _("The file has %(cells)s columns; at most %(columns)s are allowed (CORAL_MAX_COLUMNS).")
-            % {"cells": f"{len(cells):,}", "columns": f"{limits.columns:,}"}
+            "The file has %(cells)s columns; at most %(columns)s are allowed (CORAL_MAX_COLUMNS).",
+            cells=len(cells),
+            columns=limits.columns,
         )
     names: list[str] = []
     for place, cell in enumerate(cells, start=1):
         name = "".join(char if char.isprintable() else " " for char in cell.replace("\ufeff", "")).strip()
         if len(name) > MAX_NAME:
-            notes.count(_("column names cut"))
+            notes.notice("column names cut")
             name = name[:MAX_NAME]
         if not name:
-            notes.count(_("columns without a name"))
+            notes.notice("columns without a name")
             name = f"column {place}"
         if name in names:
-            notes.count(_("columns with the same name"))
+            notes.notice("columns with the same name")
             name = _free_name(name, names)
         names.append(name)
     if len({name.casefold() for name in names}) < len(names):
-        notes.count(_("column names that differ in upper and lower case only"))
+        notes.notice("column names that differ in upper and lower case only")
     return tuple(names)
 
 

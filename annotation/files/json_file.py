@@ -13,16 +13,32 @@ from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from django.utils.translation import gettext as _
-
 from annotation.errors import InvalidFileError
 from annotation.files.header import name_columns
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, Table
 from annotation.files.text.csv_file import first_bad_byte, replace_bad
 from annotation.files.text.streams import open_text
+from annotation.messages import message
+from mlcore.errors import MessageError
+from mlcore.messages import Message
 
 _CHUNK = 1 << 16
 _SPACE = " \t\r\n"
+_TOO_DEEP = message("lists or objects are nested too deeply")
+#: What Python's decoder says; a test holds it against the decoder.
+DECODER_FAULTS = (
+    message("Expecting value"),
+    message("Expecting ',' delimiter"),
+    message("Expecting ':' delimiter"),
+    message("Expecting property name enclosed in double quotes"),
+    message("Illegal trailing comma before end of object"),
+    message("Illegal trailing comma before end of array"),
+    message("Unterminated string starting"),
+    message("Invalid control character"),
+    message("Invalid \\escape"),
+    message("Invalid \\uXXXX escape"),
+    message("Extra data"),
+)
 
 
 class _Item(NamedTuple):
@@ -31,7 +47,7 @@ class _Item(NamedTuple):
     text: str
 
 
-class _Constant(ValueError):
+class _ConstantError(MessageError):
     """NaN or Infinity, which JSON does not know."""
 
 
@@ -64,9 +80,9 @@ def _find_keys(path: Path, reading: Reading, limits: Limits, scan_rows: int | No
             break
     if keys:
         return list(keys)
-    raise InvalidFileError(
-        "The file is empty." if not seen else "No row of the file is a JSON object with columns."
-    )
+    if not seen:
+        raise InvalidFileError("The file is empty.")
+    raise InvalidFileError("No row of the file is a JSON object with columns.")
 
 
 def _rows(
@@ -77,7 +93,8 @@ def _rows(
             yield item
         elif not isinstance(item.value, dict):
             yield RejectedRow(
-                item.line, _("the row is %(kind)s, not an object with columns") % {"kind": _kind(item.value)}
+                item.line,
+                message("the row is %(kind)s, not an object with columns", kind=_kind(item.value)),
             )
         else:
             yield _row_of(item, limits, notes, keys, plain, reading.replace_bad)
@@ -98,14 +115,14 @@ def _row_of(
             if key in plain:
                 return RejectedRow(
                     item.line,
-                    _("the cell %(key)s is %(kind)s, not a text") % {"key": f"{key!r}", "kind": _kind(value)},
+                    message("the cell %(key)s is %(kind)s, not a text", key=f"{key!r}", kind=_kind(value)),
                 )
-            notes.count(_("lists and objects kept as JSON text"))
+            notes.notice("lists and objects kept as JSON text")
             # Read again, for numbers stand as text in ``value``.
             value = json.dumps(json.loads(item.text)[key], ensure_ascii=False)
         cell = "" if value is None else value if isinstance(value, str) else str(value).lower()
         if "\0" in cell:
-            notes.count(_("NUL characters replaced"), cell.count("\0"))
+            notes.notice("NUL characters replaced", cell.count("\0"))
             cell = cell.replace("\0", "\ufffd")
         if len(cell) > limits.cell_characters:
             return RejectedRow(item.line, too_long(len(cell), limits))
@@ -115,27 +132,27 @@ def _row_of(
                 continue
             return RejectedRow(
                 item.line,
-                _("the cell %(key)s holds half of a surrogate pair or a byte that does not fit")
-                % {"key": f"{key!r}"},
+                message(
+                    "the cell %(key)s holds half of a surrogate pair or a byte that does not fit",
+                    key=f"{key!r}",
+                ),
             )
         cells.append(cell)
     return SourceRow(item.line, cells)
 
 
-def too_long(characters: int, limits: Limits) -> str:
-    return _(
-        "a cell has %(characters)s characters; at most %(cell_characters)s are allowed (CORAL_MAX_CELL_CHARACTERS)"
-    ) % {"characters": f"{characters:,}", "cell_characters": f"{limits.cell_characters:,}"}
-
-
-def _kind(value: Any) -> str:
-    return (
-        _("an object")
-        if isinstance(value, dict)
-        else _("a list")
-        if isinstance(value, list)
-        else _("a single value")
+def too_long(characters: int, limits: Limits) -> Message:
+    return message(
+        "a cell has %(characters)s characters; at most %(most)s are allowed (CORAL_MAX_CELL_CHARACTERS)",
+        characters=characters,
+        most=limits.cell_characters,
     )
+
+
+def _kind(value: Any) -> Message:
+    if isinstance(value, dict):
+        return message("an object")
+    return message("a list") if isinstance(value, list) else message("a single value")
 
 
 def _items(path: Path, reading: Reading, limits: Limits, notes: Notes) -> Iterator[_Item | RejectedRow]:
@@ -148,11 +165,11 @@ def _decoder(notes: Notes) -> JSONDecoder:
     def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            notes.count(_("keys given twice in a row; the last counts"), len(pairs) - len(found))
+            notes.notice("keys given twice in a row; the last counts", len(pairs) - len(found))
         return found
 
     def refuse(constant: str) -> Any:
-        raise _Constant(f"{constant} is not a JSON value")
+        raise _ConstantError(message("%(constant)s is not a JSON value", constant=constant))
 
     return JSONDecoder(object_pairs_hook=collect, parse_float=str, parse_int=str, parse_constant=refuse)
 
@@ -167,13 +184,16 @@ def _lines(
             size = len(line) + _skip_line(stream, allowed)
             yield RejectedRow(
                 number,
-                _("the row has %(size)s characters; at most %(allowed)s are allowed")
-                % {"size": f"{size:,}", "allowed": f"{allowed:,}"},
+                message(
+                    "the row has %(size)s characters; at most %(allowed)s are allowed",
+                    size=size,
+                    allowed=allowed,
+                ),
             )
         elif text := line.strip():
             yield _read(decoder.decode, text, number)
         else:
-            notes.count(_("blank rows left out"))
+            notes.notice("blank rows left out")
 
 
 def _skip_line(stream: io.TextIOBase, allowed: int) -> int:
@@ -185,19 +205,22 @@ def _skip_line(stream: io.TextIOBase, allowed: int) -> int:
     return size
 
 
+def fault_of(error: JSONDecodeError) -> Message:
+    return Message(error.msg.removesuffix(" at"))
+
+
 def _read(decode: Callable[[str], Any], text: str, line: int) -> _Item | RejectedRow:
     try:
         return _Item(line, decode(text), text)
     except JSONDecodeError as error:
         return RejectedRow(
             line,
-            _("not valid JSON: %(msg)s at character %(pos)s")
-            % {"msg": error.msg.removesuffix(" at"), "pos": error.pos + 1},
+            message("not valid JSON: %(msg)s at character %(pos)s", msg=fault_of(error), pos=error.pos + 1),
         )
-    except _Constant as error:
-        return RejectedRow(line, str(error))
+    except _ConstantError as error:
+        return RejectedRow(line, error.message)
     except RecursionError:
-        return RejectedRow(line, _("lists or objects are nested too deeply"))
+        return RejectedRow(line, _TOO_DEEP)
 
 
 class _Buffer:
@@ -234,13 +257,13 @@ def _array(
 ) -> Iterator[_Item | RejectedRow]:
     buffer = _Buffer(stream)
     if buffer.skip(_SPACE) != "[":
-        raise InvalidFileError(_("The file does not begin with a JSON array."))
+        raise InvalidFileError("The file does not begin with a JSON array.")
     buffer.advance(buffer.place + 1)
     while (char := buffer.skip(_SPACE + ",")) != "]":
         if not char:
             raise InvalidFileError(
-                _("The JSON array is cut off at line %(line)s: its ']' is missing.")
-                % {"line": f"{buffer.line:,}"}
+                "The JSON array is cut off at line %(line)s: its ']' is missing.",
+                line=buffer.line,
             )
         yield _next_item(buffer, decoder, limits)
 
@@ -254,14 +277,14 @@ def _next_item(buffer: _Buffer, decoder: JSONDecoder, limits: Limits) -> _Item:
         except JSONDecodeError as error:
             if len(buffer.text) - buffer.place > limits.row_characters or not buffer.more():
                 raise InvalidFileError(
-                    _("The JSON array is damaged in the row that begins at line %(line)s: %(msg)s.")
-                    % {"line": f"{buffer.line:,}", "msg": error.msg}
+                    "The JSON array is damaged in the row that begins at line %(line)s: %(msg)s.",
+                    line=buffer.line,
+                    msg=fault_of(error),
                 ) from None
-        except (_Constant, RecursionError) as error:
-            why = str(error) if isinstance(error, _Constant) else "lists or objects are nested too deeply"
+        except (_ConstantError, RecursionError) as error:
+            why = error.message if isinstance(error, _ConstantError) else _TOO_DEEP
             raise InvalidFileError(
-                _("The row at line %(line)s can't be read: %(why)s.")
-                % {"line": f"{buffer.line:,}", "why": why}
+                "The row at line %(line)s can't be read: %(why)s.", line=buffer.line, why=why
             ) from None
     item = _Item(buffer.line, value, buffer.text[buffer.place : end])
     buffer.advance(end)

@@ -6,9 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
-
 from annotation.errors import InvalidFileError
 from annotation.files.excel.reader import read_excel
 from annotation.files.header import name_columns
@@ -17,6 +14,8 @@ from annotation.files.parquet_file import open_parquet
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, Table
 from annotation.files.text.csv_file import read_csv
 from annotation.files.writers import unguard
+from annotation.messages import message
+from mlcore.messages import Message
 
 # So many rows are looked at before the header is believed: if all are wider than it, the file is refused.
 _TRIAL_ROWS = 100
@@ -59,13 +58,6 @@ def open_table(
     return Table(columns, _unguarded(rows) if reading.guarded else rows, notes)
 
 
-def read_rows(
-    path: Path, reading: Reading, limits: Limits, *, text_columns: Sequence[str] = ()
-) -> Iterator[SourceRow | RejectedRow]:
-    """The rows of a file, one at a time, in its order. See :func:`open_table`."""
-    yield from open_table(path, reading, limits, text_columns=text_columns).rows
-
-
 def _named(
     records: Iterator[SourceRow | RejectedRow], reading: Reading, limits: Limits, notes: Notes
 ) -> tuple[tuple[str, ...], Iterator[SourceRow | RejectedRow]]:
@@ -77,7 +69,7 @@ def _named(
         names = [f"column {place}" for place in range(1, len(first.cells) + 1)]
         return name_columns(names, limits, notes), chain([first], records)
     for _skipped in range(reading.header - 1):
-        notes.count(_("rows above the column names left out"))
+        notes.notice("rows above the column names left out")
         first = _first_filled(records)
     cells = list(map(unguard, first.cells)) if reading.guarded else first.cells
     return name_columns(cells, limits, notes), records
@@ -87,12 +79,13 @@ def _first_filled(records: Iterator[SourceRow | RejectedRow]) -> SourceRow:
     for record in records:
         if isinstance(record, RejectedRow):
             raise InvalidFileError(
-                _("The header (line %(line)s) can't be read: %(reason)s.")
-                % {"line": f"{record.line:,}", "reason": record.reason}
+                "The header (line %(line)s) can't be read: %(reason)s.",
+                line=record.line,
+                reason=record.reason,
             )
         if any(map(str.strip, record.cells)):
             return record
-    raise InvalidFileError(_("The file is empty."))
+    raise InvalidFileError("The file is empty.")
 
 
 def _fitting(
@@ -105,7 +98,7 @@ def _fitting(
             continue
         cells = record.cells
         if not any(map(str.strip, cells)):
-            notes.count(_("blank rows left out"))
+            notes.notice("blank rows left out")
         elif len(cells) == width:
             yield record
         elif len(cells) > width:
@@ -128,7 +121,7 @@ def _without_repeated_header(
             and row.cells[0].endswith(first)
             and [cell.strip("\ufeff \t") for cell in row.cells] == names
         ):
-            yield RejectedRow(row.line, _("the row repeats the column names"))
+            yield RejectedRow(row.line, message("the row repeats the column names"))
         else:
             yield row
 
@@ -136,15 +129,14 @@ def _without_repeated_header(
 def _cut_empty_surplus(record: SourceRow, width: int, notes: Notes) -> SourceRow | RejectedRow:
     if _filled_width(record.cells, width) > width:
         return RejectedRow(record.line, _wrong_width(len(record.cells), width))
-    notes.count(_("rows with empty cells beyond the header"))
+    notes.notice("rows with empty cells beyond the header")
     return SourceRow(record.line, record.cells[:width])
 
 
-def _wrong_width(fields: int, width: int) -> str:
-    return _("the row has %(fields)s, the header has %(names)s") % {
-        "fields": _fields(fields),
-        "names": _names(width),
-    }
+def _wrong_width(fields: int, width: int) -> Message:
+    return message(
+        "the row has %(fields)s, the header has %(names)s", fields=_fields(fields), names=_names(width)
+    )
 
 
 def _believed(
@@ -157,15 +149,14 @@ def _believed(
     }
     if widths and width not in widths and not (fill_up and min(widths) < width):
         low, high = min(widths), max(widths)
-        between = _("%(low)s to %(high)s fields") % {"low": f"{low:,}", "high": f"{high:,}"}
+        between = message("%(low)s to %(high)s fields", low=low, high=high)
         fields = _fields(low) if low == high else between
         raise InvalidFileError(
-            _(
-                "The header has %(names)s, but the rows have %(fields)s. CORAL does not guess which "
-                "belong together: correct the header, or put quotes around cells that contain the "
-                "delimiter."
-            )
-            % {"names": _names(width), "fields": fields}
+            "The header has %(names)s, but the rows have %(fields)s. CORAL does not guess which "
+            "belong together: correct the header, or put quotes around cells that contain the "
+            "delimiter.",
+            names=_names(width),
+            fields=fields,
         )
     yield from chain(first, records)
 
@@ -192,9 +183,9 @@ def _unguarded(rows: Iterator[SourceRow | RejectedRow]) -> Iterator[SourceRow | 
         yield row if isinstance(row, RejectedRow) else SourceRow(row.line, list(map(unguard, row.cells)))
 
 
-def _fields(number: int) -> str:
-    return ngettext("%(number)s field", "%(number)s fields", number) % {"number": f"{number:,}"}
+def _fields(count: int) -> Message:
+    return message("1 field") if count == 1 else message("%(count)s fields", count=count)
 
 
-def _names(number: int) -> str:
-    return ngettext("%(number)s name", "%(number)s names", number) % {"number": f"{number:,}"}
+def _names(count: int) -> Message:
+    return message("1 name") if count == 1 else message("%(count)s names", count=count)

@@ -11,14 +11,14 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-from django.utils.translation import gettext as _
+from typing import Any, NamedTuple
 
 from annotation.errors import InvalidFileError
 from annotation.files.header import name_columns
 from annotation.files.json_file import too_long
-from annotation.files.records import Limits, Notes, RejectedRow, SourceRow, Table
+from annotation.files.records import Limits, Notes, RejectedRow, SourceRow, Table, row_too_long
+from annotation.messages import message
+from mlcore.messages import Message
 
 _BATCH_ROWS = 1_000
 _GROUP_ROWS = 10_000
@@ -37,14 +37,14 @@ def check_parquet(path: Path, limits: Limits) -> None:
     described = _opened(path, limits).metadata
     if described.num_rows > limits.rows:
         raise InvalidFileError(
-            _("The file has %(rows)s rows; at most %(most)s are allowed (CORAL_MAX_ROWS).")
-            % {"rows": f"{described.num_rows:,}", "most": f"{limits.rows:,}"}
+            "The file has %(rows)s rows; at most %(most)s are allowed (CORAL_MAX_ROWS).",
+            rows=described.num_rows,
+            most=limits.rows,
         )
     unpacked = sum(described.row_group(each).total_byte_size for each in range(described.num_row_groups))
     if unpacked > limits.unpacked_bytes:
         raise InvalidFileError(
-            _("The file unpacks to more than %(most)d MB, the maximum.")
-            % {"most": limits.unpacked_bytes // 2**20}
+            "The file unpacks to more than %(most)s MB, the maximum.", most=limits.unpacked_bytes // 2**20
         )
 
 
@@ -77,8 +77,9 @@ def _opened(path: Path, limits: Limits) -> Any:
         schema = pq.ParquetFile(path, **options).schema
         if len(schema) > limits.columns:
             raise InvalidFileError(
-                _("The file has %(columns)s columns; at most %(most)s are allowed (CORAL_MAX_COLUMNS).")
-                % {"columns": f"{len(schema):,}", "most": f"{limits.columns:,}"}
+                "The file has %(columns)s columns; at most %(most)s are allowed (CORAL_MAX_COLUMNS).",
+                columns=len(schema),
+                most=limits.columns,
             )
         leaves = [schema.column(each) for each in range(len(schema))]
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
@@ -90,7 +91,7 @@ def _opened(path: Path, limits: Limits) -> Any:
 def _damaged(error: Exception) -> InvalidFileError:
     first_line = str(error).partition("\n")[0]
     return InvalidFileError(
-        _("The Parquet file is damaged or cut off (%(why)s). Upload it again.") % {"why": first_line}
+        "The Parquet file is damaged or cut off (%(why)s). Upload it again.", why=first_line
     )
 
 
@@ -109,7 +110,7 @@ def _rows(
             for piece in _fitting(batch, most=4 * limits.row_characters):
                 if piece is None:
                     line += 1
-                    yield RejectedRow(line, _row_too_long(limits))
+                    yield RejectedRow(line, row_too_long(limits))
                     continue
                 columns = [_texts_of(column, notes) for column in piece.columns]
                 for cells in zip(*columns, strict=True):
@@ -162,13 +163,14 @@ def _is_bytes(kind: Any) -> bool:
     )
 
 
-class _Value:
+class _Value(NamedTuple):
     """A cell that is no plain text: what it is, and its JSON text."""
 
-    __slots__ = ("kind", "text")
+    kind: Message
+    text: str
 
-    def __init__(self, kind: str, text: str) -> None:
-        self.kind, self.text = kind, text
+
+_NO_TEXT = message("bytes that are not UTF-8 text")
 
 
 _Cell = str | _Value | None
@@ -197,23 +199,23 @@ def _single_text(value: Any) -> _Cell:
     try:
         found = value.as_py()
     except UnicodeDecodeError:
-        return _Value(_("bytes that are not UTF-8 text"), "")
+        return _Value(_NO_TEXT, "")
     if not isinstance(found, bytes):
         return None if found is None else str(found)
     try:
         return found.decode()
     except UnicodeDecodeError:
-        return _Value(_("bytes that are not UTF-8 text"), base64.b64encode(found).decode())
+        return _Value(_NO_TEXT, base64.b64encode(found).decode())
 
 
 def _nested_text(value: Any) -> _Cell:
     try:
         found = value.as_py()
     except UnicodeDecodeError:
-        return _Value(_("bytes that are not UTF-8 text"), "")
+        return _Value(_NO_TEXT, "")
     if found is None:
         return None
-    kind = _("an object") if isinstance(found, dict) else _("a list")
+    kind = message("an object") if isinstance(found, dict) else message("a list")
     return _Value(kind, json.dumps(found, ensure_ascii=False, default=_plain_json))
 
 
@@ -230,25 +232,19 @@ def _row_of(
             if plain[place] or not cell.text:
                 return RejectedRow(
                     line,
-                    _("cell %(place)d is %(kind)s, not a text") % {"place": place + 1, "kind": cell.kind},
+                    message("cell %(place)s is %(kind)s, not a text", place=place + 1, kind=cell.kind),
                 )
-            notes.count(_("lists, objects and bytes kept as JSON text"))
+            notes.notice("lists, objects and bytes kept as JSON text")
         text = cell.text if isinstance(cell, _Value) else cell or ""
         if len(text) > limits.cell_characters:
             return RejectedRow(line, too_long(len(text), limits))
         if "\0" in text:
-            notes.count(_("NUL characters replaced"), text.count("\0"))
+            notes.notice("NUL characters replaced", text.count("\0"))
             text = text.replace("\0", "\ufffd")
         texts.append(text)
     if sum(map(len, texts)) > limits.row_characters:
-        return RejectedRow(line, _row_too_long(limits))
+        return RejectedRow(line, row_too_long(limits))
     return SourceRow(line, texts)
-
-
-def _row_too_long(limits: Limits) -> str:
-    return _("the row has more than %(most)s characters, the maximum") % {
-        "most": f"{limits.row_characters:,}"
-    }
 
 
 def write_parquet_rows(

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+from annotation.messages import message
+from mlcore.messages import Message
+
 #: Formats that are text and so have an encoding.
 TEXT_FORMATS = ("csv", "jsonl", "json")
 FileFormat = Literal["csv", "xlsx", "jsonl", "json", "parquet"]
@@ -83,18 +86,23 @@ class RejectedRow(NamedTuple):
     """A row that can't be read as it stands, and why."""
 
     line: int
-    reason: str
+    reason: Message
+
+
+def row_too_long(limits: Limits) -> Message:
+    return message("the row has more than %(most)s characters, the maximum", most=limits.row_characters)
 
 
 @dataclass(slots=True)
 class Notes:
-    """What a reader noticed: counted oddities, and how far it has come."""
+    """What a reader noticed, and how far it has come. ``counts`` are by the English text of what was noticed."""
 
     counts: Counter[str] = field(default_factory=Counter)
     bytes_read: int = 0
     bytes_total: int = 0
 
-    def count(self, what: str, times: int = 1) -> None:
+    def notice(self, what: str, times: int = 1) -> None:
+        """Count what was noticed, named by an English text that makemessages finds here."""
         self.counts[what] += times
 
 

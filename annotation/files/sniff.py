@@ -10,9 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
-
 from annotation.errors import InvalidFileError
 from annotation.files.excel.reader import list_sheets
 from annotation.files.parquet_file import check_parquet
@@ -21,40 +18,45 @@ from annotation.files.text.delimiters import sniff_delimiter
 from annotation.files.text.encodings import detect_encoding
 from annotation.files.text.streams import open_bytes, open_text
 from annotation.files.writers import is_guarded
+from annotation.messages import message
+from mlcore.messages import Message
 
 _HEAD = 1 << 18
 # An array that begins with a text, and goes on with a text or ends.
 _TEXTS = re.compile(r'\[\s*"(?:[^"\\]|\\.)*"\s*(?:,\s*"|\]\s*\Z)')
 _CHUNK = 1 << 20
-_SAVE_AS = gettext_lazy("Save it as .xlsx or .csv.")
+_SAVE_AS = message("Save it as .xlsx or .csv.")
 
 # First bytes -> what it is, for files that can't be read.
 _FOREIGN = [
-    (b"%PDF", gettext_lazy("a PDF document")),
-    (b"\x89PNG", gettext_lazy("a PNG image")),
-    (b"\xff\xd8\xff", gettext_lazy("a JPEG image")),
-    (b"GIF8", gettext_lazy("a GIF image")),
-    (b"PARE", gettext_lazy("an encrypted Parquet file")),
-    (b"SQLite format 3\0", gettext_lazy("an SQLite database")),
-    (b"7z\xbc\xaf\x27\x1c", gettext_lazy("a 7-Zip archive")),
-    (b"Rar!", gettext_lazy("a RAR archive")),
-    (b"BZh", gettext_lazy("a bzip2 archive")),
-    (b"\xfd7zXZ", gettext_lazy("an xz archive")),
-    (b"\x28\xb5\x2f\xfd", gettext_lazy("a zstd archive")),
-    (b"\x7fELF", gettext_lazy("a program")),
-    (b"MZ\x90", gettext_lazy("a program")),
-    (b"\x93NUMPY", gettext_lazy("a NumPy array")),
-    (b"{\\rtf", gettext_lazy("a Word document (RTF)")),
+    (b"%PDF", message("a PDF document")),
+    (b"\x89PNG", message("a PNG image")),
+    (b"\xff\xd8\xff", message("a JPEG image")),
+    (b"GIF8", message("a GIF image")),
+    (b"PARE", message("an encrypted Parquet file")),
+    (b"SQLite format 3\0", message("an SQLite database")),
+    (b"7z\xbc\xaf\x27\x1c", message("a 7-Zip archive")),
+    (b"Rar!", message("a RAR archive")),
+    (b"BZh", message("a bzip2 archive")),
+    (b"\xfd7zXZ", message("an xz archive")),
+    (b"\x28\xb5\x2f\xfd", message("a zstd archive")),
+    (b"\x7fELF", message("a program")),
+    (b"MZ\x90", message("a program")),
+    (b"\x93NUMPY", message("a NumPy array")),
+    (b"{\\rtf", message("a Word document (RTF)")),
 ]
+_ONE_OBJECT = message(
+    "The file is one JSON object, not rows. Write one object a line (JSON Lines), or an array of objects."
+)
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HTML = re.compile(
     r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype html|html|head|body|table|script|meta)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _ZIP_KINDS = [
-    ("xl/workbook.bin", gettext_lazy("a binary Excel workbook (.xlsb)")),
-    ("word/document.xml", gettext_lazy("a Word document")),
-    ("ppt/presentation.xml", gettext_lazy("a PowerPoint presentation")),
+    ("xl/workbook.bin", message("a binary Excel workbook (.xlsb)")),
+    ("word/document.xml", message("a Word document")),
+    ("ppt/presentation.xml", message("a PowerPoint presentation")),
 ]
 
 
@@ -67,11 +69,11 @@ def recognise(path: Path, limits: Limits) -> Reading:
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        raise InvalidFileError(_("The file is empty."))
+        raise InvalidFileError("The file is empty.")
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
         return _recognise_zip(path, limits)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        raise InvalidFileError(_ole_sentence(path))
+        raise InvalidFileError(_ole_kind(path))
     if head.startswith(b"\x1f\x8b"):
         return _recognise_text(path, limits, packed=True)
     if head.startswith(b"PAR1"):
@@ -85,13 +87,14 @@ def _refuse_foreign(head: bytes) -> None:
     for first, what in _FOREIGN:
         if head.startswith(first):
             raise InvalidFileError(
-                _("The file is %(what)s, not a table of text. %(save_as)s")
-                % {"what": what, "save_as": _SAVE_AS}
+                "The file is %(what)s, not a table of text. %(save_as)s",
+                what=what,
+                save_as=_SAVE_AS,
             )
     if _PICKLE.match(head):
         raise InvalidFileError(
-            _("The file is a Python pickle, not a text file; pickles are never opened. %(save_as)s")
-            % {"save_as": _SAVE_AS}
+            "The file is a Python pickle, not a text file; pickles are never opened. %(save_as)s",
+            save_as=_SAVE_AS,
         )
 
 
@@ -100,52 +103,52 @@ def _recognise_zip(path: Path, limits: Limits) -> Reading:
         with zipfile.ZipFile(path) as package:
             names = {name.replace("\\", "/").lower() for name in package.namelist()}
             is_ods = "mimetype" in names and "content.xml" in names
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise InvalidFileError(
-            _(
-                "The file looks like an Excel file or a ZIP archive, but is damaged or cut off (%(error)s). Upload it again."
-            )
-            % {"error": error}
+            "The file looks like an Excel file or a ZIP archive, but is damaged or cut off. Upload it again."
         ) from None
     for part, what in _ZIP_KINDS:
         if part in names:
             raise InvalidFileError(
-                _("The file is %(what)s, which is not supported. %(save_as)s")
-                % {"what": what, "save_as": _SAVE_AS}
+                "The file is %(what)s, which is not supported. %(save_as)s",
+                what=what,
+                save_as=_SAVE_AS,
             )
     if is_ods:
         raise InvalidFileError(
-            _("The file is an OpenDocument file (.ods), which is not supported. %(save_as)s")
-            % {"save_as": _SAVE_AS}
+            "The file is an OpenDocument file (.ods), which is not supported. %(save_as)s",
+            save_as=_SAVE_AS,
         )
     if not any(name.startswith("xl/") for name in names):
         raise InvalidFileError(
-            _("The file is a ZIP archive, not an Excel workbook. Unpack it and upload the file in it.")
+            "The file is a ZIP archive, not an Excel workbook. Unpack it and upload the file in it."
         )
     sheets, first = list_sheets(path, limits)
     return Reading("xlsx", sheet=first, sheets=sheets)
 
 
-def _ole_sentence(path: Path) -> str:
+def _ole_kind(path: Path) -> Message:
     """The old container holds either an old workbook or a new one that is encrypted."""
     mark = "EncryptedPackage".encode("utf-16-le")
     tail = b""
     with path.open("rb") as file:
         while block := file.read(_CHUNK):
             if mark in tail + block:
-                return _("The Excel file is protected with a password. Save it without one.")
+                return message("The Excel file is protected with a password. Save it without one.")
             tail = block[-len(mark) :]
-    return _("The file is an old Excel workbook (.xls) or another old Office document. Save it as .xlsx.")
+    return message(
+        "The file is an old Excel workbook (.xls) or another old Office document. Save it as .xlsx."
+    )
 
 
 def _recognise_text(path: Path, limits: Limits, *, packed: bool) -> Reading:
     head, sample, valid_utf8 = _survey(path, limits, packed=packed)
     if not head.strip(b"\r\n\t \0\xef\xbb\xbf\xff\xfe"):
-        raise InvalidFileError(_("The file is empty."))
+        raise InvalidFileError("The file is empty.")
     if packed:
         if head.startswith((b"PK\x03\x04", b"PAR1")):
             raise InvalidFileError(
-                _("The file is a packed ZIP, Excel or Parquet file. Unpack it and upload the file in it.")
+                "The file is a packed ZIP, Excel or Parquet file. Unpack it and upload the file in it."
             )
         _refuse_foreign(head)
     encoding = detect_encoding(sample, valid_utf8=valid_utf8)
@@ -196,17 +199,17 @@ def _refuse_untextual(text: str) -> None:
     start = text.lstrip("\ufeff \t\r\n")
     if _HTML.match(start):
         raise InvalidFileError(
-            _("The file is HTML (a web page), not a table. Open it in Excel or a browser. %(save_as)s")
-            % {"save_as": _SAVE_AS}
+            "The file is HTML (a web page), not a table. Open it in Excel or a browser. %(save_as)s",
+            save_as=_SAVE_AS,
         )
     if start.startswith("<?xml"):
-        raise InvalidFileError(_("The file is XML, not a table. %(save_as)s") % {"save_as": _SAVE_AS})
+        raise InvalidFileError("The file is XML, not a table. %(save_as)s", save_as=_SAVE_AS)
     controls = sum(
         (char < " " and char not in "\t\r\n") or "\udc00" <= char <= "\udcff" for char in text[:4096]
     )
     if controls > max(10, 0.1 * len(text[:4096])):
         raise InvalidFileError(
-            _("The file is not a text file (it holds binary data). %(save_as)s") % {"save_as": _SAVE_AS}
+            "The file is not a text file (it holds binary data). %(save_as)s", save_as=_SAVE_AS
         )
 
 
@@ -216,27 +219,19 @@ def _json_format(start: str) -> FileFormat | None:
     objects = sum(_is_object(line) for line in lines)
     if _TEXTS.match(start):
         raise InvalidFileError(
-            _(
-                "The file is a JSON array of texts, not of rows. Write an object for each, such as %(example)s, or one "
-                "plain text a line."
-            )
-            % {"example": '{"text": "…"}'}
+            "The file is a JSON array of texts, not of rows. Write an object for each, such as %(example)s, or one "
+            "plain text a line.",
+            example='{"text": "…"}',
         )
     if len(lines) == 1 and objects and _wraps_rows(json.loads(lines[0])):
-        raise InvalidFileError(_one_object())
+        raise InvalidFileError(_ONE_OBJECT)
     if objects * 2 > len(lines) or (objects and start.startswith("{")):
         return "jsonl"
     if re.match(r"\[\s*[\{\]]", start):
         return "json"
     if re.match(r'\{\s*("|\})', start) and not re.match(r'\{[^"\n]*\}', start):
-        raise InvalidFileError(_one_object())
+        raise InvalidFileError(_ONE_OBJECT)
     return None
-
-
-def _one_object() -> str:
-    return _(
-        "The file is one JSON object, not rows. Write one object a line (JSON Lines), or an array of objects."
-    )
 
 
 def _wraps_rows(value: dict[str, Any]) -> bool:

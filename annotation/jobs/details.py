@@ -54,7 +54,6 @@ class ImportDetail(Detail):
     upload: int = 0
     file: str = ""
     then: list[int] = field(default_factory=list)
-    language: str | None = None
     on_bad_row: str = "skip"
     keep_duplicates: bool = False
     keep_empty: bool = False

@@ -6,8 +6,8 @@ import errno
 from collections.abc import Iterator
 
 from django.conf import settings
-from django.utils.translation import gettext_noop
 
+from annotation.messages import message
 from mlcore.messages import Message
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -22,10 +22,10 @@ def is_disk_full(error: BaseException) -> bool:
 
 def no_room() -> Message:
     """What a person reads then."""
-    text = gettext_noop(
-        "The disk is full. What was stored is kept. Free space in the data folder (%(folder)s) or for the database, then resume."
+    return message(
+        "The disk is full. What was stored is kept. Free space in the data folder (%(folder)s) or for the database, then resume.",
+        folder=str(settings.DATA_DIR),
     )
-    return Message(text, {"folder": str(settings.DATA_DIR)})
 
 
 def _says_full(error: BaseException) -> bool:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from annotation.errors import LeaseLostError
 from annotation.models import Stage
@@ -60,7 +59,7 @@ class Lease:
         if self.owned().select_for_update().values_list("pk").first() is None:
             self.lose()
             raise LeaseLostError(
-                _("This worker did not respond for too long; another worker has taken over the job.")
+                "This worker did not respond for too long; another worker has taken over the job."
             )
 
     @contextmanager

@@ -8,13 +8,12 @@ from dataclasses import replace
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext_noop
 
 from annotation.jobs import state
 from annotation.jobs.kinds import KINDS, detail_of
 from annotation.jobs.notify import notify_pages
+from annotation.messages import message
 from annotation.models import Stage
-from mlcore.messages import Message
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +60,11 @@ def _count_death(stage: Stage) -> None:
         state.settle(stage, state.SETTLED[Stage.RequestedAction(stage.requested_action)])
     elif stage.crashes >= settings.MAX_ATTEMPTS:
         state.settle(stage, Stage.Status.FAILED)
-        text = gettext_noop(
+        stage.error = message(
             "The worker crashed %(count)s times in a row on this job, so it is not retried. Search the "
-            "log for the run %(run)s, fix the cause, then resume. What was stored is kept."
-        )
-        stage.error = Message(text, {"count": stage.crashes, "run": str(stage.run_id)[:8]}).as_text()
+            "log for the run %(run)s, fix the cause, then resume. What was stored is kept.",
+            count=stage.crashes,
+            run=str(stage.run_id)[:8],
+        ).as_text()
     else:
         state.settle(stage, Stage.Status.QUEUED)

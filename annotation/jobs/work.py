@@ -13,7 +13,6 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.module_loading import import_string
-from django.utils.translation import gettext_noop
 
 from annotation.errors import AnnotationError, LeaseLostError, PausedError
 from annotation.jobs.disk_space import is_disk_full, no_room
@@ -23,6 +22,7 @@ from annotation.jobs.notify import notify_pages
 from annotation.jobs.progress import D, Progress
 from annotation.jobs.run_id import run_id
 from annotation.jobs.state import SETTLED, submit
+from annotation.messages import message
 from annotation.models import Stage
 from mlcore.errors import EngineError, StoppedError
 from mlcore.messages import Message
@@ -205,8 +205,8 @@ def _end(job: Job[Any], status: str, *, error: Message | None = None) -> bool:
 
 
 def _unexpected(stage: Stage) -> Message:
-    text = gettext_noop(
+    return message(
         "An unexpected error stopped the run; what was stored is kept. Resume it to continue. If it "
-        "happens again, search the log for the run %(run)s."
+        "happens again, search the log for the run %(run)s.",
+        run=str(stage.run_id)[:8],
     )
-    return Message(text, {"run": str(stage.run_id)[:8]})

@@ -13,7 +13,6 @@ from typing import Any, Self
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db import models
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError
 
@@ -39,10 +38,8 @@ def readable(secret: str) -> str:
     """
     if isinstance(secret, UnreadableSecret):
         raise AnnotationError(
-            _(
-                "The stored API token can't be decrypted with the available keys. Restore token.key in "
-                "the data folder (or CORAL_TOKEN_KEYS), or enter the token again under Models."
-            )
+            "The stored API token can't be decrypted with the available keys. Restore token.key in "
+            "the data folder (or CORAL_TOKEN_KEYS), or enter the token again under Models."
         )
     return secret
 

@@ -29,7 +29,8 @@ def find_server() -> str:
         if found := shutil.which(named):
             return found
         raise NotReadyError(
-            f"VALKEY_SERVER is {named!r}, which is no program. Name a Valkey or Redis server, or unset it."
+            "VALKEY_SERVER is “%(name)s”, which is no program. Name a Valkey or Redis server, or unset it.",
+            name=named,
         )
     found = _packaged_server() or shutil.which("valkey-server") or shutil.which("redis-server")
     if found:
@@ -85,6 +86,7 @@ def stop_orphan() -> None:
     while broker_answers():
         if time.monotonic() > deadline:
             raise NotReadyError(
-                f"The private broker at {settings.REDIS_URL} does not stop. End its process, then start again."
+                "The private broker at %(address)s does not stop. End its process, then start again.",
+                address=settings.REDIS_URL,
             )
         time.sleep(0.1)

@@ -242,8 +242,8 @@ def stored_conditions(project: Project, query: str) -> Conditions:
     form = FilterForm(QueryDict(query.lstrip("?")), project=project)
     if not form.is_valid():
         raise AnnotationError(
-            _("This filter no longer fits the project: %(what)s. Set it again in the table.")
-            % {"what": ", ".join(str(form.fields[name].label) for name in form.errors)}
+            "This filter no longer fits the project: %(what)s. Set it again in the table.",
+            what=", ".join(str(form.fields[name].label) for name in form.errors),
         )
     return form.conditions
 

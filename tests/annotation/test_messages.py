@@ -21,8 +21,10 @@ import pytest
 from django.conf import settings
 from django.utils import translation
 
-from annotation.errors import InvalidFileError
-from annotation.messages import message_text
+from annotation import errors
+from annotation.errors import AnnotationError, InvalidFileError
+from annotation.files.json_file import DECODER_FAULTS, fault_of
+from annotation.messages import KEYWORDS, message_text
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, EpochReport, NoisyLabels
 from mlcore.errors import EngineError, InvalidInputError
@@ -54,7 +56,7 @@ def words_in_latin(text: str) -> set[str]:
 #: What is written in Latin letters in Chinese as well: products, file formats, settings, placeholders.
 LATIN_NAMES = words_in_latin(
     "LLM API token Hugging Face Inference Hub http https host port path config json JSON safetensors GGUF "
-    "owner name content demonstrations labels CORAL epoch coral install models"
+    "owner name content demonstrations labels CORAL epoch coral install models UTF"
 ) | {"s"}
 
 
@@ -216,6 +218,55 @@ def test_an_error_of_the_application_is_read_in_the_language_of_its_reader() -> 
     assert str(error) == "The file is empty."
     with translation.override("zh-hans"):
         assert words_in_latin(str(error)) == set()
+
+
+APPLICATION = [*(ROOT / "annotation").rglob("*.py"), *(ROOT / "coral_site").rglob("*.py")]
+
+
+def told_in(path: Path) -> Iterator[tuple[ast.Call, ast.expr]]:
+    """The calls of a module that make a message or raise an error of ours, and the text that each is given."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and node.args and called(node) in KEYWORDS:
+            yield node, node.args[0]
+
+
+def called(node: ast.Call) -> str:
+    return getattr(node.func, "id", getattr(node.func, "attr", ""))
+
+
+def test_every_class_of_errors_marks_its_text_for_translation() -> None:
+    classes = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert {name for name in classes if issubclass(getattr(errors, name), AnnotationError)} <= set(KEYWORDS)
+
+
+@pytest.mark.parametrize("path", APPLICATION, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_text_that_is_told_has_a_chinese_one_and_all_of_its_values(path: Path) -> None:
+    for call, argument in told_in(path):
+        where = f"{path.name}:{call.lineno}"
+        if not isinstance(argument, ast.Constant):
+            assert not any(isinstance(part, ast.JoinedStr) for part in ast.walk(argument)), (
+                f"{where}: a made-up text"
+            )
+            continue
+        text = str(argument.value)
+        bare = re.sub(r"%%|%\(\w+\)s", "", text)
+        with translation.override("zh-hans"):
+            chinese = str(Message(text))
+        assert re.search("[\u4e00-\u9fff]", chinese) or words_in_latin(bare) <= LATIN_NAMES, (
+            f"{where}: no Chinese text"
+        )
+        assert "%" not in bare or bare == text, f"{where}: placeholders are %(name)s"
+        given = {keyword.arg for keyword in call.keywords} - {"retry_in"}
+        assert given == placeholders(text), f"{where}: other values than placeholders"
+
+
+def test_what_pythons_json_decoder_says_is_known() -> None:
+    texts = ["[", '{"a" 1}', "[1 2]", "{1}", '{"a":1,}', "[1,]", '"a', '"\t"', r'"\q"', r'"\u12"', "1 2"]
+    known = {str(fault) for fault in DECODER_FAULTS}
+    for text in texts:
+        with pytest.raises(json.JSONDecodeError) as caught:
+            json.loads(text)
+        assert str(fault_of(caught.value)) in known, text
 
 
 def test_what_a_worker_stored_in_its_own_language_is_looked_up() -> None:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.utils.translation import gettext as _
-
 from annotation.errors import InvalidFileError
 from annotation.files.excel.package import Package, local
 from annotation.files.records import Limits
@@ -68,8 +66,8 @@ def read_merged_areas(package: Package, part: str, limits: Limits) -> MergedArea
             return
         if len(areas) == MOST_AREAS:
             raise InvalidFileError(
-                _("The sheet has more than %(most)s merged areas. Read it without filling them.")
-                % {"most": f"{MOST_AREAS:,}"}
+                "The sheet has more than %(most)s merged areas. Read it without filling them.",
+                most=MOST_AREAS,
             )
         left, right = _place(found[1]), min(_place(found[3]), limits.columns - 1)
         areas.append(MergedArea(left, int(found[2]), right, int(found[4])))

@@ -19,8 +19,6 @@ from types import TracebackType
 from typing import NamedTuple
 from xml.parsers import expat
 
-from django.utils.translation import gettext as _
-
 from annotation.errors import InvalidFileError
 from annotation.files.records import Limits, Notes, Sheet
 from annotation.files.text.streams import check_unpacked
@@ -48,17 +46,15 @@ class Package:
         self._size, self._unpacked = path.stat().st_size, 0
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise InvalidFileError(
-                _("The Excel file is damaged (%(error)s). Open it in Excel and save it again.")
-                % {"error": error}
-            ) from None
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):
+            raise InvalidFileError("The Excel file is damaged. Open it in Excel and save it again.") from None
         entries = self._zip.infolist()
         if len(entries) > _MAX_ENTRIES:
             self._zip.close()
             raise InvalidFileError(
-                _("The Excel file has %(entries)s parts; at most %(max_entries)s are read.")
-                % {"entries": f"{len(entries):,}", "max_entries": f"{_MAX_ENTRIES:,}"}
+                "The Excel file has %(entries)s parts; at most %(max_entries)s are read.",
+                entries=len(entries),
+                max_entries=_MAX_ENTRIES,
             )
         self._parts = {entry.filename.replace("\\", "/").lstrip("/").lower(): entry for entry in entries}
 
@@ -101,16 +97,17 @@ class Package:
                 parser.Parse(block, False)
                 if fed - max(parser.CurrentByteIndex, 0) > _MAX_TOKEN:
                     raise InvalidFileError(
-                        _("The Excel file was rejected for safety: a single tag of %(part)s is endless.")
-                        % {"part": part}
+                        "The Excel file was rejected for safety: a single tag of %(part)s is endless.",
+                        part=part,
                     )
                 yield
             parser.Parse(b"", True)
             yield
         except expat.ExpatError as error:
             raise InvalidFileError(
-                _("The Excel file is damaged (%(part)s: %(error)s). Open it in Excel and save it again.")
-                % {"part": part, "error": error}
+                "The Excel file is damaged (%(part)s, line %(line)s). Open it in Excel and save it again.",
+                part=part,
+                line=error.lineno,
             ) from None
 
     def parse_all(self, part: str, *, start: StartHandler, end: EndHandler | None = None) -> None:
@@ -121,23 +118,20 @@ class Package:
         entry = self._parts.get(part.lower())
         if entry is None:
             raise InvalidFileError(
-                _("The Excel file is damaged: its part %(part)s is missing. Save it again.") % {"part": part}
+                "The Excel file is damaged: its part %(part)s is missing. Save it again.", part=part
             )
         try:
             with self._zip.open(entry) as stream:
                 while block := stream.read(_CHUNK):
                     self._unpacked += len(block)
                     self._notes.bytes_read += len(block)
-                    check_unpacked(self._unpacked, packed=self._size, limits=self._limits, what="Excel file")
+                    check_unpacked(self._unpacked, packed=self._size, limits=self._limits)
                     yield block
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise InvalidFileError(
-                _("The Excel file is damaged (%(error)s). Open it in Excel and save it again.")
-                % {"error": error}
-            ) from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+            raise InvalidFileError("The Excel file is damaged. Open it in Excel and save it again.") from None
         except RuntimeError:
             raise InvalidFileError(
-                _("The Excel file is protected with a password. Save it without one.")
+                "The Excel file is protected with a password. Save it without one."
             ) from None
 
 
@@ -153,7 +147,7 @@ def whole(text: str, *, default: int) -> int:
 
 def _refuse_doctype(*_arguments: object) -> None:
     raise InvalidFileError(
-        _("The Excel file was rejected for safety: it declares a document type, as Excel never does.")
+        "The Excel file was rejected for safety: it declares a document type, as Excel never does."
     )
 
 

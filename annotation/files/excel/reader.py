@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from django.utils.translation import gettext as _
-
 from annotation.errors import InvalidFileError
 from annotation.files.excel.merged import MergedAreas, read_merged_areas
 from annotation.files.excel.package import (
@@ -23,7 +21,9 @@ from annotation.files.excel.package import (
 )
 from annotation.files.excel.tool_exports import export_sheets, one_table
 from annotation.files.excel.values import GENERAL, CellFormat, number_text, read_formats
-from annotation.files.records import Limits, Notes, Reading, RejectedRow, Sheet, SourceRow
+from annotation.files.records import Limits, Notes, Reading, RejectedRow, Sheet, SourceRow, row_too_long
+from annotation.messages import message
+from mlcore.messages import Message
 
 TABLE_ROWS = 2  # a sheet with fewer is a title or a note, not a table
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
@@ -65,7 +65,7 @@ def list_sheets(path: Path, limits: Limits) -> tuple[tuple[Sheet, ...], str]:
     with Package(path, limits) as package:
         parts = read_workbook(package).sheets
         if not parts:
-            raise InvalidFileError(_("The Excel file has no worksheet."))
+            raise InvalidFileError("The Excel file has no worksheet.")
         visible_first = sorted(parts, key=lambda each: each.sheet.hidden)
         sizes = ((_filled_rows(package, each.part), each) for each in visible_first)
         chosen, most = parts[0], 0
@@ -104,7 +104,7 @@ def _sheet_named(workbook: Workbook, name: str) -> SheetPart:
             return each
     names = ", ".join(repr(each.sheet.name) for each in workbook.sheets)
     raise InvalidFileError(
-        _("The Excel file has no sheet %(name)s; it has %(names)s.") % {"name": f"{name!r}", "names": names}
+        "The Excel file has no sheet %(name)s; it has %(names)s.", name=repr(name), names=names
     )
 
 
@@ -120,8 +120,8 @@ def _sheet_rows(
     formats = read_formats(package, workbook.styles)
     if not package.has(chosen.part):
         raise InvalidFileError(
-            _("The Excel file is damaged: the sheet %(name)s is missing.")
-            % {"name": f"{chosen.sheet.name!r}"}
+            "The Excel file is damaged: the sheet %(name)s is missing.",
+            name=repr(chosen.sheet.name),
         )
     sheet = _SheetReader(strings, formats, workbook.epoch_1904, limits, notes, merged)
     for _block in package.parse(chosen.part, start=sheet.start, end=sheet.end, text=sheet.text):
@@ -163,7 +163,7 @@ class _SheetReader:
         elif name == "row":
             self._start_row(attributes)
         elif name == "mergeCell" and not self._merged:
-            self._notes.count(_("merged areas, of which only the first cell has the value"))
+            self._notes.notice("merged areas, of which only the first cell has the value")
 
     def text(self, data: str) -> None:
         if self._reading and self._size <= self._limits.cell_characters:
@@ -186,7 +186,7 @@ class _SheetReader:
         self._cells: list[str] = []
         self._column = -1
         self._row_size = 0
-        self._fault = ""
+        self._fault: Message | None = None
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
         place = attributes.get("r")
@@ -213,23 +213,25 @@ class _SheetReader:
     def _end_cell(self) -> None:
         if not self._parts:
             if self._formula:
-                self._notes.count(_("formulas without a stored value, left empty"))
+                self._notes.notice("formulas without a stored value, left empty")
             return
         text = self._text_of("".join(self._parts))
         if not text or self._fault:
             return
         self._row_size += len(text)
         if not 0 <= self._column < self._limits.columns:
-            allowed = self._limits.columns
-            self._fault = _(
-                "a cell stands in column %(column)s; at most %(allowed)s are allowed (CORAL_MAX_COLUMNS)"
-            ) % {"column": f"{self._column + 1:,}", "allowed": f"{allowed:,}"}
+            self._fault = message(
+                "a cell stands in column %(column)s; at most %(allowed)s are allowed (CORAL_MAX_COLUMNS)",
+                column=self._column + 1,
+                allowed=self._limits.columns,
+            )
         elif len(text) > self._limits.cell_characters:
-            self._fault = _(
-                "a cell has more than %(cell_characters)s characters, the maximum (CORAL_MAX_CELL_CHARACTERS)"
-            ) % {"cell_characters": f"{self._limits.cell_characters:,}"}
+            self._fault = message(
+                "a cell has more than %(most)s characters, the maximum (CORAL_MAX_CELL_CHARACTERS)",
+                most=self._limits.cell_characters,
+            )
         elif self._row_size > self._limits.row_characters:
-            self._fault = _row_too_long(self._limits)
+            self._fault = row_too_long(self._limits)
         else:
             self._cells.extend([""] * (self._column + 1 - len(self._cells)))
             self._cells[self._column] = text
@@ -243,7 +245,7 @@ class _SheetReader:
         if kind == "b":
             return "TRUE" if raw.strip() == "1" else "FALSE"
         if kind == "e":
-            self._notes.count(_("cells with an Excel error, left empty"))
+            self._notes.notice("cells with an Excel error, left empty")
             return ""
         return self._plain(raw)
 
@@ -251,8 +253,8 @@ class _SheetReader:
         index = whole(raw.strip(), default=len(self._strings))
         if index >= len(self._strings):
             raise InvalidFileError(
-                _("The Excel file is damaged: row %(line)s refers to a text that is missing. Save it again.")
-                % {"line": f"{self._line:,}"}
+                "The Excel file is damaged: row %(line)s refers to a text that is missing. Save it again.",
+                line=self._line,
             )
         return self._strings[index]
 
@@ -262,24 +264,18 @@ class _SheetReader:
             return text
         plain = _ESCAPED.sub(_unescape, text)
         if "\0" in plain:
-            self._notes.count(_("NUL characters replaced"), plain.count("\0"))
+            self._notes.notice("NUL characters replaced", plain.count("\0"))
         return plain.replace("\0", "\ufffd")
 
     def _end_row(self) -> None:
         if self._merged and not self._fault:
             self._merged.fill(self._line, self._cells)
             if sum(map(len, self._cells)) > self._limits.row_characters:
-                self._fault = _row_too_long(self._limits)
+                self._fault = row_too_long(self._limits)
         if self._fault:
             self.rows.append(RejectedRow(self._line, self._fault))
         elif self._cells:
             self.rows.append(SourceRow(self._line, self._cells))
-
-
-def _row_too_long(limits: Limits) -> str:
-    return _("the row has more than %(most)s characters, the maximum") % {
-        "most": f"{limits.row_characters:,}"
-    }
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from django.utils.translation import gettext as _
-
 from annotation.errors import InvalidFileError
 from annotation.files.excel.package import SheetPart, Workbook
 from annotation.files.excel.writer import ROWS_SHEET, is_cut, is_export, next_sheet
@@ -36,10 +34,10 @@ def one_table(
                 header = row.cells if isinstance(row, SourceRow) else []
             elif number and row.line == 1:
                 _check_header(row, header, number)
-                notes.count(_("further sheets of the export read on"))
+                notes.notice("further sheets of the export read on")
                 continue
             if isinstance(row, SourceRow) and (cut := sum(map(is_cut, row.cells))):
-                notes.count(_("texts that Excel could not hold, cut when they were exported"), cut)
+                notes.notice("texts that Excel could not hold, cut when they were exported", cut)
             yield row._replace(line=line)
         above = line - 1
 
@@ -47,8 +45,7 @@ def one_table(
 def _check_header(row: SourceRow | RejectedRow, header: list[str], number: int) -> None:
     if not isinstance(row, SourceRow) or row.cells != header:
         raise InvalidFileError(
-            _(
-                "The sheets “%(first)s” and “%(other)s” of this export have different column names. Export again."
-            )
-            % {"first": ROWS_SHEET, "other": next_sheet(number)}
+            "The sheets “%(first)s” and “%(other)s” of this export have different column names. Export again.",
+            first=ROWS_SHEET,
+            other=next_sheet(number),
         )

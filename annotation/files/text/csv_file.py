@@ -13,12 +13,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from django.utils.translation import gettext as _
-
 from annotation.errors import InvalidFileError
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow
 from annotation.files.text.encodings import ENCODINGS
 from annotation.files.text.streams import open_text
+from annotation.messages import message
 
 # NUL never reaches the splitter (it is replaced), so as the delimiter it makes a line one cell.
 _NO_DELIMITER = "\0"
@@ -50,7 +49,7 @@ class _Lines(Iterator[str]):
         self.number += 1
         self.size += len(line)
         if "\0" in line:
-            self._notes.count(_("NUL characters replaced"), line.count("\0"))
+            self._notes.notice("NUL characters replaced", line.count("\0"))
             line = line.replace("\0", "\ufffd")
         if not line.isascii() and not self.bad:
             self.bad = first_bad_byte(line)
@@ -73,7 +72,7 @@ class _Lines(Iterator[str]):
 def replace_bad(text: str, notes: Notes) -> str:
     """The text with U+FFFD for each byte that didn't fit, and each half of a surrogate pair."""
     replaced, times = _BAD.subn("\ufffd", text)
-    notes.count(_("bytes that are invalid in the encoding, replaced"), times)
+    notes.notice("bytes that are invalid in the encoding, replaced", times)
     return replaced
 
 
@@ -116,8 +115,11 @@ class _Records:
                     if lines.bad:
                         yield RejectedRow(
                             start,
-                            _("byte %(bad)s is invalid in the encoding %(encoding)s")
-                            % {"bad": lines.bad, "encoding": encoding},
+                            message(
+                                "byte %(bad)s is invalid in the encoding %(encoding)s",
+                                bad=lines.bad,
+                                encoding=encoding,
+                            ),
                         )
                     else:
                         yield SourceRow(start, cells)
@@ -129,8 +131,11 @@ class _Records:
                 allowed = self._limits.row_characters
                 yield RejectedRow(
                     start,
-                    _("the row has %(size)s characters; at most %(allowed)s are allowed")
-                    % {"size": f"{size:,}", "allowed": f"{allowed:,}"},
+                    message(
+                        "the row has %(size)s characters; at most %(allowed)s are allowed",
+                        size=size,
+                        allowed=allowed,
+                    ),
                 )
             except csv.Error as error:
                 yield self._explain(error, start)
@@ -140,15 +145,17 @@ class _Records:
             size, allowed = self._skip_record(start), self._limits.cell_characters
             return RejectedRow(
                 start,
-                _(
-                    "a cell has more than %(allowed)s characters, the maximum (CORAL_MAX_CELL_CHARACTERS); the row has %(size)s"
-                )
-                % {"allowed": f"{allowed:,}", "size": f"{size:,}"},
+                message(
+                    "a cell has more than %(allowed)s characters, the maximum (CORAL_MAX_CELL_CHARACTERS); the row has %(size)s",
+                    allowed=allowed,
+                    size=size,
+                ),
             )
         if "unexpected end" in str(error) or len(self._lines.record) > 1:
             raise self._unclosed(start)
         return RejectedRow(
-            start, _("a quoted cell goes on after its closing quote; quotes inside must be doubled")
+            start,
+            message("a quoted cell goes on after its closing quote; quotes inside must be doubled"),
         )
 
     def _skip_record(self, start: int) -> int:
@@ -191,11 +198,9 @@ class _Records:
 
     def _unclosed(self, start: int) -> InvalidFileError:
         return InvalidFileError(
-            _(
-                "A quote opened at line %(start)s is never closed properly, so the rows after it can't be told "
-                "apart. Close it, or double the quotes that belong to the text."
-            )
-            % {"start": f"{start:,}"}
+            "A quote opened at line %(start)s is never closed properly, so the rows after it can't be told "
+            "apart. Close it, or double the quotes that belong to the text.",
+            start=start,
         )
 
 

@@ -7,24 +7,24 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from django.utils.translation import gettext_lazy as _
+from annotation.messages import message
 
 #: What a person may choose, most usual first. Python's name and the name to show.
 ENCODINGS = {
-    "utf-8": _("UTF-8"),
-    "gb18030": _("GB18030 (Simplified Chinese)"),
-    "big5": _("Big5 (Traditional Chinese)"),
-    "shift_jis": _("Shift JIS (Japanese)"),
-    "euc_jp": _("EUC-JP (Japanese)"),
-    "euc_kr": _("EUC-KR (Korean)"),
-    "cp1252": _("Windows-1252 (Western Europe)"),
-    "latin-1": _("Latin-1 (Western Europe)"),
-    "cp1250": _("Windows-1250 (Central Europe)"),
-    "cp1251": _("Windows-1251 (Cyrillic)"),
-    "utf-16-le": _("UTF-16, little endian"),
-    "utf-16-be": _("UTF-16, big endian"),
-    "utf-32-le": _("UTF-32, little endian"),
-    "utf-32-be": _("UTF-32, big endian"),
+    "utf-8": message("UTF-8"),
+    "gb18030": message("GB18030 (Simplified Chinese)"),
+    "big5": message("Big5 (Traditional Chinese)"),
+    "shift_jis": message("Shift JIS (Japanese)"),
+    "euc_jp": message("EUC-JP (Japanese)"),
+    "euc_kr": message("EUC-KR (Korean)"),
+    "cp1252": message("Windows-1252 (Western Europe)"),
+    "latin-1": message("Latin-1 (Western Europe)"),
+    "cp1250": message("Windows-1250 (Central Europe)"),
+    "cp1251": message("Windows-1251 (Cyrillic)"),
+    "utf-16-le": message("UTF-16, little endian"),
+    "utf-16-be": message("UTF-16, big endian"),
+    "utf-32-le": message("UTF-32, little endian"),
+    "utf-32-be": message("UTF-32, big endian"),
 }
 # UTF-32's marks begin with UTF-16's, so they are looked for first.
 _MARKS = [

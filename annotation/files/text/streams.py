@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-from django.utils.translation import gettext as _
-
 from annotation.errors import InvalidFileError
 from annotation.files.records import Limits, Notes, Reading
 from annotation.files.text.encodings import MARK_BAD_BYTES, mark_of
@@ -30,8 +28,8 @@ class Readable(Protocol):
 class CountedReader(io.RawIOBase):
     """A binary stream that counts what passes and refuses to hand out more than a file may unpack to."""
 
-    def __init__(self, source: Readable, *, packed_bytes: int, limits: Limits, what: str = "file") -> None:
-        self._source, self._packed, self._limits, self._what = source, packed_bytes, limits, what
+    def __init__(self, source: Readable, *, packed_bytes: int, limits: Limits) -> None:
+        self._source, self._packed, self._limits = source, packed_bytes, limits
         self.count = 0
 
     def readable(self) -> bool:
@@ -40,31 +38,25 @@ class CountedReader(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         try:
             block = self._source.read(min(len(buffer), _CHUNK))
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InvalidFileError(
-                _("The packed %(what)s is damaged or cut off (%(error)s). Pack it again.")
-                % {"what": self._what, "error": error}
-            ) from None
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise InvalidFileError("The packed file is damaged or cut off. Pack it again.") from None
         buffer[: len(block)] = block
         self.count += len(block)
-        check_unpacked(self.count, packed=self._packed, limits=self._limits, what=self._what)
+        check_unpacked(self.count, packed=self._packed, limits=self._limits)
         return len(block)
 
 
-def check_unpacked(unpacked: int, *, packed: int, limits: Limits, what: str) -> None:
+def check_unpacked(unpacked: int, *, packed: int, limits: Limits) -> None:
     """Refuses what unpacks to more than allowed; called while unpacking, since headers may lie."""
     if unpacked > limits.unpacked_bytes:
-        allowed = limits.unpacked_bytes // 2**20
         raise InvalidFileError(
-            _("The %(what)s unpacks to more than %(allowed)s MB, the maximum.")
-            % {"what": what, "allowed": allowed}
+            "The file unpacks to more than %(most)s MB, the maximum.",
+            most=limits.unpacked_bytes // 2**20,
         )
     if unpacked > _RATIO_GRACE and unpacked > _MAX_RATIO * max(packed, 1):
         raise InvalidFileError(
-            _(
-                "The %(what)s unpacks to more than %(max_ratio)s times its size, as a zip bomb does. It was not read."
-            )
-            % {"what": what, "max_ratio": _MAX_RATIO}
+            "The file unpacks to more than %(times)s times its size, as a zip bomb does. It was not read.",
+            times=_MAX_RATIO,
         )
 
 

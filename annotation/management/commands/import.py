@@ -14,6 +14,7 @@ from annotation.errors import AnnotationError
 from annotation.files.text.delimiters import DELIMITERS
 from annotation.files.text.encodings import ENCODINGS
 from annotation.management.console import complete, errors_only, store_file
+from annotation.messages import message_text
 from annotation.models import Activity, Project, Upload
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.project import activity
@@ -97,7 +98,7 @@ class Command(BaseCommand):
             f"{report.read:,} rows read = {report.imported:,} imported + {report.duplicates:,} duplicates + {report.rejected:,} rejected"
         )
         for what, times in report.warnings.items():
-            self.stdout.write(f"  {what}: {times:,}")
+            self.stdout.write(f"  {message_text(what)}: {times:,}")
         for line, outcome, reason in report.rows:
             self.stdout.write(f"  line {line:,} {outcome}: {reason}")
         if more := report.duplicates + report.rejected - len(report.rows):
@@ -184,7 +185,7 @@ def _naming(path: Path, *, one_of_several: bool) -> Iterator[None]:
     except AnnotationError as error:
         if not one_of_several:
             raise
-        raise AnnotationError(f"{path.name}: {error}") from error
+        raise AnnotationError("%(file)s: %(error)s", file=path.name, error=error.message) from error
 
 
 def _reading(options: dict[str, Any]) -> dict[str, Any]:

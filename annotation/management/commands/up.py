@@ -104,7 +104,7 @@ def _start_broker(supervisor: Supervisor) -> None:
     elif not broker_answers():
         supervisor.say("Waiting for the server that REDIS_URL names.")
     if not supervisor.wait_until(broker_answers, seconds=BROKER_SECONDS) and not supervisor.stopping:
-        raise NotReadyError(
+        raise CommandError(
             f"The broker at {shown_address(settings.REDIS_URL)} does not answer within {BROKER_SECONDS:.0f} s. "
             + (
                 "Start it, or mend REDIS_URL."
@@ -121,7 +121,7 @@ def check_not_newer() -> None:
     newer = [name for app, name in loader.applied_migrations if app == "annotation" and name > newest]
     connections.close_all()
     if newer:
-        raise NotReadyError(
+        raise CommandError(
             f"The database was brought up to {max(newer)} by a newer version of CORAL; this one knows {newest}. Start the "
             "newer version, or restore a backup from before the update."
         )
@@ -158,7 +158,7 @@ def _check_address() -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise NotReadyError(
+            raise CommandError(
                 f"Can't serve at {settings.BIND}: {error.strerror}. Set CORAL_BIND to a free address."
             ) from error
 

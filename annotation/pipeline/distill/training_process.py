@@ -15,11 +15,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.utils.translation import gettext_noop
 
 from annotation.errors import AnnotationError
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
+from annotation.messages import message
 from mlcore.distill.folder import EXIT_ERROR, TOKEN_VARIABLE, read_error
 from mlcore.errors import StoppedError
 from mlcore.messages import Message
@@ -121,11 +121,13 @@ def _report(job: Job[TrainingDetail], event: dict[str, Any], history: dict[int, 
 def _crash_message(code: int, folder: Path) -> Message:
     log = str(folder / "log.txt")
     if code < 0:
-        text = gettext_noop(
-            "The training process was killed (signal %(signal)s), often because the machine ran out of memory. Its log is in %(log)s."
+        return message(
+            "The training process was killed (signal %(signal)s), often because the machine ran out of memory. Its log is in %(log)s.",
+            signal=-code,
+            log=log,
         )
-        return Message(text, {"signal": -code, "log": log})
-    text = gettext_noop(
-        "The training process ended with an unexpected error (exit code %(code)s). Its log is in %(log)s."
+    return message(
+        "The training process ended with an unexpected error (exit code %(code)s). Its log is in %(log)s.",
+        code=code,
+        log=log,
     )
-    return Message(text, {"code": code, "log": log})

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy
 from annotation import __version__
 from annotation.files.excel.writer import Cell, quality_sheet
 from annotation.jobs import kinds
+from annotation.messages import message_text
 from annotation.models import Iteration, LeftOutRow, Project, Source
 from annotation.pipeline.export.rows import ALL_ROWS, FLAG_WORDS, Selection
 from annotation.pipeline.ingest.import_report import KEPT_ROWS, rejected_uploads, stored_summary
@@ -216,7 +217,7 @@ def _import_lines(project: Project) -> Lines:
         ]
         named = upload.left_out.filter(outcome=LeftOutRow.Outcome.REJECTED)
         for line, reason in named.values_list("line", "reason")[:KEPT_ROWS]:
-            yield [_("line %(line)s") % {"line": f"{line:,}"}, reason]
+            yield [_("line %(line)s") % {"line": f"{line:,}"}, message_text(reason)]
         if rejected > KEPT_ROWS:
             yield [
                 _("and %(rows)s more") % {"rows": f"{rejected - KEPT_ROWS:,}"},

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.excel.writer import Cell
@@ -55,14 +54,14 @@ class Selection:
             NotReadyError: there are no such rows.
         """
         if certainty is not None and not 0 <= certainty <= 1:
-            raise AnnotationError(_("The minimum probability must be between 0 and 100 %."))
+            raise AnnotationError("The minimum probability must be between 0 and 100 %.")
         selection = cls(plain_query(project, query) if query else "", certainty)
         if not project.samples.exists():
-            raise NotReadyError(_("The project has no rows to export yet. Upload a file first."))
+            raise NotReadyError("The project has no rows to export yet. Upload a file first.")
         if query and not selection.query:
             stored_conditions(project, query)  # says what does not fit
         if not selection.rows(project).exists():
-            raise NotReadyError(_("No row matches. Choose other rows, or all."))
+            raise NotReadyError("No row matches. Choose other rows, or all.")
         return selection
 
     @classmethod

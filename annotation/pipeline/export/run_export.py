@@ -17,7 +17,6 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import get_language, override
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.files.excel.writer import MAX_ROWS, ExcelRow, ExcelWriter, history_sheet, quality_sheet
@@ -67,8 +66,9 @@ def start_export(
     """
     if format not in WRITERS:
         raise AnnotationError(
-            _("There is no export format “%(name)s”. Choose one of: %(all)s.")
-            % {"name": format, "all": ", ".join(WRITERS)}
+            "There is no export format “%(name)s”. Choose one of: %(all)s.",
+            name=format,
+            all=", ".join(WRITERS),
         )
     selection = Selection.of(project, query=query, certainty=certainty)
     detail = ExportDetail(format=format, language=get_language(), **asdict(selection))
@@ -141,12 +141,12 @@ def export_path(stage: Stage) -> Path:
         NotReadyError: it is not finished, or was removed after some days.
     """
     if stage.kind != kinds.EXPORT.key or stage.status != Stage.Status.DONE:
-        raise NotReadyError(_("This export is not finished yet."))
+        raise NotReadyError("This export is not finished yet.")
     path = _export_folder() / ExportDetail.of(stage).stored
     if not path.is_file():
         raise NotReadyError(
-            _("This export was deleted; files are kept for %(days)d days. Create a new one.")
-            % {"days": settings.EXPORT_DAYS}
+            "This export was deleted; files are kept for %(days)s days. Create a new one.",
+            days=settings.EXPORT_DAYS,
         )
     return path
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
-from django.utils.translation import gettext as _
 
 from annotation.errors import BusyError
 from annotation.jobs import kinds, state
@@ -60,8 +59,8 @@ def check_no_leftovers(project: Project) -> None:
     """
     for stage in leftovers(project):
         raise BusyError(
-            _("The import of “%(file)s” was interrupted. Resume or cancel it first.")
-            % {"file": ImportDetail.of(stage).file}
+            "The import of “%(file)s” was interrupted. Resume or cancel it first.",
+            file=ImportDetail.of(stage).file,
         )
 
 

@@ -12,11 +12,12 @@ from django.utils.translation import gettext as _
 from annotation.models import LeftOutRow, Project, Upload
 from annotation.models.sql import parts_by_key
 from annotation.pipeline.ingest.reference_labels import MAX_VALUES
+from mlcore.messages import Message
 
 KEPT_ROWS = 1_000
 _READ_ROWS = 2_000
 
-LeftOut = tuple[int, str, str]
+LeftOut = tuple[int, str, Message]
 
 
 @dataclass(slots=True)
@@ -40,22 +41,23 @@ class ImportReport:
     @classmethod
     def of(cls, upload: Upload) -> ImportReport:
         report = cls(**{name: value for name, value in upload.report.items() if name in _STORED})
-        report.rows = list(upload.left_out.values_list("line", "outcome", "reason")[:KEPT_ROWS])
+        rows = upload.left_out.values_list("line", "outcome", "reason")[:KEPT_ROWS]
+        report.rows = [(line, outcome, Message.of(reason)) for line, outcome, reason in rows]
         return report
 
     def save(self, upload: Upload) -> None:
         """Store the report, and the rows that it has named since it was stored last."""
         LeftOutRow.objects.bulk_create(
             [
-                LeftOutRow(upload=upload, line=line, outcome=outcome, reason=reason)
-                for line, outcome, reason in sorted(self.unsaved)
+                LeftOutRow(upload=upload, line=line, outcome=outcome, reason=reason.as_text())
+                for line, outcome, reason in sorted(self.unsaved, key=itemgetter(0))
             ],
             batch_size=1_000,
         )
         self.unsaved.clear()
         Upload.objects.filter(pk=upload.pk).update(report={name: getattr(self, name) for name in _STORED})
 
-    def note(self, line: int, outcome: Literal["rejected", "duplicate"], reason: str) -> None:
+    def note(self, line: int, outcome: Literal["rejected", "duplicate"], reason: Message) -> None:
         if outcome == "rejected":
             self.rejected += 1
         else:
@@ -83,7 +85,7 @@ def left_out_rows(upload: Upload) -> Iterator[LeftOut]:
     rows = upload.left_out.values_list("pk", "line", "outcome", "reason")
     for part in parts_by_key(rows, "pk", _READ_ROWS, itemgetter(0)):
         for _pk, line, outcome, reason in part:
-            yield line, outcome, reason
+            yield line, outcome, Message.of(reason)
 
 
 def finished_uploads(project: Project) -> list[Upload]:

@@ -9,7 +9,6 @@ from itertools import islice
 
 from django.db import connection, transaction
 from django.db.models import Max
-from django.utils.translation import gettext as _
 
 from annotation.errors import InvalidFileError
 from annotation.files.open_table import open_table
@@ -86,10 +85,8 @@ class ImportAttempt:
             position = report.start_position + report.imported
             if position + len(samples) > self._limits.rows:
                 raise InvalidFileError(
-                    _(
-                        "With this file the project would have more than %(most)s rows, the maximum (CORAL_MAX_ROWS)."
-                    )
-                    % {"most": f"{self._limits.rows:,}"}
+                    "With this file the project would have more than %(most)s rows, the maximum (CORAL_MAX_ROWS).",
+                    most=self._limits.rows,
                 )
             insert_samples(self._project, samples, first_position=position)
             report.imported += len(samples)
@@ -98,10 +95,9 @@ class ImportAttempt:
     def _refusal(self) -> InvalidFileError:
         line, _outcome, reason = next(row for row in self._report.rows if row[1] == "rejected")
         return InvalidFileError(
-            _(
-                "Line %(line)d: %(reason)s. Nothing was imported, because one row that can't be read was to stop the import."
-            )
-            % {"line": line, "reason": reason}
+            "Line %(line)s: %(reason)s. Nothing was imported, because one row that can't be read was to stop the import.",
+            line=line,
+            reason=reason,
         )
 
     def _tell(self) -> None:
@@ -113,21 +109,22 @@ class ImportAttempt:
     def _finish(self) -> None:
         report = self._report
         if not report.read:
-            raise InvalidFileError(_("The file has column names but no rows."))
+            raise InvalidFileError("The file has column names but no rows.")
         if not report.imported and not report.duplicates:
             line, _outcome, reason = report.rows[0]
             raise InvalidFileError(
-                _("None of the %(count)d rows could be imported. The first, line %(line)d: %(reason)s.")
-                % {"count": report.rejected, "line": line, "reason": reason}
+                "None of the %(count)s rows could be imported. The first, line %(line)s: %(reason)s.",
+                count=report.rejected,
+                line=line,
+                reason=reason,
             )
         assert report.start_position is not None
         run, texts = index_rows(self._project, report.start_position)
-        repeated = report.imported - texts
-        report.warnings = dict(self._table.notes.counts) | (
-            {_("rows with the same text as another row; labeling them costs nothing extra"): repeated}
-            if repeated
-            else {}
-        )
+        if repeated := report.imported - texts:
+            self._table.notes.notice(
+                "rows with the same text as another row; labeling them costs nothing extra", repeated
+            )
+        report.warnings = dict(self._table.notes.counts)
         report.finished = True
         with transaction.atomic():
             self._job.lease.fence()

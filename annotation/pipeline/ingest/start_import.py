@@ -12,7 +12,6 @@ from dataclasses import asdict
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils.translation import get_language, override
 
 from annotation.errors import BusyError, InvalidFileError
 from annotation.jobs import kinds, state
@@ -125,7 +124,6 @@ def start_import(
                 upload=upload.pk,
                 file=upload.name,
                 then=[each.pk for each in then],
-                language=get_language(),
                 **asdict(ImportChoices(on_bad_row, keep_duplicates, keep_empty)),
             ),
         )
@@ -156,8 +154,7 @@ def run_import(job: Job[ImportDetail]) -> None:
     upload = Upload.objects.select_related("project").get(pk=job.progress.detail.upload)
     job.progress.report(phase="reading", force=True)
     try:
-        with _language_of(job.stage):  # what becomes of a row is said to whoever asked, not to the worker
-            ImportAttempt(job, upload).run()
+        ImportAttempt(job, upload).run()
     except InvalidFileError:
         discard_import(job.stage, job)
         raise
@@ -165,10 +162,6 @@ def run_import(job: Job[ImportDetail]) -> None:
         if job.lease.owned().filter(requested_action=Stage.RequestedAction.CANCEL).exists():
             discard_import(job.stage, job)
         raise
-
-
-def _language_of(stage: Stage) -> override:
-    return override(ImportDetail.of(stage).language or get_language())
 
 
 def import_next(stage: Stage) -> None:
@@ -179,14 +172,13 @@ def import_next(stage: Stage) -> None:
     if not queue:
         return
     choices = ImportChoices.stored(detail)
-    with _language_of(stage):
-        start_import(
-            project,
-            queue[0],
-            content_columns=project.content_columns,
-            id_column=project.id_column,
-            reference_column=project.reference_column,
-            user=stage.requested_by,
-            then=queue[1:],
-            **asdict(choices),
-        )
+    start_import(
+        project,
+        queue[0],
+        content_columns=project.content_columns,
+        id_column=project.id_column,
+        reference_column=project.reference_column,
+        user=stage.requested_by,
+        then=queue[1:],
+        **asdict(choices),
+    )

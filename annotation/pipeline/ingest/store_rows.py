@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from django.db import connection
-from django.utils.translation import gettext as _
 
 from annotation.files.records import RejectedRow, SourceRow
+from annotation.messages import message
 from annotation.models import Project, Sample
 from annotation.pipeline.ingest.column_roles import ImportChoices
 from annotation.pipeline.ingest.duplicates import KnownTexts
@@ -25,6 +25,9 @@ _INVISIBLE = (
     " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\xad\u1680\u180e\u3000\u3164\ufeff\ufffd\u2800"
     + "".join(map(chr, [*range(0x2000, 0x2010), *range(0x2028, 0x2030), *range(0x205F, 0x2070)]))
 )
+
+
+_KNOWN_TEXT = message("the same text is in the project already")
 
 
 class NewSample(NamedTuple):
@@ -75,13 +78,16 @@ class SampleMaker:
         cells = row.cells if self._in_order else [row.cells[place] for place in self._order]
         text = self._text_of(cells)
         if not text and not self._choices.keep_empty:
-            return RejectedRow(row.line, _("the text is empty"))
+            return RejectedRow(row.line, message("the text is empty"))
         external_id = cells[self._id].strip() if self._id >= 0 else ""
         if len(external_id) > MAX_ID:
             return RejectedRow(
                 row.line,
-                _("the id has %(size)s characters; at most %(most)d are allowed")
-                % {"size": f"{len(external_id):,}", "most": MAX_ID},
+                message(
+                    "the id has %(size)s characters; at most %(most)s are allowed",
+                    size=len(external_id),
+                    most=MAX_ID,
+                ),
             )
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         reference = (
@@ -114,13 +120,13 @@ class SampleMaker:
                 report.note(
                     sample.line,
                     "duplicate",
-                    _("the id “%(id)s” is on an earlier row with the same text") % {"id": name},
+                    message("the id “%(id)s” is on an earlier row with the same text", id=name),
                 )
             else:
                 report.note(
                     sample.line,
                     "rejected",
-                    _("the id “%(id)s” is on an earlier row with another text") % {"id": name},
+                    message("the id “%(id)s” is on an earlier row with another text", id=name),
                 )
         return kept
 
@@ -142,7 +148,7 @@ class SampleMaker:
         kept = []
         for sample in made:
             if sample.content_hash in known:
-                report.note(sample.line, "duplicate", _("the same text is in the project already"))
+                report.note(sample.line, "duplicate", _KNOWN_TEXT)
             else:
                 kept.append(sample)
         return kept

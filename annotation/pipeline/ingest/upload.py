@@ -26,8 +26,10 @@ from annotation.files.text.encodings import ENCODINGS
 from annotation.files.text.title import below_title, is_like_text, is_like_title
 from annotation.jobs import kinds
 from annotation.jobs.details import ImportDetail
+from annotation.messages import message, message_text
 from annotation.models import Project, Upload
 from mlcore.column_kinds import Kind, guess_kind
+from mlcore.messages import Message
 
 PREVIEW_ROWS = 20
 # For the preview so many rows are looked at; a JSON file's later columns are found by the import itself.
@@ -175,7 +177,7 @@ def path_of(upload: Upload) -> Path:
     path: Path = upload.path
     if not path.exists():
         raise InvalidFileError(
-            _("The uploaded file “%(name)s” no longer exists. Upload it again.") % {"name": upload.name}
+            "The uploaded file “%(name)s” no longer exists. Upload it again.", name=upload.name
         )
     return path
 
@@ -194,15 +196,15 @@ def _write(file: File[bytes], path: Path, limits: Limits) -> tuple[int, str]:
                 size += len(block)
                 if size > limits.file_bytes:
                     raise InvalidFileError(
-                        _("The file is larger than %(most)d MB, the maximum (CORAL_UPLOAD_MAX_MB).")
-                        % {"most": limits.file_bytes // 2**20}
+                        "The file is larger than %(most)s MB, the maximum (CORAL_UPLOAD_MAX_MB).",
+                        most=limits.file_bytes // 2**20,
                     )
                 digest.update(block)
                 target.write(block)
     except OSError as error:
         raise AnnotationError(
-            _("The file could not be stored: %(why)s. Make room in the data folder, then upload it again.")
-            % {"why": error.strerror}
+            "The file could not be stored: %(why)s. Make room in the data folder, then upload it again.",
+            why=str(error.strerror),
         ) from error
     return size, digest.hexdigest()
 
@@ -212,19 +214,19 @@ def _chosen(path: Path, reading: Reading, limits: Limits, chosen: ReadingChoice)
     reading = _with_header(reading, chosen)
     if reading.format == "xlsx":
         if sheet is not None:
-            _check_choice(sheet, [each.name for each in reading.sheets], _("sheet"))
+            _check_choice(sheet, [each.name for each in reading.sheets], message("sheet"))
             reading = replace(reading, sheet=sheet)
             if chosen.get("header") is None:
                 reading = below_title(path, replace(reading, header=1), limits)
         return replace(reading, fill_merged=_or(chosen.get("fill_merged"), reading.fill_merged))
     if encoding is not None and reading.format in TEXT_FORMATS:
-        _check_choice(encoding, list(ENCODINGS), _("encoding"))
+        _check_choice(encoding, list(ENCODINGS), message("encoding"))
         reading = detect_structure(path, replace(reading, encoding=encoding, sure=True), limits)
     if delimiter is not None and reading.format == "csv":
-        _check_choice(delimiter, list(DELIMITERS), _("delimiter"))
+        _check_choice(delimiter, list(DELIMITERS), message("delimiter"))
         reading = replace(reading, delimiter=delimiter, quote='"')
     if (quote := chosen.get("quote")) is not None and reading.format == "csv":
-        _check_choice(quote, list(QUOTES), _("quote"))
+        _check_choice(quote, list(QUOTES), message("quote"))
         reading = replace(reading, quote=quote)
     return reading
 
@@ -234,10 +236,9 @@ def _with_header(reading: Reading, chosen: ReadingChoice) -> Reading:
     if header is not None and reading.format in ("csv", "xlsx"):
         if not 0 <= header <= MAX_HEADER:
             raise InvalidFileError(
-                _(
-                    "The column names are in one of the first %(most)d rows, or nowhere (0); not in row %(row)d."
-                )
-                % {"most": MAX_HEADER, "row": header}
+                "The column names are in one of the first %(most)s rows, or nowhere (0); not in row %(row)s.",
+                most=MAX_HEADER,
+                row=header,
             )
         reading = replace(reading, header=header)
     if reading.format in TEXT_FORMATS:
@@ -249,11 +250,13 @@ def _or(chosen: bool | None, before: bool) -> bool:
     return before if chosen is None else chosen
 
 
-def _check_choice(chosen: str, allowed: list[str], what: str) -> None:
+def _check_choice(chosen: str, allowed: list[str], what: Message) -> None:
     if chosen not in allowed:
         raise InvalidFileError(
-            _("There is no %(what)s “%(chosen)s” here. Choose one of: %(allowed)s.")
-            % {"what": what, "chosen": chosen, "allowed": ", ".join(map(repr, allowed))}
+            "There is no %(what)s “%(chosen)s” here. Choose one of: %(allowed)s.",
+            what=what,
+            chosen=chosen,
+            allowed=", ".join(map(repr, allowed)),
         )
 
 
@@ -284,8 +287,8 @@ def _look(path: Path, reading: Reading, limits: Limits) -> Preview:
     rows = [row.cells for row in seen if isinstance(row, SourceRow)]
     if not seen:
         raise InvalidFileError(
-            _("The file has column names (%(names)s) but no rows.")
-            % {"names": Truncator(", ".join(table.columns[:10])).chars(MAX_SHOWN_NAMES)}
+            "The file has column names (%(names)s) but no rows.",
+            names=Truncator(", ".join(table.columns[:10])).chars(MAX_SHOWN_NAMES),
         )
     kinds = {name: guess_kind([row[place] for row in rows]) for place, name in enumerate(table.columns)}
     warnings = list(_warnings(table, reading, seen))
@@ -308,7 +311,7 @@ def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow
             "The first text is used as the column name. If it is a row, choose below that there are no column names."
         )
     for what, times in table.notes.counts.items():
-        yield _("%(what)s: %(value)s") % {"what": capfirst(what), "value": f"{times:,}"}
+        yield _("%(what)s: %(value)s") % {"what": capfirst(message_text(what)), "value": f"{times:,}"}
     for row in [row for row in seen if isinstance(row, RejectedRow)][:5]:
         yield _("Line %(line)d would be rejected: %(reason)s.") % {"line": row.line, "reason": row.reason}
 

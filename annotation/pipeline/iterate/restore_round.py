@@ -37,8 +37,8 @@ def start_restore(iteration: Iteration, *, user: User | None) -> Stage:
     slm = iteration.stage(kinds.SLM.key)
     if slm is None or slm.status != Stage.Status.DONE:
         raise NotReadyError(
-            _("Round %(number)d has no finished SLM filtering, so you can't roll back to it.")
-            % {"number": iteration.number}
+            "Round %(number)s has no finished SLM filtering, so you can't roll back to it.",
+            number=iteration.number,
         )
     return state.create_stage(
         project,

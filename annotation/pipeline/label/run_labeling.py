@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from django.db import transaction
-from django.utils.translation import gettext as _
 
 from annotation.errors import NotReadyError
 from annotation.jobs.details import LabelingDetail
@@ -179,7 +178,5 @@ def _check_answered(run: LabelingRun) -> None:
     run.progress.report(detail=replace(run.progress.detail, refused_rows=refused), force=True)
     if not answers.filter(error="").exists():
         raise NotReadyError(
-            _(
-                "The LLM did not answer any row. See the errors in the table, correct the settings, and resume."
-            )
+            "The LLM did not answer any row. See the errors in the table, correct the settings, and resume."
         )

@@ -9,7 +9,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.models import AuditDraw, Correction, Flag, Project, RowClaim, Sample, Source
@@ -50,14 +49,14 @@ def draw_sample(project: Project, *, rows: int, user: User | None, seed: int) ->
     """
     if not 1 <= rows <= MOST_ROWS:
         raise AnnotationError(
-            _("A random sample has 1 to %(most)s rows, not %(rows)s.") % {"most": MOST_ROWS, "rows": rows}
+            "A random sample has 1 to %(most)s rows, not %(rows)s.", most=MOST_ROWS, rows=rows
         )
     drawn_at = timezone.now()
     # Nothing is locked meanwhile: a row that somebody decides in this moment is a drawn row that was decided otherwise.
     frame = _read_frame(project)
     if not len(frame):
         raise NotReadyError(
-            _("There is nothing to measure: no row has a label that a model gave. Run the models first.")
+            "There is nothing to measure: no row has a label that a model gave. Run the models first."
         )
     rng = np.random.default_rng(seed)
     chosen = choose_rows(frame, rows=rows, checked=_checked_by_label(project), rng=rng)

@@ -9,7 +9,6 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, BusyError
 from annotation.jobs import kinds, state
@@ -46,7 +45,7 @@ def take_back(project: Project, *, user: User) -> None:
     with transaction.atomic():
         row = Project.objects.select_for_update().get(pk=project.pk)
         if row.stages.filter(kind=kinds.DELETION.key).exists():
-            raise BusyError(_("“%(name)s” is being deleted, so it can't be restored.") % {"name": row.name})
+            raise BusyError("“%(name)s” is being deleted, so it can't be restored.", name=row.name)
         row.put_away_at = None
         row.save(update_fields=["put_away_at"])
         activity.record(row, user=user, verb=Activity.Verb.TOOK_BACK)
@@ -67,11 +66,12 @@ def start_deletion(project: Project, *, name: str, user: User) -> Stage:
     """
     if name.strip() != project.name.strip():
         raise AnnotationError(
-            _("To delete “%(name)s”, type its exact name; you typed “%(typed)s”. Nothing was deleted.")
-            % {"name": project.name, "typed": name.strip()}
+            "To delete “%(name)s”, type its exact name; you typed “%(typed)s”. Nothing was deleted.",
+            name=project.name,
+            typed=name.strip(),
         )
     if project.put_away_at is None:
-        raise AnnotationError(_("Archive the project first. Nothing was deleted."))
+        raise AnnotationError("Archive the project first. Nothing was deleted.")
     begun = project.stages.filter(kind=kinds.DELETION.key).first()
     if begun is not None:
         if not begun.is_active:

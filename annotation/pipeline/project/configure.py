@@ -8,7 +8,6 @@ from unicodedata import east_asian_width
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, BusyError
 from annotation.models import Correction, Label, Membership, Prediction, Project, Role, Sample
@@ -62,9 +61,7 @@ def set_task(project: Project, *, name: str, task_type: str) -> None:
     changed = task_type != project.task_type
     if changed and project.iterations.exists():
         raise AnnotationError(
-            _(
-                "The task type can't be changed after a round has started. Create a new project for another task."
-            )
+            "The task type can't be changed after a round has started. Create a new project for another task."
         )
     if changed and project.prompt == project.task.default_prompt:
         template = task_named(task_type).default_prompt
@@ -90,7 +87,7 @@ def set_labels(project: Project, drafts: Sequence[LabelDraft]) -> list[Label]:
     _check_drafts(drafts)
     if project.active_stage():
         raise BusyError(
-            _("A job of this project is running. Change the labels when it is done, or cancel it first.")
+            "A job of this project is running. Change the labels when it is done, or cancel it first."
         )
     with transaction.atomic():
         existing = {label.name: label for label in project.labels.all()}
@@ -111,43 +108,38 @@ def _check_drafts(drafts: Sequence[LabelDraft]) -> None:
     keys = [draft.key for draft in drafts if draft.key]
     if len(drafts) < 2:
         raise AnnotationError(
-            _("There is %(count)d label; a model needs at least 2 to choose between.")
-            % {"count": len(drafts)}
+            "There is %(count)s label; a model needs at least 2 to choose between.", count=len(drafts)
         )
     if len(drafts) > MAX_LABELS:
         raise AnnotationError(
-            _("There are %(count)d labels; at most %(most)d are allowed. Is the right column chosen?")
-            % {"count": len(drafts), "most": MAX_LABELS}
+            "There are %(count)s labels; at most %(most)s are allowed. Is the right column chosen?",
+            count=len(drafts),
+            most=MAX_LABELS,
         )
     if not all(names):
-        raise AnnotationError(_("A label has no name. Give it one or remove the line."))
+        raise AnnotationError("A label has no name. Give it one or remove the line.")
     if alike := confusable_names(names):
         raise AnnotationError(
-            _(
-                "An answer could not tell these label names apart: %(names)s. Make them differ in more than capitals, "
-                "quotes, brackets or a full stop."
-            )
-            % {"names": ", ".join(sorted(set(alike)))}
+            "An answer could not tell these label names apart: %(names)s. Make them differ in more than capitals, "
+            "quotes, brackets or a full stop.",
+            names=", ".join(sorted(set(alike))),
         )
     if composed := next((key for key in keys if east_asian_width(key) in "WF"), ""):
-        raise AnnotationError(
-            _("“%(key)s” is not a single key. Use a letter, a digit or a sign.") % {"key": composed}
-        )
+        raise AnnotationError("“%(key)s” is not a single key. Use a letter, a digit or a sign.", key=composed)
     if taken := next((key for key in keys if key.lower() in RESERVED_KEYS), ""):
         raise AnnotationError(
-            _("“%(key)s” is already used on the review page. Use another letter, digit or sign.")
-            % {"key": taken}
+            "“%(key)s” is already used on the review page. Use another letter, digit or sign.", key=taken
         )
     if len(set(keys)) < len(keys):
-        raise AnnotationError(_("Two labels have the same key. Each key can belong to only one label."))
+        raise AnnotationError("Two labels have the same key. Each key can belong to only one label.")
 
 
 def _remove_labels(labels: Sequence[Label]) -> None:
     for label in labels:
         if _is_used(label):
             raise AnnotationError(
-                _("The label “%(name)s” is already used on rows, so it can't be removed or renamed.")
-                % {"name": label.name}
+                "The label “%(name)s” is already used on rows, so it can't be removed or renamed.",
+                name=label.name,
             )
         label.delete()
 
@@ -175,7 +167,8 @@ def set_prompt(project: Project, *, description: str, demonstration: str, output
     template = PromptTemplate(_plain_block(description), _plain_block(demonstration), _plain_block(output))
     problems = check_template(template)
     if problems:
-        raise AnnotationError(" ".join(map(str, problems)))
+        sentences = " ".join(map(str, problems))
+        raise AnnotationError(sentences)
     project.prompt_description = template.description
     project.prompt_demonstration = template.demonstration
     project.prompt_output = template.output

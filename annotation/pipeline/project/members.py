@@ -10,7 +10,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError
 from annotation.models import Activity, Invitation, Membership, Project, Role
@@ -29,8 +28,9 @@ def add_member(project: Project, *, user: User, role: str) -> Membership:
     membership, made = Membership.objects.get_or_create(project=project, user=user, defaults={"role": role})
     if not made:
         raise AnnotationError(
-            _("%(name)s is a member already, as %(role)s. Change the role in the list.")
-            % {"name": user.get_username(), "role": membership.get_role_display()}
+            "%(name)s is a member already, as %(role)s. Change the role in the list.",
+            name=user.get_username(),
+            role=membership.get_role_display(),
         )
     return membership
 
@@ -67,15 +67,12 @@ def invite(
     """
     if role not in INVITED_ROLES:
         raise AnnotationError(
-            _(
-                "A link can invite reviewers and viewers, not “%(role)s”. Owners are set in the list of members."
-            )
-            % {"role": role}
+            "A link can invite reviewers and viewers, not “%(role)s”. Owners are set in the list of members.",
+            role=role,
         )
     if not 1 <= days <= MOST_DAYS:
         raise AnnotationError(
-            _("An invitation is valid for 1 to %(most)d days, not %(days)d.")
-            % {"most": MOST_DAYS, "days": days}
+            "An invitation is valid for 1 to %(most)s days, not %(days)s.", most=MOST_DAYS, days=days
         )
     secret = secrets.token_urlsafe(24)
     invitation = Invitation.objects.create(
@@ -138,7 +135,7 @@ def _digest(secret: str) -> str:
 
 def _no_invitation() -> AnnotationError:
     return AnnotationError(
-        _("This invitation is no longer valid: it was used or revoked, or it has expired. Ask for a new one.")
+        "This invitation is no longer valid: it was used or revoked, or it has expired. Ask for a new one."
     )
 
 
@@ -146,4 +143,4 @@ def _keep_an_owner(membership: Membership, *, role: str) -> None:
     owners = membership.project.memberships.select_for_update().filter(role=Role.OWNER)
     others = [owner for owner in owners if owner.pk != membership.pk]
     if role != Role.OWNER and not others:
-        raise AnnotationError(_("A project needs an owner. Make someone else an owner first."))
+        raise AnnotationError("A project needs an owner. Make someone else an owner first.")

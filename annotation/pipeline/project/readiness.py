@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, BusyError, NotReadyError
 from annotation.jobs import kinds
@@ -17,9 +16,7 @@ MIN_ROWS = 10
 def check_ready(project: Project, *, started_from: str) -> None:
     """Raise the first thing that keeps a round from starting, as a sentence with what to do."""
     if started_from not in Iteration.Start.values:
-        raise AnnotationError(
-            _("A round starts from “llm” or “slm”, not from “%(start)s”.") % {"start": started_from}
-        )
+        raise AnnotationError("A round starts from “llm” or “slm”, not from “%(start)s”.", start=started_from)
     check_idle(project)
     _check_complete(project)
     if started_from == Iteration.Start.SLM:
@@ -41,16 +38,17 @@ def _check_complete(project: Project) -> None:
     start_import.check_no_leftovers(project)
     rows = project.samples.count()
     if rows == 0:
-        raise NotReadyError(_("The project has no rows yet. Upload a file first."))
+        raise NotReadyError("The project has no rows yet. Upload a file first.")
     if rows < MIN_ROWS:
         raise NotReadyError(
-            _("The corpus has %(rows)d rows; the SLM needs at least %(least)d to learn from. Add more rows.")
-            % {"rows": rows, "least": MIN_ROWS}
+            "The corpus has %(rows)s rows; the SLM needs at least %(least)s to learn from. Add more rows.",
+            rows=rows,
+            least=MIN_ROWS,
         )
     labels = project.labels.count()
     if labels < 2:
         raise NotReadyError(
-            _("The project has %(count)d labels; set at least 2 to choose between.") % {"count": labels}
+            "The project has %(count)s labels; set at least 2 to choose between.", count=labels
         )
 
 
@@ -60,7 +58,7 @@ def _check_llm(project: Project) -> None:
 
     config = project.llm_config
     if config.kind == "hub" and not readable(project.llm_token):
-        raise NotReadyError(_("The Hugging Face Inference API needs a token. Enter one under Models."))
+        raise NotReadyError("The Hugging Face Inference API needs a token. Enter one under Models.")
     if config.kind == "endpoint":
         check_address(config.base_url, settings.LLM_ALLOWED_HOSTS)
 
@@ -71,8 +69,9 @@ def check_idle(project: Project, *, of_any_kind: bool = False) -> None:
     active = project.stages.active().filter(kind__in=blocking).first()
     if active:
         raise BusyError(
-            _("%(stage)s of this project is %(status)s. Wait until it is done, or cancel it first.")
-            % {"stage": kinds.kind_name(active), "status": active.get_status_display()}
+            "%(stage)s of this project is %(status)s. Wait until it is done, or cancel it first.",
+            stage=kinds.kind_name(active),
+            status=active.get_status_display(),
         )
 
 
@@ -81,7 +80,5 @@ def check_labelled(project: Project) -> None:
         iteration__project=project, source=Prediction.ModelKind.LLM, label__isnull=False
     ).exists():
         raise NotReadyError(
-            _(
-                "No row has an LLM label yet. Start LLM labeling; if it has already run, try another prompt or model on 20 rows first."
-            )
+            "No row has an LLM label yet. Start LLM labeling; if it has already run, try another prompt or model on 20 rows first."
         )

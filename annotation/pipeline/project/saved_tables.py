@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.contrib.auth.models import User
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError
 from annotation.models import Membership, Project, Role, SavedFilter
@@ -22,7 +21,7 @@ def save_filter(project: Project, *, user: User, name: str, query: str, is_share
     kept = SavedFilter.objects.filter(project=project, owner=user)
     if kept.count() >= MOST_FILTERS and not kept.filter(name=name).exists():
         raise AnnotationError(
-            _("You have saved %(most)d filters here, the maximum. Remove one first.") % {"most": MOST_FILTERS}
+            "You have saved %(most)s filters here, the maximum. Remove one first.", most=MOST_FILTERS
         )
     saved, _made = SavedFilter.objects.update_or_create(
         project=project, owner=user, name=name, defaults={"query": query, "is_shared": is_shared}
@@ -38,8 +37,9 @@ def remove_filter(saved: SavedFilter, *, user: User, role: str) -> None:
     """
     if saved.owner_id != user.pk and not (role == Role.OWNER and saved.is_shared):
         raise AnnotationError(
-            _("The filter “%(name)s” is %(owner)s's; only they or an owner of the project can remove it.")
-            % {"name": saved.name, "owner": saved.owner.get_username()}
+            "The filter “%(name)s” is %(owner)s's; only they or an owner of the project can remove it.",
+            name=saved.name,
+            owner=saved.owner.get_username(),
         )
     saved.delete()
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Case, Count, F, Max, Q, QuerySet, When
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, ConflictError
 from annotation.jobs import kinds, state
@@ -74,7 +73,7 @@ def start_batch(project: Project, choice: Choice, *, user: User) -> CorrectionBa
     rows = _changeable(chosen, label=choice.label, include_corrected=choice.include_corrected)
     ids = list(rows.values_list("pk", flat=True)[: LARGE_ROWS + 1])
     if not ids:
-        raise AnnotationError(_("There is no row left to change. Choose other rows, or another filter."))
+        raise AnnotationError("There is no row left to change. Choose other rows, or another filter.")
     samples = None if choice.samples is None else list(chosen.values_list("pk", flat=True))
     batch = CorrectionBatch(
         project=project,
@@ -95,7 +94,7 @@ def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
     """
     if batch.stage and batch.stage.is_active:
         raise ConflictError(
-            _("These corrections are still being made. Wait until they are done, or cancel the rest first.")
+            "These corrections are still being made. Wait until they are done, or cancel the rest first."
         )
     undo = CorrectionBatch(project=batch.project, user=user, undoes=batch)
     ids = list(batch.corrections.order_by("pk").values_list("pk", flat=True)[: LARGE_ROWS + 1])
@@ -107,7 +106,7 @@ def undo_batch(batch: CorrectionBatch, *, user: User) -> CorrectionBatch:
 
 
 def _taken_back() -> ConflictError:
-    return ConflictError(_("These corrections have already been undone."))
+    return ConflictError("These corrections have already been undone.")
 
 
 def _start(batch: CorrectionBatch, ids: list[int] | None, *, total: int) -> CorrectionBatch:

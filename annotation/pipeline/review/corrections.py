@@ -9,9 +9,9 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, ConflictError
+from annotation.messages import message
 from annotation.models import (
     Correction,
     CorrectionBatch,
@@ -63,7 +63,7 @@ def correct_sample(
         if answer_id and Correction.objects.filter(answer_id=answer_id).exists():
             return sample
         if seen_version is not None and sample.version != seen_version:
-            raise ConflictError(_conflict(sample))
+            raise _conflict(sample)
         label = _label_of(sample, label_id)
         correction = _record(sample, user, label, because=because, answer_id=answer_id, seconds=seconds)
         if label is None:
@@ -94,7 +94,7 @@ def undo_answer(project: Project, *, user: User, answer_id: UUID, of: UUID | Non
             return None
         sample = _locked(target.sample_id)
         if target not in _undoable(project, user, of):  # it changed while we waited for the row
-            raise ConflictError(_conflict(sample))
+            raise _conflict(sample)
         take_back(sample, target, user=user, answer_id=answer_id)
     return sample
 
@@ -194,9 +194,7 @@ def _label_of(sample: Sample, label_id: int | None) -> Label | None:
         return None
     label = Label.objects.filter(pk=label_id, project=sample.project_id).first()
     if label is None:
-        raise AnnotationError(
-            _("This label does not belong to the project. Reload the page and choose again.")
-        )
+        raise AnnotationError("This label does not belong to the project. Reload the page and choose again.")
     return label
 
 
@@ -223,10 +221,9 @@ def _set_to_models(sample: Sample, verdict: Prediction | None) -> None:
         sample.source = Source.LLM if sample.llm_label_id else Source.NONE
 
 
-def _conflict(sample: Sample) -> str:
-    who = sample.corrected_by.get_username() if sample.corrected_by else _("Someone")
-    chosen = sample.label.name if sample.label else _("no label")
-    return _("%(who)s has set this row to “%(label)s” in the meantime. Look at it again and choose.") % {
-        "who": who,
-        "label": chosen,
-    }
+def _conflict(sample: Sample) -> ConflictError:
+    return ConflictError(
+        "%(who)s has set this row to “%(label)s” in the meantime. Look at it again and choose.",
+        who=sample.corrected_by.get_username() if sample.corrected_by else message("Someone"),
+        label=sample.label.name if sample.label else message("no label"),
+    )

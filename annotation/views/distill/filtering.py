@@ -6,7 +6,6 @@ from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.utils.translation import gettext as _
 
 from annotation.errors import NotReadyError
 from annotation.jobs import kinds
@@ -63,7 +62,7 @@ def _can_start(iteration: Iteration | None, stage: Stage | None) -> bool:
 def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
     iteration = project.latest_iteration()
     if iteration is None:
-        raise NotReadyError(_("The project has no round yet. Start the first one under Configure."))
+        raise NotReadyError("The project has no round yet. Start the first one under Configure.")
     if iteration.stage(kinds.SLM.key) is None:
         stage = start_distillation.start_filtering(iteration, user=request.user)
         what = kinds.kind_name(stage)

@@ -170,7 +170,11 @@ def left_out_rows(request: MemberRequest, project: Project, upload_id: int) -> D
     upload = get_object_or_404(Upload, pk=upload_id, project=project)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
     text = io.TextIOWrapper(file, "utf-8-sig", newline="", write_through=True)
-    write_csv_rows(text, ["line", "outcome", "reason"], import_report.left_out_rows(upload))
+    write_csv_rows(
+        text,
+        ["line", "outcome", "reason"],
+        ((line, outcome, str(why)) for line, outcome, why in import_report.left_out_rows(upload)),
+    )
     text.detach()
     file.seek(0)
     return Download(file, filename=f"left-out-of-{Path(upload.name).stem}.csv")

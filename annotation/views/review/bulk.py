@@ -108,7 +108,7 @@ def undo_many(request: MemberRequest, project: Project, batch_id: int) -> HttpRe
     batch = get_object_or_404(CorrectionBatch, pk=batch_id, project=project, undoes=None)
     if batch.user_id != request.user.pk and request.role != Role.OWNER:
         raise AnnotationError(
-            _("Only the person who made these corrections, or an owner of the project, can undo them.")
+            "Only the person who made these corrections, or an owner of the project, can undo them."
         )
     undo = bulk_correcting.undo_batch(batch, user=request.user)
     _write_down(undo, Activity.Verb.UNDID, batch.stage.done if batch.stage else batch.corrections.count())

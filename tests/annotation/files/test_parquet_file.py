@@ -18,6 +18,7 @@ from annotation.files.open_table import open_table
 from annotation.files.parquet_file import write_parquet_rows
 from annotation.files.records import Limits, RejectedRow, SourceRow, Table
 from annotation.files.sniff import recognise
+from annotation.messages import message
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -74,7 +75,9 @@ def test_a_category_is_its_text(tmp_path: Path) -> None:
 def test_what_is_no_text_is_rejected_where_a_model_is_to_read_it(tmp_path: Path) -> None:
     columns = {"text": pa.array([["a"], None, ["b"]]), "n": pa.array([1, 2, 3])}
     rows = list(opened(tmp_path / "a", pa.table(columns)).rows)
-    assert rows[0] == RejectedRow(1, "cell 1 is a list, not a text")
+    assert rows[0] == RejectedRow(
+        1, message("cell %(place)s is %(kind)s, not a text", place=1, kind=message("a list"))
+    )
     assert rows[1] == SourceRow(2, ["", "2"])
     assert isinstance(rows[2], RejectedRow)
 
@@ -128,6 +131,7 @@ from pathlib import Path
 from annotation.files.records import Limits, RejectedRow
 from annotation.files.open_table import open_table
 from annotation.files.sniff import recognise
+from annotation.messages import message
 import pyarrow.parquet
 django.setup()
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -77,7 +77,7 @@ ENCODINGS = [
         "M07 a thousand lines of UTF-8, then one of Latin-1",
         lambda: b"id,text\n" + "0,café\n".encode() * 1000 + b"1,caf\xe9\n2,ok\n",
         count=1001,
-        rejected={1002: "0xE9 does not fit the encoding UTF-8"},
+        rejected={1002: "0xE9 is invalid in the encoding UTF-8"},
         reading={"encoding": "utf-8", "sure": False},
     ),
     Case(
@@ -96,7 +96,7 @@ ENCODINGS = [
         "M08 overlong and surrogate sequences",
         lambda: b"id,text\n1,\xc0\xaf\n2,\xed\xa0\x80\n3,ok\n",
         rows=[["3", "ok"]],
-        rejected={2: "0xC0 does not fit", 3: "0xED does not fit"},
+        rejected={2: "0xC0 is invalid", 3: "0xED is invalid"},
     ),
     good("M09 NUL in a cell", b"id,text\n1,a\0b\n", ["1", "a\ufffdb"], notes={"NUL characters replaced": 1}),
     good(
