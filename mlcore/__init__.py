@@ -1,3 +1,43 @@
-"""The engine of CORAL: pure Python, usable from a notebook, knowing nothing of the web application."""
+"""The engine of CORAL: pure Python, usable from a notebook, knowing nothing of the web application.
+
+Names in ``__all__`` are its public interface. Each is loaded when it is first asked for: settings don't load torch.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlcore.config import DistillConfig as DistillConfig
+    from mlcore.config import LlmConfig as LlmConfig
+    from mlcore.corpus import Corpus as Corpus
+    from mlcore.corpus import Distilled as Distilled
+    from mlcore.corpus import NoisyLabels as NoisyLabels
+    from mlcore.corpus import Progress as Progress
+    from mlcore.distill.distill import distill_labels as distill_labels
+    from mlcore.label.annotate import label_rows as label_rows
+    from mlcore.label.annotate import self_annotate as self_annotate
+    from mlcore.llm.model import open_model as open_model
+    from mlcore.prompting.tasks import task_named as task_named
+    from mlcore.records import NO_LABEL as NO_LABEL
+    from mlcore.records import LabelSet as LabelSet
+    from mlcore.records import Row as Row
+
+_MODULES = {
+    "mlcore.config": ("DistillConfig", "LlmConfig"),
+    "mlcore.corpus": ("Corpus", "Distilled", "NoisyLabels", "Progress"),
+    "mlcore.distill.distill": ("distill_labels",),
+    "mlcore.label.annotate": ("label_rows", "self_annotate"),
+    "mlcore.llm.model": ("open_model",),
+    "mlcore.prompting.tasks": ("task_named",),
+    "mlcore.records": ("NO_LABEL", "LabelSet", "Row"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -72,9 +72,9 @@ class DistillConfig:
 
     ``network``: ``head`` on frozen features, ``finetune`` the whole encoder, ``table`` an MLP on columns; ``auto`` takes
     ``table`` for a table, ``finetune`` where there is a GPU, else ``head``. ``method``: ``coral`` is the default,
-    ``paper`` the published loop, ``adamatch`` the same with aligned classes and an adaptive threshold (see
-    docs/benchmarks.md), ``plain`` cross-entropy on all labels. ``folds`` of cross-fitting and
-    ``learning_rate``: 0 is the network's own default.
+    ``paper`` the published method alone, ``adamatch`` its network with aligned classes and an adaptive threshold,
+    ``plain`` a network trained on all labels; by all but ``paper`` the label model decides. ``folds`` of cross-fitting
+    and ``learning_rate``: 0 is the network's own default; with ``paper``, 1 fold is one network on all rows.
     """
 
     encoder: str = EMBEDDED_ENCODER

@@ -18,7 +18,8 @@ from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 
 LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT = 0, 1, 2
 
-Phase = Literal["features", "warm-up", "robust", "combine"]
+# What a running distillation is at; every phase has its words on the page.
+Phase = Literal["features", "warm-up", "robust", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class NoisyLabels:
     verified: IntArray
     count: int
     in_bulk: BoolArray | None = None
+
+    @property
+    def known(self) -> IntArray:
+        """Labels ``(N,)`` to learn from: a person's, else the LLM's, else ``NO_LABEL``."""
+        return np.where(self.verified != NO_LABEL, self.verified, self.given)
 
     @property
     def looked_at(self) -> BoolArray:

@@ -73,6 +73,9 @@ MESSAGES: dict[str, str] = {
         "%(name)s holds labels from %(lowest)s to %(highest)s; allowed is -1 (none) to %(most)s."
     ),
     "training_settings": gettext_noop("Epochs and batch size must be at least 1, warm-up epochs at least 0."),
+    "one_fold": gettext_noop(
+        "One fold is for the paper's method only. Take 0 for the default, or at least 2."
+    ),
     "unknown_task": gettext_noop("There is no task type “%(name)s”. Choose one of: %(names)s."),
     # warnings of a training, and why it ended
     "one_label_only": gettext_noop(

@@ -7,7 +7,7 @@ Arrays follow one notation everywhere: ``N`` rows, ``K`` labels, ``D`` dimension
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,10 +44,6 @@ class LabelSet:
     @classmethod
     def of(cls, *names: str) -> LabelSet:
         return cls(tuple(Label(name) for name in names))
-
-    def index_of(self, name: str) -> int:
-        """The index of exactly this name, or ``NO_LABEL``."""
-        return self.names.index(name) if name in self.names else NO_LABEL
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -132,10 +128,6 @@ class Answer:
     tokens_out: int = 0
     seconds: float = 0.0
     cached: bool = False
-
-
-def label_array(indices: Sequence[int]) -> IntArray:
-    return np.asarray(indices, dtype=np.int64)
 
 
 def class_shares(labels: IntArray, count: int) -> FloatArray:

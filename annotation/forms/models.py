@@ -76,13 +76,29 @@ class ModelsForm(BudgetForm):
         ("table", _("a network for table rows")),
     ]
     METHODS = [
-        ("coral", _("CORAL")),
-        ("paper", _("as in the paper")),
         (
-            "adamatch",
-            _("as in the paper, but guesses keep the labels' shares and the threshold adapts (AdaMatch)"),
+            "coral",
+            _(
+                "Recommended. Labels that look wrong count less in training; "
+                "then several small models and the LLM decide each row together."
+            ),
         ),
-        ("plain", _("plain training on all labels (for comparison)")),
+        (
+            "paper",
+            _(
+                "The paper's method. Rows that are easy to learn teach with their label, the others without it "
+                "(FixMatch); the trained model decides each row alone."
+            ),
+        ),
+        (
+            "plain",
+            _(
+                "Plain training, for comparison. All labels count alike; "
+                "then several small models and the LLM decide each row together."
+            ),
+        ),
+        # Not offered; projects that chose it keep it.
+        ("adamatch", _("AdaMatch. The paper's training with aligned classes and an adaptive threshold.")),
     ]
 
     kind = forms.ChoiceField(label=_("Where does the LLM run?"), choices=KINDS, widget=forms.RadioSelect)
@@ -219,7 +235,7 @@ class ModelsForm(BudgetForm):
     )
     batch_size = forms.IntegerField(label=_("Batch size"), min_value=2, max_value=1024)
     network = forms.ChoiceField(label=_("What is trained"), choices=NETWORKS)
-    method = forms.ChoiceField(label=_("Method"), choices=METHODS)
+    method = forms.ChoiceField(label=_("Method"), choices=METHODS, widget=forms.RadioSelect)
     learning_rate = forms.FloatField(
         label=_("Learning rate"), min_value=0, max_value=1, help_text=_("0 uses the network's default.")
     )

@@ -202,7 +202,7 @@ SLM = _register(
             "features": _("Computing the features for the SLM."),
             "warm-up": _("Warm-up: plain training on all labels."),
             "robust": _("Robust training: the SLM learns from clean rows; the others count as unlabelled."),
-            "combine": _("Combining the evidence for every row."),
+            "verdict": _("Combining the evidence for every row."),
             "saving": _("Saving the results."),
         },
         sentences={"done": _("Every row has a prediction, a confidence and a clean probability.")},

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mlcore.atomic_write import write_whole
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, EpochReport, Mixture, NoisyLabels, Progress
 from mlcore.errors import EngineError, StoppedError
@@ -161,13 +162,13 @@ def read_error(folder: Path) -> Message:
 
 def run_folder(folder: Path) -> int:
     """Distil what lies in ``folder``; returns the exit code."""
-    from mlcore.distill.distill import distill  # torch is loaded here, in the child only
+    from mlcore.distill.distill import distill_labels  # torch is loaded here, in the child only
 
     stopping = _StopSignal()
     token = os.environ.pop(TOKEN_VARIABLE, "")
     try:
         inputs = read_inputs(folder)
-        result = distill(
+        result = distill_labels(
             inputs.corpus,
             inputs.noisy,
             inputs.config,
@@ -219,21 +220,13 @@ class _ProgressLines:
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with write_whole(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

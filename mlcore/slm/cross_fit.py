@@ -1,16 +1,16 @@
-"""The loop: cross-fitted networks, trained epoch by epoch on labels of which some are wrong.
+"""Networks trained on labels of which some are wrong, every row judged by one that did not train on its label.
 
 The paper's way (CORAL, PVLDB 17(12), 2024; after DivideMix, ICLR 2020, and FixMatch, NeurIPS 2020): some warm-up
 epochs of plain cross-entropy on all labels; then, every epoch, a two-component Gaussian mixture on the losses parts
 clean rows from noisy ones, and a FixMatch epoch trains on the clean ones as labelled and on the rest as unlabelled.
-What differs here: every row is judged by a network that was not trained on its label (cross-fitting), and the default
-method has one mixture per class and keeps every row, weighted by its clean probability.
+The default method has one mixture per class instead and keeps every row, weighted by its clean probability.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,21 @@ from mlcore.config import DistillConfig, Method
 from mlcore.corpus import EpochReport, Phase, Progress
 from mlcore.errors import InvalidInputError
 from mlcore.messages import Message
+from mlcore.probabilities import cross_entropy
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray, class_shares
-from mlcore.slm.fixmatch import EpochLosses, Learner, Recipe, load_checkpoint, save_checkpoint
+from mlcore.slm.fixmatch import (
+    EpochLosses,
+    EpochRows,
+    Learner,
+    TrainingConfig,
+    load_checkpoint,
+    save_checkpoint,
+)
 from mlcore.slm.inputs import Inputs, Monitor
-from mlcore.slm.noise import CleanSplit, cross_entropy, split_clean
+from mlcore.slm.noise import CleanSplit, split_clean
 
-LEAST_WEIGHT = 0.1  # of a row that is surely noisy
+LEAST_WEIGHT = 0.1  # of a row that is surely noisy. Not varied.
+STILL_CHANGING = 0.002  # share of the predictions that change in an epoch; below it training has converged
 
 
 @dataclass
@@ -46,13 +55,15 @@ class Trained:
         return [Message("skipped_batches", {"count": skipped})]
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What one network learns from in one epoch: row numbers, and ``weights (N,)`` of the labelled ones."""
-
-    labelled: IntArray
-    unlabelled: IntArray
-    weights: FloatArray
+def assign_folds(texts: Sequence[str], labels: IntArray, count: int, *, seed: int) -> IntArray:
+    """A fold for each row: copies of a text share one, classes are spread evenly, the order of rows is irrelevant."""
+    keys = [hashlib.sha256(f"{seed}:{text}".encode()).hexdigest() for text in texts]
+    first: dict[str, int] = {}
+    for row in np.lexsort((labels, np.array(keys))):
+        first.setdefault(keys[row], int(labels[row]))
+    by_class = sorted(first, key=lambda key: (first[key], key))
+    folds = {key: rank % count for rank, key in enumerate(by_class)}
+    return np.array([folds[key] for key in keys], dtype=np.int64)
 
 
 def train(
@@ -84,45 +95,24 @@ def train(
     trained = Trained(np.full((len(known), count), 1.0 / count), np.full(len(known), np.nan))
     checkpoint = None if checkpoint_dir is None else checkpoint_dir / "last.safetensors"
     identity = fingerprint(inputs, known, weights, folds, config)
-    if (
-        checkpoint is not None
-        and (notes := load_checkpoint(checkpoint, networks.learners, identity)) is not None
-    ):
+    if checkpoint and (notes := load_checkpoint(checkpoint, networks.learners, identity)) is not None:
         trained.history = [EpochReport(**report) for report in notes["history"]]
         trained.stopped = notes["stopped"] and Message.of(notes["stopped"])
         trained.probs = networks.predict_out_of_fold()
     for epoch in range(len(trained.history), config.epochs):
         if trained.stopped:
             break
-        begun = time.monotonic()
-        done = networks.train_epoch(epoch, monitor)
-        before = trained.probs.argmax(axis=1)
-        trained.probs = networks.predict_out_of_fold()
-        refuse_divergence(done, trained.probs, epoch)
-        trained.losses[networks.labelled] = cross_entropy(
-            trained.probs[networks.labelled], known[networks.labelled]
-        )
-        changes = float((trained.probs.argmax(axis=1) != before).mean())
-        trained.history.append(
-            networks.report(epoch, done, trained.losses, changes, time.monotonic() - begun)
-        )
+        networks.train_epoch(epoch, trained, monitor)
         trained.stopped = why_stop(trained.history, config)
-        if checkpoint is not None:
+        if checkpoint:
             notes = {
                 "history": [asdict(report) for report in trained.history],
                 "stopped": trained.stopped and trained.stopped.as_json(),
             }
             save_checkpoint(checkpoint, networks.learners, identity, notes)
+    trained.losses[networks.labelled] = networks.losses(trained.probs)
     trained.stopped = trained.stopped or Message("all_epochs", {"epochs": config.epochs})
     return trained
-
-
-@dataclass(frozen=True)
-class EpochDone:
-    """Which rows every network took as clean ``(N,)``, and the networks' mean losses."""
-
-    clean: BoolArray
-    losses: list[EpochLosses]
 
 
 class CrossFitted:
@@ -138,10 +128,9 @@ class CrossFitted:
         config: DistillConfig,
     ) -> None:
         defaults = inputs.defaults
-        rate = config.learning_rate or defaults.learning_rate
-        recipe = Recipe(
+        training = TrainingConfig(
             config.batch_size,
-            rate,
+            config.learning_rate or defaults.learning_rate,
             defaults.ridge,
             average=defaults.average,
             adaptive=config.method == "adamatch",
@@ -149,7 +138,7 @@ class CrossFitted:
         self.known, self.weights, self.folds, self.count, self.config = known, weights, folds, count, config
         self.numbers = [int(fold) for fold in np.unique(folds)]
         self.learners = [
-            Learner(inputs.build, recipe, config.seed * 1000 + number) for number in self.numbers
+            Learner(inputs.build, training, config.seed * 1000 + number) for number in self.numbers
         ]
         self.labelled = known != NO_LABEL
         self.targets = np.eye(count)[np.maximum(known, 0)]  # (N, K)
@@ -158,46 +147,54 @@ class CrossFitted:
         robust = self.config.method != "plain" and epoch >= self.config.warmup_epochs
         return "robust" if robust else "warm-up"
 
-    def train_epoch(self, epoch: int, monitor: Monitor) -> EpochDone:
+    def train_epoch(self, epoch: int, trained: Trained, monitor: Monitor) -> None:
+        """Train every network once, predict all rows anew, and add the epoch's report."""
+        begun = time.monotonic()
         clean = self.labelled.copy()
         losses: list[EpochLosses] = []
-        for place, (number, learner) in enumerate(zip(self.numbers, self.learners, strict=True)):
-            others = self.folds != number
-            rows = np.flatnonzero(others & self.labelled)
-            if len(rows) == 0:
+        for index, (number, learner) in enumerate(zip(self.numbers, self.learners, strict=True)):
+            others = (self.folds != number) | (self.config.folds == 1)  # one fold: a network on all rows
+            if not (others & self.labelled).any():
                 continue
-            lesson = Lesson(rows, rows[:0], self.weights)
-            if self.phase(epoch) == "robust":
-                split = self._split(learner, rows)
-                lesson = plan_lesson(rows, np.flatnonzero(others), split, self.weights, self.config.method)
-                clean[rows] &= split.clean | (self.weights[rows] > 1.0)
+            rows = self.choose_rows(epoch, learner, others, clean)
             at = Progress(
                 self.phase(epoch),
                 epoch + 1,
                 self.config.epochs,
-                place,
+                index,
                 len(self.numbers),
                 clean_share=float(clean[self.labelled].mean()),
             )
-            done = learner.train_epoch(
-                self.targets,
-                lesson.weights,
-                lesson.labelled,
-                lesson.unlabelled,
-                pace=1.0 - epoch / self.config.epochs,
-                on_batch=partial(monitor.report_batch, at),
+            losses.append(
+                learner.train_epoch(
+                    self.targets,
+                    rows,
+                    lr_factor=1.0 - epoch / self.config.epochs,
+                    on_batch=partial(monitor.report_batch, at),
+                )
             )
-            losses.append(done)
-        return EpochDone(clean, losses)
+        before = trained.probs.argmax(axis=1)
+        trained.probs = self.predict_out_of_fold()
+        refuse_divergence(losses, trained.probs, epoch)
+        changes = float((trained.probs.argmax(axis=1) != before).mean())
+        trained.history.append(
+            self.report(epoch, losses, clean, trained.probs, changes, time.monotonic() - begun)
+        )
 
-    def _split(self, learner: Learner, rows: IntArray) -> CleanSplit:
-        return split_clean(
+    def choose_rows(self, epoch: int, learner: Learner, others: BoolArray, clean: BoolArray) -> EpochRows:
+        """What a network learns from in an epoch, of the rows ``others (N,)``; marks in ``clean (N,)`` what it takes as noisy."""
+        rows = np.flatnonzero(others & self.labelled)
+        if self.phase(epoch) == "warm-up":
+            return EpochRows(rows, rows[:0], self.weights)
+        split = split_clean(
             cross_entropy(learner.predict(rows), self.known[rows]),
             self.known[rows],
             self.count,
             threshold=self.config.clean_threshold,
             per_class=self.config.method != "paper",
         )
+        clean[rows] &= split.clean | (self.weights[rows] > 1.0)
+        return rows_by_method(rows, np.flatnonzero(others), split, self.weights, self.config.method)
 
     def predict_out_of_fold(self) -> FloatArray:
         probs = np.empty((len(self.known), self.count))
@@ -206,56 +203,64 @@ class CrossFitted:
             probs[rows] = learner.predict(rows)
         return probs
 
+    def losses(self, probs: FloatArray) -> FloatArray:
+        """Cross-entropy of all rows with a label, in their order."""
+        return cross_entropy(probs[self.labelled], self.known[self.labelled])
+
     def report(
-        self, epoch: int, done: EpochDone, losses: FloatArray, changes: float, seconds: float
+        self,
+        epoch: int,
+        losses: list[EpochLosses],
+        clean: BoolArray,
+        probs: FloatArray,
+        changes: float,
+        seconds: float,
     ) -> EpochReport:
         return EpochReport(
             epoch=epoch + 1,
             phase=self.phase(epoch),
-            loss=float(np.mean([each.labelled for each in done.losses] or 0.0)),
-            loss_unlabelled=float(np.mean([each.unlabelled for each in done.losses] or 0.0)),
-            clean_share=float(done.clean[self.labelled].mean()),
+            loss=float(np.mean([network.labelled for network in losses] or 0.0)),
+            loss_unlabelled=float(np.mean([network.unlabelled for network in losses] or 0.0)),
+            clean_share=float(clean[self.labelled].mean()),
             changes=changes,
-            fit=float(-losses[self.labelled].mean()),
+            fit=float(-self.losses(probs).mean()),
             balance=list(class_shares(self.known[self.labelled], self.count)),
-            clean_balance=list(class_shares(self.known[done.clean], self.count)),
+            clean_balance=list(class_shares(self.known[clean], self.count)),
             seconds=seconds,
-            skipped=sum(each.skipped for each in done.losses),
+            skipped=sum(network.skipped for network in losses),
         )
 
 
-def refuse_divergence(done: EpochDone, probs: FloatArray, epoch: int) -> None:
-    """Raise InvalidInputError where a network took no step at all, or predicts what is no number: it has learned nothing,
-    and would judge every row all the same."""
-    if np.isfinite(probs).all() and all(each.skipped < each.batches for each in done.losses):
+def refuse_divergence(losses: list[EpochLosses], probs: FloatArray, epoch: int) -> None:
+    """Raise InvalidInputError where a network took no step at all, or predicts what is no number."""
+    if np.isfinite(probs).all() and all(network.skipped < network.batches for network in losses):
         return
     raise InvalidInputError("diverged", epoch=epoch + 1)
 
 
-def plan_lesson(
+def rows_by_method(
     rows: IntArray, allowed: IntArray, split: CleanSplit, weights: FloatArray, method: Method
-) -> Lesson:
-    """Turn a clean split into a lesson.
+) -> EpochRows:
+    """What a network learns from, given a split of its labelled ``rows (R,)`` among all ``allowed`` ones.
 
     ``paper`` and ``adamatch``: clean rows are labelled, all other rows are unlabelled. ``coral``: every labelled row
-    stays, weighted by the probability that it is clean: dropping a third of the rows costs more than their noise. Rows
-    that a person checked are always labelled, with their own weight.
+    stays, weighted by its clean probability. Rows that a person checked are always labelled, with their own weight.
     """
-    checked = weights[rows] > 1.0
     if method in ("paper", "adamatch"):
-        labelled = rows[split.clean | checked]
-        return Lesson(labelled, np.setdiff1d(allowed, labelled), weights)
-    return Lesson(rows, rows[:0], weigh_by_trust(weights, rows, split.prob))
+        labelled = rows[split.clean | (weights[rows] > 1.0)]
+        return EpochRows(labelled, np.setdiff1d(allowed, labelled), weights)
+    # Dropping a third of the rows costs more than their noise.
+    return EpochRows(rows, rows[:0], weigh_by_clean_prob(weights, rows, split.prob))
 
 
-def weigh_by_trust(weights: FloatArray, rows: IntArray, clean_prob: FloatArray) -> FloatArray:
+def weigh_by_clean_prob(weights: FloatArray, rows: IntArray, clean_prob: FloatArray) -> FloatArray:
     """The weights ``(N,)`` with those of ``rows (R,)`` scaled by their clean probability ``(R,)``.
 
     Rows that a person checked keep theirs, and no row falls below ``LEAST_WEIGHT`` of its own.
     """
     scaled = weights.copy()
-    trust = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * clean_prob
-    scaled[rows] *= np.where(weights[rows] > 1.0, 1.0, trust)
+    factor = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * clean_prob
+    scaled[rows] *= np.where(weights[rows] > 1.0, 1.0, factor)
     return scaled
 
 
@@ -274,6 +279,6 @@ def why_stop(history: list[EpochReport], config: DistillConfig) -> Message | Non
     robust = [report for report in history if report.epoch > config.warmup_epochs]
     if len(robust) < 3:
         return None
-    if all(report.changes < 0.002 for report in robust[-2:]):
+    if all(report.changes < STILL_CHANGING for report in robust[-2:]):
         return Message("converged", {"epoch": history[-1].epoch})
     return None

@@ -7,7 +7,6 @@ head on MR goes from 75.4 to 77.8 % out of fold with them, for the same forward 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlcore.atomic_write import write_whole
 from mlcore.records import FloatArray
 from mlcore.weights import fingerprint
 
@@ -101,7 +101,8 @@ def _encode_chunk(
         features[rows] = pool_texts([str(unique[i]) for i in rows], encoder)
         on_batch(min(len(chunk), int(len(chunk) * (start + len(rows)) / len(unique))))
     result = features[inverse]
-    write_array(path, result)
+    with write_whole(path) as temporary, temporary.open("wb") as file:
+        np.save(file, result, allow_pickle=False)
     return result
 
 
@@ -122,13 +123,3 @@ def pool_texts(texts: Sequence[str], encoder: TextEncoder) -> FloatArray:
     means = [(layer * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1) for layer in chosen]
     highest = layers[depth].masked_fill(mask == 0, -1e4).amax(dim=1)
     return np.asarray(torch.cat([means[0], highest, *means[1:]], dim=1).numpy(), dtype=np.float16)
-
-
-def write_array(path: Path, values: FloatArray) -> None:
-    """Write an array whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

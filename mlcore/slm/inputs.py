@@ -6,9 +6,10 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,8 +48,9 @@ def check_inputs(corpus: Corpus, noisy: NoisyLabels, config: DistillConfig) -> l
         )
     if config.epochs < 1 or config.warmup_epochs < 0 or config.batch_size < 1:
         raise InvalidInputError("training_settings")
-    known = np.where(noisy.verified != NO_LABEL, noisy.verified, noisy.given)
-    counts = np.bincount(known[known != NO_LABEL], minlength=noisy.count)
+    if config.folds == 1 and config.method != "paper":
+        raise InvalidInputError("one_fold")
+    counts = np.bincount(noisy.known[noisy.known != NO_LABEL], minlength=noisy.count)
     if counts.sum() == 0:
         raise InvalidInputError("no_readable_label")
     warnings = []
@@ -173,11 +175,10 @@ def prepare(
         monitor.report(Progress("features", batch=done, batches=total), done / total)
 
     order = np.arange(total) if order is None else order
-    uploaded = [corpus.texts[place] for place in np.argsort(order)]
+    uploaded = [corpus.texts[row] for row in np.argsort(order)]
     pooled = encode_texts(uploaded, encoder, cache_dir=cache_dir, on_batch=on_batch)[order]
-    pooled = np.nan_to_num(
-        pooled, nan=0.0, posinf=0.0, neginf=0.0
-    )  # a broken encoder must not spoil the rest
+    # A broken encoder must not spoil the rest.
+    pooled = np.nan_to_num(pooled, nan=0.0, posinf=0.0, neginf=0.0)
     scaled = standardise(pooled)
     build_head = partial(FeatureHead, scaled, count)
     embedding = pooled[:, : encoder.dimensions]
@@ -212,23 +213,9 @@ def limited_threads(count: int) -> Iterator[None]:
 def restore_order(result: Distilled, order: IntArray) -> Distilled:
     """Put every array back into the order of the upload."""
     back = np.argsort(order)
-    per_row = {
-        name: getattr(result, name)[back]
-        for name in (
-            "probs",
-            "prediction",
-            "confidence",
-            "losses",
-            "clean_prob",
-            "rank",
-            "features",
-            "points",
-            "label",
-            "risk",
-            "flag",
-            "machine_label",
-            "machine_risk",
-            "machine_flag",
-        )
+    per_row: dict[str, Any] = {
+        item.name: values[back]
+        for item in fields(result)
+        if isinstance(values := getattr(result, item.name), np.ndarray)
     }
-    return replace(result, **per_row, order=order[result.order])
+    return replace(result, **per_row | {"order": order[result.order]})

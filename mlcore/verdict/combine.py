@@ -1,156 +1,193 @@
-"""One label and one risk for every row, from all the evidence.
+"""The label model: one label and one risk for every row, from the LLM's vote and two small models' opinions.
 
-Who is right where the LLM and the small models differ? Without checked rows this is read from how often three opinions
-contradict each other: the LLM (T), a model on the encoder's features (E) and a model on something else (G: n-grams, or
-trees on a table). Rows that are hard for the small models make E and G err alone about as often as together. So if E
-and G contradict T together no more often than each does alone, T is the better one (a weak student must not overrule a
-strong teacher); what they contradict together beyond that are T's errors. The weight of T's word is then chosen so that
-the mean probability of T being right, over the rows where both contradict it, is the estimated one. T's own doubt in
-these rows, where it states a distribution, is the least that is taken for its error there. With enough checked
-rows the weights are fitted to those instead, starting from these.
+The pooled opinion of the small models and the LLM's log-vote are added, the latter with one weight for all rows. It is
+chosen so that, over the rows where both small models contradict the LLM, the LLM is right as often as estimated
+(``contradictions.py``). With enough checked rows both weights are fitted to those instead.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq, minimize
+from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
 from mlcore.corpus import NoisyLabels
+from mlcore.probabilities import calibrate, log_probs, match_shares, pool
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray, class_shares
-from mlcore.verdict.bounds import LEAST_WRONG, MOST_RIGHT, MOST_WEIGHT, MOST_WRONG, least_right
-from mlcore.verdict.pooling import calibrate, log_softmax, match_shares, pool
-
-PRIOR_ROWS = 3.0  # imagined rows on which T is right, against chance in small corpora
-# Measured on 33 combinations of corpus and noise: with the plain estimate, mistakes that depend on the row (as a
-# language model's do) keep too much of T's word; tripling its log-odds mends that and leaves strong teachers alone.
-DECISIVENESS = 3.0
-# The models that are fitted to a verdict repeat fewer of the LLM's mistakes than those that contradicted it, so they may
-# overrule it where it is in doubt (AG News, labels of the embedded LLM: 81.9 with 3, 83.8 with 6, three seeds; hard
-# labels: hardly a difference).
-REFITTED_DECISIVENESS = 6.0
-# Share of the rows on which the small models' pooled opinion is wrong, per unit of q; both-wrong and half of the rest.
-POOLED_ERROR = 1.8
-FEWEST_CHECKED = 40  # checked rows from which on the weights are fitted
-SCALE_RIDGE = np.array([4.0, 0.5])
-LEAST_PROBABILITY = 1e-3
-TINY = 1e-300
-PRIOR_HOLES = 40.0
-# Mistakes that the LLM makes and the small models learn from it show in no contradiction. Between 1 and 25 % of the rows
-# on which all agree were wrong on the corpora measured, 4 % with ChatGPT's labels; this is assumed until people checked.
-SHARED_ERROR = 0.08
+from mlcore.verdict.constants import (
+    FEWEST_CHECKED,
+    LEAST_PROBABILITY,
+    MOST_WEIGHT,
+    PRIOR_UNREADABLE,
+    REFITTED_SHARPNESS,
+    SHARED_ERROR,
+    SHARPNESS,
+    UNSTATED_CONFIDENCE,
+    WEIGHT_RIDGE,
+)
+from mlcore.verdict.contradictions import Contradictions, count_contradictions, stated_error
 
 
 @dataclass(frozen=True)
-class Combined:
-    """``student (N, K)`` the small models' calibrated opinion, ``probs (N, K)`` of the true label given all evidence,
-    the final ``label (N,)``, its ``risk (N,)``, both as they would be had nobody looked (``machine_label (N,)``,
-    ``machine_risk (N,)``), ``doubt (N,)``, the log-odds of the machine's label being wrong as it was decided, and what was
-    measured. The risk keeps more of the LLM's word than the decision does, which is honest on average and blurs the order."""
+class Verdict:
+    """What the label model says of every row.
 
-    student: FloatArray
-    probs: FloatArray
+    ``slm_probs (N, K)``: the small models' pooled and calibrated opinion. ``label (N,)``: the final label, a person's
+    where there is one; ``risk (N,)``: the probability that it is wrong, 0 for a person's. ``machine_label``,
+    ``machine_risk (N,)``: the same as if no person had decided. ``doubt (N,)``: log-odds of the machine's label being
+    wrong by the weights of the decision. ``llm_weight``: of the LLM's log-vote in it, where the small models' is 1.
+    """
+
+    slm_probs: FloatArray
     label: IntArray
     risk: FloatArray
     machine_label: IntArray
     machine_risk: FloatArray
     doubt: FloatArray
-    measured: dict[str, float]
-    found: Contradictions
+    contradictions: Contradictions
+    llm_weight: float
 
-
-@dataclass(frozen=True)
-class Contradictions:
-    """``together``: rows where E and G agree and T does not. ``teacher_wrong``: the estimated share of them in which
-    T is wrong, and ``least_wrong`` what it comes to one standard error lower: a few contradictions say little.
-    ``student_right``: the estimated accuracy of E and G pooled, over all rows."""
-
-    together: IntArray
-    teacher_wrong: float
-    least_wrong: float
-    student_right: float
-
-    def at_least(self, doubt: FloatArray) -> Contradictions:
-        """The same, where T states of each row with which probability ``(N,)`` its own label is wrong: on average over the
-        rows where both contradict it, T is wrong at least as often. NaN where it states nothing."""
-        stated = doubt[self.together]
-        stated = stated[np.isfinite(stated)]
-        if 2 * len(stated) <= len(self.together):
-            return self
-        least = within_bounds(stated.mean())
-        return replace(
-            self,
-            teacher_wrong=max(self.teacher_wrong, least),
-            least_wrong=max(self.least_wrong, least),
-        )
+    def evidence(self, noisy: NoisyLabels) -> dict[str, float]:
+        """What was estimated, under the names by which finished rounds are stored."""
+        return {
+            "teacher_wrong_when_contradicted": self.contradictions.llm_wrong,
+            "contradicted_share": len(self.contradictions.together) / len(self.label),
+            "student_right": self.contradictions.slm_right,
+            "teacher_weight": self.llm_weight,
+            "checked_rows": float(noisy.looked_at.sum()),
+        }
 
 
 def combine(
-    first: FloatArray,
-    second: FloatArray,
+    encoder: FloatArray,
+    other: FloatArray,
     noisy: NoisyLabels,
     *,
-    found: Contradictions | None = None,
-    heard: BoolArray | None = None,
+    contradictions: Contradictions | None = None,
+    counted: BoolArray | None = None,
     shares: FloatArray | None = None,
-) -> Combined:
-    """Weigh all opinions.
+) -> Verdict:
+    """Weigh the LLM's vote against the small models' opinions.
 
     Args:
-        first: ``(N, K)`` out-of-fold probabilities of the models on the encoder's features (E).
-        second: ``(N, K)`` out-of-fold probabilities of the models on something else (G).
-        noisy: what the LLM said, with its distribution where it gave one, and what people said, which is final.
-        found: who contradicts whom, from an earlier look; opinions that were fitted to a verdict no longer say.
-        heard: ``(N,)``, the rows whose contradictions are counted; None for all.
-        shares: ``(K,)``, shares of the classes that the small models' opinion is brought to.
-
-    Returns:
-        Probabilities, final labels, risks (0 where a person decided).
+        encoder: ``(N, K)`` out-of-fold probabilities of the models on the encoder's features.
+        other: ``(N, K)`` out-of-fold probabilities of the models on other features.
+        noisy: the LLM's labels, with distributions where it gave them, and people's labels, which are final.
+        contradictions: of an earlier verdict; needed where the models were fitted to one, since they no longer tell.
+        counted: ``(N,)``, the rows whose contradictions are counted; None for all.
+        shares: ``(K,)``, class shares that the small models' opinion is brought to.
     """
-    given, verified = noisy.given, noisy.verified
-    readable, checked, looked = given != NO_LABEL, verified != NO_LABEL, noisy.looked_at
-    known = np.where(checked, verified, given)
-    student = calibrate(pool([first, second]), known, known != NO_LABEL)
+    readable = noisy.given != NO_LABEL
+    slm_probs = calibrate(pool([encoder, other]), noisy.known)
     if shares is not None:
-        student = match_shares(student, shares)
-    decisiveness = DECISIVENESS if found is None else REFITTED_DECISIVENESS
-    if found is None:
-        votes = first.argmax(axis=1), second.argmax(axis=1)
-        counted = readable & ~looked if heard is None else readable & ~looked & heard
-        found = count_contradictions(*votes, given, counted, noisy.count).at_least(own_doubt(noisy))
-    opinion = sharpen(np.log(np.maximum(student, 1e-9)), found.student_right)  # (N, K) log-probabilities
-    word = teacher_word(noisy)  # (N, K)
-    rows = found.together
-    odds = np.log(found.teacher_wrong / (1.0 - found.teacher_wrong))
-    right = 1.0 / (1.0 + np.exp(np.array([decisiveness, 1.0]) * odds))  # for the decision, for the risk
-    weights = [teacher_weight(opinion[rows], word[rows], given[rows], float(share)) for share in right]
-    decision, honest = (np.exp(log_softmax(opinion + weight * word)) for weight in weights)
-    unseen, weight = SHARED_ERROR, weights[0]
-    # Labels that were accepted in bulk say what the models said, and that they are right is not known: fitted to them, the
-    # weights grow without bound, and every other row would seem to be right for sure.
-    if int(looked.sum()) >= FEWEST_CHECKED:
-        unseen = 0.0
-        scales = fit_scales(opinion[looked], word[looked], verified[looked], np.array([1.0, weights[0]]))
-        decision = honest = np.exp(log_softmax(scales[0] * opinion + scales[1] * word))
-        weight = float(scales[1] / scales[0])
-    if (~readable).any():
-        filled = shift_prior(first[~readable], class_shares(known[known != NO_LABEL], noisy.count))
-        decision[~readable] = honest[~readable] = filled
+        slm_probs = match_shares(slm_probs, shares)
+    sharpness = SHARPNESS if contradictions is None else REFITTED_SHARPNESS
+    if contradictions is None:
+        rows = readable & ~noisy.looked_at & (True if counted is None else counted)
+        votes = encoder.argmax(axis=1), other.argmax(axis=1)
+        contradictions = count_contradictions(*votes, noisy.given, rows, noisy.count)
+        contradictions = contradictions.at_least(stated_error(noisy))
+    opinion = sharpen(log_probs(slm_probs), contradictions.slm_right)
+    decision, honest, weight = weigh(opinion, noisy, contradictions, sharpness)
+    if not readable.all():
+        prior = class_shares(noisy.known[noisy.known != NO_LABEL], noisy.count)
+        decision[~readable] = honest[~readable] = log_probs(shift_prior(encoder[~readable], prior))
     machine_label = decision.argmax(axis=1)
-    sure = honest[np.arange(len(given)), machine_label]
-    machine_risk = np.clip(1.0 - (1.0 - unseen) * sure, 0.0, 1.0)
-    doubt = log_odds_wrong(np.log(np.maximum(decision, TINY)), machine_label)
-    label = np.where(checked, verified, machine_label)
-    risk = np.where(checked, 0.0, machine_risk)
-    measured = {
-        "teacher_wrong_when_contradicted": found.teacher_wrong,
-        "contradicted_share": len(rows) / len(given),
-        "student_right": found.student_right,
-        "teacher_weight": weight,
-        "checked_rows": float(looked.sum()),
-    }
-    return Combined(student, honest, label, risk, machine_label, machine_risk, doubt, measured, found)
+    confidence = np.exp(honest[np.arange(len(machine_label)), machine_label])
+    shared_error = 0.0 if has_enough_checked(noisy) else SHARED_ERROR
+    machine_risk = np.clip(1.0 - (1.0 - shared_error) * confidence, 0.0, 1.0)
+    checked = noisy.verified != NO_LABEL
+    return Verdict(
+        slm_probs=slm_probs,
+        label=np.where(checked, noisy.verified, machine_label),
+        risk=np.where(checked, 0.0, machine_risk),
+        machine_label=machine_label,
+        machine_risk=machine_risk,
+        doubt=log_odds_wrong(decision, machine_label),
+        contradictions=contradictions,
+        llm_weight=weight,
+    )
+
+
+def has_enough_checked(noisy: NoisyLabels) -> bool:
+    """Whether people looked at enough rows for the weights to be fitted to them.
+
+    Labels accepted in bulk don't count: they repeat what the models said, and weights fitted to them grow without bound.
+    """
+    return int(noisy.looked_at.sum()) >= FEWEST_CHECKED
+
+
+def weigh(
+    opinion: FloatArray, noisy: NoisyLabels, contradictions: Contradictions, sharpness: float
+) -> tuple[FloatArray, FloatArray, float]:
+    """Log-probabilities ``(N, K)`` of the true label for the decision and for the risk, and the LLM's weight in the decision.
+
+    For the risk the LLM keeps more weight: that is honest on average, but blurs the order of the rows.
+    """
+    vote, rows = llm_log_vote(noisy), contradictions.together
+    log_odds = -float(logit(contradictions.llm_wrong))
+    decisive, plain = (
+        llm_weight(opinion[rows], vote[rows], noisy.given[rows], float(expit(power * log_odds)))
+        for power in (sharpness, 1.0)
+    )
+    if has_enough_checked(noisy):
+        checked = noisy.looked_at
+        own, llm = fit_weights(opinion[checked], vote[checked], noisy.verified[checked], decisive)
+        fitted = log_softmax(own * opinion + llm * vote, axis=1)
+        return fitted, fitted, llm / own
+    decision, honest = (log_softmax(opinion + weight * vote, axis=1) for weight in (decisive, plain))
+    return decision, honest, decisive
+
+
+def llm_weight(opinion: FloatArray, vote: FloatArray, given: IntArray, right: float) -> float:
+    """The weight of the LLM's log-vote ``(R, K)`` at which its labels have the mean probability ``right`` on these rows."""
+    if len(given) == 0:
+        return MOST_WEIGHT
+    rows = np.arange(len(given))
+
+    def excess(weight: float) -> float:
+        return float(softmax(opinion + weight * vote, axis=1)[rows, given].mean()) - right
+
+    if excess(0.0) >= 0.0:
+        return 0.0
+    if excess(MOST_WEIGHT) <= 0.0:
+        return MOST_WEIGHT
+    return float(brentq(excess, 0.0, MOST_WEIGHT))
+
+
+def fit_weights(
+    opinion: FloatArray, vote: FloatArray, verified: IntArray, llm_weight: float
+) -> tuple[float, float]:
+    """Weights of the small models' opinion and of the LLM's log-vote, fitted to checked rows.
+
+    A conditional logit with a ridge towards 1 and ``llm_weight``. That people look at the riskiest rows first does no
+    harm, since how a row was chosen depends only on what the model is given.
+    """
+    rows, prior = np.arange(len(verified)), np.array([1.0, llm_weight])
+
+    def cost(weights: FloatArray) -> float:
+        logs = log_softmax(weights[0] * opinion + weights[1] * vote, axis=1)
+        return float(-logs[rows, verified].sum() + (WEIGHT_RIDGE * np.square(weights - prior)).sum() / 2)
+
+    own, llm = minimize(cost, prior, method="L-BFGS-B", bounds=[(0.05, 5.0), (0.0, MOST_WEIGHT)]).x
+    return float(own), float(llm)
+
+
+def sharpen(logs: FloatArray, target: float) -> FloatArray:
+    """Scale log-probabilities ``(N, K)`` so that the mean of the highest probability is ``target``."""
+
+    def excess(log_scale: float) -> float:
+        return float(softmax(logs * np.exp(log_scale), axis=1).max(axis=1).mean()) - target
+
+    if excess(-3.0) >= 0.0:
+        log_scale = -3.0
+    elif excess(3.0) <= 0.0:
+        log_scale = 3.0
+    else:
+        log_scale = brentq(excess, -3.0, 3.0)
+    return np.asarray(log_softmax(logs * np.exp(log_scale), axis=1))
 
 
 def log_odds_wrong(logs: FloatArray, label: IntArray) -> FloatArray:
@@ -158,124 +195,35 @@ def log_odds_wrong(logs: FloatArray, label: IntArray) -> FloatArray:
     rows = np.arange(len(label))
     others = logs.copy()
     others[rows, label] = -np.inf
-    return np.asarray(np.logaddexp.reduce(others, axis=1) - logs[rows, label])
+    return np.asarray(logsumexp(others, axis=1) - logs[rows, label])
 
 
-def teacher_word(noisy: NoisyLabels) -> FloatArray:
-    """What the LLM said, as log-probabilities ``(N, K)``; all 0 where it said nothing readable.
+def llm_log_vote(noisy: NoisyLabels) -> FloatArray:
+    """The LLM's log-probabilities ``(N, K)`` less their maximum; all 0 where its answer could not be read.
 
-    Where it gave no distribution, its label has the mean probability of the labels with one (0.9 if there are none).
+    A label without a distribution has the mean confidence of those with one, the rest spread evenly.
     """
     readable = np.flatnonzero(noisy.given != NO_LABEL)
-    sure = np.full(len(noisy.given), 0.9)
     probs = np.full((len(noisy.given), noisy.count), np.nan) if noisy.probs is None else noisy.probs
     stated = np.isfinite(probs).all(axis=1)
-    if stated.any():
-        sure[:] = probs[stated].max(axis=1).mean()
-    spoken = np.repeat(((1.0 - sure) / (noisy.count - 1))[:, None], noisy.count, axis=1)
-    spoken[readable, noisy.given[readable]] = sure[readable]
-    spoken[stated] = probs[stated]
-    word = np.log(np.clip(spoken, LEAST_PROBABILITY, 1.0))
-    word[noisy.given == NO_LABEL] = 0.0
-    return np.asarray(word - word.max(axis=1, keepdims=True))
-
-
-def own_doubt(noisy: NoisyLabels) -> FloatArray:
-    """With which probability ``(N,)`` the LLM's label is wrong by its own distribution; NaN where it gave none.
-
-    With few rows, or a second view that is much weaker than the first, contradictions alone tell nothing of the LLM, and the
-    estimate falls to its least value. What the LLM says of its own doubt, after calibration on the corpus, then still does.
-    """
-    doubt = np.full(len(noisy.given), np.nan)
-    if noisy.probs is not None:
-        rows = np.flatnonzero(noisy.given != NO_LABEL)
-        doubt[rows] = 1.0 - noisy.probs[rows, noisy.given[rows]]
-    return doubt
+    confidence = probs[stated].max(axis=1).mean() if stated.any() else UNSTATED_CONFIDENCE
+    votes = np.full(probs.shape, (1.0 - confidence) / (noisy.count - 1))
+    votes[readable, noisy.given[readable]] = confidence
+    votes[stated] = probs[stated]
+    logs = np.log(np.clip(votes, LEAST_PROBABILITY, 1.0))
+    logs[noisy.given == NO_LABEL] = 0.0
+    return np.asarray(logs - logs.max(axis=1, keepdims=True))
 
 
 def shift_prior(probs: FloatArray, prior: FloatArray, *, rounds: int = 100) -> FloatArray:
     """Adapt probabilities ``(R, K)`` to the class shares of these very rows, by EM (Saerens et al. 2002).
 
-    Answers that can't be read are not spread evenly over the classes: on MR with ChatGPT, two thirds of them are positive
-    while its labels are 54 % negative. ``PRIOR_HOLES`` imagined rows of the old shares keep small sets steady.
+    ``PRIOR_UNREADABLE`` imagined rows of the old shares ``prior (K,)`` keep small sets steady.
     """
     shares = prior.copy()
     shifted = probs
     for _ in range(rounds):
         shifted = probs * (shares / np.maximum(prior, 1e-9))
         shifted = shifted / np.maximum(shifted.sum(axis=1, keepdims=True), 1e-12)
-        shares = (shifted.sum(axis=0) + PRIOR_HOLES * prior) / (len(probs) + PRIOR_HOLES)
+        shares = (shifted.sum(axis=0) + PRIOR_UNREADABLE * prior) / (len(probs) + PRIOR_UNREADABLE)
     return np.asarray(shifted)
-
-
-def fit_scales(opinion: FloatArray, word: FloatArray, verified: IntArray, prior: FloatArray) -> FloatArray:
-    """How much the small models' opinion and the LLM's word count ``(2,)``, fitted to the checked rows.
-
-    A conditional logit with a ridge towards ``prior``. That people look at the riskiest rows first does no harm, since
-    how a row was chosen depends only on what the model is given.
-    """
-    rows = np.arange(len(verified))
-
-    def cost(scales: FloatArray) -> float:
-        logs = log_softmax(scales[0] * opinion + scales[1] * word)
-        return float(-logs[rows, verified].sum() + (SCALE_RIDGE * np.square(scales - prior)).sum() / 2)
-
-    best = minimize(cost, prior, method="L-BFGS-B", bounds=[(0.05, 5.0), (0.0, MOST_WEIGHT)])
-    return np.asarray(best.x)
-
-
-def count_contradictions(
-    first: IntArray, second: IntArray, given: IntArray, rows: BoolArray, count: int
-) -> Contradictions:
-    """Estimate how often T is wrong where E (``first``) and G (``second``) contradict it together.
-
-    With a = P(E = G != T) and q the mean of P(E = T != G) and P(G = T != E), and E and G wrong together as often as
-    each alone (q), T's error rate is (a - q) / (1 - 4 q), and T is wrong in (1 - q / a) (1 - 3 q) / (1 - 4 q) of a. The
-    standard error takes the counts as Poisson's: those of a and of the two that q is the mean of.
-    """
-    together = np.flatnonzero(rows & (first == second) & (first != given))
-    only_first = int((rows & (first != given) & (second == given)).sum())
-    only_second = int((rows & (second != given) & (first == given)).sum())
-    alone = (only_first + only_second) / 2
-    q = alone / max(int(rows.sum()), 1)
-    student_right = float(np.clip(1.0 - POOLED_ERROR * q, least_right(count), MOST_RIGHT))
-    both = len(together)
-    if both == 0:
-        return Contradictions(together, LEAST_WRONG, LEAST_WRONG, student_right)
-    correction = min((1 - 3 * q) / max(1 - 4 * q, 0.15), 2.5)
-    estimate = (1 - alone / both) * correction * both / (both + PRIOR_ROWS)
-    error = correction * float(np.sqrt(alone / 2 + alone**2 / both)) / both
-    return Contradictions(together, within_bounds(estimate), within_bounds(estimate - error), student_right)
-
-
-def within_bounds(wrong: float) -> float:
-    return float(np.clip(wrong, LEAST_WRONG, MOST_WRONG))
-
-
-def sharpen(logs: FloatArray, target: float) -> FloatArray:
-    """Scale log-probabilities ``(N, K)`` so that the mean of the highest probability is ``target``."""
-
-    def excess(log_scale: float) -> float:
-        return float(np.exp(log_softmax(logs * np.exp(log_scale)).max(axis=1)).mean()) - target
-
-    if excess(-3.0) >= 0.0:
-        return log_softmax(logs * np.exp(-3.0))
-    if excess(3.0) <= 0.0:
-        return log_softmax(logs * np.exp(3.0))
-    return log_softmax(logs * np.exp(brentq(excess, -3.0, 3.0)))
-
-
-def teacher_weight(opinion: FloatArray, word: FloatArray, given: IntArray, right: float) -> float:
-    """How much the LLM's word ``(R, K)`` must count for its label to have the mean probability ``right`` on these rows."""
-    if len(given) == 0:
-        return MOST_WEIGHT
-    rows = np.arange(len(given))
-
-    def excess(weight: float) -> float:
-        return float(np.exp(log_softmax(opinion + weight * word))[rows, given].mean()) - right
-
-    if excess(0.0) >= 0.0:
-        return 0.0
-    if excess(MOST_WEIGHT) <= 0.0:
-        return MOST_WEIGHT
-    return float(brentq(excess, 0.0, MOST_WEIGHT))

@@ -36,7 +36,7 @@ from mlcore.llm.endpoint.guard import HttpResponse, RedirectRefusedError, check_
 from mlcore.messages import MESSAGES, Message
 from mlcore.prompting.prompts import PromptTemplate, check_template
 from mlcore.records import NO_LABEL
-from mlcore.slm.cross_fit import EpochDone, Trained, refuse_divergence, why_stop
+from mlcore.slm.cross_fit import Trained, refuse_divergence, why_stop
 from mlcore.slm.inputs import check_inputs
 from mlcore.slm.noise import split_clean
 from mlcore.slm.trees import encode_table
@@ -114,9 +114,7 @@ def said_by_the_engine() -> Iterator[Message | None]:
     yield from said_by_the_language_model()
     yield why_stop([replace(EPOCH, epoch=number) for number in range(1, 9)], DistillConfig())
     yield from Trained(np.zeros((2, 2)), np.zeros(2), [replace(EPOCH, skipped=3)]).warnings
-    yield refused(
-        partial(refuse_divergence, EpochDone(np.ones(2, dtype=bool), []), np.array([[np.nan, 1.0]]), 4)
-    )
+    yield refused(partial(refuse_divergence, [], np.array([[np.nan, 1.0]]), 4))
     yield from warnings_of([0] * 20, ["text"] * 20)
     yield from warnings_of([0] * 12 + [1] * 3, ["", *["text"] * 14])
     yield from encode_table(

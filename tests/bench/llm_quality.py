@@ -130,7 +130,7 @@ def measure_corpus(
     demonstrations = run.demonstrations
     probs = np.array([run.probs[str(row.key)] for row in corpus_rows])
     calibrated = calibrate_batch(probs)
-    right = np.mean([corpus.labels.index_of(d.label) == reference[d.key] for d in demonstrations])
+    right = np.mean([corpus.labels.names.index(d.label) == reference[d.key] for d in demonstrations])
     for name, found in (("raw", probs), ("calibrated", calibrated)):
         report.row(
             corpus=corpus.name,
@@ -160,7 +160,7 @@ def read_corpus(path: Path, labels: LabelSet, *, rows: int) -> tuple[list[Row], 
     if (frame["split"] == "train").any():
         frame = frame[frame["split"] == "train"]
     frame = frame.sample(n=min(rows, len(frame)), random_state=0)
-    reference = np.array([labels.index_of(name) for name in frame["label"]], dtype=np.int64)
+    reference = np.array([labels.names.index(name) for name in frame["label"]], dtype=np.int64)
     return [Row(key, text) for key, text in enumerate(frame["text"])], reference
 
 

@@ -10,17 +10,21 @@ from typing import Any
 import numpy as np
 
 from mlcore.config import DistillConfig
-from mlcore.corpus import Corpus
+from mlcore.corpus import Corpus, NoisyLabels
+from mlcore.distill.distill import distill_labels
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
-from mlcore.slm.cross_fit import train
+from mlcore.slm.cross_fit import assign_folds, train
 from mlcore.slm.inputs import Monitor, limited_threads, prepare
-from mlcore.verdict.pooling import assign_folds, logistic_probs
+from mlcore.verdict.classifiers import logistic_probs
 
 
 def network_probs(
     corpus: Corpus, given: IntArray, count: int, config: DistillConfig, cache_dir: Path
 ) -> FloatArray:
-    """Out-of-fold probabilities (N, K) of the network alone, without second opinions and without a verdict."""
+    """Out-of-fold probabilities (N, K) of the network alone, without other opinions and without a verdict."""
+    if config.method == "paper":
+        labels = NoisyLabels(given, None, np.full(len(given), NO_LABEL), count)
+        return distill_labels(corpus, labels, config, cache_dir=cache_dir).probs
     monitor = Monitor(lambda progress: None, lambda: False)
     inputs = prepare(corpus, config, count, cache_dir=cache_dir, weights_dir=None, monitor=monitor)
     folds = assign_folds(corpus.texts, given, inputs.defaults.folds, seed=config.seed)
@@ -55,7 +59,12 @@ def filter_and_retrain(
     """
     folds = assign_folds(texts, given, 5, seed=seed)
     fit: Callable[[BoolArray], FloatArray] = lambda rows: logistic_probs(  # noqa: E731
-        matrix, given, rows, folds, count, weights=np.ones(len(given)), strength=strength
+        matrix,
+        np.where(rows, given, NO_LABEL),
+        folds,
+        count,
+        weights=np.ones(len(given)),
+        strength=strength,
     )
     readable = given != NO_LABEL
     wrong = find_wrong(fit(readable), given, readable)

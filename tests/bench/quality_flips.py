@@ -12,8 +12,9 @@ from sklearn.naive_bayes import MultinomialNB
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus
 from mlcore.records import FloatArray, IntArray
+from mlcore.slm.cross_fit import assign_folds
 from mlcore.slm.inputs import Monitor, prepare
-from mlcore.verdict.pooling import assign_folds, ngram_features
+from mlcore.verdict.classifiers import ngram_features
 from tests.bench.harness import Options, Report
 from tests.bench.peers import filter_and_retrain, network_probs, remembered
 from tests.bench.scores import PEERS, accuracy, index_labels, margin, mean, ours, read, score_flags, seeds

@@ -17,7 +17,7 @@ import pandas as pd
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import INCONSISTENT, Corpus, Distilled, NoisyLabels
-from mlcore.distill.distill import distill
+from mlcore.distill.distill import distill_labels
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 from tests.bench.harness import Options, Report, open_program, run_bench
 from tests.support.audits import coverage, leave_errors
@@ -55,12 +55,10 @@ def measure_orders(options: Options, report: Report) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for seed in range(1 if options.quick else options.extra.seeds):
             noisy = NoisyLabels(given, None, np.full(len(given), NO_LABEL), len(NAMES))
-            result = distill(
+            result = distill_labels(
                 Corpus(list(frame["text"])),
                 noisy,
                 DistillConfig(seed=seed),
-                on_progress=lambda progress: None,
-                should_stop=lambda: False,
                 cache_dir=options.extra.cache or Path(temporary),
             )
             wrong = result.label != truth

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from mlcore.config import DistillConfig
+from mlcore.config import DistillConfig, Method
 from mlcore.corpus import Corpus, Distilled, NoisyLabels
-from mlcore.distill.distill import distill
+from mlcore.distill.distill import distill_labels
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from tests.bench.harness import Options
 
@@ -27,17 +27,12 @@ def ours(
     *,
     probs: FloatArray | None = None,
     verified: IntArray | None = None,
+    method: Method = "coral",
 ) -> Distilled:
+    """The result of a whole distillation, by our method unless another one is named."""
     nobody = np.full(len(given), NO_LABEL)
     labels = NoisyLabels(given, probs, nobody if verified is None else verified, count)
-    return distill(
-        corpus,
-        labels,
-        DistillConfig(seed=seed),
-        on_progress=lambda progress: None,
-        should_stop=lambda: False,
-        cache_dir=cache,
-    )
+    return distill_labels(corpus, labels, DistillConfig(seed=seed, method=method), cache_dir=cache)
 
 
 def read(options: Options, name: str) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.distill.folder import read_label_arrays, read_result, write_inputs
 from mlcore.label.second_question import AGREED
-from mlcore.records import NO_LABEL, label_array
+from mlcore.records import NO_LABEL
 
 
 def run_distillation(job: Job[TrainingDetail]) -> None:
@@ -84,9 +84,9 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
     # rows, against what the models had said or for it, and a lower weight would teach the models' own word anew. It
     # does not tell how often the models are right, though, since nobody need have looked at the rows.
     noisy = NoisyLabels(
-        given=label_array([place.get(sample.llm_label_id or 0, NO_LABEL) for sample in samples]),
+        given=np.array([place.get(sample.llm_label_id or 0, NO_LABEL) for sample in samples]),
         probs=_llm_probs(iteration, samples, label_ids),
-        verified=label_array(
+        verified=np.array(
             [
                 place.get(sample.label_id or 0, NO_LABEL) if sample.source == Source.PERSON else NO_LABEL
                 for sample in samples

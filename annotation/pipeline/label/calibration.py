@@ -15,7 +15,8 @@ from annotation.pipeline.engine_rows import round_labels
 from annotation.pipeline.label.answer_cache import probs_text
 from annotation.pipeline.label.reuse_answers import target_shares
 from annotation.pipeline.measure.annotations import blind_answers
-from mlcore.label.calibrate import apply_temperature, calibrate_batch, choose_strength, fit_temperature
+from mlcore.label.calibrate import calibrate_batch, choose_strength
+from mlcore.probabilities import apply_temperature, fit_temperature
 from mlcore.records import NO_LABEL, Answer, BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:

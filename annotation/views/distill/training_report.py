@@ -13,7 +13,7 @@ from annotation.messages import message_text
 from annotation.models import Iteration, Project, Stage
 from annotation.table.filters import NO_LABEL
 from annotation.templatetags.coral import share
-from mlcore.verdict.bounds import LEAST_WRONG, MOST_RIGHT, MOST_WEIGHT, MOST_WRONG, least_right
+from mlcore.verdict.constants import LEAST_WRONG, MOST_RIGHT, MOST_WEIGHT, MOST_WRONG, least_right
 
 MOST_NAMED = 3  # pairs of labels that are told in words
 HEAT_LEVELS = 4

@@ -59,7 +59,7 @@ def test_a_child_process_distils_and_reports(tmp_path: Path) -> None:
     lines, errors = child.communicate(timeout=120)
     assert child.returncode == 0, errors
     events = [json.loads(line) for line in lines.splitlines()]
-    assert [event["phase"] for event in events][-1] == "combine"
+    assert [event["phase"] for event in events][-1] == "verdict"
     assert {"epoch", "epochs", "batch", "batches", "clean_share", "seconds_left"} <= set(events[0])
     result = read_result(tmp_path)
     assert result.label.shape == (120,)

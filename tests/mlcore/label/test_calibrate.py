@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcore.label.calibrate import apply_temperature, calibrate_batch, fit_temperature
-from mlcore.measure.metrics import accuracy, confusion, expected_calibration_error, macro_f1
+from mlcore.label.calibrate import calibrate_batch
+from mlcore.measure.metrics import accuracy, confusion, macro_f1
 
 
 def _biased(rows: int, bias: list[float], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -38,17 +38,6 @@ def test_certain_empty_and_single_batches_survive() -> None:
     assert calibrate_batch(np.zeros((0, 3))).shape == (0, 3)
     assert np.isfinite(calibrate_batch(np.array([[1.0, 0.0]] * 5))).all()
     assert np.isfinite(calibrate_batch(np.array([[0.9, 0.1]]))).all()
-
-
-def test_the_temperature_of_overconfident_answers_is_found() -> None:
-    rng = np.random.default_rng(0)
-    honest = rng.dirichlet([1.0, 1.0, 1.0], 4000)
-    labels = np.array([rng.choice(3, p=row) for row in honest])
-    overconfident = apply_temperature(honest, 1 / 3)
-    temperature = fit_temperature(overconfident, labels)
-    assert temperature == pytest.approx(3.0, rel=0.15)
-    after = expected_calibration_error(apply_temperature(overconfident, temperature), labels)
-    assert after < 0.03 < expected_calibration_error(overconfident, labels)
 
 
 def test_metrics_count_unreadable_rows_as_wrong() -> None:

@@ -16,12 +16,18 @@ from mlcore.config import DistillConfig, Method
 from mlcore.corpus import EpochReport, Progress
 from mlcore.errors import InvalidInputError
 from mlcore.records import NO_LABEL
-from mlcore.slm.cross_fit import Trained, plan_lesson, train, why_stop
-from mlcore.slm.fixmatch import EpochLosses, Learner, Recipe, load_checkpoint, save_checkpoint
+from mlcore.slm.cross_fit import Trained, assign_folds, rows_by_method, train, why_stop
+from mlcore.slm.fixmatch import (
+    EpochLosses,
+    EpochRows,
+    Learner,
+    TrainingConfig,
+    load_checkpoint,
+    save_checkpoint,
+)
 from mlcore.slm.heads import FeatureHead, Network, TableMlp, View, standardise
 from mlcore.slm.inputs import HEAD, TABLE, Defaults, Inputs, Monitor
 from mlcore.slm.noise import CleanSplit
-from mlcore.verdict.pooling import assign_folds
 
 ROWS = 120
 METHODS: list[Method] = ["coral", "paper", "adamatch", "plain"]
@@ -85,9 +91,9 @@ def test_rows_without_a_label_are_learned_from_as_unlabelled_ones() -> None:
     split = CleanSplit(np.array([0.9, 0.2, 0.8, 0.1]), np.array([True, False, True, False]), [])
     methods: list[Method] = ["paper", "adamatch"]
     for method in methods:
-        lesson = plan_lesson(rows, allowed, split, np.ones(6), method)
-        assert lesson.labelled.tolist() == [0, 2]
-        assert lesson.unlabelled.tolist() == [1, 3, 4, 5]
+        taught = rows_by_method(rows, allowed, split, np.ones(6), method)
+        assert taught.labelled.tolist() == [0, 2]
+        assert taught.unlabelled.tolist() == [1, 3, 4, 5]
 
 
 @pytest.mark.parametrize("method", ["coral", "paper", "adamatch"])
@@ -95,13 +101,13 @@ def test_rows_that_a_person_checked_always_teach_with_their_own_weight(method: M
     rows = np.arange(4)
     split = CleanSplit(np.array([0.9, 0.0, 0.8, 0.0]), np.array([True, False, True, False]), [])
     weights = np.array([1.0, 5.0, 1.0, 1.0])
-    lesson = plan_lesson(rows, rows, split, weights, method)
-    assert 1 in lesson.labelled
-    assert lesson.weights[1] == 5.0
+    taught = rows_by_method(rows, rows, split, weights, method)
+    assert 1 in taught.labelled
+    assert taught.weights[1] == 5.0
     if method == "coral":
-        assert lesson.labelled.tolist() == [0, 1, 2, 3]
-        assert lesson.weights[3] == pytest.approx(0.1)
-        assert lesson.weights[0] > lesson.weights[2] > lesson.weights[3]
+        assert taught.labelled.tolist() == [0, 1, 2, 3]
+        assert taught.weights[3] == pytest.approx(0.1)
+        assert taught.weights[0] > taught.weights[2] > taught.weights[3]
 
 
 def epochs(*changes: float) -> list[EpochReport]:
@@ -134,15 +140,13 @@ class Brittle(Network):
 
 
 def learn(*, steep: bool) -> tuple[Learner, EpochLosses, list[tuple[float, float]]]:
-    learner = Learner(lambda: Brittle(steep=steep), Recipe(10, 1e-2, 0.0), seed=0)
+    learner = Learner(lambda: Brittle(steep=steep), TrainingConfig(10, 1e-2, 0.0), seed=0)
     told: list[tuple[float, float]] = []
     labels, everyone = np.arange(ROWS) % 2, np.arange(ROWS)
     done = learner.train_epoch(
         np.eye(2)[labels],
-        np.ones(ROWS),
-        everyone,
-        everyone[:0],
-        pace=1.0,
+        EpochRows(everyone, everyone[:0], np.ones(ROWS)),
+        lr_factor=1.0,
         on_batch=lambda _batch, _batches, loss, other: told.append((loss, other)),
     )
     return learner, done, told
@@ -175,12 +179,11 @@ def test_skipped_batches_are_a_warning() -> None:
 
 def test_a_resumed_average_stays_where_the_network_computes(tmp_path: Path) -> None:
     features, _ = make_rows()
-    recipe = Recipe(10, 1e-2, 0.0, average=0.9)
-    one, other = (Learner(lambda: FeatureHead(features, 2), recipe, seed=seed) for seed in (0, 1))
+    config = TrainingConfig(10, 1e-2, 0.0, average=0.9)
+    one, other = (Learner(lambda: FeatureHead(features, 2), config, seed=seed) for seed in (0, 1))
     everyone = np.arange(ROWS)
-    one.train_epoch(
-        np.eye(2)[everyone % 2], np.ones(ROWS), everyone, everyone[:0], pace=1.0, on_batch=lambda *_: None
-    )
+    rows = EpochRows(everyone, everyone[:0], np.ones(ROWS))
+    one.train_epoch(np.eye(2)[everyone % 2], rows, lr_factor=1.0, on_batch=lambda *_: None)
     save_checkpoint(tmp_path / "last.safetensors", [one], "same", {})
     before = dict(other.averaged)
     load_checkpoint(tmp_path / "last.safetensors", [other], "same")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore.slm.fixmatch import Learner, Recipe, make_batches
+from mlcore.slm.fixmatch import EpochRows, Learner, TrainingConfig, make_batches
 from mlcore.slm.heads import FeatureHead, TableMlp, standardise
 
 
@@ -31,22 +31,20 @@ def test_a_head_on_its_way_to_the_ridge_optimum_separates_two_clouds() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 2
     features = standardise(rng.normal(size=(200, 5)) + labels[:, None])
-    learner = Learner(lambda: FeatureHead(features, 2), Recipe(32, 1e-2, 1e-3), seed=0)
+    learner = Learner(lambda: FeatureHead(features, 2), TrainingConfig(32, 1e-2, 1e-3), seed=0)
     everyone, nobody = np.arange(200), np.arange(0)
     for _ in range(10):
-        learner.train_epoch(
-            np.eye(2)[labels], np.ones(200), everyone, nobody, pace=1.0, on_batch=lambda *_: None
-        )
+        rows = EpochRows(everyone, nobody, np.ones(200))
+        learner.train_epoch(np.eye(2)[labels], rows, lr_factor=1.0, on_batch=lambda *_: None)
     assert (learner.predict(everyone).argmax(axis=1) == labels).mean() > 0.85
 
 
 def test_rows_of_weight_zero_teach_nothing() -> None:
     features = standardise(np.random.default_rng(0).normal(size=(64, 3)))
-    learner = Learner(lambda: FeatureHead(features, 2), Recipe(16, 1e-2, 0.0), seed=0)
+    learner = Learner(lambda: FeatureHead(features, 2), TrainingConfig(16, 1e-2, 0.0), seed=0)
     everyone = np.arange(64)
-    learner.train_epoch(
-        np.eye(2)[everyone % 2], np.zeros(64), everyone, everyone[:0], pace=1.0, on_batch=lambda *_: None
-    )
+    rows = EpochRows(everyone, everyone[:0], np.zeros(64))
+    learner.train_epoch(np.eye(2)[everyone % 2], rows, lr_factor=1.0, on_batch=lambda *_: None)
     assert learner.predict(everyone) == pytest.approx(np.full((64, 2), 0.5), abs=1e-6)
 
 
@@ -59,19 +57,19 @@ def test_the_plain_view_of_a_table_does_not_depend_on_chance() -> None:
     assert not torch.equal(views[0], views[1])
 
 
-def test_adaptive_trust_aligns_the_guesses_with_the_labelled_rows() -> None:
+def test_an_adaptive_threshold_aligns_pseudo_labels_with_the_labelled_rows() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random(300) < 0.5).astype(int)
     features = standardise(rng.normal(size=(300, 4)) + 2 * labels[:, None])
-    learner = Learner(lambda: FeatureHead(features, 2), Recipe(32, 1e-1, 0.0, adaptive=True), seed=0)
+    learner = Learner(lambda: FeatureHead(features, 2), TrainingConfig(32, 1e-1, 0.0, adaptive=True), seed=0)
     known, rest = np.arange(100), np.arange(100, 300)
     rest = rest[labels[rest] == 1]  # one class only
-    learner.train_epoch(np.eye(2)[labels], np.ones(300), known, rest[:0], pace=1.0, on_batch=lambda *_: None)
-    trust = learner.decide_trust(known, rest, 2)
-    assert trust.align[0] > 1.0 > trust.align[1]
-    assert 0.45 <= trust.threshold <= 0.9
-    fixed = Learner(lambda: FeatureHead(features, 2), Recipe(32, 1e-1, 0.0), seed=0).decide_trust(
-        known, rest, 2
-    )
-    assert fixed.threshold == 0.95
+    rows = EpochRows(known, rest[:0], np.ones(300))
+    learner.train_epoch(np.eye(2)[labels], rows, lr_factor=1.0, on_batch=lambda *_: None)
+    threshold = learner.choose_threshold(known, rest, 2)
+    assert threshold.align[0] > 1.0 > threshold.align[1]
+    assert 0.45 <= threshold.confidence <= 0.9
+    learner = Learner(lambda: FeatureHead(features, 2), TrainingConfig(32, 1e-1, 0.0), seed=0)
+    fixed = learner.choose_threshold(known, rest, 2)
+    assert fixed.confidence == 0.95
     assert fixed.align.tolist() == [1.0, 1.0]

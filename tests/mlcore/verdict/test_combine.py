@@ -2,21 +2,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from mlcore.corpus import NoisyLabels
 from mlcore.records import NO_LABEL
 from mlcore.verdict.combine import (
-    SHARED_ERROR,
-    Contradictions,
     combine,
-    count_contradictions,
-    fit_scales,
+    fit_weights,
+    llm_log_vote,
     log_odds_wrong,
     sharpen,
     shift_prior,
-    teacher_word,
 )
-from mlcore.verdict.pooling import log_softmax, match_shares
+from mlcore.verdict.constants import SHARED_ERROR
+from mlcore.verdict.contradictions import Contradictions, count_contradictions
 
 
 def opinion(truth: np.ndarray, rng: np.random.Generator, right: np.ndarray | float) -> np.ndarray:
@@ -36,10 +35,10 @@ def labels(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_weak_student_does_not_overrule_a_strong_teacher(seed: int) -> None:
+def test_weak_small_models_do_not_overrule_a_strong_llm(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, 4000)
-    hard = rng.random(4000) < 0.45  # on hard rows the students guess
+    hard = rng.random(4000) < 0.45  # on hard rows the small models guess
     right = np.where(hard, 0.51, 0.99)
     given = np.where(rng.random(4000) < 0.95, truth, 1 - truth)
     verdict = combine(opinion(truth, rng, right), opinion(truth, rng, right), labels(given))
@@ -47,7 +46,7 @@ def test_a_weak_student_does_not_overrule_a_strong_teacher(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_strong_student_replaces_the_labels_of_a_weak_teacher(seed: int) -> None:
+def test_strong_small_models_replace_the_labels_of_a_weak_llm(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, 4000)
     given = np.where(rng.random(4000) < 0.7, truth, 1 - truth)
@@ -55,7 +54,7 @@ def test_a_strong_student_replaces_the_labels_of_a_weak_teacher(seed: int) -> No
     assert (verdict.label == truth).mean() > 0.92
 
 
-def test_the_estimate_of_the_teachers_errors_is_near_the_truth() -> None:
+def test_the_estimate_of_the_llms_errors_is_near_the_truth() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 20_000)
     for wrong in (0.1, 0.2, 0.3):
@@ -64,7 +63,7 @@ def test_the_estimate_of_the_teachers_errors_is_near_the_truth() -> None:
         given = np.where(rng.random(20_000) < wrong, 1 - truth, truth)
         found = count_contradictions(voter[0], voter[1], given, np.ones(20_000, dtype=bool), 2)
         actual = (given != truth)[found.together].mean()
-        assert abs(found.teacher_wrong - actual) < 0.05
+        assert abs(found.llm_wrong - actual) < 0.05
 
 
 @pytest.mark.parametrize("rows", [300, 3000])
@@ -77,8 +76,8 @@ def test_the_lower_end_of_the_estimate_lies_one_standard_error_below_it(rows: in
         voters = [opinion(truth, rng, 0.85).argmax(axis=1) for _ in range(2)]
         given = np.where(rng.random(rows) < 0.35, 1 - truth, truth)
         found.append(count_contradictions(voters[0], voters[1], given, np.ones(rows, dtype=bool), 2))
-    stated = np.mean([each.teacher_wrong - each.least_wrong for each in found])
-    actual = np.std([each.teacher_wrong for each in found])
+    stated = np.mean([each.llm_wrong - each.least_wrong for each in found])
+    actual = np.std([each.llm_wrong for each in found])
     assert 0.7 < stated / actual < 1.4
 
 
@@ -86,8 +85,8 @@ def test_checked_rows_teach_how_much_each_opinion_counts() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 300)
     good, useless = np.log(opinion(truth, rng, 0.9)), np.log(opinion(truth, rng, 0.5001))
-    scales = fit_scales(useless, good, truth, np.array([1.0, 0.0]))
-    assert scales[1] > 0.6
+    _own, llm = fit_weights(useless, good, truth, 0.0)
+    assert llm > 0.6
 
 
 def test_a_checked_row_has_no_risk_and_the_persons_label() -> None:
@@ -124,7 +123,7 @@ def test_labels_accepted_in_bulk_do_not_make_the_models_seem_right_everywhere() 
     assert (verdict.label[accepted] == 0).all()
     assert (verdict.risk[accepted] == 0).all()
     assert abs(verdict.risk[rest].mean() - before.risk[rest].mean()) < 0.03
-    assert verdict.measured["checked_rows"] == 0
+    assert verdict.evidence(labels(given))["checked_rows"] == 0
 
 
 def test_unreadable_rows_follow_their_own_class_shares() -> None:
@@ -136,19 +135,19 @@ def test_unreadable_rows_follow_their_own_class_shares() -> None:
 
 
 def test_sharpening_reaches_the_target_and_keeps_the_order() -> None:
-    logs = log_softmax(np.random.default_rng(0).normal(size=(500, 3)))
+    logs = log_softmax(np.random.default_rng(0).normal(size=(500, 3)), axis=1)
     sharp = sharpen(logs, 0.9)
     assert abs(np.exp(sharp).max(axis=1).mean() - 0.9) < 1e-3
     assert (sharp.argmax(axis=1) == logs.argmax(axis=1)).all()
 
 
 def test_an_unreadable_answer_says_nothing() -> None:
-    word = teacher_word(
+    vote = llm_log_vote(
         labels(np.array([NO_LABEL, 0, 1]), probs=np.array([[np.nan] * 2, [0.6, 0.4], [np.nan] * 2]))
     )
-    assert (word[0] == 0).all()
-    np.testing.assert_allclose(word[1], [0, np.log(0.4 / 0.6)])
-    assert word[2].argmax() == 1
+    assert (vote[0] == 0).all()
+    np.testing.assert_allclose(vote[1], [0, np.log(0.4 / 0.6)])
+    assert vote[2].argmax() == 1
 
 
 def test_without_checked_rows_even_unanimous_rows_keep_a_risk() -> None:
@@ -160,15 +159,7 @@ def test_without_checked_rows_even_unanimous_rows_keep_a_risk() -> None:
     assert combine(sure, sure, labels(truth, verified)).risk[50:].max() < SHARED_ERROR
 
 
-def test_an_opinion_is_brought_to_the_shares_that_are_known() -> None:
-    truth = np.arange(1000) % 2
-    probs = opinion(truth, np.random.default_rng(0), 0.8)
-    moved = match_shares(probs, np.array([0.3, 0.7]))
-    assert moved.mean(axis=0) == pytest.approx([0.3, 0.7], abs=1e-3)
-    assert moved.sum(axis=1) == pytest.approx(np.ones(1000))
-
-
-def test_the_weight_of_the_llms_word_is_the_one_that_was_used() -> None:
+def test_the_weight_of_the_llms_vote_is_the_one_that_was_used() -> None:
     truth = np.arange(400) % 2
     given = np.where(np.arange(400) % 5 == 0, 1 - truth, truth)
     first, second = (opinion(truth, np.random.default_rng(seed), 0.75) for seed in (0, 1))
@@ -176,7 +167,7 @@ def test_the_weight_of_the_llms_word_is_the_one_that_was_used() -> None:
     for people in (given, 1 - given):
         verified = np.full(400, NO_LABEL)
         verified[:100] = people[:100]
-        weights.append(combine(first, second, labels(given, verified)).measured["teacher_weight"])
+        weights.append(combine(first, second, labels(given, verified)).llm_weight)
     assert weights[0] > weights[1] + 0.5
 
 
@@ -201,10 +192,10 @@ def test_an_llm_that_doubts_itself_is_trusted_no_more_than_it_says(
     first, second = opinion(truth, rng, 0.85), opinion(truth, rng, 0.6)
     given = llm.argmax(axis=1)
     silent, stated = combine(first, second, labels(given)), combine(first, second, labels(given, probs=llm))
-    assert silent.found.teacher_wrong == 0.02
-    rows = stated.found.together
+    assert silent.contradictions.llm_wrong == 0.02
+    rows = stated.contradictions.together
     actual = (given != truth)[rows].mean()
-    assert 0.25 < stated.found.teacher_wrong <= actual + 0.05
+    assert 0.25 < stated.contradictions.llm_wrong <= actual + 0.05
     assert (stated.label == truth).mean() > (silent.label == truth).mean()
     assert abs(stated.risk.mean() - (stated.label != truth).mean()) < abs(
         silent.risk.mean() - (silent.label != truth).mean()
@@ -213,8 +204,8 @@ def test_an_llm_that_doubts_itself_is_trusted_no_more_than_it_says(
 
 def test_rows_of_which_the_llm_states_nothing_leave_the_estimate_alone() -> None:
     found = Contradictions(np.arange(4), 0.1, 0.05, 0.8)
-    assert found.at_least(np.full(9, np.nan)).teacher_wrong == 0.1
-    assert found.at_least(np.array([0.9, 0.5, np.nan, np.nan])).teacher_wrong == 0.1  # half is not most
+    assert found.at_least(np.full(9, np.nan)).llm_wrong == 0.1
+    assert found.at_least(np.array([0.9, 0.5, np.nan, np.nan])).llm_wrong == 0.1  # half is not most
     doubted = found.at_least(np.array([0.9, 0.5, 0.4, np.nan]))
-    assert doubted.teacher_wrong == doubted.least_wrong == pytest.approx(0.6)
-    assert found.at_least(np.array([0.01, 0.02, 0.0, 0.01])).teacher_wrong == 0.1
+    assert doubted.llm_wrong == doubted.least_wrong == pytest.approx(0.6)
+    assert found.at_least(np.array([0.01, 0.02, 0.0, 0.01])).llm_wrong == 0.1

@@ -4,16 +4,15 @@ import numpy as np
 
 from mlcore.corpus import INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG
 from mlcore.records import NO_LABEL
-from mlcore.verdict.review_order import flag_rows, map_points, review_order, spread, worth_a_look
+from mlcore.verdict.review_order import flag_rows, map_points, review_order, review_priority, spread
 
 
 def test_flags_exclude_each_other() -> None:
-    given = np.array([0, 0, 1, NO_LABEL, NO_LABEL, 0])
-    verified = np.array([NO_LABEL] * 5 + [0])
-    prediction = np.array([0, 0, 0, 1, 1, 1])
-    risk = np.array([0.1, 0.6, 0.1, 0.1, 0.6, 0.0])
-    expected = [LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG, LIKELY_RIGHT]
-    assert flag_rows(given, verified, prediction, risk).tolist() == expected
+    given = np.array([0, 0, 1, 1, NO_LABEL, NO_LABEL])
+    prediction = np.array([0, 0, 0, 0, 1, 1])
+    suspicious = np.array([False, True, False, True, False, True])
+    expected = [LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT, INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG]
+    assert flag_rows(given, prediction, suspicious).tolist() == expected
 
 
 def test_a_block_of_the_queue_is_not_twenty_copies_of_one_mistake() -> None:
@@ -31,9 +30,8 @@ def test_one_cluster_only_keeps_the_order_of_risk() -> None:
 def test_the_riskiest_row_comes_first_and_checked_rows_last() -> None:
     rng = np.random.default_rng(0)
     risk = rng.random(100)
-    verified = np.full(100, NO_LABEL)
-    verified[:10] = 1
-    order = review_order(risk, verified, rng.normal(size=(100, 4)), seed=0)
+    checked = np.arange(100) < 10
+    order = review_order(risk, checked, rng.normal(size=(100, 4)), seed=0)
     assert order[0] == 10 + risk[10:].argmax()
     assert set(order[-10:].tolist()) == set(range(10))
 
@@ -41,15 +39,15 @@ def test_the_riskiest_row_comes_first_and_checked_rows_last() -> None:
 def test_a_label_that_the_models_never_doubt_gets_its_share_of_the_queue() -> None:
     label = np.repeat([0, 1], 100)
     doubt = np.concatenate([np.linspace(0.5, 1.0, 100), np.linspace(0.0, 0.4, 100)])
-    first = np.argsort(-worth_a_look(doubt, label))[:40]
+    first = np.argsort(-review_priority(doubt, label))[:40]
     assert 5 <= int(label[first].sum()) <= 20
     for each in (0, 1):
         rows = np.flatnonzero(label == each)
-        assert (np.diff(worth_a_look(doubt, label)[rows]) > 0).all()
+        assert (np.diff(review_priority(doubt, label)[rows]) > 0).all()
 
 
 def test_equal_doubt_is_worth_equal_looks() -> None:
-    worth = worth_a_look(np.array([0.2, 0.2, 0.7]), np.array([1, 1, 1]))
+    worth = review_priority(np.array([0.2, 0.2, 0.7]), np.array([1, 1, 1]))
     assert worth[0] == worth[1] < worth[2]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 import pytest
@@ -245,6 +246,19 @@ def test_every_method_of_the_engine_can_be_chosen(method: str) -> None:
     assert save(cast, method=method)["Location"] == cast.url("configure/start/")
     cast.project.refresh_from_db()
     assert cast.project.distill_config.method == method
+
+
+@pytest.mark.parametrize(
+    ("chosen", "offered"),
+    [("coral", ["coral", "paper", "plain"]), ("adamatch", ["coral", "paper", "plain", "adamatch"])],
+)
+def test_the_methods_stand_in_plain_sight(chosen: str, offered: list[str]) -> None:
+    cast = make_cast()
+    save(cast, method=chosen)
+    page = cast.client("owner").get(cast.url("configure/models/")).content.decode()
+    assert re.findall(r'<input type="radio" name="method" value="(\w+)"', page) == offered
+    shown = re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL)
+    assert re.findall(r'name="method" value="(\w+)"', shown) == offered
 
 
 def test_a_server_and_its_token_are_stored_and_the_token_is_never_shown_again() -> None:

@@ -1,0 +1,135 @@
+"""What is shown of every row: by the label model's verdict, or, for the paper's method, by the networks alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mlcore.config import DistillConfig
+from mlcore.corpus import LIKELY_RIGHT, Distilled, NoisyLabels
+from mlcore.probabilities import cross_entropy
+from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
+from mlcore.slm.cross_fit import Trained
+from mlcore.slm.noise import CleanSplit, clean_probability, split_clean, suspicion_rank
+from mlcore.verdict.combine import Verdict
+from mlcore.verdict.review_order import RISKY, flag_rows, map_points, review_order, review_priority
+
+
+@dataclass(frozen=True)
+class MachineResult:
+    """What the models say of N rows, as if nobody had looked.
+
+    ``probs (N, K)``: the small model's. ``label (N,)``, ``risk (N,)``: the final label and the probability that it is
+    wrong. ``suspicious (N,)``: rows flagged as likely wrong. ``priority (N,)``: higher comes earlier in the queue.
+    """
+
+    probs: FloatArray
+    label: IntArray
+    risk: FloatArray
+    suspicious: BoolArray
+    priority: FloatArray
+    evidence: dict[str, float] = field(default_factory=dict)
+
+
+def label_model_result(
+    verdict: Verdict, trained: Trained, noisy: NoisyLabels, features: FloatArray, config: DistillConfig
+) -> Distilled:
+    """The result of the methods ``coral``, ``adamatch`` and ``plain``, whose labels the label model decides.
+
+    Clean probabilities come from one mixture per class on the losses of the pooled small models, flags from the risk.
+    """
+    losses, split = split_losses(verdict.slm_probs, noisy, config, per_class=True)
+    clean_prob = np.zeros(len(losses))
+    clean_prob[noisy.known != NO_LABEL] = split.prob
+    machine = MachineResult(
+        probs=verdict.slm_probs,
+        label=verdict.machine_label,
+        risk=verdict.machine_risk,
+        suspicious=verdict.machine_risk > RISKY,
+        priority=review_priority(verdict.doubt, verdict.label),
+        evidence=verdict.evidence(noisy),
+    )
+    return make_result(machine, losses, clean_prob, split, trained, noisy, features, config)
+
+
+def network_result(
+    trained: Trained, noisy: NoisyLabels, features: FloatArray, config: DistillConfig
+) -> Distilled:
+    """The result of the method ``paper``: the networks' own predictions and clean probabilities, nothing else.
+
+    The final label is the prediction, its risk one minus its probability. One mixture on all losses gives the clean
+    probabilities; they decide flags and queue. Rows without a readable label go by the prediction's probability.
+    """
+    losses, split = split_losses(trained.probs, noisy, config, per_class=False)
+    readable = noisy.given != NO_LABEL
+    confidence = trained.probs.max(axis=1)
+    # Of the LLM's label, of checked rows too: a person's answer must not decide how the row would have been flagged.
+    given_losses = cross_entropy(trained.probs[readable], noisy.given[readable])
+    clean_prob = np.zeros(len(losses))
+    clean_prob[readable] = clean_probability(given_losses, split.mixtures[0])
+    support = np.where(readable, clean_prob, confidence)
+    machine = MachineResult(
+        probs=trained.probs,
+        label=trained.probs.argmax(axis=1),
+        risk=1.0 - confidence,
+        suspicious=support <= config.clean_threshold,
+        priority=-suspicion_rank(support, losses).astype(np.float64),
+    )
+    return make_result(machine, losses, clean_prob, split, trained, noisy, features, config)
+
+
+def split_losses(
+    probs: FloatArray, noisy: NoisyLabels, config: DistillConfig, *, per_class: bool
+) -> tuple[FloatArray, CleanSplit]:
+    """Losses ``(N,)`` of the known labels, NaN where there is none, and the split of the rows that have one."""
+    labelled = noisy.known != NO_LABEL
+    losses = np.full(len(labelled), np.nan)
+    losses[labelled] = cross_entropy(probs[labelled], noisy.known[labelled])
+    split = split_clean(
+        losses[labelled],
+        noisy.known[labelled],
+        noisy.count,
+        threshold=config.clean_threshold,
+        per_class=per_class,
+    )
+    return losses, split
+
+
+def make_result(
+    machine: MachineResult,
+    losses: FloatArray,
+    clean_prob: FloatArray,
+    split: CleanSplit,
+    trained: Trained,
+    noisy: NoisyLabels,
+    features: FloatArray,
+    config: DistillConfig,
+) -> Distilled:
+    """The models' result with what people decided, which is final."""
+    checked = noisy.verified != NO_LABEL
+    clean_prob = np.where(checked, 1.0, clean_prob)
+    prediction = machine.probs.argmax(axis=1)
+    flag = flag_rows(noisy.given, prediction, machine.suspicious)
+    return Distilled(
+        probs=machine.probs,
+        prediction=prediction,
+        confidence=machine.probs.max(axis=1),
+        losses=losses,
+        clean_prob=clean_prob,
+        rank=suspicion_rank(clean_prob, losses),
+        features=features,
+        points=map_points(features),
+        label=np.where(checked, noisy.verified, machine.label),
+        risk=np.where(checked, 0.0, machine.risk),
+        flag=np.where(checked, LIKELY_RIGHT, flag).astype(np.int8),
+        order=review_order(machine.priority, checked, features, seed=config.seed),
+        machine_label=machine.label,
+        machine_risk=machine.risk,
+        machine_flag=flag,
+        history=trained.history,
+        mixtures=split.mixtures,
+        stopped=trained.stopped,
+        warnings=trained.warnings,
+        evidence=machine.evidence,
+    )

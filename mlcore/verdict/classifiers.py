@@ -1,0 +1,135 @@
+"""Cheap classifiers whose probabilities are all out of fold: neighbours, n-grams, boosted trees.
+
+All take ``folds (N,)``: a row's probabilities come from models that were fitted on other folds, and copies of a row share
+its fold. Arguments they share: ``labels (N,)`` with ``NO_LABEL`` where there is none, ``weights (N,)`` of the rows in
+training, ``count`` of labels, K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from mlcore.records import NO_LABEL, FloatArray, IntArray
+from mlcore.slm.neighbours import unit_rows
+from mlcore.verdict.constants import (
+    MOST_NGRAMS,
+    MOST_REFERENCES,
+    NEIGHBOUR_SHARPNESS,
+    NEIGHBOURS,
+    NGRAM_STRENGTH,
+)
+
+ABSENT = 1e-6  # probability of a class that the training rows lack
+
+
+def neighbour_votes(
+    features: FloatArray,
+    labels: IntArray,
+    folds: IntArray,
+    count: int,
+    *,
+    weights: FloatArray,
+    neighbours: int = NEIGHBOURS,
+) -> FloatArray:
+    """Label shares ``(N, K)`` among each row's nearest labelled rows of other folds, by cosine, with one vote's smoothing.
+
+    After SimiFeat (Zhu et al., "Detecting corrupted labels without training a model to predict", ICML 2022).
+    """
+    unit = unit_rows(features)
+    votes = np.full((len(unit), count), 1.0 / count)
+    for rows, others in split_folds(labels, folds):
+        if len(others) == 0:
+            continue
+        others = others[:: max(1, -(-len(others) // MOST_REFERENCES))]
+        nearest = min(neighbours, len(others))
+        for start in range(0, len(rows), 2048):
+            chunk = rows[start : start + 2048]
+            cosine = unit[chunk] @ unit[others].T  # (B, references)
+            top = np.argpartition(-cosine, nearest - 1, axis=1)[:, :nearest]  # (B, neighbours)
+            weight = np.exp(NEIGHBOUR_SHARPNESS * (np.take_along_axis(cosine, top, axis=1) - 1.0))
+            weight *= nearest / weight.sum(axis=1, keepdims=True)
+            weight *= weights[others[top]]
+            near = labels[others[top]]
+            for label in range(count):
+                votes[chunk, label] += (weight * (near == label)).sum(axis=1)
+    return np.asarray(votes / votes.sum(axis=1, keepdims=True))
+
+
+def split_folds(labels: IntArray, folds: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """For each fold its row numbers, and those of the labelled rows of all other folds."""
+    for fold in np.unique(folds):
+        yield np.flatnonzero(folds == fold), np.flatnonzero((folds != fold) & (labels != NO_LABEL))
+
+
+def ngram_features(texts: Sequence[str], analyzer: str) -> Any | None:
+    """TF-IDF of words and word pairs (``word``) or of characters (``char``); None if no n-gram occurs twice."""
+    settings: dict[str, Any] = {"ngram_range": (1, 2), "min_df": 2, "token_pattern": r"(?u)\b\w+\b"}
+    if analyzer == "char":
+        settings = {"ngram_range": (1, 5), "min_df": 3, "analyzer": "char_wb"}
+    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=MOST_NGRAMS, **settings)
+    try:
+        return sparse.csr_matrix(vectorizer.fit_transform(texts))
+    except ValueError:  # scikit-learn's word for an empty vocabulary
+        return None
+
+
+def logistic_probs(
+    matrix: Any,
+    labels: IntArray,
+    folds: IntArray,
+    count: int,
+    *,
+    weights: FloatArray,
+    strength: float = NGRAM_STRENGTH,
+) -> FloatArray:
+    """Probabilities ``(N, K)`` of a ridge logistic regression on a dense or sparse matrix ``(N, D)``."""
+    with threadpool_limits(1):  # thread pools of BLAS fight over small products
+        model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+        return out_of_fold(model, matrix, labels, folds, count, weights)
+
+
+def boosted_probs(
+    matrix: FloatArray,
+    labels: IntArray,
+    folds: IntArray,
+    count: int,
+    *,
+    weights: FloatArray,
+    seed: int,
+    leaves: int = 8,
+    trees: int = 100,
+) -> FloatArray:
+    """Probabilities ``(N, K)`` of gradient-boosted trees, small and slow so that they don't learn the noise."""
+    model = HistGradientBoostingClassifier(
+        learning_rate=0.05, max_iter=trees, max_leaf_nodes=leaves, l2_regularization=1.0, random_state=seed
+    )
+    return out_of_fold(model, matrix, labels, folds, count, weights)
+
+
+def out_of_fold(
+    model: Any, matrix: Any, labels: IntArray, folds: IntArray, count: int, weights: FloatArray
+) -> FloatArray:
+    """Probabilities ``(N, K)`` of a scikit-learn classifier, fitted anew for each fold on the labelled rows of the others.
+
+    Where those have one class only, it gets all of the mass; where they have none, the classes share it evenly.
+    """
+    probs = np.full((matrix.shape[0], count), 1.0 / count)
+    for test, train in split_folds(labels, folds):
+        classes = np.unique(labels[train])
+        if len(classes) == 0:
+            continue
+        probs[test] = ABSENT
+        if len(classes) == 1:
+            probs[np.ix_(test, classes)] = 1.0
+            continue
+        model.fit(matrix[train], labels[train], sample_weight=weights[train])
+        probs[np.ix_(test, model.classes_)] = model.predict_proba(matrix[test])
+    return np.asarray(probs / probs.sum(axis=1, keepdims=True))
