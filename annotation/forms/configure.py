@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Project
+from annotation.pipeline.ingest import start_import
 from annotation.pipeline.project.configure import LabelDraft
+
+EMPTY_LINES = 3
 
 
 class TaskForm(forms.Form):
@@ -51,6 +56,33 @@ class LabelForm(forms.Form):
 
 
 LabelFormSet = forms.formset_factory(LabelForm, extra=0, max_num=60, absolute_max=60, validate_max=True)
+
+
+def label_lines(project: Project) -> list[dict[str, str]]:
+    """The project's labels; where there are none yet, the values of the reference column; then some empty lines."""
+    lines = [
+        {"name": label.name, "description": label.description, "key": label.key}
+        for label in project.label_list()
+    ]
+    if not lines:
+        lines = [
+            {"name": name, "description": "", "key": ""} for name in start_import.suggest_labels(project)
+        ]
+    for place, line in enumerate(lines[:9], start=1):
+        line["key"] = line["key"] or (str(place) if not project.labels.exists() else "")
+    return lines + [{"name": "", "description": "", "key": ""}] * max(1, EMPTY_LINES - len(lines))
+
+
+def changed_lines(formset: Any, change: str) -> list[dict[str, str]]:
+    """The lines as typed, with one more at the end or one taken out."""
+    lines = [
+        {name: form.cleaned_data.get(name, "") for name in ("name", "description", "key")} for form in formset
+    ]
+    if change.startswith("remove-"):
+        return [line for place, line in enumerate(lines) if str(place) != change.removeprefix("remove-")] or [
+            {}
+        ]
+    return [*lines, {}]
 
 
 class PromptForm(forms.Form):

@@ -8,8 +8,8 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 
+from annotation.forms.connection import BudgetForm
 from annotation.forms.fields import validated
-from annotation.forms.models import BudgetForm
 from annotation.jobs import kinds, state
 from annotation.jobs.details import RoundMetrics
 from annotation.live import stage_status

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from annotation.errors import AnnotationError
-from annotation.forms.configure import LabelFormSet, PromptForm, TaskForm
+from annotation.forms.configure import LabelFormSet, PromptForm, TaskForm, changed_lines, label_lines
 from annotation.forms.models import ModelsForm
 from annotation.models import Activity, Project, Role, Sample
 from annotation.models.secret import UnreadableSecret
@@ -32,7 +32,6 @@ from mlcore.prompting.prompts import PromptTemplate, check_template, render_prom
 from mlcore.records import Demonstration, Prompt
 
 PREVIEW_PROMPTS = 3
-EMPTY_LINES = 3
 
 
 def _record(request: MemberRequest, project: Project, what: str) -> None:
@@ -68,14 +67,14 @@ def configure_task(request: MemberRequest, project: Project) -> HttpResponse:
 @for_members(Role.OWNER, "GET", "POST")
 def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
     formset = LabelFormSet(
-        request.POST if request.method == "POST" else None, initial=_label_lines(project), prefix="labels"
+        request.POST if request.method == "POST" else None, initial=label_lines(project), prefix="labels"
     )
     sentence = ""
     if request.method == "POST" and formset.is_valid():
         change = request.POST.get("change", "")
         if change:
             return _labels_page(
-                request, project, LabelFormSet(initial=_changed_lines(formset, change), prefix="labels")
+                request, project, LabelFormSet(initial=changed_lines(formset, change), prefix="labels")
             )
         drafts = [draft for form in formset if (draft := form.draft())]
         try:
@@ -103,33 +102,6 @@ def _labels_page(
         sentence=sentence,
         suggested=suggested,
     )
-
-
-def _label_lines(project: Project) -> list[dict[str, str]]:
-    """The project's labels; where there are none yet, the values of the reference column; then some empty lines."""
-    lines = [
-        {"name": label.name, "description": label.description, "key": label.key}
-        for label in project.label_list()
-    ]
-    if not lines:
-        lines = [
-            {"name": name, "description": "", "key": ""} for name in start_import.suggest_labels(project)
-        ]
-    for place, line in enumerate(lines[:9], start=1):
-        line["key"] = line["key"] or (str(place) if not project.labels.exists() else "")
-    return lines + [{"name": "", "description": "", "key": ""}] * max(1, EMPTY_LINES - len(lines))
-
-
-def _changed_lines(formset: Any, change: str) -> list[dict[str, str]]:
-    """The lines as typed, with one more at the end or one taken out."""
-    lines = [
-        {name: form.cleaned_data.get(name, "") for name in ("name", "description", "key")} for form in formset
-    ]
-    if change.startswith("remove-"):
-        return [line for place, line in enumerate(lines) if str(place) != change.removeprefix("remove-")] or [
-            {}
-        ]
-    return [*lines, {}]
 
 
 @for_members(Role.OWNER, "GET", "POST")

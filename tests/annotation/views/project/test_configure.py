@@ -26,11 +26,6 @@ def owner() -> Client:
     return client
 
 
-@pytest.fixture
-def empty() -> Project:
-    return make_project(rows=0, owner=make_user("somebody"), labels=("positive", "negative"))
-
-
 # --- Task -------------------------------------------------------------------------------------------------------------
 
 
