@@ -16,7 +16,11 @@ from annotation.jobs.details import (
 from annotation.jobs.kinds import detail_of
 from annotation.models import Iteration, Stage
 
-TYPES: list[type[Any]] = [*{kind.detail for kind in kinds.KINDS.values()}, RoundMetrics, ModelMetrics]
+TYPES: list[type[Any]] = [
+    *dict.fromkeys(kind.detail for kind in kinds.KINDS.values()),  # a set has another order in every process
+    RoundMetrics,
+    ModelMetrics,
+]
 
 
 @pytest.mark.parametrize("kind", TYPES)
