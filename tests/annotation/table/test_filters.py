@@ -172,7 +172,7 @@ def explain(sql: str) -> str:
 
 
 def test_a_stored_filter_that_no_longer_fits_is_refused_in_a_sentence(cast: Cast) -> None:
-    with pytest.raises(AnnotationError, match="no longer fits the project: LLM says"):
+    with pytest.raises(AnnotationError, match="no longer fits the project: LLM label"):
         filter_rows(cast.project, "llm=999999")
 
 

@@ -95,7 +95,7 @@ def test_the_page_shows_answers_prompt_and_what_the_corpus_will_take() -> None:
     assert stage.detail["unreadable_share"] == pytest.approx(11 / 20)
     client = cast.client("owner")
     page = client.get(cast.url("configure/trial/")).content.decode()
-    assert "11 of 20 can&#x27;t be read" in page or "11 of 20 can't be read" in page
+    assert "Unreadable: 11 of 20." in page
     assert "No idea at all" in page
     assert "a warm and clever film" in page
     assert "Cost" in page
