@@ -9,6 +9,7 @@ from django import forms
 from django.forms.boundfield import BoundField, BoundWidget
 from django.utils.translation import gettext_lazy as _
 
+from annotation.pipeline.ingest.column_roles import ColumnRoles, ImportChoices
 from annotation.pipeline.ingest.upload import Preview
 from mlcore.column_kinds import CHOICES
 
@@ -109,6 +110,14 @@ class MappingForm(forms.Form):
         for place, choice in enumerate(self["content_columns"]):
             name = self.preview.columns[place]
             yield choice, self[f"kind_{place}"], self.preview.examples(name)
+
+    def roles(self) -> ColumnRoles:
+        names = ("content_columns", "id_column", "reference_column", "column_kinds")
+        return ColumnRoles(**{name: self.cleaned_data[name] for name in names if name in self.cleaned_data})
+
+    def choices(self) -> ImportChoices:
+        data = self.cleaned_data
+        return ImportChoices(data["on_bad_row"] or "skip", data["keep_duplicates"], data["keep_empty"])
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}

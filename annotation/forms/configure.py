@@ -8,7 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Project
-from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.reference_labels import suggest_labels
 from annotation.pipeline.project.configure import LabelDraft
 
 EMPTY_LINES = 3
@@ -66,7 +66,7 @@ def label_lines(project: Project) -> list[dict[str, str]]:
     ]
     if not lines:
         lines = [
-            {"name": name, "description": "", "key": ""} for name in start_import.suggest_labels(project)
+            {"name": name, "description": "", "key": ""} for name in suggest_labels(project)
         ]
     for place, line in enumerate(lines[:9], start=1):
         line["key"] = line["key"] or (str(place) if not project.labels.exists() else "")

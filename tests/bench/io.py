@@ -105,12 +105,14 @@ def _import_file(project: Project, path: Path) -> float:
     from annotation.jobs.work import work_on
     from annotation.models import Stage
     from annotation.pipeline.ingest import start_import
+    from annotation.pipeline.ingest.column_roles import ColumnRoles
+    from annotation.pipeline.ingest.upload import store_upload
 
     started = time.perf_counter()
     with path.open("rb") as file:
-        upload = start_import.store_upload(project, File(file, name=path.name), None)
+        upload = store_upload(project, File(file, name=path.name), None)
     stage = start_import.start_import(
-        project, upload, content_columns=["text"], reference_column="label", user=None
+        project, upload, ColumnRoles(["text"], reference_column="label"), user=None
     )
     with work_on(stage.pk) as job:
         assert job is not None
@@ -223,12 +225,14 @@ def _reimport(path: Path) -> float:
 
     from annotation.jobs.work import work_on
     from annotation.pipeline.ingest import start_import
+    from annotation.pipeline.ingest.column_roles import ColumnRoles
+    from annotation.pipeline.ingest.upload import store_upload
 
     project = _new_project()
     started = time.perf_counter()
     with path.open("rb") as file:
-        upload = start_import.store_upload(project, File(file, name=path.name), None)
-    stage = start_import.start_import(project, upload, content_columns=["text"], user=None)
+        upload = store_upload(project, File(file, name=path.name), None)
+    stage = start_import.start_import(project, upload, ColumnRoles(["text"]), user=None)
     with work_on(stage.pk) as job:
         assert job is not None
         start_import.run_import(job)

@@ -19,6 +19,8 @@ from annotation.messages import message_text
 from annotation.models import Prediction, Project, Stage
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.column_roles import ColumnRoles
+from annotation.pipeline.ingest.upload import store_upload
 from annotation.pipeline.label import answer_cache, run_labeling
 from annotation.pipeline.project import configure
 from tests.support.factories import (
@@ -63,8 +65,8 @@ def test_an_import_that_finds_the_disk_full_goes_on_when_there_is_room(room: Any
     project = configure.create_project(name="Letters", task_type="sentiment", owner=make_user())
     texts = [f"{number} {'word ' * 40}".strip() for number in range(5_000)]
     file = SimpleUploadedFile("letters.csv", ("text\n" + "\n".join(texts) + "\n").encode())
-    upload = start_import.store_upload(project, file, project.owner)
-    stage = start_import.start_import(project, upload, content_columns=["text"], user=project.owner)
+    upload = store_upload(project, file, project.owner)
+    stage = start_import.start_import(project, upload, ColumnRoles(["text"]), user=project.owner)
     room(400)
     run(stage, start_import.run_import)
     assert (stage.status, stage.crashes) == (Stage.Status.FAILED, 0)

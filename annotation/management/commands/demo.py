@@ -17,6 +17,7 @@ from annotation.management.console import accuracy_table, complete, console_user
 from annotation.models import Project, Stage
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.column_roles import ColumnRoles
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
@@ -132,9 +133,7 @@ def _load(sample: Sample, *, here: bool) -> Project:
         stage = start_import.start_import(
             project,
             upload,
-            content_columns=["text"],
-            id_column="id",
-            reference_column=sample.reference,
+            ColumnRoles(["text"], "id", sample.reference),
             user=user,
         )
     if stage.status != Stage.Status.DONE:

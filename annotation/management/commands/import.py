@@ -17,6 +17,9 @@ from annotation.management.console import complete, errors_only, store_file
 from annotation.messages import message_text
 from annotation.models import Activity, Project, Upload
 from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.column_roles import ColumnRoles, ImportChoices
+from annotation.pipeline.ingest.import_report import ImportReport
+from annotation.pipeline.ingest.upload import delete_upload, read_preview, waiting_uploads
 from annotation.pipeline.project import activity
 from mlcore.column_kinds import CHOICES
 
@@ -54,7 +57,7 @@ class Command(BaseCommand):
             for path in options["file"]:
                 with _naming(path, one_of_several=len(options["file"]) > 1):
                     uploads.append(store_file(project, path, user, **_reading(options)))
-                    for warning in start_import.read_preview(uploads[-1]).warnings:
+                    for warning in read_preview(uploads[-1]).warnings:
                         self.stderr.write(f"note: {warning}")
             for upload in uploads:
                 if len(uploads) > 1:
@@ -64,8 +67,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         finally:
             # What was not begun is not left waiting on the project's page; the files are still where they came from.
-            for upload in set(uploads) & set(start_import.waiting_uploads(project)):
-                start_import.delete_upload(upload)
+            for upload in set(uploads) & set(waiting_uploads(project)):
+                delete_upload(upload)
 
     def _import(
         self,
@@ -78,22 +81,23 @@ class Command(BaseCommand):
         stage = start_import.start_import(
             project,
             upload,
-            content_columns=options["content"] or _only_column(upload),
-            id_column=options["id"],
-            reference_column=options["reference"],
-            column_kinds=kinds,
+            ColumnRoles(
+                options["content"] or _only_column(upload), options["id"], options["reference"], kinds
+            ),
             user=user,
-            on_bad_row="reject" if options["reject"] else "skip",
-            keep_duplicates=options["keep_duplicates"],
-            keep_empty=options["keep_empty"],
+            choices=ImportChoices(
+                on_bad_row="reject" if options["reject"] else "skip",
+                keep_duplicates=options["keep_duplicates"],
+                keep_empty=options["keep_empty"],
+            ),
         )
         activity.record(project, user=user, verb=Activity.Verb.UPLOADED, what=upload.name)
         with errors_only():
             complete(stage)
         upload.refresh_from_db()
-        self._tell(start_import.ImportReport.of(upload))
+        self._tell(ImportReport.of(upload))
 
-    def _tell(self, report: start_import.ImportReport) -> None:
+    def _tell(self, report: ImportReport) -> None:
         self.stdout.write(
             f"{report.read:,} rows read = {report.imported:,} imported + {report.duplicates:,} duplicates + {report.rejected:,} rejected"
         )

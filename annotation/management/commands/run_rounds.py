@@ -20,7 +20,7 @@ from annotation.management.console import accuracy_table, complete, console_user
 from annotation.models import Project
 from annotation.pipeline.distill import start_distillation
 from annotation.pipeline.export import run_export
-from annotation.pipeline.ingest.column_roles import guess_roles
+from annotation.pipeline.ingest.column_roles import ColumnRoles, guess_roles
 from annotation.pipeline.ingest.reference_labels import match_references, suggest_labels
 from annotation.pipeline.ingest.start_import import start_import
 from annotation.pipeline.iterate import start_round
@@ -124,7 +124,7 @@ def _make_project(options: dict[str, Any]) -> Project:
     configure.set_slm(project, config=distill, chain_stages=False)
     with TemporaryDirectory(prefix="coral-") as folder:
         upload = store_file(project, _limited(path, options["limit"], Path(folder)), user)
-    complete(start_import(project, upload, **_roles(project, upload.columns, options), user=user))
+    complete(start_import(project, upload, _roles(project, upload.columns, options), user=user))
     project.refresh_from_db()
     names = options["labels"] or suggest_labels(project)
     configure.set_labels(project, [LabelDraft(name) for name in names])
@@ -132,7 +132,7 @@ def _make_project(options: dict[str, Any]) -> Project:
     return project
 
 
-def _roles(project: Project, columns: list[str], options: dict[str, Any]) -> dict[str, Any]:
+def _roles(project: Project, columns: list[str], options: dict[str, Any]) -> ColumnRoles:
     """What each column is: as the options say, else by its name."""
     given = {
         "content_columns": options["content"],
@@ -146,7 +146,7 @@ def _roles(project: Project, columns: list[str], options: dict[str, Any]) -> dic
         raise CommandError(
             f"Which column holds the text? The file has {', '.join(columns)}. Name it with --content."
         )
-    return roles
+    return ColumnRoles(**roles)
 
 
 def _llm_config(options: dict[str, Any], config: LlmConfig) -> LlmConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 from annotation.errors import InvalidFileError
@@ -44,6 +44,32 @@ class ImportChoices:
         return cls(**{field.name: getattr(detail, field.name) for field in fields(cls)})
 
 
+DEFAULT_CHOICES = ImportChoices()
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRoles:
+    """What the columns of a file are to a project.
+
+    Attributes:
+        content_columns: what the models see.
+        id_column: values that name a row; the same one twice is one row. Empty for none.
+        reference_column: known labels, for measuring only. Empty for none.
+        column_kinds: what content columns of a table hold (number, category, text), where the guess is not to count;
+            None leaves what an earlier import said.
+    """
+
+    content_columns: Sequence[str]
+    id_column: str = ""
+    reference_column: str = ""
+    column_kinds: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """As in the project's last import."""
+        return cls(project.content_columns, project.id_column, project.reference_column)
+
+
 def guess_roles(project: Project, columns: Sequence[str]) -> dict[str, Any]:
     """What each column probably is: as in the project's last import, or by its name. No content where that is unsure."""
     if project.content_columns and set(project.content_columns) <= set(columns):
@@ -67,13 +93,12 @@ def _named(columns: Sequence[str], names: Sequence[str], *, endings: tuple[str, 
     return ending[0] if len(ending) == 1 else ""
 
 
-def check_mapping(
-    upload: Upload, content_columns: Sequence[str], id_column: str, reference_column: str
-) -> None:
+def check_roles(upload: Upload, roles: ColumnRoles) -> None:
+    """Raise InvalidFileError if a file's columns can't have these roles."""
+    content_columns, reference_column = roles.content_columns, roles.reference_column
     if not content_columns:
         raise InvalidFileError("Choose at least one column that the models are to see.")
-    named = [*content_columns, *filter(None, (id_column, reference_column))]
-    for name in named:
+    for name in [*content_columns, *filter(None, (roles.id_column, reference_column))]:
         if name not in upload.columns:
             raise InvalidFileError(
                 "The file has no column “%(name)s”; it has %(columns)s.",
@@ -87,10 +112,7 @@ def check_mapping(
             "“%(name)s” holds the reference labels, so the models must not see it. Take it off the content columns.",
             name=reference_column,
         )
-
-
-def check_column_kinds(kinds: Mapping[str, str], content_columns: Sequence[str]) -> None:
-    for name, kind in kinds.items():
+    for name, kind in (roles.column_kinds or {}).items():
         if name not in content_columns:
             raise InvalidFileError(
                 "“%(name)s” is none of the columns that the models see, so it needs no kind.",
@@ -115,21 +137,19 @@ def check_same_columns(first: Upload, other: Upload) -> None:
         )
 
 
-def check_same_mapping(project: Project, mapping: dict[str, Any]) -> None:
-    if missing := [name for name in project.columns if name not in mapping["columns"]]:
+def check_same_roles(project: Project, columns: Sequence[str], roles: ColumnRoles) -> None:
+    """Raise InvalidFileError if a later file has other columns than the project's rows, or other roles for them."""
+    if missing := [name for name in project.columns if name not in columns]:
         raise InvalidFileError(
             "The project's rows have columns that this file lacks: %(names)s. Add them, or make a new project.",
             names=_quoted(missing),
         )
-    if surplus := [name for name in mapping["columns"] if name not in project.columns]:
+    if surplus := [name for name in columns if name not in project.columns]:
         raise InvalidFileError(
             "This file has columns that the project's rows lack: %(names)s. Remove them, or make a new project.",
             names=_quoted(surplus),
         )
-    if any(
-        mapping[name] != getattr(project, name)
-        for name in ("content_columns", "id_column", "reference_column")
-    ):
+    if replace(roles, column_kinds=None) != ColumnRoles.of(project):
         raise InvalidFileError(
             "The project's columns are mapped already: content %(content)s, id %(id)s, reference %(reference)s. "
             "A later file must use the same.",

@@ -16,7 +16,7 @@ from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Ta
 from annotation.jobs.details import ImportDetail
 from annotation.jobs.work import Job
 from annotation.models import Project, Upload
-from annotation.pipeline.ingest.column_roles import ImportChoices, check_same_mapping
+from annotation.pipeline.ingest.column_roles import ColumnRoles, ImportChoices, check_same_roles
 from annotation.pipeline.ingest.duplicates import index_rows, store_run
 from annotation.pipeline.ingest.import_report import ImportReport
 from annotation.pipeline.ingest.store_rows import SampleMaker, insert_samples
@@ -67,10 +67,7 @@ class ImportAttempt:
                 self._project.columns = list(table.columns)
                 self._project.save(update_fields=["columns"])
         elif late:
-            check_same_mapping(
-                self._project,
-                {"columns": table.columns, **{name: getattr(self._project, name) for name in _MAPPED}},
-            )
+            check_same_roles(self._project, table.columns, ColumnRoles.of(self._project))
         return table
 
     def _store(self, batch: list[SourceRow | RejectedRow]) -> None:
@@ -142,9 +139,6 @@ class ImportAttempt:
                 rejected=report.rejected,
             ),
         )
-
-
-_MAPPED = ("content_columns", "id_column", "reference_column")
 
 
 @contextmanager

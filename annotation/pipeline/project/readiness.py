@@ -8,7 +8,7 @@ from annotation.errors import AnnotationError, BusyError, NotReadyError
 from annotation.jobs import kinds
 from annotation.models import Iteration, Prediction, Project, Stage
 from annotation.models.secret import readable
-from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.discard_import import check_no_leftovers
 
 MIN_ROWS = 10
 
@@ -35,7 +35,7 @@ def check_trial_ready(project: Project) -> None:
 
 def _check_complete(project: Project) -> None:
     """Whether there is all that a run works on."""
-    start_import.check_no_leftovers(project)
+    check_no_leftovers(project)
     rows = project.samples.count()
     if rows == 0:
         raise NotReadyError("The project has no rows yet. Upload a file first.")

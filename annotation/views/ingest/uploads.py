@@ -26,6 +26,13 @@ from annotation.live import stage_status
 from annotation.models import Activity, Project, Role, Stage, Upload
 from annotation.pipeline.ingest import import_report, start_import
 from annotation.pipeline.ingest.column_roles import guess_roles
+from annotation.pipeline.ingest.upload import (
+    delete_upload,
+    read_preview,
+    shown_name,
+    store_upload,
+    waiting_uploads,
+)
 from annotation.pipeline.project import activity
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.export.downloads import Download
@@ -44,7 +51,7 @@ def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
         step="configure_data",
         form=UploadForm(),
         rows=project.samples.count(),
-        waiting=start_import.waiting_uploads(project),
+        waiting=waiting_uploads(project),
     )
     if stage:
         upload = _upload_of(project, stage)
@@ -74,12 +81,10 @@ def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
     stored = []
     for file, reading in _sent(form):
         try:
-            stored.append(start_import.store_upload(project, file, request.user, **reading))
+            stored.append(store_upload(project, file, request.user, **reading))
         except AnnotationError as error:
             sentence = _("“%(name)s” was rejected: %(why)s")
-            messages.error(
-                request, sentence % {"name": start_import.shown_name(file.name or ""), "why": error}
-            )
+            messages.error(request, sentence % {"name": shown_name(file.name or ""), "why": error})
     if not stored:
         return redirect(f"{reverse('annotation:configure_data', args=[project.pk])}?refused=yes")
     return redirect("annotation:configure_columns", project.pk, stored[0].pk)
@@ -100,8 +105,8 @@ def _sent(form: UploadForm) -> Iterator[tuple[File[bytes], dict[str, Any]]]:
 def remove_upload(request: MemberRequest, project: Project, upload_id: int) -> HttpResponse:
     """Forget a file that nobody has begun to import."""
     upload = get_object_or_404(Upload, pk=upload_id, project=project)
-    if upload in start_import.waiting_uploads(project):
-        start_import.delete_upload(upload)
+    if upload in waiting_uploads(project):
+        delete_upload(upload)
     return redirect("annotation:configure_data", project.pk)
 
 
@@ -111,8 +116,8 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
     upload = get_object_or_404(Upload, pk=upload_id, project=project)
     if "read" in request.POST:
         return _read_again(request, project, upload)
-    preview = start_import.read_preview(upload)
-    others = [each for each in start_import.waiting_uploads(project) if each.pk != upload.pk]
+    preview = read_preview(upload)
+    others = [each for each in waiting_uploads(project) if each.pk != upload.pk]
     alike = [each for each in others if set(each.columns) == set(upload.columns)]
     form = MappingForm(
         request.POST if request.method == "POST" else None,
@@ -128,14 +133,9 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
             start_import.start_import(
                 project,
                 upload,
-                content_columns=form.cleaned_data["content_columns"],
-                id_column=form.cleaned_data["id_column"],
-                reference_column=form.cleaned_data["reference_column"],
-                column_kinds=form.cleaned_data.get("column_kinds"),
+                form.roles(),
                 user=request.user,
-                on_bad_row=form.cleaned_data["on_bad_row"] or "skip",
-                keep_duplicates=form.cleaned_data["keep_duplicates"],
-                keep_empty=form.cleaned_data["keep_empty"],
+                choices=form.choices(),
                 then=then,
             )
         except AnnotationError as error:
@@ -193,7 +193,7 @@ def _read_again(request: MemberRequest, project: Project, upload: Upload) -> Htt
             if value is not None and value != upload.reading.get(name)
         }
         try:
-            start_import.read_preview(upload, **chosen)
+            read_preview(upload, **chosen)
         except AnnotationError as error:
             messages.error(request, str(error))
     return redirect("annotation:configure_columns", project.pk, upload.pk)

@@ -14,7 +14,7 @@ from annotation.jobs import kinds, state
 from annotation.jobs.details import RoundMetrics
 from annotation.live import stage_status
 from annotation.models import Activity, Iteration, Project, Role, Stage
-from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.discard_import import cancel_import
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import activity, configure
 from annotation.views.access import MemberRequest, for_members
@@ -79,7 +79,7 @@ def cancel_stage(request: MemberRequest, project: Project, stage_id: int) -> Htt
 def _cancel(stage: Stage) -> None:
     """A cancelled import takes back its rows; other stages keep what they finished."""
     if stage.kind == kinds.IMPORT.key:
-        start_import.cancel_import(stage)
+        cancel_import(stage)
     else:
         state.request_cancel(stage)
 

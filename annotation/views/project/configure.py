@@ -18,7 +18,7 @@ from annotation.forms.models import ModelsForm
 from annotation.models import Activity, Project, Role, Sample
 from annotation.models.secret import UnreadableSecret
 from annotation.pipeline.engine_rows import as_row
-from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.reference_labels import match_references
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import activity, connection, readiness
 from annotation.pipeline.project import configure as configuring
@@ -79,7 +79,7 @@ def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
         drafts = [draft for form in formset if (draft := form.draft())]
         try:
             configuring.set_labels(project, drafts)
-            start_import.match_references(project)
+            match_references(project)
         except AnnotationError as error:
             sentence = str(error)
         else:

@@ -14,7 +14,7 @@ from annotation.jobs.work import Job
 from annotation.management import console
 from annotation.models import Activity, Project, Stage, Upload
 from annotation.pipeline.export import run_export
-from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.upload import waiting_uploads
 from annotation.pipeline.project import configure
 from tests.support.factories import make_user
 
@@ -79,7 +79,7 @@ def test_what_does_not_fit_gets_a_sentence_and_leaves_nothing_waiting(
 ) -> None:
     with pytest.raises(CommandError, match=sentence):
         run_import(project, put(tmp_path, "a.csv", "age,town\n40,x\n"), *arguments)
-    assert start_import.waiting_uploads(project) == []
+    assert waiting_uploads(project) == []
     assert not Upload.objects.exists()
     assert not project.samples.exists()
 

@@ -21,6 +21,8 @@ from annotation.jobs.work import work_on
 from annotation.models import Project, Stage
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.column_roles import ColumnRoles
+from annotation.pipeline.ingest.upload import store_upload
 from annotation.pipeline.project import configure
 from tests.support.exports import NASTY, nasty_project, rows_of, run, uploaded_cells
 from tests.support.factories import make_project, make_user, start_llm_round
@@ -39,8 +41,8 @@ def project() -> Project:
 def import_back(project: Project, path: Path) -> Project:
     """The exported file, imported into a new project."""
     again = configure.create_project(name="Again", task_type="topic", owner=project.owner)
-    stored = start_import.store_upload(again, SimpleUploadedFile(path.name, path.read_bytes()), project.owner)
-    stage = start_import.start_import(again, stored, content_columns=["text"], user=project.owner)
+    stored = store_upload(again, SimpleUploadedFile(path.name, path.read_bytes()), project.owner)
+    stage = start_import.start_import(again, stored, ColumnRoles(["text"]), user=project.owner)
     with work_on(stage.pk) as job:
         assert job is not None
         start_import.run_import(job)
@@ -141,8 +143,8 @@ def test_any_table_survives_import_export_and_import(
     data = "".join(
         json.dumps({"first": first, "text": text}, ensure_ascii=False) + "\n" for first, text in rows
     )
-    stored = start_import.store_upload(project, SimpleUploadedFile("any.jsonl", data.encode()), owner)
-    stage = start_import.start_import(project, stored, content_columns=["text"], user=owner)
+    stored = store_upload(project, SimpleUploadedFile("any.jsonl", data.encode()), owner)
+    stage = start_import.start_import(project, stored, ColumnRoles(["text"]), user=owner)
     with work_on(stage.pk) as job:
         assert job is not None
         start_import.run_import(job)

@@ -18,6 +18,7 @@ from annotation.jobs.work import work_on
 from annotation.models import Project, Sample, Stage, TextPage, Upload
 from annotation.pipeline.ingest import duplicates, start_import
 from annotation.pipeline.ingest.duplicates import KnownTexts, index_rows, rows_with_texts, store_run
+from annotation.pipeline.ingest.import_report import ImportReport
 from tests.annotation.pipeline.ingest.test_run_import import (
     StopAfter,
     load,
@@ -162,14 +163,14 @@ def test_rows_are_made_known_with_the_end_of_their_import_or_not_at_all(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = start(project, upload(project, table(*numbered(30))))
-    save = start_import.ImportReport.save
+    save = ImportReport.save
 
-    def fail_at_the_end(report: start_import.ImportReport, stored: Upload) -> None:
+    def fail_at_the_end(report: ImportReport, stored: Upload) -> None:
         save(report, stored)
         if report.finished:
             raise RuntimeError("the disk is gone")
 
-    monkeypatch.setattr(start_import.ImportReport, "save", fail_at_the_end)
+    monkeypatch.setattr(ImportReport, "save", fail_at_the_end)
     assert run(stage).status == Stage.Status.FAILED
     assert not TextPage.objects.exists()
     monkeypatch.undo()

@@ -15,11 +15,15 @@ from annotation.errors import InvalidFileError
 from annotation.jobs.work import work_on
 from annotation.models import Project, Stage, Upload
 from annotation.pipeline.ingest import start_import
-from annotation.pipeline.ingest.import_report import left_out_rows
+from annotation.pipeline.ingest.column_roles import ColumnRoles, ImportChoices
+from annotation.pipeline.ingest.import_report import ImportReport, left_out_rows
+from annotation.pipeline.ingest.upload import read_preview, store_upload, waiting_uploads
 from annotation.pipeline.project import configure
 from tests.support.factories import make_user
 
 pytestmark = pytest.mark.django_db
+
+ROLES = ("content_columns", "id_column", "reference_column", "column_kinds")
 
 
 @pytest.fixture
@@ -28,11 +32,15 @@ def project() -> Project:
 
 
 def upload(project: Project, data: bytes, name: str = "letters.csv") -> Upload:
-    return start_import.store_upload(project, SimpleUploadedFile(name, data), project.owner)
+    return store_upload(project, SimpleUploadedFile(name, data), project.owner)
 
 
 def start(project: Project, stored: Upload, **choices: Any) -> Stage:
-    return start_import.start_import(project, stored, content_columns=["text"], user=project.owner, **choices)
+    then = choices.pop("then", ())
+    roles = ColumnRoles(["text"], **{name: choices.pop(name) for name in ROLES if name in choices})
+    return start_import.start_import(
+        project, stored, roles, user=project.owner, choices=ImportChoices(**choices), then=then
+    )
 
 
 def run(stage: Stage) -> Stage:
@@ -43,10 +51,10 @@ def run(stage: Stage) -> Stage:
     return stage
 
 
-def imported(project: Project, stored: Upload, **choices: Any) -> start_import.ImportReport:
+def imported(project: Project, stored: Upload, **choices: Any) -> ImportReport:
     stage = run(start(project, stored, **choices))
     assert stage.status == Stage.Status.DONE, stage.error
-    return start_import.ImportReport.of(Upload.objects.get(pk=stored.pk))
+    return ImportReport.of(Upload.objects.get(pk=stored.pk))
 
 
 # --- What columns hold ----------------------------------------------------------------------------------------------
@@ -82,20 +90,20 @@ def stored_rows(project: Project) -> list[list[str]]:
 
 def test_the_column_names_may_stand_below_a_title(project: Project) -> None:
     stored = upload(project, b"A title,\n\nid,text\n1,a\n")
-    preview = start_import.read_preview(stored, header=2)
+    preview = read_preview(stored, header=2)
     assert (preview.columns, preview.rows) == (("id", "text"), [["1", "a"]])
     assert Upload.objects.get(pk=stored.pk).reading["header"] == 2
     assert "Rows above the column names left out: 1" in preview.warnings
 
 
 def test_a_file_without_column_names_gets_numbered_ones(project: Project) -> None:
-    preview = start_import.read_preview(upload(project, b"1,a\n2,b\n"), header=0)
+    preview = read_preview(upload(project, b"1,a\n2,b\n"), header=0)
     assert (preview.columns, preview.rows) == (("column 1", "column 2"), [["1", "a"], ["2", "b"]])
 
 
 def test_a_pasted_text_is_one_row_a_line(project: Project) -> None:
     pasted = SimpleUploadedFile("pasted", b'a, b\n"c" and\n\n=d')
-    stored = start_import.store_upload(project, pasted, project.owner, one_text_a_line=True)
+    stored = store_upload(project, pasted, project.owner, one_text_a_line=True)
     assert stored.columns == ["text"]
     imported(project, stored)
     assert stored_rows(project) == [["a, b"], ['"c" and'], ["=d"]]
@@ -142,7 +150,7 @@ def test_a_separator_for_pasted_lines_is_not_dropped_without_a_word(project: Pro
 
 def test_bytes_that_do_not_fit_are_replaced_where_that_was_chosen(project: Project) -> None:
     stored = upload(project, b"id,text\n" + "1,\u00e9t\u00e9\n".encode() * 9 + b"2,caf\xe9\n3,x\xff\xfe\n")
-    start_import.read_preview(stored, encoding="utf-8", replace_bad=True)
+    read_preview(stored, encoding="utf-8", replace_bad=True)
     report = imported(project, stored)
     assert report.rejected == 0
     assert stored_rows(project)[-2:] == [["2", "caf\ufffd"], ["3", "x\ufffd\ufffd"]]
@@ -169,11 +177,9 @@ def merged_sheet() -> bytes:
 
 def test_merged_cells_are_filled_where_that_was_chosen(project: Project) -> None:
     stored = upload(project, merged_sheet(), "a.xlsx")
-    assert [row[0] for row in start_import.read_preview(stored).rows] == ["A", "", "", "B"]
-    assert start_import.read_preview(stored).warnings == [
-        "Merged areas, of which only the first cell has the value: 2"
-    ]
-    preview = start_import.read_preview(stored, fill_merged=True)
+    assert [row[0] for row in read_preview(stored).rows] == ["A", "", "", "B"]
+    assert read_preview(stored).warnings == ["Merged areas, of which only the first cell has the value: 2"]
+    preview = read_preview(stored, fill_merged=True)
     assert preview.warnings == []
     assert preview.rows == [["A", "one", "x"], ["A", "two", "y"], ["A", "three", "three"], ["B", "four", "z"]]
 
@@ -202,7 +208,7 @@ def test_files_with_the_same_columns_are_imported_one_after_the_other(project: P
         upload(project, f"id,text\n{name},{name}\n".encode(), f"{name}.csv") for name in "abc"
     )
     start(project, first, then=[second, third])
-    assert start_import.waiting_uploads(project) == []
+    assert waiting_uploads(project) == []
     for _file in range(3):
         run(project.stages.active().get())
     assert [row[1] for row in stored_rows(project)] == ["a", "b", "c"]
@@ -214,7 +220,7 @@ def test_a_file_behind_one_that_failed_waits_for_a_person(project: Project) -> N
     second = upload(project, b"id,text\n1,b\n", "b.csv")
     assert run(start(project, first, then=[second])).status == Stage.Status.FAILED
     assert not project.stages.active().exists()
-    assert start_import.waiting_uploads(project) == [second]
+    assert waiting_uploads(project) == [second]
 
 
 def test_files_with_other_columns_are_not_imported_in_the_same_way(project: Project) -> None:
@@ -265,11 +271,11 @@ def test_a_title_above_the_table_is_found_told_of_and_changeable(project: Projec
     stored = upload(project, titled_book(), "survey.xlsx")
     assert stored.columns == ["id", "text", "score"]
     assert stored.reading["header"] == 3
-    assert "Rows above the column names left out: 2" in start_import.read_preview(stored).warnings
+    assert "Rows above the column names left out: 2" in read_preview(stored).warnings
 
-    start_import.read_preview(stored, sheet="plain")
+    read_preview(stored, sheet="plain")
     assert (stored.columns, stored.reading["header"]) == (["id", "text"], 1)
-    start_import.read_preview(stored, sheet="Sheet", header=4)
+    read_preview(stored, sheet="Sheet", header=4)
     assert stored.columns == ["1", "good", "0.5"]
 
 

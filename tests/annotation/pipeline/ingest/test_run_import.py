@@ -25,7 +25,12 @@ from annotation.jobs.work import work_on
 from annotation.messages import message_text
 from annotation.models import Project, Sample, Stage, Upload
 from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.column_roles import ColumnRoles, ImportChoices
+from annotation.pipeline.ingest.discard_import import cancel_import, check_no_leftovers
 from annotation.pipeline.ingest.duplicates import rows_with_texts
+from annotation.pipeline.ingest.import_report import ImportReport
+from annotation.pipeline.ingest.reference_labels import match_references, suggest_labels
+from annotation.pipeline.ingest.upload import read_preview, shown_name, store_upload
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
 from tests.support.factories import make_user
@@ -33,6 +38,8 @@ from tests.support.malformed import CASES
 from tests.support.malformed.case import Case
 
 pytestmark = pytest.mark.django_db
+
+ROLES = ("content_columns", "id_column", "reference_column", "column_kinds")
 
 
 @pytest.fixture
@@ -52,12 +59,18 @@ def numbered(count: int, *, first: int = 0) -> list[str]:
 
 
 def upload(project: Project, data: bytes, name: str = "letters.csv") -> Upload:
-    return start_import.store_upload(project, SimpleUploadedFile(name, data), project.owner)
+    return store_upload(project, SimpleUploadedFile(name, data), project.owner)
 
 
 def start(project: Project, stored: Upload, **mapping: Any) -> Stage:
-    mapping = {"content_columns": ["text"], "reference_column": "truth", **mapping}
-    return start_import.start_import(project, stored, user=project.owner, **mapping)
+    then, mapping = (
+        mapping.pop("then", ()),
+        {"content_columns": ["text"], "reference_column": "truth", **mapping},
+    )
+    roles = ColumnRoles(**{name: mapping.pop(name) for name in ROLES if name in mapping})
+    return start_import.start_import(
+        project, stored, roles, user=project.owner, choices=ImportChoices(**mapping), then=then
+    )
 
 
 def run(stage: Stage) -> Stage:
@@ -76,8 +89,8 @@ def left_out(stage: Stage) -> list[tuple[int, str, str]]:
     return [(line, outcome, str(reason)) for line, outcome, reason in report_of(stage).rows]
 
 
-def report_of(stage: Stage) -> start_import.ImportReport:
-    return start_import.ImportReport.of(Upload.objects.get(pk=stage.detail["upload"]))
+def report_of(stage: Stage) -> ImportReport:
+    return ImportReport.of(Upload.objects.get(pk=stage.detail["upload"]))
 
 
 def texts(project: Project) -> list[str]:
@@ -195,19 +208,19 @@ def test_a_malformed_file_is_imported_by_the_same_rules_or_leaves_nothing(
 
 def test_reference_values_are_suggested_as_labels_the_most_frequent_first(project: Project) -> None:
     load(project, table("a,one,Good", "b,two,bad", "c,three, good ", "d,four,Good", "e,five,"))
-    assert start_import.suggest_labels(project) == ["Good", "bad"]
+    assert suggest_labels(project) == ["Good", "bad"]
 
 
 def test_no_more_than_fifty_labels_are_suggested(project: Project) -> None:
     load(project, table(*[f"{number},text,value {number}" for number in range(300)]))
-    assert len(start_import.suggest_labels(project)) == 50
+    assert len(suggest_labels(project)) == 50
 
 
 def test_references_are_linked_when_the_labels_are_set_after_the_import(project: Project) -> None:
     load(project, table("a,one,Good", "b,two, BAD ", "c,three,strange", "d,four,"))
     assert not project.samples.filter(reference__isnull=False).exists()
     configure.set_labels(project, [LabelDraft("good"), LabelDraft("bad")])
-    assert start_import.match_references(project) == 2
+    assert match_references(project) == 2
     found = project.samples.order_by("position").values_list("reference__name", flat=True)
     assert list(found) == ["good", "bad", None, None]
 
@@ -226,7 +239,7 @@ def test_a_renamed_label_keeps_the_references_that_it_had(project: Project) -> N
     load(project, table("a,one,good", "b,two,bad"))
     good.name = "positive"
     good.save()
-    assert start_import.match_references(project) == 2
+    assert match_references(project) == 2
 
 
 # --- Refusals -----------------------------------------------------------------------------------------------------
@@ -266,7 +279,7 @@ def test_a_disk_that_is_full_leaves_no_file_and_says_so(project: Project, settin
             raise OSError(28, "No space left on device")
 
     with pytest.raises(AnnotationError, match="No space left on device"):
-        start_import.store_upload(project, Full("a.csv", b""), project.owner)
+        store_upload(project, Full("a.csv", b""), project.owner)
     assert list(settings.UPLOAD_DIR.iterdir()) == []
 
 
@@ -303,7 +316,7 @@ def test_a_file_without_one_good_row_is_refused_with_the_reason(project: Project
 def test_a_sentence_names_the_columns_briefly_however_long_they_are(project: Project) -> None:
     letters = upload(project, b"id,text\n" + b"1,some words\n" * 2_000)
     with pytest.raises(InvalidFileError, match="but no rows") as error:
-        start_import.read_preview(letters, encoding="utf-16-le")
+        read_preview(letters, encoding="utf-16-le")
     assert len(str(error.value)) < 300
 
 
@@ -323,7 +336,7 @@ def test_a_file_of_a_header_only_is_refused(project: Project) -> None:
     ],
 )
 def test_the_shown_name_holds_no_path_and_no_control_character(name: str, shown: str) -> None:
-    assert start_import.shown_name(name) == shown
+    assert shown_name(name) == shown
 
 
 def test_the_stored_name_has_nothing_of_the_uploaded_one(project: Project, settings: Any) -> None:
@@ -336,7 +349,7 @@ def test_the_stored_name_has_nothing_of_the_uploaded_one(project: Project, setti
 
 
 def test_the_preview_shows_twenty_rows_and_how_the_file_is_read(project: Project) -> None:
-    preview = start_import.read_preview(upload(project, table(*numbered(50))))
+    preview = read_preview(upload(project, table(*numbered(50))))
     assert preview.columns == ("id", "text", "truth")
     assert len(preview.rows) == 20
     assert preview.rows[0] == ["r0", "text number 0", "bad"]
@@ -345,9 +358,9 @@ def test_the_preview_shows_twenty_rows_and_how_the_file_is_read(project: Project
 
 def test_a_guessed_encoding_is_called_a_guess_and_can_be_changed(project: Project) -> None:
     stored = upload(project, "id,text\n1,dość miło\n2,plain\n".encode("cp1250"))
-    first = start_import.read_preview(stored)
+    first = read_preview(stored)
     assert any("is a guess" in warning for warning in first.warnings)
-    second = start_import.read_preview(stored, encoding="cp1250")
+    second = read_preview(stored, encoding="cp1250")
     assert second.rows == [["1", "dość miło"], ["2", "plain"]]
     assert second.warnings == []
     assert Upload.objects.get(pk=stored.pk).reading["encoding"] == "cp1250"
@@ -355,7 +368,7 @@ def test_a_guessed_encoding_is_called_a_guess_and_can_be_changed(project: Projec
 
 def test_a_chosen_delimiter_is_kept_for_the_import(project: Project) -> None:
     stored = upload(project, b"id:text,more\n1:a,b\n")
-    preview = start_import.read_preview(stored, delimiter="")
+    preview = read_preview(stored, delimiter="")
     assert preview.columns == ("id:text,more",)
     run(start(project, stored, content_columns=["id:text,more"], reference_column=""))
     assert texts(project) == ["1:a,b"]
@@ -363,8 +376,8 @@ def test_a_chosen_delimiter_is_kept_for_the_import(project: Project) -> None:
 
 def test_quotes_can_be_taken_as_characters_like_any_other(project: Project) -> None:
     stored = upload(project, b'text\n"one"\n"two" and more\n')
-    assert start_import.read_preview(stored, quote='"').rows == [["one"]]
-    assert start_import.read_preview(stored, quote="").rows == [['"one"'], ['"two" and more']]
+    assert read_preview(stored, quote='"').rows == [["one"]]
+    assert read_preview(stored, quote="").rows == [['"one"'], ['"two" and more']]
     run(start(project, stored, content_columns=["text"], reference_column=""))
     assert texts(project) == ['"one"', '"two" and more']
 
@@ -374,7 +387,7 @@ def test_quotes_can_be_taken_as_characters_like_any_other(project: Project) -> N
 )
 def test_a_choice_that_is_not_offered_is_refused(project: Project, choice: Any) -> None:
     with pytest.raises(InvalidFileError, match="Choose one of"):
-        start_import.read_preview(upload(project, table("a,one,bad")), **choice)
+        read_preview(upload(project, table("a,one,bad")), **choice)
 
 
 def test_the_same_file_is_recognised(project: Project) -> None:
@@ -382,7 +395,7 @@ def test_the_same_file_is_recognised(project: Project) -> None:
     load(project, data)
     assert (
         "This file has already been imported into the project."
-        in start_import.read_preview(upload(project, data)).warnings
+        in read_preview(upload(project, data)).warnings
     )
 
 
@@ -521,7 +534,7 @@ def test_cancelling_a_paused_append_takes_back_its_rows_only(
     StopAfter(monkeypatch, stage, Stage.RequestedAction.PAUSE, batches=3)
     run(stage)
     assert project.samples.count() == 2_100
-    start_import.cancel_import(stage)
+    cancel_import(stage)
     assert stage.status == Stage.Status.CANCELLED
     assert stage.done == Stage.objects.get(pk=stage.pk).done == 0
     assert project.samples.count() == 100
@@ -535,10 +548,10 @@ def test_a_half_import_must_be_ended_before_anything_else(
     run(stage)
     Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.FAILED)
     with pytest.raises(BusyError, match=r"The import of “letters\.csv” was interrupted"):
-        start_import.check_no_leftovers(project)
+        check_no_leftovers(project)
     load(project, table(*numbered(20)))
     assert project.samples.count() == 20
-    start_import.check_no_leftovers(project)
+    check_no_leftovers(project)
 
 
 def test_two_imports_at_once_are_one(project: Project) -> None:
@@ -571,13 +584,14 @@ connections["default"].settings_dict["NAME"] = sys.argv[1]
 settings.UPLOAD_DIR = Path(sys.argv[2])
 from annotation.jobs.work import work_on
 from annotation.pipeline.ingest import start_import
-save, left = start_import.ImportReport.save, [int(sys.argv[4])]
+from annotation.pipeline.ingest.import_report import ImportReport
+save, left = ImportReport.save, [int(sys.argv[4])]
 def die_before_the_commit(self, upload):
     left[0] -= 1
     save(self, upload)
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
-start_import.ImportReport.save = die_before_the_commit
+ImportReport.save = die_before_the_commit
 with work_on(int(sys.argv[3])) as job:
     start_import.run_import(job)
 """

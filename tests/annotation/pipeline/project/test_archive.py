@@ -12,7 +12,7 @@ from annotation.jobs.work import work_on
 from annotation.models import CachedAnswer, Correction, Prediction, Project, Sample, Stage
 from annotation.pipeline.distill.training_folder import training_folder
 from annotation.pipeline.export import run_export
-from annotation.pipeline.ingest import start_import
+from annotation.pipeline.ingest.upload import store_upload
 from annotation.pipeline.project import archive
 from annotation.pipeline.review import bulk, corrections
 from tests.support.factories import make_project, make_user
@@ -98,7 +98,7 @@ def test_a_deletion_takes_rows_corrections_and_files_and_nothing_of_other_projec
     label = project.label_list()[0]
     corrections.correct_sample(project.samples.get(position=0).pk, label_id=label.pk, user=owner)
     bulk.start_batch(project, bulk.Choice(label, query="show=right"), user=owner)
-    start_import.store_upload(project, ContentFile(b"id,text\n1,a\n", name="a.csv"), owner)
+    store_upload(project, ContentFile(b"id,text\n1,a\n", name="a.csv"), owner)
     exported = run_export.start_export(project, format="csv", user=owner)
     with work_on(exported.pk) as job:
         assert job is not None
