@@ -6,12 +6,16 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from importlib import import_module
+from io import BytesIO
 from typing import Any
 
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
+from django.core.handlers.asgi import ASGIRequest
 from django.http import parse_cookie
+from django.utils.translation import get_language_from_request, override
+from django.utils.translation import gettext as _
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -45,11 +49,11 @@ class BodyLimit:
         if _UPLOAD.match(scope["path"]) and await _is_signed_in(scope):
             most = FILES * settings.UPLOAD_MAX_MB * 2**20 + FORM_BYTES
         if declared.isdecimal() and int(declared) > most:
-            await _refuse(send, most)
+            await _refuse(scope, send, most)
             return
         await self._app(scope, counted, send)
         if seen > most:
-            await _refuse(send, most)
+            await _refuse(scope, send, most)
 
 
 def _header(scope: Scope, name: bytes) -> str:
@@ -62,8 +66,9 @@ def _is_signed_in(scope: Scope) -> bool:
     return key is not None and SESSION_KEY in import_module(settings.SESSION_ENGINE).SessionStore(key)
 
 
-async def _refuse(send: Send, most: int) -> None:
-    sentence = f"The request is larger than {most // 2**20} MB, which is the most that this address takes.\n"
+async def _refuse(scope: Scope, send: Send, most: int) -> None:
+    with override(get_language_from_request(ASGIRequest(scope, BytesIO()))):
+        sentence = _("The request is larger than %(most)d MB, the maximum at this address.")
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": sentence.encode()})
+    await send({"type": "http.response.body", "body": f"{sentence % {'most': most // 2**20}}\n".encode()})

@@ -62,6 +62,20 @@ def test_a_body_is_cut_off_at_what_a_form_may_hold_whatever_it_says_of_its_lengt
     assert send(Client(), "/login/", blocks=1, length=str(2**40).encode()) == 413
 
 
+def test_who_sends_too_much_is_told_in_their_language() -> None:
+    async def refused(language: bytes) -> str:
+        headers = [(b"content-length", str(2**40).encode()), (b"accept-language", language)]
+        scope = {"type": "http", "method": "POST", "path": "/login/", "query_string": b"", "headers": headers}
+        communicator: Any = ApplicationCommunicator
+        server = communicator(application, scope)
+        await server.receive_output(10)
+        return str((await server.receive_output(10))["body"].decode())
+
+    send = async_to_sync(refused)
+    assert send(b"en").startswith("The request is larger than 16 MB")
+    assert send(b"zh-CN").startswith("请求超过 16 MB")
+
+
 def test_files_are_taken_from_who_is_signed_in_only(cast: Cast, settings: Any) -> None:
     settings.UPLOAD_MAX_MB = 1
     path = reverse("annotation:upload_file", args=[cast.project.pk])
