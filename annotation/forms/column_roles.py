@@ -10,7 +10,7 @@ from django.forms.boundfield import BoundField, BoundWidget
 from django.utils.translation import gettext_lazy as _
 
 from annotation.pipeline.ingest.column_roles import ColumnRoles, ImportChoices
-from annotation.pipeline.ingest.upload import Preview
+from annotation.pipeline.ingest.preview import Preview
 from mlcore.column_kinds import CHOICES
 
 KINDS = {

@@ -65,9 +65,7 @@ def label_lines(project: Project) -> list[dict[str, str]]:
         for label in project.label_list()
     ]
     if not lines:
-        lines = [
-            {"name": name, "description": "", "key": ""} for name in suggest_labels(project)
-        ]
+        lines = [{"name": name, "description": "", "key": ""} for name in suggest_labels(project)]
     for place, line in enumerate(lines[:9], start=1):
         line["key"] = line["key"] or (str(place) if not project.labels.exists() else "")
     return lines + [{"name": "", "description": "", "key": ""}] * max(1, EMPTY_LINES - len(lines))

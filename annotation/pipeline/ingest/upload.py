@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -14,50 +13,24 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.base import File
 from django.db import transaction
-from django.utils.text import Truncator, capfirst
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, InvalidFileError
-from annotation.files.open_table import open_table
-from annotation.files.records import TEXT_FORMATS, Limits, Reading, RejectedRow, SourceRow, Table
+from annotation.files.records import TEXT_FORMATS, Limits, Reading
 from annotation.files.sniff import detect_structure, recognise
 from annotation.files.text.delimiters import DELIMITERS, QUOTES
 from annotation.files.text.encodings import ENCODINGS
-from annotation.files.text.title import below_title, is_like_text, is_like_title
+from annotation.files.text.title import below_title
 from annotation.jobs import kinds
 from annotation.jobs.details import ImportDetail
-from annotation.messages import message, message_text
+from annotation.messages import message
 from annotation.models import Project, Upload
-from mlcore.column_kinds import Kind, guess_kind
+from annotation.pipeline.ingest.preview import Preview, first_look, look
 from mlcore.messages import Message
 
-PREVIEW_ROWS = 20
-# For the preview so many rows are looked at; a JSON file's later columns are found by the import itself.
-LOOK_ROWS = 200
-EXAMPLES = 4
 MAX_NAME = 255
 MAX_HEADER = 20
-MAX_SHOWN_NAMES = 200
 LINES = Reading("csv", delimiter="", quote="", header=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What would be imported: the columns, the first rows, how the file is read, and what a person should know.
-
-    ``kinds``: what each column holds, guessed from the first rows.
-    """
-
-    columns: tuple[str, ...]
-    rows: list[list[str]]
-    reading: Reading
-    warnings: list[str]
-    kinds: dict[str, Kind]
-
-    def examples(self, column: str) -> list[str]:
-        """Some different values of a column."""
-        place = self.columns.index(column)
-        return list(dict.fromkeys(row[place] for row in self.rows))[:EXAMPLES]
 
 
 def file_limits() -> Limits:
@@ -113,7 +86,7 @@ def store_upload(
         size, digest = _write(file, path, limits)
         reading = LINES if one_text_a_line else recognise(path, limits)
         reading = _chosen(path, reading, limits, chosen)
-        reading, preview = _first_look(path, reading, limits, is_sure=chosen.get("header") is not None)
+        reading, preview = first_look(path, reading, limits, is_sure=chosen.get("header") is not None)
         return Upload.objects.create(
             project=project,
             name=shown_name(file.name or ""),
@@ -139,7 +112,7 @@ def read_preview(upload: Upload, **chosen: Unpack[ReadingChoice]) -> Preview:
     path, limits = path_of(upload), file_limits()
     before = Reading.from_dict(upload.reading)
     reading = _chosen(path, before, limits, chosen)
-    preview = _look(path, reading, limits)
+    preview = look(path, reading, limits)
     if reading != before:
         upload.reading, upload.columns, upload.preview = (
             reading.as_dict(),
@@ -258,62 +231,6 @@ def _check_choice(chosen: str, allowed: list[str], what: Message) -> None:
             chosen=chosen,
             allowed=", ".join(map(repr, allowed)),
         )
-
-
-def _first_look(path: Path, reading: Reading, limits: Limits, *, is_sure: bool) -> tuple[Reading, Preview]:
-    """What the file looks like, by the column names below a title if there is one above them.
-
-    Args:
-        is_sure: a person said where the names are.
-    """
-    if is_sure:
-        return reading, _look(path, reading, limits)
-    try:
-        preview = _look(path, reading, limits)
-    except InvalidFileError:
-        if (below := below_title(path, reading, limits)) == reading:
-            raise
-    else:
-        if not is_like_title(preview.columns):
-            return reading, preview
-        if (below := below_title(path, reading, limits)) == reading:
-            return reading, preview
-    return below, _look(path, below, limits)
-
-
-def _look(path: Path, reading: Reading, limits: Limits) -> Preview:
-    table = open_table(path, reading, limits, scan_rows=LOOK_ROWS)
-    seen = list(islice(table.rows, LOOK_ROWS))
-    rows = [row.cells for row in seen if isinstance(row, SourceRow)]
-    if not seen:
-        raise InvalidFileError(
-            "The file has column names (%(names)s) but no rows.",
-            names=Truncator(", ".join(table.columns[:10])).chars(MAX_SHOWN_NAMES),
-        )
-    kinds = {name: guess_kind([row[place] for row in rows]) for place, name in enumerate(table.columns)}
-    warnings = list(_warnings(table, reading, seen))
-    return Preview(table.columns, rows[:PREVIEW_ROWS], reading, warnings, kinds)
-
-
-def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow]) -> Iterator[str]:
-    if not reading.sure:
-        yield _("The encoding %(name)s is a guess. If letters look wrong below, choose another.") % {
-            "name": ENCODINGS[reading.encoding]
-        }
-    if reading.guarded:
-        yield _(
-            "This is CORAL's own export: the apostrophes that keep texts from becoming formulas are taken off."
-        )
-    if any(sheet.hidden and sheet.name == reading.sheet for sheet in reading.sheets):
-        yield _("The chosen sheet is hidden in Excel.")
-    if reading.header and len(table.columns) == 1 and is_like_text(table.columns[0]):
-        yield _(
-            "The first text is used as the column name. If it is a row, choose below that there are no column names."
-        )
-    for what, times in table.notes.counts.items():
-        yield _("%(what)s: %(value)s") % {"what": capfirst(message_text(what)), "value": f"{times:,}"}
-    for row in [row for row in seen if isinstance(row, RejectedRow)][:5]:
-        yield _("Line %(line)d would be rejected: %(reason)s.") % {"line": row.line, "reason": row.reason}
 
 
 def _known_before(upload: Upload) -> Iterator[str]:
