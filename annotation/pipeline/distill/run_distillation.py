@@ -85,7 +85,7 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
     # does not tell how often the models are right, though, since nobody need have looked at the rows.
     noisy = NoisyLabels(
         given=np.array([place.get(sample.llm_label_id or 0, NO_LABEL) for sample in samples]),
-        probs=_llm_probs(iteration, samples, label_ids),
+        probs=llm_probs(iteration, samples, label_ids),
         verified=np.array(
             [
                 place.get(sample.label_id or 0, NO_LABEL) if sample.source == Source.PERSON else NO_LABEL
@@ -106,7 +106,7 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
     )
 
 
-def _llm_probs(iteration: Iteration, samples: Sequence[Sample], label_ids: Sequence[int]) -> Any:
+def llm_probs(iteration: Iteration, samples: Sequence[Sample], label_ids: Sequence[int]) -> Any:
     """The LLM's newest calibrated distribution of every row (N, K), NaN where it gave none; None if it never gives any.
 
     Rounds whose labels were others are passed over; the labels' order may have changed since.

@@ -10,7 +10,7 @@ import pytest
 from annotation.jobs import state
 from annotation.messages import message_text
 from annotation.models import CachedAnswer, Prediction, Project, Stage
-from annotation.pipeline.distill.run_distillation import _llm_probs
+from annotation.pipeline.distill.run_distillation import llm_probs
 from annotation.pipeline.label import second_question
 from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
@@ -210,7 +210,7 @@ def test_the_small_model_takes_rows_asked_once_to_be_as_sure_as_those_that_agree
     run_round(script, project)
     iteration = project.iterations.get()
     samples = list(project.samples.order_by("position"))
-    probs = _llm_probs(iteration, samples, [item["id"] for item in iteration.labels])
+    probs = llm_probs(iteration, samples, [item["id"] for item in iteration.labels])
     assert np.isfinite(probs).all()
     twice = {each.sample_id: max(each.calibrated) for each in answers().filter(second_raw__isnull=False)}
     once = [probs[row].max() for row, sample in enumerate(samples) if sample.pk not in twice]
