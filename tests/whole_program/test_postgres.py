@@ -20,7 +20,10 @@ from tests.support.services import PostgresServer
         *("jobs/test_state", "jobs/test_lease"),
         "pipeline/review/test_queue",
         *(f"pipeline/label/test_{name}" for name in ("run_labeling", "answer_cache", "later_rounds")),
-        *(f"pipeline/ingest/test_{name}" for name in ("run_import", "import_choices")),
+        *(
+            f"pipeline/ingest/test_{name}"
+            for name in ("run_import", "upload", "interrupted_import", "import_choices")
+        ),
         # Every malformed file among them.
         *(f"pipeline/export/test_{name}" for name in ("run_export", "rows", "reimport", "export_kill")),
     ],

@@ -19,7 +19,8 @@ from annotation.models import Project, Sample, Stage, TextPage, Upload
 from annotation.pipeline.ingest import duplicates, start_import
 from annotation.pipeline.ingest.duplicates import KnownTexts, index_rows, rows_with_texts, store_run
 from annotation.pipeline.ingest.import_report import ImportReport
-from tests.annotation.pipeline.ingest.test_run_import import (
+from tests.support.factories import make_project
+from tests.support.imports import (
     StopAfter,
     load,
     numbered,
@@ -30,7 +31,6 @@ from tests.annotation.pipeline.ingest.test_run_import import (
     texts,
     upload,
 )
-from tests.support.factories import make_project
 
 pytestmark = pytest.mark.django_db
 
