@@ -1,4 +1,4 @@
-"""The shape of the code: the folders of the loop, who imports whom, and how long a module, a function and a line may be."""
+"""The shape of the code: the folders of the loop, who imports whom, and how long modules, functions and lines may be."""
 
 from __future__ import annotations
 
@@ -114,6 +114,17 @@ def test_no_module_uses_a_private_name_of_another() -> None:
         ]
         private += [f"{relative(path)}: {name}" for name in used if is_private(name) and name != "_meta"]
     assert not private
+
+
+def test_every_random_generator_is_given_its_seed() -> None:
+    unseeded = [
+        f"{relative(path)}:{node.lineno}"
+        for path in modules(*PACKAGES, "tests")
+        for node in syntax(path)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("default_rng")
+        if not node.args and not node.keywords
+    ]
+    assert not unseeded
 
 
 def is_own(module: str | None) -> bool:

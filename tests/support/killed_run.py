@@ -40,7 +40,11 @@ def arm(point: str) -> None:
     from annotation.pipeline.label import run_labeling, second_question
     from mlcore.llm.endpoint.chat import ChatClient
 
-    complete, store, store_second = ChatClient.complete, run_labeling._store_answers, second_question._store
+    complete, store, store_second = (
+        ChatClient.complete,
+        run_labeling.store_answers,
+        second_question.store_second_answers,
+    )
     at_call, at_batch = kill_after(ROWS // 2), kill_after(3)
 
     async def killed_call(self: ChatClient, *arguments: Any, **named: Any) -> Any:
@@ -68,8 +72,8 @@ def arm(point: str) -> None:
 
     ChatClient.complete = killed_call  # type: ignore[method-assign]
     run_labeling.insert_rows = killed_insert  # type: ignore[attr-defined]
-    run_labeling._store_answers = killed_store
-    second_question._store = killed_second
+    run_labeling.store_answers = killed_store
+    second_question.store_second_answers = killed_second
 
 
 def main(folder: Path, url: str, point: str) -> None:

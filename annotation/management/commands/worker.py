@@ -60,7 +60,7 @@ class Command(BaseCommand):
         load_ahead(names)
         worker.start()
         reaper_thread = threading.Thread(
-            target=_reap_until, args=(over, sorted(names)), name="reaper", daemon=True
+            target=reap_until, args=(over, sorted(names)), name="reaper", daemon=True
         )
         reaper_thread.start()
         logger.info("At work on %s, %d at a time", ", ".join(sorted(names)), threads)
@@ -105,7 +105,7 @@ def _leave_in_time() -> None:
     os._exit(1)
 
 
-def _reap_until(over: threading.Event, queues: list[str]) -> None:
+def reap_until(over: threading.Event, queues: list[str]) -> None:
     """Say that this worker is alive, and look for stages whose worker is not."""
     try:
         before = time.time() - time.monotonic()

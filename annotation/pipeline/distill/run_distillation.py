@@ -50,7 +50,7 @@ def run_distillation(job: Job[TrainingDetail]) -> None:
     if not (folder / "inputs.json").exists():
         job.progress.report(detail=replace(job.progress.detail, read_at=read_at), force=True)
         _prepare(folder, iteration, samples)
-    run_training(job, folder, hub_token=_hub_token(iteration))
+    run_training(job, folder, hub_token=hub_token_of(iteration))
     result = read_result(folder)
     given, verified = read_label_arrays(folder)
     summary = run_summary(result, given, verified, iteration)
@@ -61,7 +61,7 @@ def run_distillation(job: Job[TrainingDetail]) -> None:
     check_round(iteration)
 
 
-def _hub_token(iteration: Iteration) -> str:
+def hub_token_of(iteration: Iteration) -> str:
     """The project's token, if it is one for the hub: that of another server must not be sent there.
 
     Raises:

@@ -58,7 +58,7 @@ def run_training(job: Job[TrainingDetail], folder: Path, *, hub_token: str) -> N
         stopper = threading.Thread(target=_terminate_on_stop, args=(job, child), daemon=True)
         stopper.start()
         history: dict[int, dict[str, Any]] = {}
-        for event in _events(child):
+        for event in child_events(child):
             _report(job, event, history)
         code = child.wait()
         stopper.join()
@@ -88,7 +88,7 @@ def _terminate(child: subprocess.Popen[str]) -> None:
         child.kill()
 
 
-def _events(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+def child_events(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
     assert child.stdout is not None
     for line in child.stdout:
         if line.startswith("{"):

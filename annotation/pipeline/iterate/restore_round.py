@@ -62,7 +62,7 @@ def run_restore(job: Job[RestoreDetail]) -> None:
     done = _write_back(job, iteration, _verdicts(iteration))
     with transaction.atomic():
         job.lease.fence()
-        _mark(iteration, job.stage.requested_by)
+        mark_round_in_use(iteration, job.stage.requested_by)
     # Rows that people gave back to the models meanwhile took the round that was in force until now.
     meanwhile = Correction.objects.filter(sample__project=iteration.project, pk__gt=last_before)
     given_back = meanwhile.filter(Q(label=None) | Q(undoes__isnull=False)).order_by()
@@ -118,7 +118,7 @@ def _label_id(llm: LlmLabel | None) -> int | None:
     return llm.label_id if llm else None
 
 
-def _mark(iteration: Iteration, user: User | None) -> None:
+def mark_round_in_use(iteration: Iteration, user: User | None) -> None:
     rounds = Iteration.objects.filter(project=iteration.project)
     rounds.standing().filter(number__gt=iteration.number).update(withdrawn_at=timezone.now())
     rounds.filter(number=iteration.number).update(withdrawn_at=None)

@@ -101,7 +101,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
     for batch in gather(run.model.ask_parts(parts, labels, should_stop=run.should_stop)):
         calibration.add(batch)
         done += sum(not answer.error for answer in batch)
-        _store_answers(run, batch, calibration, done=done)
+        store_answers(run, batch, calibration, done=done)
     if run.should_stop():
         raise StoppedError
     progress.report(done=done, force=True)
@@ -128,7 +128,7 @@ def _read_unlabelled(iteration: Iteration) -> Iterator[Row]:
         yield from (as_row(sample, iteration.project) for sample in samples)
 
 
-def _store_answers(
+def store_answers(
     run: LabelingRun, batch: list[Answer], calibration: RunningCalibration, *, done: int
 ) -> None:
     """Store one batch: the answers for ever, the rows' labels, and how far the stage is."""

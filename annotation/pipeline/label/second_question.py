@@ -62,7 +62,7 @@ def ask_riskiest_again(run: LabelingRun, demonstrations: Sequence[Demonstration]
         sum(max(probs or [0.0]) >= AGREED for probs in told.values_list("probs", flat=True)),
     ]
     for batch in gather(run.model.ask_parts(parts, second_labels(labels), should_stop=run.should_stop)):
-        _store(run, batch, tally)
+        store_second_answers(run, batch, tally)
     if run.should_stop():
         raise StoppedError
 
@@ -156,7 +156,7 @@ def _requests(
         )
 
 
-def _store(run: LabelingRun, batch: Sequence[Answer], tally: list[int]) -> None:
+def store_second_answers(run: LabelingRun, batch: Sequence[Answer], tally: list[int]) -> None:
     """Store a batch of second answers with what they make of the first ones; ``tally`` counts rows and agreements."""
     iteration = run.iteration
     labels, label_ids = round_labels(iteration)

@@ -116,7 +116,7 @@ def _start(batch: CorrectionBatch, ids: list[int] | None, *, total: int) -> Corr
             batch.stage = state.create_stage(batch.project, kinds.BULK, total=total, user=batch.user)
         batch.save()
         if ids is not None:
-            _carry_out(batch, ids)
+            carry_out(batch, ids)
     return batch
 
 
@@ -138,7 +138,7 @@ def run_batch(job: Job[Detail]) -> None:
         if job.lease.should_stop():
             raise StoppedError
         with job.lease.piece():
-            done += _carry_out(batch, ids)
+            done += carry_out(batch, ids)
         job.progress.report(done=done)
     job.progress.report(done=done, total=done, phase="", force=True)
 
@@ -158,7 +158,7 @@ def _ids_at(batch: CorrectionBatch, positions: Sequence[int]) -> QuerySet[Sample
     return batch.project.samples.order_by().filter(position__in=positions).values_list("pk", flat=True)
 
 
-def _carry_out(batch: CorrectionBatch, ids: Sequence[int]) -> int:
+def carry_out(batch: CorrectionBatch, ids: Sequence[int]) -> int:
     """Change these rows, or take these corrections back, as far as they still match; return how many."""
     return _take_back(batch, ids) if batch.undoes else _correct(batch, ids)
 

@@ -148,7 +148,7 @@ class GuardedConnection:
                     limit=self._connections,
                     keepalive_timeout=KEPT_SECONDS,
                     happy_eyeballs_delay=None,
-                    socket_factory=self._open_socket,
+                    socket_factory=self.open_socket,
                     ssl=_tls(),
                 ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
@@ -161,7 +161,7 @@ class GuardedConnection:
             )
         return self._session
 
-    def _open_socket(self, info: Any) -> socket.socket:
+    def open_socket(self, info: Any) -> socket.socket:
         """A socket for an address that is checked here, last: a name can lead elsewhere the second time."""
         family, kind, protocol, _name, address = info
         if not _may_connect(ipaddress.ip_address(address[0].partition("%")[0]), self._destination.listed):

@@ -71,7 +71,7 @@ class LocalModel:
         self.dtype = torch.bfloat16 if _computes_bf16(self.device) else torch.float32
         self.batch_size = batch_size
         self.identity = f"local:{name}:{fingerprint(folder)}:{str(self.dtype).removeprefix('torch.')}"
-        self._tokenizer, model = _load(folder, name, self.device, self.dtype)
+        self._tokenizer, model = load_model(folder, name, self.device, self.dtype)
         self._limit = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
         pad = self._tokenizer.eos_token_id or 0
         self._scorer = Scorer(model, pad=pad, share=share_prefix, tokens_of=self._encode)
@@ -219,7 +219,7 @@ def _computes_bf16(device: torch.device) -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def _load(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+def load_model(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

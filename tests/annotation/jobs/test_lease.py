@@ -122,7 +122,7 @@ def test_a_clock_that_jumps_takes_no_stage_from_its_worker(
     monkeypatch.setattr(timezone, "now", lambda: now() + jump)
     monkeypatch.setattr(time, "time", lambda: seconds() + jump.total_seconds())
     over = threading.Event()
-    reaper_thread = threading.Thread(target=worker._reap_until, args=(over, ["llm"]))
+    reaper_thread = threading.Thread(target=worker.reap_until, args=(over, ["llm"]))
     with work_on(stage.pk) as job:
         assert job is not None
         reaper_thread.start()

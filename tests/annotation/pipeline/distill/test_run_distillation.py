@@ -236,7 +236,7 @@ def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
 ) -> None:
     monkeypatch.setattr("annotation.jobs.lease.STOP_POLL_SECONDS", 0.0)
     stage = start_distillation.start_filtering(newest(project), user=project.owner)
-    real = training_process._events
+    real = training_process.child_events
     cancelled: list[Any] = []
 
     def cancel_at_first_event(child: Any) -> Any:
@@ -246,7 +246,7 @@ def test_a_cancelled_training_ends_its_process_and_can_be_resumed(
                 cancelled.append(child)
             yield event
 
-    monkeypatch.setattr(training_process, "_events", cancel_at_first_event)
+    monkeypatch.setattr(training_process, "child_events", cancel_at_first_event)
     stage = run_slm_stage(stage)
     assert stage.status == Stage.Status.CANCELLED
     assert cancelled[0].poll() is not None
@@ -263,7 +263,7 @@ def test_the_token_of_another_server_never_goes_to_the_hub(project: Project) -> 
     seen: dict[str, str] = {}
     for kind in ("hub", "local", "endpoint"):
         iteration.llm_settings = {**iteration.llm_settings, "kind": kind}
-        seen[kind] = run_distillation._hub_token(iteration)
+        seen[kind] = run_distillation.hub_token_of(iteration)
     assert seen == {"hub": "hf_mine", "local": "hf_mine", "endpoint": ""}
 
 

@@ -82,13 +82,13 @@ def test_a_correction_withdrawn_meanwhile_returns_to_that_round(
     chosen = second.predictions.get(sample=other).verdict_id
     for each in (row, other):
         corrections.correct_sample(each.pk, label_id=chosen, user=measured.owner)
-    mark = restore_round._mark
+    mark = restore_round.mark_round_in_use
 
     def withdraw_first(*arguments: Any) -> None:
         corrections.correct_sample(row.pk, label_id=None, user=measured.owner)
         mark(*arguments)
 
-    monkeypatch.setattr(restore_round, "_mark", withdraw_first)
+    monkeypatch.setattr(restore_round, "mark_round_in_use", withdraw_first)
     run_restore(first)
     row.refresh_from_db()
     other.refresh_from_db()

@@ -135,7 +135,7 @@ def test_a_run_that_is_stopped_among_second_questions_goes_on_with_the_same_quar
         ask_server(project, server)
         iteration = start_llm_round(project)
         stored: list[int] = []
-        store = second_question._store
+        store = second_question.store_second_answers
 
         def killed(*arguments: Any) -> None:
             if stored:
@@ -143,11 +143,11 @@ def test_a_run_that_is_stopped_among_second_questions_goes_on_with_the_same_quar
             stored.append(1)
             store(*arguments)
 
-        monkeypatch.setattr(second_question, "_store", killed)
+        monkeypatch.setattr(second_question, "store_second_answers", killed)
         stage = run_llm_stage(iteration)
         assert stage.status == Stage.Status.FAILED
         assert answers().filter(second_raw__isnull=False).count() == 3
-        monkeypatch.setattr(second_question, "_store", store)
+        monkeypatch.setattr(second_question, "store_second_answers", store)
         state.resume(stage)
         stage = run_llm_stage(iteration)
     assert stage.status == Stage.Status.DONE

@@ -157,17 +157,17 @@ def test_a_large_batch_that_is_stopped_goes_on_where_it_was(
     batch = relabel(cast)
     assert batch.stage
     assert batch.stage.total == 10
-    write = bulk._carry_out
+    write = bulk.carry_out
 
     def die_after_two(*args: object) -> int:
         if batch.corrections.count() >= 6:
             raise StoppedError
         return write(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(bulk, "_carry_out", die_after_two)
+    monkeypatch.setattr(bulk, "carry_out", die_after_two)
     assert run_until_stopped(batch) == Stage.Status.QUEUED
     assert batch.corrections.count() == 6
-    monkeypatch.setattr(bulk, "_carry_out", write)
+    monkeypatch.setattr(bulk, "carry_out", write)
     stage = run(batch)
     assert (stage.status, stage.done, batch.corrections.count()) == (Stage.Status.DONE, 10, 10)
 
@@ -179,7 +179,7 @@ def test_a_batch_is_taken_back_when_it_is_over_and_does_not_go_on_afterwards(
     assert batch.stage
     with work_on(batch.stage.pk) as job:
         assert job
-        bulk._carry_out(batch, [row.pk for row in cast.project.samples.filter(position__lt=3)])
+        bulk.carry_out(batch, [row.pk for row in cast.project.samples.filter(position__lt=3)])
         state.request_pause(batch.stage)
         raise_stopped()
     batch.stage.refresh_from_db()

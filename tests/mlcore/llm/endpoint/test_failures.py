@@ -106,13 +106,13 @@ def test_a_server_that_takes_no_connection_is_tried_six_times(
 ) -> None:
     monkeypatch.setattr(guard, "CONNECT_SECONDS", 0.1)
     tried: list[int] = []
-    open_socket = GuardedConnection._open_socket
+    open_socket = GuardedConnection.open_socket
 
     def counted(connection: GuardedConnection, info: Any) -> socket.socket:
         tried.append(info[4][1])
         return open_socket(connection, info)
 
-    monkeypatch.setattr(GuardedConnection, "_open_socket", counted)
+    monkeypatch.setattr(GuardedConnection, "open_socket", counted)
     with unreachable(how) as port:
         config = LlmConfig(kind="endpoint", base_url=f"http://127.0.0.1:{port}", concurrency=4)
         budget = Budget(tokens=10_000)

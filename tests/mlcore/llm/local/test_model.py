@@ -216,7 +216,7 @@ def test_runs_that_start_together_load_their_weights_one_after_another(
 ) -> None:
     from mlcore.llm.local import model as local
 
-    load, at_work, together = local._load, Lock(), []
+    load, at_work, together = local.load_model, Lock(), []
 
     def watched(*args: Any) -> Any:
         together.append(not at_work.acquire(blocking=False))
@@ -231,7 +231,7 @@ def test_runs_that_start_together_load_their_weights_one_after_another(
         config = LlmConfig(kind="local", model=folder.name)
         return open_model(config, token="", allowed_hosts=(), weights_dir=folder.parent, cache_dir=tmp_path)
 
-    monkeypatch.setattr(local, "_load", watched)
+    monkeypatch.setattr(local, "load_model", watched)
     with ThreadPoolExecutor(3) as threads:
         models = list(threads.map(open_one, range(3)))
     assert together == [False, False, False]
