@@ -6,23 +6,7 @@ Names in ``__all__`` are its public interface. Each is loaded when it is first a
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from mlcore.config import DistillConfig as DistillConfig
-    from mlcore.config import LlmConfig as LlmConfig
-    from mlcore.corpus import Corpus as Corpus
-    from mlcore.corpus import Distilled as Distilled
-    from mlcore.corpus import NoisyLabels as NoisyLabels
-    from mlcore.corpus import Progress as Progress
-    from mlcore.distill.distill import distill_labels as distill_labels
-    from mlcore.label.annotate import label_rows as label_rows
-    from mlcore.label.annotate import self_annotate as self_annotate
-    from mlcore.llm.model import open_model as open_model
-    from mlcore.prompting.tasks import task_named as task_named
-    from mlcore.records import NO_LABEL as NO_LABEL
-    from mlcore.records import LabelSet as LabelSet
-    from mlcore.records import Row as Row
+from typing import Any
 
 _MODULES = {
     "mlcore.config": ("DistillConfig", "LlmConfig"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def train(
     """
     networks = CrossFitted(inputs, known, weights, folds, count, config)
     trained = Trained(np.full((len(known), count), 1.0 / count), np.full(len(known), np.nan))
-    checkpoint = None if checkpoint_dir is None else checkpoint_dir / "last.safetensors"
+    checkpoint = None if checkpoint_dir is None else checkpoint_dir / "last.pt"
     identity = fingerprint(inputs, known, weights, folds, config)
     if checkpoint and (notes := load_checkpoint(checkpoint, networks.learners, identity)) is not None:
         trained.history = [EpochReport(**report) for report in notes["history"]]
@@ -157,28 +157,28 @@ class CrossFitted:
             if not (others & self.labelled).any():
                 continue
             rows = self.choose_rows(epoch, learner, others, clean)
-            at = Progress(
-                self.phase(epoch),
-                epoch + 1,
-                self.config.epochs,
-                index,
-                len(self.numbers),
-                clean_share=float(clean[self.labelled].mean()),
-            )
-            losses.append(
-                learner.train_epoch(
-                    self.targets,
-                    rows,
-                    lr_factor=1.0 - epoch / self.config.epochs,
-                    on_batch=partial(monitor.report_batch, at),
-                )
-            )
+            at = Progress(self.phase(epoch), epoch + 1, self.config.epochs, index, len(self.numbers))
+            at = replace(at, clean_share=float(clean[self.labelled].mean()))
+            report = partial(monitor.report_batch, at)
+            factor = 1.0 - epoch / self.config.epochs
+            losses.append(learner.train_epoch(self.targets, rows, lr_factor=factor, on_batch=report))
         before = trained.probs.argmax(axis=1)
         trained.probs = self.predict_out_of_fold()
         refuse_divergence(losses, trained.probs, epoch)
-        changes = float((trained.probs.argmax(axis=1) != before).mean())
         trained.history.append(
-            self.report(epoch, losses, clean, trained.probs, changes, time.monotonic() - begun)
+            EpochReport(
+                epoch=epoch + 1,
+                phase=self.phase(epoch),
+                loss=float(np.mean([network.labelled for network in losses] or 0.0)),
+                loss_unlabelled=float(np.mean([network.unlabelled for network in losses] or 0.0)),
+                clean_share=float(clean[self.labelled].mean()),
+                changes=float((trained.probs.argmax(axis=1) != before).mean()),
+                fit=float(-self.losses(trained.probs).mean()),
+                balance=class_shares(self.known[self.labelled], self.count).tolist(),
+                clean_balance=class_shares(self.known[clean], self.count).tolist(),
+                seconds=time.monotonic() - begun,
+                skipped=sum(network.skipped for network in losses),
+            )
         )
 
     def choose_rows(self, epoch: int, learner: Learner, others: BoolArray, clean: BoolArray) -> EpochRows:
@@ -206,29 +206,6 @@ class CrossFitted:
     def losses(self, probs: FloatArray) -> FloatArray:
         """Cross-entropy of all rows with a label, in their order."""
         return cross_entropy(probs[self.labelled], self.known[self.labelled])
-
-    def report(
-        self,
-        epoch: int,
-        losses: list[EpochLosses],
-        clean: BoolArray,
-        probs: FloatArray,
-        changes: float,
-        seconds: float,
-    ) -> EpochReport:
-        return EpochReport(
-            epoch=epoch + 1,
-            phase=self.phase(epoch),
-            loss=float(np.mean([network.labelled for network in losses] or 0.0)),
-            loss_unlabelled=float(np.mean([network.unlabelled for network in losses] or 0.0)),
-            clean_share=float(clean[self.labelled].mean()),
-            changes=changes,
-            fit=float(-self.losses(probs).mean()),
-            balance=list(class_shares(self.known[self.labelled], self.count)),
-            clean_balance=list(class_shares(self.known[clean], self.count)),
-            seconds=seconds,
-            skipped=sum(network.skipped for network in losses),
-        )
 
 
 def refuse_divergence(losses: list[EpochLosses], probs: FloatArray, epoch: int) -> None:

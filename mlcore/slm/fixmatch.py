@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -217,46 +215,36 @@ def make_batches(
 
 
 def save_checkpoint(path: Path, learners: list[Learner], identity: str, notes: dict[str, Any]) -> None:
-    """Write all learners and the notes (JSON) whole or not at all."""
-    tensors: dict[str, Tensor] = {}
-    for number, learner in enumerate(learners):
-        parts = {"network": learner.network.state_dict(), "averaged": learner.averaged}
-        for index, state in learner.optimizer.state_dict()["state"].items():
-            parts[f"optimizer/{index}"] = state
-        for part, values in parts.items():
-            for name, value in values.items():
-                tensors[f"{number}/{part}/{name}"] = torch.as_tensor(value).contiguous().clone()
-        tensors[f"{number}/generator"] = learner.generator.get_state()
+    """Write all learners and the notes whole or not at all."""
+    states = [
+        {
+            "network": learner.network.state_dict(),
+            "optimizer": learner.optimizer.state_dict(),
+            "averaged": learner.averaged,
+            "generator": learner.generator.get_state(),
+        }
+        for learner in learners
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path) as temporary:
-        save_file(tensors, temporary, metadata={"identity": identity, "notes": json.dumps(notes)})
+        torch.save({"identity": identity, "notes": json.dumps(notes), "learners": states}, temporary)
 
 
 def load_checkpoint(path: Path, learners: list[Learner], identity: str) -> dict[str, Any] | None:
-    """Put the learners back where the checkpoint left them; None if there is none of these inputs."""
+    """Put the learners back where the checkpoint left them, and return its notes; None if there is none of these inputs."""
     if not path.exists():
         return None
-    with safe_open(path, framework="pt") as file:
-        if file.metadata()["identity"] != identity:
-            return None
-        notes: dict[str, Any] = json.loads(file.metadata()["notes"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    for number, learner in enumerate(learners):
-        learner.generator.set_state(tensors[f"{number}/generator"])
-        learner.network.load_state_dict(_part(tensors, f"{number}/network/"))
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    if stored["identity"] != identity:
+        return None
+    for learner, state in zip(learners, stored["learners"], strict=True):
+        learner.network.load_state_dict(state["network"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        learner.generator.set_state(state["generator"])
         for name, average in learner.averaged.items():
-            average.copy_(tensors[f"{number}/averaged/{name}"])  # in place: it stays on the network's device
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _part(tensors, f"{number}/optimizer/").items():
-            index, name = key.split("/")
-            state.setdefault(int(index), {})[name] = value
-        groups = learner.optimizer.state_dict()["param_groups"]
-        learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            average.copy_(state["averaged"][name])  # in place: it stays on the network's device
+    notes: dict[str, Any] = json.loads(stored["notes"])
     return notes
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _shuffle(rows: IntArray, generator: torch.Generator) -> Tensor:

@@ -19,13 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.neighbours import unit_rows
-from mlcore.verdict.constants import (
-    MOST_NGRAMS,
-    MOST_REFERENCES,
-    NEIGHBOUR_SHARPNESS,
-    NEIGHBOURS,
-    NGRAM_STRENGTH,
-)
+from mlcore.verdict import constants
 
 ABSENT = 1e-6  # probability of a class that the training rows lack
 
@@ -37,7 +31,7 @@ def neighbour_votes(
     count: int,
     *,
     weights: FloatArray,
-    neighbours: int = NEIGHBOURS,
+    neighbours: int = constants.NEIGHBOURS,
 ) -> FloatArray:
     """Label shares ``(N, K)`` among each row's nearest labelled rows of other folds, by cosine, with one vote's smoothing.
 
@@ -48,18 +42,16 @@ def neighbour_votes(
     for rows, others in split_folds(labels, folds):
         if len(others) == 0:
             continue
-        others = others[:: max(1, -(-len(others) // MOST_REFERENCES))]
+        others = others[:: max(1, -(-len(others) // constants.MOST_REFERENCES))]
         nearest = min(neighbours, len(others))
-        for start in range(0, len(rows), 2048):
+        for start in range(0, len(rows), 2048):  # at most 160 MB of cosines
             chunk = rows[start : start + 2048]
             cosine = unit[chunk] @ unit[others].T  # (B, references)
             top = np.argpartition(-cosine, nearest - 1, axis=1)[:, :nearest]  # (B, neighbours)
-            weight = np.exp(NEIGHBOUR_SHARPNESS * (np.take_along_axis(cosine, top, axis=1) - 1.0))
-            weight *= nearest / weight.sum(axis=1, keepdims=True)
-            weight *= weights[others[top]]
-            near = labels[others[top]]
+            weight = np.exp(constants.NEIGHBOUR_SHARPNESS * (np.take_along_axis(cosine, top, axis=1) - 1.0))
+            weight *= weights[others[top]] / weight.mean(axis=1, keepdims=True)
             for label in range(count):
-                votes[chunk, label] += (weight * (near == label)).sum(axis=1)
+                votes[chunk, label] += (weight * (labels[others[top]] == label)).sum(axis=1)
     return np.asarray(votes / votes.sum(axis=1, keepdims=True))
 
 
@@ -74,7 +66,7 @@ def ngram_features(texts: Sequence[str], analyzer: str) -> Any | None:
     settings: dict[str, Any] = {"ngram_range": (1, 2), "min_df": 2, "token_pattern": r"(?u)\b\w+\b"}
     if analyzer == "char":
         settings = {"ngram_range": (1, 5), "min_df": 3, "analyzer": "char_wb"}
-    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=MOST_NGRAMS, **settings)
+    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=constants.MOST_NGRAMS, **settings)
     try:
         return sparse.csr_matrix(vectorizer.fit_transform(texts))
     except ValueError:  # scikit-learn's word for an empty vocabulary
@@ -88,7 +80,7 @@ def logistic_probs(
     count: int,
     *,
     weights: FloatArray,
-    strength: float = NGRAM_STRENGTH,
+    strength: float = constants.NGRAM_STRENGTH,
 ) -> FloatArray:
     """Probabilities ``(N, K)`` of a ridge logistic regression on a dense or sparse matrix ``(N, D)``."""
     with threadpool_limits(1):  # thread pools of BLAS fight over small products

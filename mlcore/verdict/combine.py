@@ -7,6 +7,7 @@ chosen so that, over the rows where both small models contradict the LLM, the LL
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,17 +17,7 @@ from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 from mlcore.corpus import NoisyLabels
 from mlcore.probabilities import calibrate, log_probs, match_shares, pool
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray, class_shares
-from mlcore.verdict.constants import (
-    FEWEST_CHECKED,
-    LEAST_PROBABILITY,
-    MOST_WEIGHT,
-    PRIOR_UNREADABLE,
-    REFITTED_SHARPNESS,
-    SHARED_ERROR,
-    SHARPNESS,
-    UNSTATED_CONFIDENCE,
-    WEIGHT_RIDGE,
-)
+from mlcore.verdict import constants
 from mlcore.verdict.contradictions import Contradictions, count_contradictions, stated_error
 
 
@@ -83,7 +74,7 @@ def combine(
     slm_probs = calibrate(pool([encoder, other]), noisy.known)
     if shares is not None:
         slm_probs = match_shares(slm_probs, shares)
-    sharpness = SHARPNESS if contradictions is None else REFITTED_SHARPNESS
+    sharpness = constants.SHARPNESS if contradictions is None else constants.REFITTED_SHARPNESS
     if contradictions is None:
         rows = readable & ~noisy.looked_at & (True if counted is None else counted)
         votes = encoder.argmax(axis=1), other.argmax(axis=1)
@@ -96,7 +87,7 @@ def combine(
         decision[~readable] = honest[~readable] = log_probs(shift_prior(encoder[~readable], prior))
     machine_label = decision.argmax(axis=1)
     confidence = np.exp(honest[np.arange(len(machine_label)), machine_label])
-    shared_error = 0.0 if has_enough_checked(noisy) else SHARED_ERROR
+    shared_error = 0.0 if has_enough_checked(noisy) else constants.SHARED_ERROR
     machine_risk = np.clip(1.0 - (1.0 - shared_error) * confidence, 0.0, 1.0)
     checked = noisy.verified != NO_LABEL
     return Verdict(
@@ -116,7 +107,7 @@ def has_enough_checked(noisy: NoisyLabels) -> bool:
 
     Labels accepted in bulk don't count: they repeat what the models said, and weights fitted to them grow without bound.
     """
-    return int(noisy.looked_at.sum()) >= FEWEST_CHECKED
+    return int(noisy.looked_at.sum()) >= constants.FEWEST_CHECKED
 
 
 def weigh(
@@ -144,17 +135,13 @@ def weigh(
 def llm_weight(opinion: FloatArray, vote: FloatArray, given: IntArray, right: float) -> float:
     """The weight of the LLM's log-vote ``(R, K)`` at which its labels have the mean probability ``right`` on these rows."""
     if len(given) == 0:
-        return MOST_WEIGHT
+        return constants.MOST_WEIGHT
     rows = np.arange(len(given))
 
     def excess(weight: float) -> float:
         return float(softmax(opinion + weight * vote, axis=1)[rows, given].mean()) - right
 
-    if excess(0.0) >= 0.0:
-        return 0.0
-    if excess(MOST_WEIGHT) <= 0.0:
-        return MOST_WEIGHT
-    return float(brentq(excess, 0.0, MOST_WEIGHT))
+    return rising_root(excess, 0.0, constants.MOST_WEIGHT)
 
 
 def fit_weights(
@@ -169,9 +156,11 @@ def fit_weights(
 
     def cost(weights: FloatArray) -> float:
         logs = log_softmax(weights[0] * opinion + weights[1] * vote, axis=1)
-        return float(-logs[rows, verified].sum() + (WEIGHT_RIDGE * np.square(weights - prior)).sum() / 2)
+        return float(
+            -logs[rows, verified].sum() + (constants.WEIGHT_RIDGE * np.square(weights - prior)).sum() / 2
+        )
 
-    own, llm = minimize(cost, prior, method="L-BFGS-B", bounds=[(0.05, 5.0), (0.0, MOST_WEIGHT)]).x
+    own, llm = minimize(cost, prior, method="L-BFGS-B", bounds=[(0.05, 5.0), (0.0, constants.MOST_WEIGHT)]).x
     return float(own), float(llm)
 
 
@@ -181,13 +170,14 @@ def sharpen(logs: FloatArray, target: float) -> FloatArray:
     def excess(log_scale: float) -> float:
         return float(softmax(logs * np.exp(log_scale), axis=1).max(axis=1).mean()) - target
 
-    if excess(-3.0) >= 0.0:
-        log_scale = -3.0
-    elif excess(3.0) <= 0.0:
-        log_scale = 3.0
-    else:
-        log_scale = brentq(excess, -3.0, 3.0)
-    return np.asarray(log_softmax(logs * np.exp(log_scale), axis=1))
+    return np.asarray(log_softmax(logs * np.exp(rising_root(excess, -3.0, 3.0)), axis=1))
+
+
+def rising_root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a rising function is 0 between two bounds; the nearer bound where it is not 0 between them."""
+    if function(low) >= 0.0:
+        return low
+    return high if function(high) <= 0.0 else float(brentq(function, low, high))
 
 
 def log_odds_wrong(logs: FloatArray, label: IntArray) -> FloatArray:
@@ -206,11 +196,11 @@ def llm_log_vote(noisy: NoisyLabels) -> FloatArray:
     readable = np.flatnonzero(noisy.given != NO_LABEL)
     probs = np.full((len(noisy.given), noisy.count), np.nan) if noisy.probs is None else noisy.probs
     stated = np.isfinite(probs).all(axis=1)
-    confidence = probs[stated].max(axis=1).mean() if stated.any() else UNSTATED_CONFIDENCE
+    confidence = probs[stated].max(axis=1).mean() if stated.any() else constants.UNSTATED_CONFIDENCE
     votes = np.full(probs.shape, (1.0 - confidence) / (noisy.count - 1))
     votes[readable, noisy.given[readable]] = confidence
     votes[stated] = probs[stated]
-    logs = np.log(np.clip(votes, LEAST_PROBABILITY, 1.0))
+    logs = np.log(np.clip(votes, constants.LEAST_PROBABILITY, 1.0))
     logs[noisy.given == NO_LABEL] = 0.0
     return np.asarray(logs - logs.max(axis=1, keepdims=True))
 
@@ -225,5 +215,7 @@ def shift_prior(probs: FloatArray, prior: FloatArray, *, rounds: int = 100) -> F
     for _ in range(rounds):
         shifted = probs * (shares / np.maximum(prior, 1e-9))
         shifted = shifted / np.maximum(shifted.sum(axis=1, keepdims=True), 1e-12)
-        shares = (shifted.sum(axis=0) + PRIOR_UNREADABLE * prior) / (len(probs) + PRIOR_UNREADABLE)
+        shares = (shifted.sum(axis=0) + constants.PRIOR_UNREADABLE * prior) / (
+            len(probs) + constants.PRIOR_UNREADABLE
+        )
     return np.asarray(shifted)

@@ -14,14 +14,7 @@ import numpy as np
 
 from mlcore.corpus import NoisyLabels
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
-from mlcore.verdict.constants import (
-    LEAST_WRONG,
-    MOST_RIGHT,
-    MOST_WRONG,
-    POOLED_ERROR,
-    PRIOR_ROWS,
-    least_right,
-)
+from mlcore.verdict import constants
 
 
 @dataclass(frozen=True)
@@ -69,18 +62,20 @@ def count_contradictions(
     only_other = int((counted & (other != given) & (encoder == given)).sum())
     alone = (only_encoder + only_other) / 2
     q = alone / max(int(counted.sum()), 1)
-    slm_right = float(np.clip(1.0 - POOLED_ERROR * q, least_right(count), MOST_RIGHT))
+    slm_right = float(
+        np.clip(1.0 - constants.POOLED_ERROR * q, constants.least_right(count), constants.MOST_RIGHT)
+    )
     both = len(together)
     if both == 0:
-        return Contradictions(together, LEAST_WRONG, LEAST_WRONG, slm_right)
+        return Contradictions(together, constants.LEAST_WRONG, constants.LEAST_WRONG, slm_right)
     correction = min((1 - 3 * q) / max(1 - 4 * q, 0.15), 2.5)
-    estimate = (1 - alone / both) * correction * both / (both + PRIOR_ROWS)
+    estimate = (1 - alone / both) * correction * both / (both + constants.PRIOR_ROWS)
     error = correction * float(np.sqrt(alone / 2 + alone**2 / both)) / both
     return Contradictions(together, within_bounds(estimate), within_bounds(estimate - error), slm_right)
 
 
 def within_bounds(wrong: float) -> float:
-    return float(np.clip(wrong, LEAST_WRONG, MOST_WRONG))
+    return float(np.clip(wrong, constants.LEAST_WRONG, constants.MOST_WRONG))
 
 
 def stated_error(noisy: NoisyLabels) -> FloatArray:

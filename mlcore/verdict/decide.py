@@ -16,8 +16,8 @@ from mlcore.probabilities import calibrate, cross_entropy, match_shares
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.cross_fit import weigh_by_clean_prob
 from mlcore.slm.noise import split_clean
+from mlcore.verdict import constants
 from mlcore.verdict.combine import Verdict, combine
-from mlcore.verdict.constants import LEAST_GIVEN, LEAST_KEPT, REFITS
 from mlcore.verdict.opinions import CrossFitter
 
 Opinions = tuple[FloatArray, FloatArray]
@@ -75,14 +75,14 @@ def first_verdict(opinions: Opinions, noisy: NoisyLabels) -> Verdict:
     """
     verdict = combine(*opinions, noisy)
     given = np.bincount(noisy.given[noisy.given != NO_LABEL], minlength=noisy.count)
-    given_up = class_counts(verdict) < LEAST_GIVEN * given
+    given_up = class_counts(verdict) < constants.LEAST_GIVEN * given
     return combine(*opinions, noisy, counted=~given_up[noisy.given]) if given_up.any() else verdict
 
 
 def refit_to_verdict(verdict: Verdict, noisy: NoisyLabels, refit: Callable[[IntArray], Opinions]) -> Verdict:
     """Fit the small models to the verdict and decide anew, ``REFITS`` times or until a class is lost."""
     first, shares = verdict, known_shares(noisy)
-    for _ in range(REFITS):
+    for _ in range(constants.REFITS):
         probs = verdict.slm_probs if shares is None else match_shares(verdict.slm_probs, shares)
         labels = np.where(noisy.verified != NO_LABEL, noisy.verified, probs.argmax(axis=1))
         if loses_class(labels, first):
@@ -99,7 +99,7 @@ def class_counts(verdict: Verdict) -> IntArray:
 def loses_class(labels: IntArray, first: Verdict) -> bool:
     """Whether some class has far fewer of the labels ``(N,)`` than it had in the first verdict."""
     before = class_counts(first)
-    return bool((np.bincount(labels, minlength=len(before)) < LEAST_KEPT * before).any())
+    return bool((np.bincount(labels, minlength=len(before)) < constants.LEAST_KEPT * before).any())
 
 
 def known_shares(noisy: NoisyLabels) -> FloatArray | None:

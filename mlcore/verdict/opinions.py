@@ -19,8 +19,8 @@ from mlcore.probabilities import calibrate, pool
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.cross_fit import train
 from mlcore.slm.inputs import HEAD, Inputs, Monitor
+from mlcore.verdict import constants
 from mlcore.verdict.classifiers import boosted_probs, logistic_probs, neighbour_votes, ngram_features
-from mlcore.verdict.constants import REFITTED_TREES
 
 
 @dataclass(frozen=True)
@@ -100,4 +100,4 @@ class CrossFitter:
 
     def refit_trees(self, labels: IntArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The opinions of small trees that are fitted to these labels."""
-        return self.tree_opinions(labels, weights, REFITTED_TREES)
+        return self.tree_opinions(labels, weights, constants.REFITTED_TREES)

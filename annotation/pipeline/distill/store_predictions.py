@@ -12,7 +12,6 @@ from django.db import transaction
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
 from annotation.models import Flag, Iteration, Prediction, Sample
-from annotation.models.sample import Verdict
 from annotation.pipeline.engine_rows import round_labels
 from mlcore.config import DistillConfig
 from mlcore.corpus import Distilled
@@ -69,7 +68,8 @@ def store_verdicts(
             _prediction(iteration, samples[row], result, row, label_ids, int(queue_rank[row])) for row in part
         ]
         verdicts = [
-            _verdict(samples[row], prediction) for row, prediction in zip(part, predictions, strict=True)
+            prediction.as_verdict(samples[row].llm_label_id)
+            for row, prediction in zip(part, predictions, strict=True)
         ]
         with transaction.atomic():
             job.lease.fence()
@@ -121,14 +121,6 @@ def _prediction(
         flag=FLAGS[int(result.machine_flag[row])],
         queue_rank=queue_rank,
     )
-
-
-def _verdict(sample: Sample, prediction: Prediction) -> Verdict:
-    assert prediction.risk is not None
-    assert prediction.probs is not None
-    assert prediction.clean_rank
-    assert prediction.queue_rank
-    return prediction.as_verdict(sample.llm_label_id)
 
 
 def _finite(value: Any) -> float | None:

@@ -113,7 +113,7 @@ def test_a_resumed_run_ends_in_the_same_result(
             stop_after=stop_after,
             **settings,
         )
-    assert (tmp_path / "c" / "last.safetensors").exists()
+    assert (tmp_path / "c" / "last.pt").exists()
     resumed = run(texts, noisy(given), weights_dir, tmp_path, checkpoints=tmp_path / "c", **settings)
     same(whole, resumed)
 

@@ -87,7 +87,7 @@ def test_sigterm_stops_after_the_batch_and_a_second_start_resumes(tmp_path: Path
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=120)
     assert child.returncode == EXIT_STOPPED
-    assert (tmp_path / "checkpoints" / "last.safetensors").exists()
+    assert (tmp_path / "checkpoints" / "last.pt").exists()
 
     again = start(tmp_path)
     assert again.stdout is not None

@@ -15,6 +15,7 @@ from torch import Tensor
 from mlcore.config import DistillConfig, Method
 from mlcore.corpus import EpochReport, Progress
 from mlcore.errors import InvalidInputError
+from mlcore.messages import Message
 from mlcore.records import NO_LABEL
 from mlcore.slm.cross_fit import Trained, assign_folds, rows_by_method, train, why_stop
 from mlcore.slm.fixmatch import (
@@ -174,7 +175,8 @@ def test_a_training_that_went_astray_is_refused_with_a_sentence() -> None:
 def test_skipped_batches_are_a_warning() -> None:
     assert Trained(np.zeros((1, 2)), np.zeros(1), epochs(0, 0)).warnings == []
     skipped = [EpochReport(1, "robust", 0.1, 0.0, 1.0, 0.0, 0.0, [], [], 1.0, skipped=3)]
-    assert "3 batch(es)" in str(Trained(np.zeros((1, 2)), np.zeros(1), skipped).warnings[0])
+    warnings = Trained(np.zeros((1, 2)), np.zeros(1), skipped).warnings
+    assert warnings == [Message("skipped_batches", {"count": 3})]
 
 
 def test_a_resumed_average_stays_where_the_network_computes(tmp_path: Path) -> None:
@@ -184,9 +186,9 @@ def test_a_resumed_average_stays_where_the_network_computes(tmp_path: Path) -> N
     everyone = np.arange(ROWS)
     rows = EpochRows(everyone, everyone[:0], np.ones(ROWS))
     one.train_epoch(np.eye(2)[everyone % 2], rows, lr_factor=1.0, on_batch=lambda *_: None)
-    save_checkpoint(tmp_path / "last.safetensors", [one], "same", {})
+    save_checkpoint(tmp_path / "last.pt", [one], "same", {})
     before = dict(other.averaged)
-    load_checkpoint(tmp_path / "last.safetensors", [other], "same")
+    load_checkpoint(tmp_path / "last.pt", [other], "same")
     # The very tensors, not new ones on the processor: on a GPU a resumed run would fail otherwise.
     assert all(other.averaged[name] is tensor for name, tensor in before.items())
     np.testing.assert_array_equal(one.predict(everyone), other.predict(everyone))
@@ -195,7 +197,7 @@ def test_a_resumed_average_stays_where_the_network_computes(tmp_path: Path) -> N
 def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "last.safetensors"
+    path = tmp_path / "last.pt"
     learner, _, _ = learn(steep=False)
     save_checkpoint(path, [learner], "same", {"epoch": 1})
 
@@ -203,7 +205,7 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(
         Path(target).write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("mlcore.slm.fixmatch.save_file", fill_the_disk)
+    monkeypatch.setattr("torch.save", fill_the_disk)
     with pytest.raises(OSError, match="space"):
         save_checkpoint(path, [learner], "same", {"epoch": 2})
     assert load_checkpoint(path, [learner], "same") == {"epoch": 1}
