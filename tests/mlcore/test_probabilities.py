@@ -33,8 +33,8 @@ def test_a_temperature_is_fitted_to_the_rows_with_a_label_and_scales_all() -> No
     labels = (rng.random(2000) < honest[:, 1]).astype(int)
     sharp = apply_temperature(honest, 0.5)
     some = np.where(np.arange(2000) % 2 == 0, labels, NO_LABEL)
-    np.testing.assert_allclose(calibrate(sharp, some), honest, atol=0.05)
-    np.testing.assert_array_equal(calibrate(sharp, np.full(2000, NO_LABEL)), sharp)
+    assert calibrate(sharp, some) == pytest.approx(honest, abs=0.05)
+    assert calibrate(sharp, np.full(2000, NO_LABEL)).tolist() == sharp.tolist()
 
 
 def test_the_cross_entropy_is_that_of_scikit_learn_and_finite_for_impossible_labels() -> None:
@@ -47,9 +47,9 @@ def test_the_cross_entropy_is_that_of_scikit_learn_and_finite_for_impossible_lab
 def test_probabilities_are_brought_to_the_shares_wanted() -> None:
     probs = np.random.default_rng(0).dirichlet([2.0, 2.0], 1000)
     moved = match_shares(probs, np.array([0.3, 0.7]))
-    np.testing.assert_allclose(moved.mean(axis=0), [0.3, 0.7], atol=1e-3)
-    np.testing.assert_allclose(moved.sum(axis=1), 1)
-    np.testing.assert_allclose(match_shares(probs, np.array([0.3, 0.7]), strength=0.0), probs)
+    assert moved.mean(axis=0) == pytest.approx([0.3, 0.7], abs=1e-3)
+    assert moved.sum(axis=1) == pytest.approx(np.ones(1000))
+    assert match_shares(probs, np.array([0.3, 0.7]), strength=0.0) == pytest.approx(probs)
 
 
 def test_a_class_that_nobody_gave_stays_finite_when_shares_are_matched() -> None:
@@ -60,4 +60,4 @@ def test_a_class_that_nobody_gave_stays_finite_when_shares_are_matched() -> None
 
 def test_pooled_opinions_multiply() -> None:
     pooled = pool([np.array([[0.8, 0.2]]), np.array([[0.6, 0.4]])])
-    np.testing.assert_allclose(pooled, [[0.48 / 0.56, 0.08 / 0.56]])
+    assert pooled == pytest.approx(np.array([[0.48 / 0.56, 0.08 / 0.56]]))
