@@ -105,7 +105,7 @@ def test_a_stale_page_can_not_overwrite_somebody_elses_correction() -> None:
     positive, negative = project.label_list()
     sample = project.samples.get(position=0)
     corrections.correct_sample(sample.pk, label_id=positive.pk, user=make_user("ana"), seen_version=0)
-    with pytest.raises(ConflictError, match="ana set this row to “positive”"):
+    with pytest.raises(ConflictError, match="ana has set this row to “positive”"):
         corrections.correct_sample(sample.pk, label_id=negative.pk, user=project.owner, seen_version=0)
     assert Correction.objects.count() == 1
 

@@ -89,7 +89,7 @@ def test_who_withdrew_a_word_on_a_row_is_not_asked_blind_but_others_are(project:
 
 
 def test_a_draw_asks_for_a_possible_number_and_for_labelled_rows(project: Project) -> None:
-    with pytest.raises(AnnotationError, match="1 to 5000 rows, not 0"):
+    with pytest.raises(AnnotationError, match="1 to 5,000 rows, not 0"):
         draw_sample.draw_sample(project, rows=0, user=project.owner, seed=0)
     with pytest.raises(NotReadyError, match="no row has a label"):
         draw_sample.draw_sample(make_project(owner=make_user("new")), rows=10, user=None, seed=0)

@@ -281,6 +281,6 @@ def test_an_answer_to_a_row_that_changed_is_refused_and_not_recorded(
 ) -> None:
     row = rows_of(project, anna)[0]
     answer(row, ben)
-    with pytest.raises(ConflictError, match="ben set this row to “positive”"):
+    with pytest.raises(ConflictError, match="ben has set this row to “positive”"):
         answer(row, anna, 1, seen_version=0)
     assert Correction.objects.count() == 1
