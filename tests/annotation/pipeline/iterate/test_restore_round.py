@@ -105,7 +105,7 @@ def test_a_worse_round_is_marked_and_undone_by_one_click(cast: Cast, monkeypatch
         assert "became wrong (exact paired test" in page
     found = Activity.objects.get(verb=Activity.Verb.FOUND_WORSE)
     assert re.match(
-        rf"round 2: of {DRAWN} audited rows \d+ became right and \d+ wrong since round 1", found.what
+        rf"round 2: of {DRAWN} sampled rows \d+ became right and \d+ wrong since round 1", found.what
     )
     compare_rounds.check_round(second)  # as a stage does that runs once more after a crash
     assert Activity.objects.filter(verb=Activity.Verb.FOUND_WORSE).count() == 1
