@@ -83,6 +83,8 @@ def _signature(name: str, thing: Callable[..., object]) -> str:
         default = parameter.default
         if dataclasses.is_dataclass(default):
             parameter = parameter.replace(default=_Shown(f"{type(default).__name__}()"))
+        elif inspect.isfunction(default):  # its own text holds an address, which is another in every process
+            parameter = parameter.replace(default=_Shown("..."))
         parameters.append(str(parameter).replace("'", ""))
     if any(parameter.kind is parameter.KEYWORD_ONLY for parameter in signature.parameters.values()):
         first = next(
