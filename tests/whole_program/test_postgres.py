@@ -12,34 +12,21 @@ from django.conf import settings
 
 from tests.support.services import PostgresServer
 
+# By folder, for each run makes a database of its own. Every malformed file is among them.
+TESTS = {
+    "jobs": ("state", "lease"),
+    "pipeline/review": ("queue",),
+    "pipeline/label": ("run_labeling", "answer_cache", "later_rounds"),
+    "pipeline/ingest": ("run_import", "upload", "interrupted_import", "import_choices"),
+    "pipeline/export": ("run_export", "rows", "reimport", "export_kill"),
+}
+
 
 @pytest.mark.services
-@pytest.mark.parametrize(
-    "tests",
-    [
-        *("jobs/test_state", "jobs/test_lease"),
-        "pipeline/review/test_queue",
-        *(f"pipeline/label/test_{name}" for name in ("run_labeling", "answer_cache", "later_rounds")),
-        *(
-            f"pipeline/ingest/test_{name}"
-            for name in ("run_import", "upload", "interrupted_import", "import_choices")
-        ),
-        # Every malformed file among them.
-        *(f"pipeline/export/test_{name}" for name in ("run_export", "rows", "reimport", "export_kill")),
-    ],
-)
-def test_the_same_tests_hold_on_postgresql(postgres: PostgresServer, tests: str) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        f"tests/annotation/{tests}.py",
-    ]
+@pytest.mark.parametrize("folder", TESTS)
+def test_the_same_tests_hold_on_postgresql(postgres: PostgresServer, folder: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command += [f"tests/annotation/{folder}/test_{name}.py" for name in TESTS[folder]]
     done = subprocess.run(
         command,
         env={**os.environ, "DATABASE_URL": postgres.url},
