@@ -136,7 +136,7 @@ def test_an_address_that_is_taken_gets_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "sentence"),
     [
-        ("VALKEY_SERVER", "/no/such/program", "VALKEY_SERVER is '/no/such/program', which is no program"),
+        ("VALKEY_SERVER", "/no/such/program", "VALKEY_SERVER is “/no/such/program”, which is no program"),
         ("VALKEY_SERVER", "/bin/false", "does not answer within"),
         (
             "REDIS_URL",
