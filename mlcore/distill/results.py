@@ -9,11 +9,11 @@ import numpy as np
 from mlcore.config import DistillConfig
 from mlcore.corpus import LIKELY_RIGHT, Distilled, NoisyLabels
 from mlcore.probabilities import cross_entropy
-from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
+from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.cross_fit import Trained
 from mlcore.slm.noise import CleanSplit, clean_probability, split_clean, suspicion_rank
 from mlcore.verdict.combine import Verdict
-from mlcore.verdict.review_order import RISKY, flag_rows, map_points, review_order, review_priority
+from mlcore.verdict.review_order import flag_rows, map_points, review_order, review_priority
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,12 @@ class MachineResult:
     """What the models say of N rows, as if nobody had looked.
 
     ``probs (N, K)``: the small model's. ``label (N,)``, ``risk (N,)``: the final label and the probability that it is
-    wrong. ``suspicious (N,)``: rows flagged as likely wrong. ``priority (N,)``: higher comes earlier in the queue.
+    wrong; flags follow from it. ``priority (N,)``: higher comes earlier in the queue.
     """
 
     probs: FloatArray
     label: IntArray
     risk: FloatArray
-    suspicious: BoolArray
     priority: FloatArray
     evidence: dict[str, float] = field(default_factory=dict)
 
@@ -46,7 +45,6 @@ def label_model_result(
         probs=verdict.slm_probs,
         label=verdict.machine_label,
         risk=verdict.machine_risk,
-        suspicious=verdict.machine_risk > RISKY,
         priority=review_priority(verdict.doubt, verdict.label),
         evidence=verdict.evidence(noisy),
     )
@@ -58,8 +56,8 @@ def network_result(
 ) -> Distilled:
     """The result of the method ``paper``: the networks' own predictions and clean probabilities, nothing else.
 
-    The final label is the prediction, its risk one minus its probability. One mixture on all losses gives the clean
-    probabilities; they decide flags and queue. Rows without a readable label go by the prediction's probability.
+    The final label is the prediction, its risk one minus its probability: flags and queue follow from it. One mixture on
+    all losses gives the clean probabilities.
     """
     losses, split = split_losses(trained.probs, noisy, config, per_class=False)
     readable = noisy.given != NO_LABEL
@@ -68,13 +66,11 @@ def network_result(
     given_losses = cross_entropy(trained.probs[readable], noisy.given[readable])
     clean_prob = np.zeros(len(losses))
     clean_prob[readable] = clean_probability(given_losses, split.mixtures[0])
-    support = np.where(readable, clean_prob, confidence)
     machine = MachineResult(
         probs=trained.probs,
         label=trained.probs.argmax(axis=1),
         risk=1.0 - confidence,
-        suspicious=support <= config.clean_threshold,
-        priority=-suspicion_rank(support, losses).astype(np.float64),
+        priority=1.0 - confidence,
     )
     return make_result(machine, losses, clean_prob, split, trained, noisy, features, config)
 
@@ -110,7 +106,7 @@ def make_result(
     checked = noisy.verified != NO_LABEL
     clean_prob = np.where(checked, 1.0, clean_prob)
     prediction = machine.probs.argmax(axis=1)
-    flag = flag_rows(noisy.given, prediction, machine.suspicious)
+    flag = flag_rows(machine.risk, noisy.given, prediction)
     return Distilled(
         probs=machine.probs,
         prediction=prediction,

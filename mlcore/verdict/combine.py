@@ -48,7 +48,23 @@ class Verdict:
             "student_right": self.contradictions.slm_right,
             "teacher_weight": self.llm_weight,
             "checked_rows": float(noisy.looked_at.sum()),
+            "risk_known": float(has_enough_checked(noisy)),
+            "error_low": self.error_if_shared(constants.LEAST_SHARED_ERROR, noisy),
+            "error_high": self.error_if_shared(constants.MOST_SHARED_ERROR, noisy),
         }
+
+    def error_if_shared(self, shared: float, noisy: NoisyLabels) -> float:
+        """The mean risk of rows that nobody decided, were ``shared`` of the labels wrong on which all opinions agree.
+
+        Once enough rows are checked, it is the mean risk itself.
+        """
+        undecided = noisy.verified == NO_LABEL
+        if not undecided.any():
+            return 0.0
+        risk = float(self.machine_risk[undecided].mean())
+        if has_enough_checked(noisy):
+            return risk
+        return 1.0 - (1.0 - risk) * (1.0 - shared) / (1.0 - constants.SHARED_ERROR)
 
 
 def combine(

@@ -14,7 +14,10 @@ from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 # Weight of a row's rank within its label against its rank among all rows. MR, SMS, AG News: 0.6 to 0.8 differ within
 # chance; with 0 the first tenth of MR's queue holds 232 errors instead of 243.
 WITHIN_LABEL = 0.7
-RISKY = 0.3  # a row whose final label is wrong with a higher probability is flagged. Not varied.
+# Highest risk of a row that is called right. It is shown wherever flags are. Not varied.
+RISKY = 0.2
+# Above it a row is called wrong even where the two models differ; with two labels no final label is over 0.5. Not varied.
+EVEN_ODDS = 0.4
 MOST_POINTS = 5_000  # on the map, and in the fit of the clusters
 CLUSTERS = 20
 BLOCK = 20  # rows of the queue in which one cluster may have at most this share
@@ -22,10 +25,13 @@ SHARE_PER_BLOCK = 0.25
 LOOK_AHEAD = 5  # blocks among whose rows one block is chosen
 
 
-def flag_rows(given: IntArray, prediction: IntArray, suspicious: BoolArray) -> IntArray:
-    """Flags ``(N,)`` int8: inconsistent where the LLM's label and the prediction differ, else likely wrong where suspicious."""
-    flag = np.where(suspicious, LIKELY_WRONG, LIKELY_RIGHT)
-    return np.where((given != NO_LABEL) & (given != prediction), INCONSISTENT, flag).astype(np.int8)
+def flag_rows(risk: FloatArray, given: IntArray, prediction: IntArray) -> IntArray:
+    """Flags ``(N,)`` int8 that follow from the risk ``(N,)``: likely right up to ``RISKY``, and nowhere else.
+
+    Above it a row is inconsistent where the LLM's label and the prediction differ, up to ``EVEN_ODDS``; else likely wrong.
+    """
+    differ = (given != NO_LABEL) & (given != prediction) & (risk <= EVEN_ODDS)
+    return np.where(risk <= RISKY, LIKELY_RIGHT, np.where(differ, INCONSISTENT, LIKELY_WRONG)).astype(np.int8)
 
 
 def review_priority(doubt: FloatArray, label: IntArray) -> FloatArray:

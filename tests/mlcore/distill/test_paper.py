@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlcore.config import DistillConfig
-from mlcore.corpus import INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG, Corpus, Distilled
+from mlcore.corpus import LIKELY_RIGHT, LIKELY_WRONG, Corpus, Distilled
 from mlcore.errors import InvalidInputError
 from mlcore.messages import Message
 from mlcore.records import NO_LABEL
@@ -17,6 +17,7 @@ from mlcore.slm.cross_fit import assign_folds, train
 from mlcore.slm.inputs import Monitor, canonical_order, prepare, reorder
 from mlcore.slm.noise import clean_probability, fit_mixture
 from mlcore.verdict.opinions import CrossFitter
+from mlcore.verdict.review_order import RISKY
 from tests.support.distillation import make_corpus, noisy, run, text_table
 
 
@@ -79,19 +80,16 @@ def test_a_whole_encoder_learns_from_noisy_labels(weights_dir: Path, tmp_path: P
     assert (result.prediction == truth).mean() > 0.9
 
 
-def test_one_mixture_on_all_losses_gives_clean_probabilities_flags_and_queue(
-    weights_dir: Path, tmp_path: Path
-) -> None:
+def test_one_mixture_on_all_losses_gives_clean_probabilities(weights_dir: Path, tmp_path: Path) -> None:
     texts, _, given = make_corpus(200)
     result = run_paper(texts, given, weights_dir, tmp_path)
     (mixture,) = result.mixtures
     assert (mixture.label, mixture.rows) == (-1, 200)
     assert mixture == fit_mixture(result.losses)
     np.testing.assert_array_equal(result.clean_prob, clean_probability(result.losses, mixture))
-    likely = np.where(result.clean_prob <= 0.5, LIKELY_WRONG, LIKELY_RIGHT)
-    np.testing.assert_array_equal(result.flag, np.where(given != result.prediction, INCONSISTENT, likely))
+    np.testing.assert_array_equal(result.flag == LIKELY_RIGHT, result.risk <= RISKY)
     first, last = result.order[:20], result.order[-20:]
-    assert result.clean_prob[first].max() < result.clean_prob[last].min()
+    assert result.risk[first].min() > result.risk[last].max()
 
 
 def test_rows_without_a_readable_label_go_by_the_prediction(weights_dir: Path, tmp_path: Path) -> None:
@@ -100,7 +98,7 @@ def test_rows_without_a_readable_label_go_by_the_prediction(weights_dir: Path, t
     result = run_paper(texts, given, weights_dir, tmp_path)
     assert (result.label[:20] == truth[:20]).mean() > 0.7
     assert (result.clean_prob[:20] == 0).all()
-    np.testing.assert_array_equal(result.flag[:20], np.where(result.confidence[:20] <= 0.5, 1, 0))
+    np.testing.assert_array_equal(result.flag[:20] == LIKELY_WRONG, result.risk[:20] > RISKY)
 
 
 def test_one_fold_is_one_network_on_all_rows(weights_dir: Path, tmp_path: Path) -> None:
@@ -167,5 +165,4 @@ def test_a_persons_label_is_final_and_does_not_decide_how_its_row_was_judged(
     assert (result.flag[:30] == LIKELY_RIGHT).all()
     assert set(result.order[-30:].tolist()) == set(range(30))
     np.testing.assert_array_equal(result.machine_label, result.prediction)
-    differs = given[:30] != result.prediction[:30]
-    np.testing.assert_array_equal(result.machine_flag[:30] == INCONSISTENT, differs)
+    np.testing.assert_array_equal(result.machine_flag[:30] == LIKELY_RIGHT, result.machine_risk[:30] <= RISKY)

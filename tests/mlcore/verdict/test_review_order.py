@@ -7,12 +7,13 @@ from mlcore.records import NO_LABEL
 from mlcore.verdict.review_order import flag_rows, map_points, review_order, review_priority, spread
 
 
-def test_flags_exclude_each_other() -> None:
-    given = np.array([0, 0, 1, 1, NO_LABEL, NO_LABEL])
-    prediction = np.array([0, 0, 0, 0, 1, 1])
-    suspicious = np.array([False, True, False, True, False, True])
-    expected = [LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT, INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG]
-    assert flag_rows(given, prediction, suspicious).tolist() == expected
+def test_flags_follow_from_the_risk() -> None:
+    risk = np.array([0.0, 0.2, 0.21, 0.4, 0.41, 0.9, 0.1, 0.3])
+    given = np.array([0, 0, 0, 0, 0, 0, NO_LABEL, NO_LABEL])
+    differ, agree = (flag_rows(risk, given, np.full(8, label)).tolist() for label in (1, 0))
+    right, wrong, open_ = LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT
+    assert differ == [right, right, open_, open_, wrong, wrong, right, wrong]
+    assert agree == [right, right, wrong, wrong, wrong, wrong, right, wrong]
 
 
 def test_a_block_of_the_queue_is_not_twenty_copies_of_one_mistake() -> None:
