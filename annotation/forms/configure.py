@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django import forms
@@ -12,6 +16,8 @@ from annotation.pipeline.ingest.reference_labels import suggest_labels
 from annotation.pipeline.project.configure import LabelDraft
 
 EMPTY_LINES = 3
+LINE_CHARACTERS = 2_000
+MOST_LINES = 60  # more labels than these are edited as a list
 
 
 class TaskForm(forms.Form):
@@ -55,32 +61,106 @@ class LabelForm(forms.Form):
         return LabelDraft(data["name"], data["description"], data["key"])
 
 
-LabelFormSet = forms.formset_factory(LabelForm, extra=0, max_num=60, absolute_max=60, validate_max=True)
+class LabelLines(forms.BaseFormSet):  # type: ignore[type-arg]
+    def drafts(self, change: str = "") -> list[LabelDraft]:
+        """The labels typed, without the line that ``change`` removes, such as ``remove-3`` the fourth."""
+        kept = (form for place, form in enumerate(self) if change != f"remove-{place}")
+        return [draft for form in kept if (draft := form.draft())]
 
 
-def label_lines(project: Project) -> list[dict[str, str]]:
-    """The project's labels; where there are none yet, the values of the reference column; then some empty lines."""
-    lines = [
-        {"name": label.name, "description": label.description, "key": label.key}
-        for label in project.label_list()
+LabelFormSet = forms.formset_factory(
+    LabelForm, LabelLines, extra=0, max_num=MOST_LINES, absolute_max=MOST_LINES, validate_max=True
+)
+
+
+def label_drafts(project: Project) -> list[LabelDraft]:
+    """The project's labels; where there are none yet, the values of the reference column."""
+    if labels := project.label_list():
+        return [LabelDraft(label.name, label.description, label.key) for label in labels]
+    names = suggest_labels(project).names
+    return [
+        LabelDraft(name, key=str(place) if place < 10 else "") for place, name in enumerate(names, start=1)
     ]
-    if not lines:
-        lines = [{"name": name, "description": "", "key": ""} for name in suggest_labels(project)]
-    for place, line in enumerate(lines[:9], start=1):
-        line["key"] = line["key"] or (str(place) if not project.labels.exists() else "")
-    return lines + [{"name": "", "description": "", "key": ""}] * max(1, EMPTY_LINES - len(lines))
 
 
-def changed_lines(formset: Any, change: str) -> list[dict[str, str]]:
-    """The lines as typed, with one more at the end or one taken out."""
-    lines = [
-        {name: form.cleaned_data.get(name, "") for name in ("name", "description", "key")} for form in formset
-    ]
-    if change.startswith("remove-"):
-        return [line for place, line in enumerate(lines) if str(place) != change.removeprefix("remove-")] or [
-            {}
-        ]
-    return [*lines, {}]
+class LabelListForm(forms.Form):
+    """Labels as a list that can be pasted."""
+
+    label_list = forms.CharField(
+        label=_("One label per line"),
+        strip=False,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 20, "spellcheck": "false", "class": "mono"}),
+        help_text=_(
+            "Name, description and key, separated by tabs or commas, such as a copied part of a spreadsheet. "
+            "Description and key can be left out. At most 1,000 labels; more than 60 are always edited as a list."
+        ),
+    )
+
+    def drafts(self, change: str = "") -> list[LabelDraft]:
+        return self.cleaned_data["label_list"]  # type: ignore[no-any-return]
+
+    def clean_label_list(self) -> list[LabelDraft]:
+        """The labels in their order, empty lines left out."""
+        drafts = []
+        for number, line in enumerate(self.cleaned_data["label_list"].splitlines(), start=1):
+            if not line.strip():
+                continue
+            if len(line) > LINE_CHARACTERS:
+                raise forms.ValidationError(_("Line %(line)s is too long to be a label.") % {"line": number})
+            draft = _draft_of(line)
+            for name, value in asdict(draft).items():
+                most = LabelForm.base_fields[name].max_length  # type: ignore[attr-defined]
+                if len(value) > most:
+                    raise forms.ValidationError(
+                        _("Line %(line)s, %(name)s: “%(value)s” is too long. Characters allowed: %(most)s.")
+                        % {
+                            "line": number,
+                            "value": value[:60],
+                            "most": most,
+                            "name": LabelForm.base_fields[name].label,
+                        }
+                    )
+            drafts.append(draft)
+        return drafts
+
+
+def _draft_of(line: str) -> LabelDraft:
+    """The label in a line. Between commas, all but the first cell and a last one of one character is the description."""
+    separator = next((mark for mark in ("\t", ",", "，") if mark in line), ",")
+    cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+    name, *rest = cells
+    has_key = len(rest) > 1 and (separator == "\t" or len(rest[-1]) <= 1)
+    key = rest.pop() if has_key else ""
+    return LabelDraft(name, f"{separator.strip()} ".join(filter(None, rest)), key)
+
+
+def written_list(drafts: Iterable[LabelDraft]) -> str:
+    """The labels as lines that :class:`LabelListForm` reads as the same labels."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, delimiter="\t", lineterminator="\n")
+    writer.writerows((draft.name, draft.description, draft.key) for draft in drafts)
+    return lines.getvalue()
+
+
+def label_form(drafts: Sequence[LabelDraft], change: str = "") -> Any:
+    """Lines to edit these labels in, or a list, where ``change`` asks for one or there are many."""
+    if change == "list" or len(drafts) >= MOST_LINES:
+        return LabelListForm(initial={"label_list": written_list(drafts)})
+    empty = max(1, EMPTY_LINES - len(drafts))
+    return LabelFormSet(initial=[*map(asdict, drafts), *[{}] * empty], prefix="labels")
+
+
+class ReferenceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """How rows count whose reference label is none of the project's labels."""
+
+    class Meta:
+        model = Project
+        fields = ("unknown_references",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["unknown_references"].required = False  # asked only where there is a reference column
 
 
 class PromptForm(forms.Form):

@@ -165,6 +165,7 @@ class ModelMetrics(Stored):
     """One kind of label in a round. Shares are 0 to 1; None where there is nothing to compare with."""
 
     reference_rows: int = 0
+    unknown_references: int = 0  # of the reference rows, those whose reference is no label
     right: int = 0
     accuracy: float | None = None
     rows: int = 0

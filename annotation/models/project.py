@@ -49,6 +49,10 @@ class Project(models.Model):
         TOPIC = "topic", _("Topic classification")
         TABULAR = "tabular", _("Tabular prediction")
 
+    class UnknownReferences(models.TextChoices):
+        WRONG = "wrong", _("count as wrong")
+        LEFT_OUT = "left-out", _("are left out of the accuracy")
+
     name = models.CharField(_("name"), max_length=120)
     task_type = models.CharField(
         _("task type"), max_length=20, choices=TaskType.choices, default=TaskType.SENTIMENT
@@ -70,6 +74,12 @@ class Project(models.Model):
     )
     id_column = models.CharField(max_length=200, blank=True)
     reference_column = models.CharField(max_length=200, blank=True)
+    unknown_references = models.CharField(
+        _("rows whose reference label is none of these"),
+        max_length=10,
+        choices=UnknownReferences.choices,
+        default=UnknownReferences.WRONG,
+    )
 
     prompt_description = models.TextField(_("task description"), blank=True)
     prompt_demonstration = models.TextField(_("in-context demonstration"), blank=True)

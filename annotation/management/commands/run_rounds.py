@@ -21,7 +21,11 @@ from annotation.models import Project
 from annotation.pipeline.distill import start_distillation
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest.column_roles import ColumnRoles, guess_roles
-from annotation.pipeline.ingest.reference_labels import match_references, suggest_labels
+from annotation.pipeline.ingest.reference_labels import (
+    match_references,
+    suggest_labels,
+    unknown_references_sentence,
+)
 from annotation.pipeline.ingest.start_import import start_import
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import configure
@@ -61,6 +65,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         table = accuracy_table(list(project.iterations.order_by("number")))
         self.stdout.write(f"\n{table or 'The file has no reference labels to measure against.'}")
+        if sentence := unknown_references_sentence(project):
+            self.stdout.write(f"\n{sentence}")
         self.stdout.write(f"\n{rows} rows in {options['out']} after {time.monotonic() - started:.0f} s")
 
 
@@ -126,7 +132,7 @@ def _make_project(options: dict[str, Any]) -> Project:
         upload = store_file(project, _limited(path, options["limit"], Path(folder)), user)
     complete(start_import(project, upload, _roles(project, upload.columns, options), user=user))
     project.refresh_from_db()
-    names = options["labels"] or suggest_labels(project)
+    names = options["labels"] or suggest_labels(project).names
     configure.set_labels(project, [LabelDraft(name) for name in names])
     match_references(project)
     return project

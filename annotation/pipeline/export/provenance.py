@@ -22,6 +22,7 @@ from annotation.messages import message_text
 from annotation.models import Iteration, LeftOutRow, Project, Source
 from annotation.pipeline.export.rows import ALL_ROWS, FLAG_WORDS, Selection
 from annotation.pipeline.ingest.import_report import KEPT_ROWS, rejected_uploads, stored_summary
+from annotation.pipeline.ingest.reference_labels import unknown_references_sentence, with_reference
 from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
 from mlcore.measure.estimate import ClassQuality, Interval
 
@@ -126,13 +127,15 @@ def _rounded(interval: Interval, *, digits: int = 6) -> list[Cell]:
 
 
 def _accuracy_lines(project: Project) -> Lines:
-    known = project.samples.order_by().filter(reference__isnull=False)
+    known = with_reference(project.samples.order_by(), project)
     total = known.count()
     yield [_("Accuracy against the uploaded reference labels")]
     if not total:
         yield [_("There are no reference labels to compare with.")]
         return
     yield [_("rows with a reference label"), total]
+    if sentence := unknown_references_sentence(project):
+        yield [sentence]
     yield [_("step"), _("labelled"), _("of these, right"), _("accuracy")]
     for name, field in _STEPS:
         counts = known.aggregate(

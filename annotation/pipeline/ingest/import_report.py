@@ -33,6 +33,7 @@ class ImportReport:
     rejected: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
     reference_values: dict[str, int] = field(default_factory=dict)
+    further_references: int = 0  # rows with other values than the first 1,000
     start_position: int | None = None
     finished: bool = False
     rows: list[LeftOut] = field(default_factory=list)
@@ -67,8 +68,10 @@ class ImportReport:
             self.rows.append((line, outcome, reason))
 
     def count_reference(self, value: str) -> None:
-        if value and (value in self.reference_values or len(self.reference_values) < MAX_VALUES):
+        if value in self.reference_values or (value and len(self.reference_values) < MAX_VALUES):
             self.reference_values[value] = self.reference_values.get(value, 0) + 1
+        elif value:
+            self.further_references += 1
 
 
 _STORED = [each.name for each in fields(ImportReport) if each.name not in ("rows", "unsaved")]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 from django.db import transaction
-from django.db.models import BigIntegerField, Case, F, Max, Value, When
+from django.db.models import Count, Q
 from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Lower, Trim
-from django.db.models.lookups import Exact, In
+from django.db.models.functions import Trim
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from annotation.models import Project, Upload
+from annotation.models.sql import parts_by_key
 
-MAX_VALUES = 1_000
-MAX_SUGGESTED = 50
+MAX_VALUES = MAX_LABELS = 1_000
 MAX_LABEL = 100
+LISTED_VALUES = 20
 _CHUNK_ROWS = 20_000
 
 
@@ -23,8 +28,16 @@ def label_ids_by_value(project: Project) -> dict[str, int]:
     return {label.name.strip().casefold(): label.pk for label in project.label_list()}
 
 
-def suggest_labels(source: Project | Upload) -> list[str]:
-    """The different values of the reference column, most frequent first; at most 50, for nobody labels by hand with more.
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Labels by the reference column, most frequent first, and how many rows have a value that can't be one of them."""
+
+    names: list[str]
+    left_out_rows: int
+
+
+def suggest_labels(source: Project | Upload) -> Suggestion:
+    """The different values of the reference column, at most 1,000 of at most 100 characters.
 
     Values that differ only in capitals or in white space around them are one, in the most frequent writing.
     """
@@ -37,7 +50,10 @@ def suggest_labels(source: Project | Upload) -> list[str]:
     for value, times in counts.most_common():
         writing.setdefault(value.casefold(), value)
         total[value.casefold()] += times
-    return [writing[folded] for folded, _ in total.most_common() if len(folded) <= MAX_LABEL][:MAX_SUGGESTED]
+    kept = [folded for folded, _times in total.most_common() if len(folded) <= MAX_LABEL][:MAX_LABELS]
+    left_out = total.total() - sum(total[folded] for folded in kept)
+    uncounted = sum(upload.report.get("further_references", 0) for upload in uploads)
+    return Suggestion([writing[folded] for folded in kept], left_out + uncounted)
 
 
 def match_references(project: Project) -> int:
@@ -50,36 +66,72 @@ def match_references(project: Project) -> int:
     """
     if project.reference_column not in project.columns:
         return 0
-    place = project.columns.index(project.reference_column)
-    choice = _choice(project, place)
-    last = project.samples.aggregate(last=Max("position"))["last"]
-    if choice is not None and last is not None:
-        for begin in range(0, last + 1, _CHUNK_ROWS):
-            # In pieces, so that nobody waits long for the database.
-            with transaction.atomic():
-                rows = project.samples.order_by().filter(
-                    position__gte=begin, position__lt=begin + _CHUNK_ROWS
-                )
-                rows.update(reference_id=choice)
+    by_value = label_ids_by_value(project)
+    cells = project.samples.order_by().values_list("position", "pk", "reference_id", _cell(project))
+    for part in parts_by_key(cells, "position", _CHUNK_ROWS, itemgetter(0)):
+        named: dict[int, list[int]] = defaultdict(list)
+        for _position, pk, reference_id, cell in part:
+            label_id = by_value.get((cell or "").strip().casefold())
+            if label_id not in (None, reference_id):
+                named[label_id].append(pk)
+        # In pieces, so that nobody waits long for the database.
+        with transaction.atomic():
+            for label_id, keys in named.items():
+                project.samples.filter(pk__in=keys).update(reference_id=label_id)
     return project.samples.filter(reference__isnull=False).count()
 
 
-def _choice(project: Project, place: int) -> Case | None:
-    """The label's id by the cell: by its spellings in the files, and in any other by the database's lower case."""
-    by_value = label_ids_by_value(project)
-    if not by_value:
-        return None
-    cell = Trim(KeyTextTransform(place, "fields"))
-    spellings: dict[int, set[str]] = {label_id: set() for label_id in by_value.values()}
-    for upload in project.uploads.all():
-        for value in upload.report.get("reference_values", {}):
-            if value.casefold() in by_value:
-                spellings[by_value[value.casefold()]].add(value)
-    cases = [
-        When(
-            In(cell, spellings[label_id]) if spellings[label_id] else Exact(Lower(cell), name.lower()),
-            then=Value(label_id),
-        )
-        for name, label_id in by_value.items()
-    ]
-    return Case(*cases, default=F("reference_id"), output_field=BigIntegerField())
+def with_reference(rows: Any, project: Project, *, sample: str = "") -> Any:
+    """The rows over which an accuracy is counted: those with a reference label and, unless the project leaves them out,
+    those whose reference cell names no label, which count as wrong.
+
+    Args:
+        rows: a QuerySet of rows, or of predictions.
+        sample: the path to the row, such as ``sample__``.
+    """
+    known = Q(**{f"{sample}reference__isnull": False})
+    if project.unknown_references == Project.UnknownReferences.LEFT_OUT or not _has_column(project):
+        return rows.filter(known)
+    return rows.alias(cell=_cell(project, sample)).filter(known | Q(cell__gt=""))
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownReferences:
+    """Rows whose reference cell names no label of the project, and the most frequent of those cells with their rows."""
+
+    rows: int = 0
+    values: tuple[tuple[str, int], ...] = ()
+
+
+def unknown_references(project: Project) -> UnknownReferences:
+    if not _has_column(project):
+        return UnknownReferences()
+    rows = project.samples.order_by().filter(reference__isnull=True).annotate(cell=_cell(project))
+    values = rows.filter(cell__gt="").values_list("cell").annotate(rows=Count("pk")).order_by("-rows", "cell")
+    return UnknownReferences(rows.filter(cell__gt="").count(), tuple(values[:LISTED_VALUES]))
+
+
+def unknown_references_sentence(project: Project) -> str:
+    """What to say of rows whose reference label is none of the project's, and how they count; empty without any."""
+    unknown = unknown_references(project)
+    if not unknown.rows:
+        return ""
+    values = ", ".join(f"{value} ({rows:,})" for value, rows in unknown.values)
+    further = unknown.rows - sum(rows for _value, rows in unknown.values)
+    sentence = ngettext(
+        "%(rows)s row has a reference label that is none of the project's: %(values)s.",
+        "%(rows)s rows have a reference label that is none of the project's: %(values)s.",
+        unknown.rows,
+    ) % {"rows": f"{unknown.rows:,}", "values": values + (f", … ({further:,})" if further else "")}
+    if project.unknown_references == Project.UnknownReferences.WRONG:
+        return f"{sentence} {_('They count as wrong.')}"
+    return f"{sentence} {_('They are left out of the accuracy.')}"
+
+
+def _has_column(project: Project) -> bool:
+    return project.reference_column in project.columns
+
+
+def _cell(project: Project, sample: str = "") -> Trim:
+    place = project.columns.index(project.reference_column)
+    return Trim(KeyTextTransform(place, f"{sample}fields"))

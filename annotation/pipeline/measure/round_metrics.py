@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from annotation.jobs.details import RoundMetrics, stage_cost
 from annotation.models import Flag, Iteration, Prediction, Project, Source
+from annotation.pipeline.ingest.reference_labels import with_reference
 from mlcore.measure.review_forecast import risk_curve
 
 COUNTED_ROWS = 10_000  # of more, a page shows an accuracy that was counted before
@@ -20,16 +21,16 @@ CLEAN_AT_LEAST = 0.5
 def record_metrics(iteration: Iteration) -> None:
     """Store what the round has reached so far. The only place where reference labels are read, besides the import."""
     metrics: dict[str, Any] = {}
-    predictions = Prediction.objects.filter(iteration=iteration)
+    predictions, project = Prediction.objects.filter(iteration=iteration), iteration.project
     llm, slm = predictions.filter(source="llm"), predictions.filter(source="slm")
     if llm.exists():
-        metrics["llm"] = _answers(llm) | _accuracy(llm, "label")
+        metrics["llm"] = _answers(llm) | _accuracy(llm, "label", project)
     if slm.exists():
-        metrics["slm"] = _accuracy(slm, "label") | {"clean_share": clean_share(iteration)}
-        metrics["verdict"] = _accuracy(slm, "verdict") | {"agreement": _agreement(slm)}
+        metrics["slm"] = _accuracy(slm, "label", project) | {"clean_share": clean_share(iteration)}
+        metrics["verdict"] = _accuracy(slm, "verdict", project) | {"agreement": _agreement(slm)}
         metrics["flags"] = dict(slm.values_list("flag").annotate(Count("pk")).order_by())
         metrics["flips"] = _flips(iteration)
-        metrics["final"] = final_accuracy(iteration.project)
+        metrics["final"] = final_accuracy(project)
         by_label = slm.values_list("verdict").annotate(Count("pk")).order_by()
         metrics["rows"] = {str(label_id): count for label_id, count in by_label}
         metrics["queue"] = _queue_curve(slm)
@@ -46,7 +47,7 @@ def _queue_curve(slm: Any) -> dict[str, list[float]]:
 
 def final_accuracy(project: Project) -> dict[str, Any]:
     """Accuracy of the current labels, people's included, against uploaded reference labels; empty without any."""
-    return _accuracy(project.samples.all(), "label", reference="reference")
+    return _accuracy(project.samples.all(), "label", project, sample="")
 
 
 def shown_accuracy(project: Project, *, rows: int) -> dict[str, Any]:
@@ -82,16 +83,19 @@ def models_alone(iteration: Iteration, *, file_accuracy: float) -> ModelsAlone:
     return ModelsAlone(llm, slm, best[1] if best[0] > file_accuracy else "")
 
 
-def _accuracy(rows: Any, field: str, reference: str = "sample__reference") -> dict[str, Any]:
+def _accuracy(rows: Any, field: str, project: Project, *, sample: str = "sample__") -> dict[str, Any]:
     """Rows without a label count as wrong: a file with holes is not more accurate for it."""
-    counts = rows.filter(**{f"{reference}__isnull": False}).aggregate(
-        rows=Count("pk"), right=Count("pk", filter=Q(**{f"{field}_id": F(f"{reference}_id")}))
+    counts = with_reference(rows.order_by(), project, sample=sample).aggregate(
+        rows=Count("pk"),
+        right=Count("pk", filter=Q(**{f"{field}_id": F(f"{sample}reference_id")})),
+        unknown=Count("pk", filter=Q(**{f"{sample}reference__isnull": True})),
     )
     if not counts["rows"]:
         return {}
     return {
         "reference_rows": counts["rows"],
         "right": counts["right"],
+        "unknown_references": counts["unknown"],
         "accuracy": counts["right"] / counts["rows"],
     }
 

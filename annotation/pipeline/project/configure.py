@@ -11,12 +11,12 @@ from django.db import transaction
 
 from annotation.errors import AnnotationError, BusyError
 from annotation.models import Correction, Label, Membership, Prediction, Project, Role, Sample
+from annotation.pipeline.ingest.reference_labels import MAX_LABELS
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.prompting.answers import confusable_names
 from mlcore.prompting.prompts import PromptTemplate, check_template
 from mlcore.prompting.tasks import task_named
 
-MAX_LABELS = 50
 PALETTE_SIZE = 10
 RESERVED_KEYS = {"u", "s", "?"}  # undo, skip and help in the focus view
 
@@ -78,7 +78,7 @@ def set_labels(project: Project, drafts: Sequence[LabelDraft]) -> list[Label]:
     A label that rows carry is never removed in silence: take it off the rows first.
 
     Raises:
-        AnnotationError: fewer than 2 or more than 50 labels, equal names or keys, an empty name, or a label in use left out.
+        AnnotationError: fewer than 2 or more than 1,000 labels, equal names or keys, an empty name, or a label in use left out.
         BusyError: a stage is at work.
     """
     drafts = [

@@ -13,12 +13,24 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from annotation.errors import AnnotationError
-from annotation.forms.configure import LabelFormSet, PromptForm, TaskForm, changed_lines, label_lines
+from annotation.forms.configure import (
+    LabelFormSet,
+    LabelListForm,
+    PromptForm,
+    ReferenceForm,
+    TaskForm,
+    label_drafts,
+    label_form,
+)
 from annotation.forms.models import ModelsForm
 from annotation.models import Activity, Project, Role, Sample
 from annotation.models.secret import UnreadableSecret
 from annotation.pipeline.engine_rows import as_row
-from annotation.pipeline.ingest.reference_labels import match_references
+from annotation.pipeline.ingest.reference_labels import (
+    match_references,
+    suggest_labels,
+    unknown_references_sentence,
+)
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import activity, connection, readiness
 from annotation.pipeline.project import configure as configuring
@@ -66,41 +78,45 @@ def configure_task(request: MemberRequest, project: Project) -> HttpResponse:
 
 @for_members(Role.OWNER, "GET", "POST")
 def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
-    formset = LabelFormSet(
-        request.POST if request.method == "POST" else None, initial=label_lines(project), prefix="labels"
-    )
-    sentence = ""
-    if request.method == "POST" and formset.is_valid():
-        change = request.POST.get("change", "")
-        if change:
-            return _labels_page(
-                request, project, LabelFormSet(initial=changed_lines(formset, change), prefix="labels")
-            )
-        drafts = [draft for form in formset if (draft := form.draft())]
-        try:
-            configuring.set_labels(project, drafts)
-            match_references(project)
-        except AnnotationError as error:
-            sentence = str(error)
-        else:
-            _record(request, project, _("labels"))
-            return redirect("annotation:configure_prompt", project.pk)
-    return _labels_page(request, project, formset, sentence=sentence)
+    """The labels, line by line or, where there are many or a person wants to paste them, as a list."""
+    posted = request.POST if request.method == "POST" else None
+    references = ReferenceForm(posted, instance=project)
+    if posted is None:
+        return _labels_page(request, project, label_form(label_drafts(project)), references)
+    form: Any = LabelListForm(posted) if "label_list" in posted else LabelFormSet(posted, prefix="labels")
+    if not (form.is_valid() and references.is_valid()):
+        return _labels_page(request, project, form, references)
+    change = posted.get("change", "")
+    drafts = form.drafts(change)
+    if change:
+        return _labels_page(request, project, label_form(drafts, change), references)
+    try:
+        configuring.set_labels(project, drafts)
+    except AnnotationError as error:
+        return _labels_page(request, project, form, references, sentence=str(error))
+    project.save(update_fields=["unknown_references"])
+    match_references(project)
+    if sentence := unknown_references_sentence(project):
+        messages.warning(request, sentence)
+    _record(request, project, _("labels"))
+    return redirect("annotation:configure_prompt", project.pk)
 
 
 def _labels_page(
-    request: MemberRequest, project: Project, formset: Any, *, sentence: str = ""
+    request: MemberRequest, project: Project, form: Any, references: ReferenceForm, *, sentence: str = ""
 ) -> HttpResponse:
     suggested = bool(project.reference_column) and not project.labels.exists()
-    failed = bool(sentence) or (formset.is_bound and not formset.is_valid())
     return _step(
         request,
         project,
         "configure_labels",
-        failed=failed,
-        formset=formset,
+        failed=bool(sentence) or (form.is_bound and not form.is_valid()),
+        list_form=form if isinstance(form, LabelListForm) else None,
+        formset=form,
+        references=references,
         sentence=sentence,
         suggested=suggested,
+        left_out_rows=suggest_labels(project).left_out_rows if suggested else 0,
     )
 
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from annotation.errors import InvalidFileError
 from annotation.models import Project, Sample, Stage
-from annotation.pipeline.ingest.reference_labels import match_references, suggest_labels
+from annotation.pipeline.ingest.reference_labels import Suggestion, match_references, suggest_labels
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
 from tests.support.factories import make_user
@@ -138,12 +138,20 @@ def test_a_malformed_file_is_imported_by_the_same_rules_or_leaves_nothing(
 
 def test_reference_values_are_suggested_as_labels_the_most_frequent_first(project: Project) -> None:
     load(project, table("a,one,Good", "b,two,bad", "c,three, good ", "d,four,Good", "e,five,"))
-    assert suggest_labels(project) == ["Good", "bad"]
+    assert suggest_labels(project) == Suggestion(["Good", "bad"], 0)
 
 
-def test_no_more_than_fifty_labels_are_suggested(project: Project) -> None:
-    load(project, table(*[f"{number},text,value {number}" for number in range(300)]))
-    assert len(suggest_labels(project)) == 50
+def test_hundreds_of_labels_are_suggested(project: Project) -> None:
+    load(project, table(*[f"{number},text {number},value {number % 300}" for number in range(600)]))
+    suggestion = suggest_labels(project)
+    assert (len(suggestion.names), suggestion.left_out_rows) == (300, 0)
+
+
+def test_rows_with_values_that_can_be_no_label_are_counted(project: Project) -> None:
+    values = [f"value {number}" for number in range(1_005)] + ["long " * 30, "value 1004"]
+    load(project, table(*[f"{number},text {number},{value}" for number, value in enumerate(values)]))
+    suggestion = suggest_labels(project)
+    assert (len(suggestion.names), suggestion.left_out_rows) == (1_000, 7)
 
 
 def test_references_are_linked_when_the_labels_are_set_after_the_import(project: Project) -> None:

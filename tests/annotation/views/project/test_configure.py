@@ -6,10 +6,10 @@ from typing import Any, get_args
 import pytest
 from django.test import Client
 
-from annotation.models import Iteration, Project, Upload
+from annotation.models import Iteration, Project
 from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig, Method
-from tests.support.configuring import make_empty, upload
+from tests.support.configuring import make_empty
 from tests.support.factories import make_project, make_user
 from tests.support.pages import Cast, judge_rows, make_cast, one_line
 
@@ -90,67 +90,6 @@ def test_prompt_and_models_are_ticked_once_they_were_saved(owner: Client) -> Non
     assert (ticked(), owner.get(where)["Location"]) == (4, f"{where}models/")
     configure.set_slm(project, config=project.distill_config, chain_stages=True)
     assert (ticked(), owner.get(where)["Location"]) == (5, f"{where}start/")
-
-
-# --- Labels -----------------------------------------------------------------------------------------------------------
-
-
-def lines(*names: str, **more: str) -> dict[str, str]:
-    data = {"labels-TOTAL_FORMS": str(len(names)), "labels-INITIAL_FORMS": "0"}
-    for place, name in enumerate(names):
-        data |= {f"labels-{place}-name": name, f"labels-{place}-description": "", f"labels-{place}-key": ""}
-    return data | more
-
-
-def test_labels_are_suggested_from_the_reference_column(owner: Client) -> None:
-    project = make_empty(owner)
-    upload(owner, project, CSV)
-    stored = Upload.objects.get()
-    stored.report = {"reference_values": {"good": 2, "bad": 1}}
-    stored.save()
-    project.columns, project.reference_column = ["id", "text", "label"], "label"
-    project.save()
-    html = owner.get(f"/projects/{project.pk}/configure/labels/").content.decode()
-    assert html.index('value="good"') < html.index('value="bad"')
-    assert "Suggested from the values of the column" in html
-
-
-def test_labels_are_stored_in_their_order(owner: Client) -> None:
-    project = make_empty(owner)
-    answer = owner.post(f"/projects/{project.pk}/configure/labels/", lines("b", "", "a"))
-    assert answer["Location"] == f"/projects/{project.pk}/configure/prompt/"
-    assert [label.name for label in project.label_list()] == ["b", "a"]
-
-
-@pytest.mark.parametrize(
-    ("names", "sentence"),
-    [
-        (["only"], "at least 2"),
-        ([""], "at least 2"),
-        (["Same", "same"], "could not tell these label names apart"),
-    ],
-)
-def test_wrong_labels_get_a_sentence_and_keep_what_was_typed(
-    owner: Client, names: list[str], sentence: str
-) -> None:
-    project = make_empty(owner)
-    answer = owner.post(f"/projects/{project.pk}/configure/labels/", lines(*names))
-    html = answer.content.decode()
-    assert answer.status_code == 400
-    assert sentence in html
-    assert all(f'value="{name}"' in html for name in names if name)
-    assert project.labels.count() == 0
-
-
-def test_a_line_is_added_and_removed_and_nothing_is_stored(owner: Client) -> None:
-    project = make_empty(owner)
-    url = f"/projects/{project.pk}/configure/labels/"
-    more = owner.post(url, lines("a", "b", change="add")).content.decode()
-    assert 'name="labels-2-name"' in more
-    less = owner.post(url, lines("a", "b", change="remove-0")).content.decode()
-    assert 'value="b"' in less
-    assert 'value="a"' not in less
-    assert project.labels.count() == 0
 
 
 # --- Prompt -----------------------------------------------------------------------------------------------------------
