@@ -19,7 +19,7 @@ COMMANDS = {
     "run-rounds": "Label a file without the browser, from import to Excel file.",
     "import": "Read files into a project.",
     "export": "Write a project's rows and labels to a file.",
-    "install-models": "Install the two small embedded models.",
+    "install-models": "Install the small embedded models.",
     "web": "Serve the pages only.",
     "worker": "Work on queued stages only.",
 }

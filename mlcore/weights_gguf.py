@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import struct
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mlcore.atomic_write import write_folder
 from mlcore.errors import ModelUnavailableError
 
 
 def convert_gguf(path: Path, into: Path) -> Path:
     """Convert a GGUF file's weights and tokenizer, or return the folder of an earlier conversion.
-
-    The folder appears under its name only when it is whole, so an interrupted conversion leaves nothing to trip over
-    and two processes that convert at once don't disturb each other.
 
     Args:
         path: the ``.gguf`` file.
@@ -31,20 +28,7 @@ def convert_gguf(path: Path, into: Path) -> Path:
     stat = path.stat()
     key = hashlib.sha256(f"{path.name}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:12]
     folder = into / f"{path.stem}-{key}"
-    if folder.exists():
-        return folder
-    into.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".converting-", dir=into))
-    try:
-        _convert(path, unfinished)
-        try:
-            unfinished.replace(folder)
-        except OSError:
-            if not folder.exists():  # else another process was first, and its result is the same
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    return write_folder(folder, partial(_convert, path))
 
 
 def _convert(path: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.forms.connection import MONEY_FIELDS, ConnectionForm
 from annotation.models import Project
-from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM, DistillConfig, LlmConfig
+from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM, SECOND_ENCODER, DistillConfig, LlmConfig
 
 HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
@@ -130,9 +130,11 @@ class ModelsForm(ConnectionForm):
         max_length=200,
         help_text=format_lazy(
             _(
-                "The built-in {name} knows only English. You can also enter a folder or a Hugging Face model name."
+                "The built-in {name} knows a hundred languages; {other} is quicker and knows only English. You can also "
+                "enter a folder or a Hugging Face model name."
             ),
             name=EMBEDDED_ENCODER,
+            other=SECOND_ENCODER,
         ),
     )
     epochs = forms.IntegerField(

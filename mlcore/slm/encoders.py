@@ -7,6 +7,8 @@ head on MR goes from 75.4 to 77.8 % out of fold with them, for the same forward 
 from __future__ import annotations
 
 import hashlib
+import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,23 +29,45 @@ POOLED = 4  # feature vectors per text
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A loaded encoder and its tokenizer. ``fingerprint`` changes when the weights do."""
+    """A loaded encoder and its tokenizer. ``fingerprint`` changes when the weights do; ``prompt`` stands before every text."""
 
     model: Any
     tokenizer: Any
     fingerprint: str
     dimensions: int
+    prompt: str = ""
+
+    def tokenize(self, texts: Sequence[str], **settings: Any) -> Any:
+        """The tokens of texts behind the prompt, cut to what the encoder reads."""
+        prompted = [self.prompt + text for text in texts]
+        return self.tokenizer(prompted, truncation=True, max_length=MAX_TOKENS, **settings)
 
 
 def load_encoder(folder: Path) -> TextEncoder:
-    """Load an encoder from a folder with ``config.json``, tokenizer and safetensors; no code of the folder is run."""
-    from transformers import AutoModel, AutoTokenizer
+    """Load an encoder from a folder with ``config.json``, tokenizer and safetensors; no code of the folder is run.
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    model = AutoModel.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype=torch.float32
-    ).eval()
-    return TextEncoder(model, tokenizer, fingerprint(folder), int(model.config.hidden_size))
+    The folder's default prompt is taken from ``config_sentence_transformers.json``, if there is one.
+    """
+    from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
+
+    source: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **source)
+    config = AutoConfig.from_pretrained(folder, **source)
+    # The layer on the first token is not used, and some folders have no weights for it.
+    architecture: Any = MODEL_MAPPING[type(config)]
+    if "add_pooling_layer" in inspect.signature(architecture).parameters:
+        source["add_pooling_layer"] = False
+    model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **source).eval()
+    return TextEncoder(
+        model, tokenizer, fingerprint(folder), int(model.config.hidden_size), default_prompt(folder)
+    )
+
+
+def default_prompt(folder: Path) -> str:
+    """What the folder's sentence-transformers settings put before every text; empty where they name nothing."""
+    path = folder / "config_sentence_transformers.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return str((settings.get("prompts") or {}).get(settings.get("default_prompt_name")) or "")
 
 
 def encode_texts(
@@ -112,9 +136,7 @@ def pool_texts(texts: Sequence[str], encoder: TextEncoder) -> FloatArray:
     The mean of the last layer (the sentence embedding), its maximum, and the means at two thirds and one third of the
     depth.
     """
-    batch = encoder.tokenizer(
-        list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-    )
+    batch = encoder.tokenize(texts, padding=True, return_tensors="pt")
     with torch.inference_mode():
         layers = encoder.model(**batch, output_hidden_states=True).hidden_states  # 1 + L times (B, T, D)
     mask = batch["attention_mask"].unsqueeze(-1)  # (B, T, 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mlcore.records import FloatArray, IntArray
 from mlcore.slm.augment import CORRUPTION, CUTOFF, corrupt_columns, cut_tokens, strong_features
-from mlcore.slm.encoders import MAX_TOKENS, TextEncoder
+from mlcore.slm.encoders import TextEncoder
 
 View = Literal["plain", "weak", "strong"]
 
@@ -44,9 +44,7 @@ class FineTunedEncoder(Network):
         super().__init__()
         self.encoder = copy.deepcopy(encoder.model)
         self.tokenizer = encoder.tokenizer
-        self.tokens = encoder.tokenizer(
-            list(texts), truncation=True, max_length=MAX_TOKENS, return_special_tokens_mask=True
-        )
+        self.tokens = encoder.tokenize(texts, return_special_tokens_mask=True)
         self.lengths = np.array([len(row) for row in self.tokens["input_ids"]], dtype=np.int64)
         self.layer = nn.Linear(encoder.dimensions, count)
         nn.init.zeros_(self.layer.weight)

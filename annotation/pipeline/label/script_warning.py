@@ -8,7 +8,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from annotation.models import Project
-from mlcore.config import EMBEDDED_ENCODER, EMBEDDED_LLM
+from mlcore.config import EMBEDDED_LLM, SECOND_ENCODER
+from mlcore.weights_embedded import installed_encoder
 
 SCRIPT_SAMPLE_ROWS = 200
 
@@ -17,12 +18,13 @@ SCRIPT_SHARE = 0.3  # of the letters; below it, foreign words among English text
 
 
 def script_warning(project: Project) -> str:
-    """A sentence if the corpus is in a script that a chosen embedded model does not know (they know English only)."""
+    """A sentence if the corpus is in a script that a chosen embedded model does not know."""
     models = []
     if project.llm_config.kind == "local" and project.llm_config.model == EMBEDDED_LLM:
         models.append(_("the built-in language model"))
-    if project.task.student == "text" and project.distill_config.encoder == EMBEDDED_ENCODER:
-        models.append(_("the built-in encoder"))
+    encoder = installed_encoder(project.distill_config.encoder)
+    if project.task.student == "text" and encoder == SECOND_ENCODER:
+        models.append(_("the encoder %(name)s") % {"name": encoder})
     if not models or foreign_share(project) < SCRIPT_SHARE:
         return ""
     return ngettext(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlcore.config import DistillConfig
+from mlcore.config import EMBEDDED_ENCODER, SECOND_ENCODER, DistillConfig
 from mlcore.corpus import LIKELY_RIGHT, Corpus
 from mlcore.distill.distill import choose_method, distill_labels
 from mlcore.errors import InvalidInputError, ModelUnavailableError, StoppedError
@@ -17,6 +17,7 @@ from mlcore.slm.cross_fit import assign_folds, train, why_stop
 from mlcore.slm.inputs import Monitor, choose_network, prepare
 from mlcore.verdict.classifiers import boosted_probs, logistic_probs, neighbour_votes
 from mlcore.verdict.opinions import CrossFitter
+from mlcore.weights_embedded import EMBEDDED, Embedded
 from tests.support.distillation import make_corpus, noisy, run, same, text_table
 
 
@@ -337,3 +338,21 @@ def test_the_users_token_fetches_the_encoder(tmp_path: Path, monkeypatch: pytest
             hub_token="hf_mine",
         )
     assert seen == ["hf_mine"]
+
+
+def test_an_encoder_whose_package_is_missing_is_replaced_with_a_warning(
+    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def resolve(name: str, **settings: Any) -> Path:
+        names.append(name)
+        return weights_dir / "tiny"
+
+    monkeypatch.setitem(EMBEDDED, EMBEDDED_ENCODER, Embedded("no_such_weights", "model", ""))
+    monkeypatch.setattr("mlcore.slm.inputs.resolve_weights", resolve)
+    texts, _, given = make_corpus(60)
+    config = DistillConfig(encoder=EMBEDDED_ENCODER, network="head", epochs=1, warmup_epochs=0)
+    result = distill_labels(Corpus(texts), noisy(given), config, cache_dir=tmp_path)
+    assert names == [SECOND_ENCODER]
+    assert "coral install-models" in str(result.warnings[0])

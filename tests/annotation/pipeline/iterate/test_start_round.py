@@ -9,6 +9,7 @@ from annotation.pipeline.label import script_warning
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
 from annotation.pipeline.review import corrections
+from mlcore.config import EMBEDDED_ENCODER, SECOND_ENCODER
 from tests.support.factories import make_project, make_user, start_llm_round
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -151,10 +152,18 @@ def test_a_corpus_in_another_script_is_warned_about_and_english_is_not() -> None
     project = make_project()
     assert script_warning.script_warning(project) == ""
     project.samples.update(text="送餐很快，味道不错")
-    assert (
-        "the built-in language model and the built-in encoder know only English"
-        in script_warning.script_warning(project)
-    )
+    project.slm_settings = {"encoder": SECOND_ENCODER}
+    sentence = "the built-in language model and the encoder all-minilm-l6-v2 know only English"
+    assert sentence in script_warning.script_warning(project)
+
+
+def test_an_encoder_that_knows_the_script_is_not_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project()
+    project.samples.update(text="送餐很快，味道不错")
+    monkeypatch.setattr("mlcore.weights_embedded.is_installed", lambda name: True)
+    assert "the built-in language model knows only English" in script_warning.script_warning(project)
+    monkeypatch.setattr("mlcore.weights_embedded.is_installed", lambda name: name != EMBEDDED_ENCODER)
+    assert "all-minilm-l6-v2" in script_warning.script_warning(project)
 
 
 def test_a_stage_that_waits_can_be_cancelled_and_a_new_round_started() -> None:
