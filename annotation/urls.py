@@ -9,6 +9,7 @@ from annotation.views.ingest import uploads
 from annotation.views.iterate import rounds
 from annotation.views.label import labeling, try_out
 from annotation.views.measure import accuracy
+from annotation.views.plan import goal
 from annotation.views.project import archive, configure, invitations, members, projects, saved_tables, team
 from annotation.views.review import bulk, focus, review
 
@@ -77,6 +78,8 @@ urlpatterns = [
     path(f"{PROJECT}/rounds/<id:iteration_id>/flips/", rounds.round_flips, name="round_flips"),
     path(f"{PROJECT}/accuracy/", accuracy.accuracy, name="accuracy"),
     path(f"{PROJECT}/accuracy/draw/", accuracy.draw_audit, name="draw_audit"),
+    path(f"{PROJECT}/goal/", goal.goal, name="goal"),
+    path(f"{PROJECT}/goal/change/", goal.change_goal, name="change_goal"),
     path(f"{PROJECT}/export/", exports.export, name="export"),
     path(f"{PROJECT}/export/start/", exports.start_export, name="start_export"),
     path(f"{PROJECT}/export/<id:stage_id>/download/", exports.download_export, name="download_export"),

@@ -161,6 +161,18 @@ class RestoreDetail(Detail):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanDetail(Detail):
+    """``now``: the measured accuracy, its lower and its upper bound; None before it is known. ``answered``: drawn rows that
+    were answered. ``tokens``, ``money``, ``minutes``: spent so far, by the models and by people."""
+
+    now: list[float] | None = None
+    answered: int = 0
+    tokens: int = 0
+    money: float = 0.0
+    minutes: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelMetrics(Stored):
     """One kind of label in a round. Shares are 0 to 1; None where there is nothing to compare with."""
 

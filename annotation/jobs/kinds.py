@@ -14,6 +14,7 @@ from annotation.jobs.details import (
     ExportDetail,
     ImportDetail,
     LabelingDetail,
+    PlanDetail,
     RestoreDetail,
     RoundMetrics,
     TrainingDetail,
@@ -278,5 +279,19 @@ DELETION = _register(
         run="annotation.pipeline.project.archive.run_deletion",
         follow="annotation.pipeline.project.archive.delete_emptied",
         exclusive_group=CORPUS,
+    )
+)
+
+PLAN = _register(
+    JobKind(
+        key="plan",
+        name=_("Plan"),
+        queue="files",
+        run="annotation.pipeline.plan.run_plan.run_plan",
+        follow="annotation.jobs.state.plan_again",
+        page="goal",
+        exclusive_group="plan",
+        only_reads=True,
+        detail=PlanDetail,
     )
 )

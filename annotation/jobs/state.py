@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 
 from django.contrib.auth.models import User
@@ -23,9 +24,9 @@ from django.utils.translation import gettext_noop
 from annotation.errors import BusyError
 from annotation.jobs.broker import wake_worker
 from annotation.jobs.details import Detail
-from annotation.jobs.kinds import JobKind, keys, kind_of
+from annotation.jobs.kinds import PLAN, JobKind, keys, kind_of
 from annotation.jobs.notify import notify_pages
-from annotation.models import Iteration, Project, Stage
+from annotation.models import Goal, Iteration, Project, Stage
 
 ANOTHER_AT_WORK = gettext_noop(
     "Another job of this project is running. Wait until it is done, or cancel it first."
@@ -118,12 +119,45 @@ def resume(stage: Stage) -> None:
         if row.status == Stage.Status.RUNNING and row.requested_action == Stage.RequestedAction.PAUSE:
             row.requested_action = Stage.RequestedAction.NONE
         elif row.status in RESUMABLE:
-            row.status, row.requested_action = Stage.Status.QUEUED, Stage.RequestedAction.NONE
-            row.error, row.crashes = "", 0
-            row.queued_at, row.finished_at, row.resume_at = timezone.now(), None, None
-            submit(row)
+            _queue_again(row)
         row.save()
     _changed(stage)
+
+
+def replan(project_id: int, *, unless_within: timedelta = timedelta(0)) -> None:
+    """Have the project's plan made anew, if it has a goal. There is one such stage, queued again each time: ``total`` counts
+    how often it was asked for, ``done`` how many of these it has seen.
+
+    Args:
+        unless_within: do nothing if the plan was asked for so short a time ago.
+    """
+    with transaction.atomic():
+        goal = Goal.objects.filter(project=project_id, project__put_away_at__isnull=True).first()
+        if goal is None:
+            return
+        Project.objects.select_for_update(no_key=True).get(pk=project_id)  # one stage, also on a double click
+        stage = Stage.objects.select_for_update().filter(project=project_id, kind=PLAN.key).first()
+        if stage is None:
+            create_stage(goal.project, PLAN, user=None, total=1)
+        elif stage.queued_at <= timezone.now() - unless_within:
+            stage.total += 1
+            if not stage.is_active:
+                _queue_again(stage)
+            stage.save()
+
+
+def plan_again(stage: Stage) -> None:
+    """Queue a plan again that something happened to while it was made."""
+    if stage.total > stage.done:
+        _queue_again(stage)
+        stage.save()
+
+
+def _queue_again(stage: Stage) -> None:
+    stage.status, stage.requested_action = Stage.Status.QUEUED, Stage.RequestedAction.NONE
+    stage.error, stage.crashes = "", 0
+    stage.queued_at, stage.finished_at, stage.resume_at = timezone.now(), None, None
+    submit(stage)
 
 
 def settle(stage: Stage, status: Stage.Status) -> None:
@@ -145,6 +179,7 @@ def _request(stage: Stage, action: Stage.RequestedAction) -> None:
             row.is_active and action == Stage.RequestedAction.CANCEL
         ):
             settle(row, SETTLED[action])  # nobody is at work on it
+            replan(row.project_id)
         row.resume_at = None  # whoever pauses or cancels it doesn't want it tried again by itself
         row.save()
     _changed(stage)

@@ -21,7 +21,7 @@ from annotation.jobs.lease import Lease, lease_end, shutting_down
 from annotation.jobs.notify import notify_pages
 from annotation.jobs.progress import D, Progress
 from annotation.jobs.run_id import run_id
-from annotation.jobs.state import SETTLED, submit
+from annotation.jobs.state import SETTLED, replan, submit
 from annotation.messages import message
 from annotation.models import Stage
 from mlcore.errors import EngineError, StoppedError
@@ -199,6 +199,8 @@ def _end(job: Job[Any], status: str, *, error: Message | None = None) -> bool:
     if written:
         logger.info("%s after %.1f s", status, job.lease.seconds())
         notify_pages(job.stage)
+        if status != Stage.Status.QUEUED and not kind_of(job.stage).only_reads:
+            replan(job.stage.project_id)
     else:
         logger.warning("The lease was lost before the end; another attempt owns the stage.")
     return bool(written)

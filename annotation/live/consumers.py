@@ -1,4 +1,5 @@
-"""Push a stage's progress to an open page: the same partial that the page includes, read anew from the row each time."""
+"""Push to an open page how far a stage is, or where a project stands: the same partial that the page includes, read anew
+from the rows each time."""
 
 from __future__ import annotations
 
@@ -12,13 +13,15 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import translation
 
-from annotation.jobs.notify import group_of
+from annotation.jobs.notify import group_of, project_group
+from annotation.live.goal_status import goal_bar
 from annotation.live.stage_status import stage_context
-from annotation.models import Stage
+from annotation.models import Role, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -27,23 +30,31 @@ SEND_SECONDS = 1 / 3  # pushes are at least so far apart; notifications in betwe
 POLL_SECONDS = 5.0  # the row is read again after so long without a notification, for one may get lost
 
 
-class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """``/ws/stages/<id>/``: to members of the stage's project only, asked again before every push.
+class FollowingConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """Pushes a partial to members of a project only, asked again before every push.
 
     The page gets HTML whose root element carries an id; htmx's websocket extension puts it in that element's place.
     """
 
     _follower: asyncio.Task[None] | None = None
 
+    @property
+    def followed(self) -> str:
+        """The group whose notifications are followed."""
+        raise NotImplementedError
+
+    def render(self, user: User) -> str | None:
+        """The partial as it stands now, or None if the user may not see it (any longer)."""
+        raise NotImplementedError
+
     async def connect(self) -> None:
         # Accepted first: a refusal before that reaches the browser as a failure of the network, and it tries for ever.
         await self.accept()
-        self._stage_id: int = self.scope["url_route"]["kwargs"]["stage_id"]
         self._changed = asyncio.Event()
         if await self._read() is None:
             await self.close(FORBIDDEN)
             return
-        await self.channel_layer.group_add(group_of(self._stage_id), self.channel_name)
+        await self.channel_layer.group_add(self.followed, self.channel_name)
         self._follower = asyncio.create_task(self._follow_or_close())
 
     async def disconnect(self, code: int) -> None:
@@ -51,7 +62,7 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._follower.cancel()
             with suppress(asyncio.CancelledError):
                 await self._follower
-            await self.channel_layer.group_discard(group_of(self._stage_id), self.channel_name)
+            await self.channel_layer.group_discard(self.followed, self.channel_name)
 
     async def stage_changed(self, message: dict[str, Any]) -> None:
         """A notification: the row changed."""
@@ -62,9 +73,7 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             await self._follow()
         except Exception:
-            logger.exception(
-                "Progress of stage %d can't be pushed; the page will connect again.", self._stage_id
-            )
+            logger.exception("%s can't be pushed; the page will connect again.", self.followed)
             await self._shut(INTERNAL_ERROR)
 
     async def _follow(self) -> None:
@@ -89,7 +98,7 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             await self.send(text_data=html)
         except OSError:
-            logger.debug("The page that followed stage %d is gone.", self._stage_id)
+            logger.debug("The page that followed %s is gone.", self.followed)
             return False
         return True
 
@@ -99,17 +108,12 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     @database_sync_to_async  # type: ignore[untyped-decorator]
     def _read(self) -> str | None:
-        """The partial as the row stands now, or None if the user may not see it (any longer)."""
         request = self._request()
         user = get_user(request)
-        if not user.is_authenticated:
-            return None
-        stages = Stage.objects.select_related("project", "iteration").filter(project__memberships__user=user)
-        stage = stages.filter(pk=self._stage_id).first()
-        if stage is None:
+        if not isinstance(user, User):
             return None
         with translation.override(translation.get_language_from_request(request)):
-            return render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage))
+            return self.render(user)
 
     def _request(self) -> HttpRequest:
         """The page's request as it would be now: its session is read anew, so that a logout, a new password and a
@@ -123,3 +127,36 @@ class StageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.scope["session"].session_key
         )
         return request
+
+
+class StageConsumer(FollowingConsumer):
+    """``/ws/stages/<id>/``: how far a stage is."""
+
+    @property
+    def followed(self) -> str:
+        return group_of(self.scope["url_route"]["kwargs"]["stage_id"])
+
+    def render(self, user: User) -> str | None:
+        stages = Stage.objects.select_related("project", "iteration").filter(project__memberships__user=user)
+        stage = stages.filter(pk=self.scope["url_route"]["kwargs"]["stage_id"]).first()
+        if stage is None:
+            return None
+        return render_to_string("annotation/jobs/_stage_progress.html", stage_context(stage))
+
+
+class GoalConsumer(FollowingConsumer):
+    """``/ws/projects/<id>/goal/``: where a project stands, and what comes next."""
+
+    @property
+    def followed(self) -> str:
+        return project_group(self.scope["url_route"]["kwargs"]["project_id"])
+
+    def render(self, user: User) -> str | None:
+        member = user.memberships.select_related("project").filter(
+            project=self.scope["url_route"]["kwargs"]["project_id"], project__put_away_at__isnull=True
+        )
+        membership = member.first()
+        if membership is None:
+            return None
+        bar = goal_bar(membership.project, Role(membership.role))
+        return render_to_string("annotation/plan/_goal_bar.html", {"bar": bar}) if bar else ""

@@ -7,6 +7,7 @@ from annotation.models.answer import CachedAnswer
 from annotation.models.audit import AuditDraw
 from annotation.models.correction import Correction
 from annotation.models.correction_batch import CorrectionBatch
+from annotation.models.goal import Goal
 from annotation.models.prediction import Prediction
 from annotation.models.project import Label, Membership, Project, Role
 from annotation.models.round import Iteration, Stage
@@ -21,6 +22,7 @@ __all__ = [
     "Correction",
     "CorrectionBatch",
     "Flag",
+    "Goal",
     "Invitation",
     "Iteration",
     "Label",

@@ -17,7 +17,7 @@ from mlcore.records import Label as EngineLabel
 from mlcore.records import LabelSet
 
 if TYPE_CHECKING:
-    from annotation.models.round import Iteration, Stage
+    from annotation.models.round import Iteration
 
 
 class Role(models.TextChoices):
@@ -177,9 +177,6 @@ class Project(models.Model):
 
     def latest_iteration(self) -> Iteration | None:
         return self.iterations.order_by("-number").first()
-
-    def active_stage(self) -> Stage | None:
-        return self.stages.active().order_by("-id").first()
 
 
 class Membership(models.Model):

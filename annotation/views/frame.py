@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from annotation.jobs import kinds
+from annotation.live.goal_status import goal_bar
 from annotation.models import Iteration, Project, Role, Stage
 from annotation.pipeline.label import script_warning
 from annotation.views.access import RANKS, MemberRequest
@@ -42,6 +43,7 @@ def page_context(request: MemberRequest, project: Project, *, step: str) -> dict
         "now": now,
         "is_past": shown != now,
         "script_warning": script_warning.script_warning(project),
+        "bar": goal_bar(project, request.role),
     }
 
 

@@ -8,7 +8,8 @@
     statusSeen = "",
     rowsAt = 0,
     rowsTimer = null,
-    said = null;
+    said = null,
+    pageTitle = "";
 
   function notify(text) {
     const box = document.getElementById("notice");
@@ -61,7 +62,15 @@
     statusSeen = card.dataset.status;
   }
 
+  /* The tab tells how far the project is, whichever of its pages is open. */
+  function tellGoal() {
+    const bar = document.getElementById("goal");
+    if (bar) document.title = bar.dataset.title + " · " + pageTitle;
+  }
+
   document.addEventListener("DOMContentLoaded", function () {
+    pageTitle = document.title;
+    tellGoal();
     lookAtStage();
     const body = document.body;
     body.addEventListener("htmx:wsOpen", (event) => sockets.add(event.target));
@@ -69,11 +78,15 @@
     body.addEventListener("htmx:beforeRequest", function (event) {
       const polls =
         event.target.matches("[data-poll]") && event.detail.requestConfig.triggeringEvent === undefined;
-      if (polls && sockets.size) event.preventDefault();
+      const isPushed = [...sockets].some((part) => part.contains(event.target));
+      if (polls && isPushed) event.preventDefault();
     });
     body.addEventListener("htmx:afterSettle", lookAtStage);
     body.addEventListener("htmx:oobAfterSwap", () => setTimeout(lookAtStage, 0));
-    body.addEventListener("htmx:wsAfterMessage", lookAtStage);
+    body.addEventListener("htmx:wsAfterMessage", () => {
+      lookAtStage();
+      tellGoal();
+    });
     body.addEventListener("htmx:sendError", (event) => {
       if (!event.target.matches("[data-poll]")) notify(body.dataset.offline);
     });

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from annotation.errors import AnnotationError, BusyError
+from annotation.jobs import kinds
 from annotation.models import Correction, Label, Membership, Prediction, Project, Role, Sample
 from annotation.pipeline.ingest.reference_labels import MAX_LABELS
 from mlcore.config import DistillConfig, LlmConfig
@@ -85,7 +86,7 @@ def set_labels(project: Project, drafts: Sequence[LabelDraft]) -> list[Label]:
         LabelDraft(draft.name.strip(), draft.description.strip(), draft.key.strip()) for draft in drafts
     ]
     _check_drafts(drafts)
-    if project.active_stage():
+    if project.stages.active().exclude(kind=kinds.PLAN.key).exists():
         raise BusyError(
             "A job of this project is running. Change the labels when it is done, or cancel it first."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from annotation.errors import AnnotationError, ConflictError
+from annotation.jobs.notify import notify_project
+from annotation.jobs.state import replan
 from annotation.messages import message
 from annotation.models import (
     Correction,
@@ -23,7 +26,9 @@ from annotation.models import (
     Source,
 )
 from annotation.models.sql import update_rows
+from annotation.pipeline.measure.draw_sample import open_draws
 
+PLAN_PAUSE = timedelta(seconds=20)
 STATE = (
     "label",
     "source",
@@ -71,7 +76,17 @@ def correct_sample(
         else:
             _decide(sample, label, correction)
         _save(sample)
+        _tell_plan(sample, because)
     return sample
+
+
+def _tell_plan(sample: Sample, because: str) -> None:
+    """Have the plan made anew: at once after the last drawn row's answer, else not more often than ``PLAN_PAUSE``."""
+    is_drawn = because == Correction.Because.AUDIT
+    pause = PLAN_PAUSE if not is_drawn or open_draws(sample.project).exists() else timedelta(0)
+    replan(sample.project_id, unless_within=pause)
+    if is_drawn:
+        notify_project(sample.project_id)
 
 
 def undo_answer(project: Project, *, user: User, answer_id: UUID, of: UUID | None = None) -> Sample | None:
@@ -96,6 +111,7 @@ def undo_answer(project: Project, *, user: User, answer_id: UUID, of: UUID | Non
         if target not in _undoable(project, user, of):  # it changed while we waited for the row
             raise _conflict(sample)
         take_back(sample, target, user=user, answer_id=answer_id)
+        _tell_plan(sample, target.because)
     return sample
 
 

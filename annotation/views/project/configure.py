@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +21,7 @@ from annotation.forms.configure import (
     label_drafts,
     label_form,
 )
+from annotation.forms.goal import GoalForm
 from annotation.forms.models import ModelsForm
 from annotation.models import Activity, Project, Role, Sample
 from annotation.models.secret import UnreadableSecret
@@ -35,10 +35,11 @@ from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import activity, connection, readiness
 from annotation.pipeline.project import configure as configuring
 from annotation.pipeline.project.default_prompts import default_prompts
+from annotation.pipeline.project.goal import set_goal
 from annotation.pipeline.project.text_length import count_cut_rows
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.project.projects import task_choices
-from annotation.views.project.wizard import first_open, wizard_context, wizard_steps
+from annotation.views.project.wizard import first_open, obstacle_of, wizard_context, wizard_steps
 from mlcore.errors import EngineError
 from mlcore.prompting.prompts import PromptTemplate, check_template, render_prompt, unknown_placeholders
 from mlcore.records import Demonstration, Prompt
@@ -253,20 +254,23 @@ def token_end(project: Project) -> str:
 
 @for_members(Role.OWNER, "GET", "POST", back="annotation:configure_start")
 def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
-    """Look at everything once more, then start the first round."""
-    if request.method == "POST":
+    """Look at everything once more, set the goal, then start the first round."""
+    form = GoalForm(request.POST if request.method == "POST" else None, project=project)
+    if request.method == "POST" and form.is_valid():
         if project.iterations.exists():
             messages.info(request, _("The project has already been started."))
         else:
             iteration = start_round.start_round(project, started_from="llm", user=request.user)
+            set_goal(project, user=request.user, **form.cleaned_data)
             activity.record_round(iteration, user=request.user)
         return redirect("annotation:labeling", project.pk)
     return _step(
         request,
         project,
         "configure_start",
-        obstacle=_obstacle(lambda: readiness.check_ready(project, started_from="llm")),
-        can_try=not _obstacle(lambda: readiness.check_trial_ready(project)),
+        form=form,
+        obstacle=obstacle_of(lambda: readiness.check_ready(project, started_from="llm")),
+        can_try=not obstacle_of(lambda: readiness.check_trial_ready(project)),
         rows=project.samples.count(),
         labels=project.label_list(),
         llm=project.llm_config,
@@ -274,15 +278,6 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
         llm_kind=dict(ModelsForm.KINDS)[project.llm_config.kind],
         token_end=token_end(project),
     )
-
-
-def _obstacle(check: Callable[[], None]) -> str:
-    """The sentence with which a check fails, or an empty string."""
-    try:
-        check()
-    except (AnnotationError, EngineError) as error:
-        return str(error)
-    return ""
 
 
 def _step(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from annotation.errors import AnnotationError
 from annotation.models import Iteration, Project
 from annotation.pipeline.iterate import start_round
 from annotation.views.access import MemberRequest
 from annotation.views.frame import page_context
+from mlcore.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,15 @@ def wizard_steps(project: Project) -> list[WizardStep]:
 def first_open(steps: list[WizardStep]) -> WizardStep:
     """The step at which a person who comes back goes on."""
     return next((step for step in steps if not step.done), steps[-1])
+
+
+def obstacle_of(check: Callable[[], None]) -> str:
+    """The sentence with which a check fails, or an empty string."""
+    try:
+        check()
+    except (AnnotationError, EngineError) as error:
+        return str(error)
+    return ""
 
 
 def wizard_context(request: MemberRequest, project: Project, *, step: str, **more: Any) -> dict[str, Any]:

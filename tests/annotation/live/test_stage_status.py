@@ -99,7 +99,7 @@ def test_a_broker_that_hangs_does_not_hold_up_a_worker(
         notify.notify_pages(stage)
         assert time.monotonic() - begun < 0.1
         time.sleep(0.5)
-    assert f"Pages could not be told that stage {stage.pk} changed: TimeoutError" in caplog.text
+    assert f"Pages could not be told that stage.{stage.pk} changed: TimeoutError" in caplog.text
 
 
 def test_the_context_has_rate_and_time_left(stage: Stage) -> None:

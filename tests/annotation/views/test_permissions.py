@@ -66,6 +66,8 @@ TABLE: dict[str, Access] = {
     "annotation:preview_prompt": CHANGE,
     "annotation:configure_models": OWN,
     "annotation:configure_start": OWN,
+    "annotation:goal": VIEW,
+    "annotation:change_goal": CHANGE,
     "annotation:labeling": VIEW,
     "annotation:trial": OWN,
     "annotation:start_trial": CHANGE,

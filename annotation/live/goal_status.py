@@ -1,0 +1,92 @@
+"""What the goal bar shows: where the project stands, what is being done, and what is left of its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from annotation.jobs import kinds
+from annotation.jobs.details import PlanDetail
+from annotation.models import Goal, Project, Role, Stage
+from annotation.pipeline.measure.draw_sample import open_draws
+from annotation.pipeline.project.goal import goal_of
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of the limits; None where there is none."""
+
+    money: float | None
+    tokens: int | None
+    minutes: float | None
+    seconds: float | None
+
+    @classmethod
+    def of(cls, goal: Goal, spent: PlanDetail) -> Left:
+        return cls(
+            None if goal.money is None else max(0.0, goal.money - spent.money),
+            None if goal.tokens is None else max(0, goal.tokens - spent.tokens),
+            None if goal.minutes is None else max(0.0, goal.minutes - spent.minutes),
+            None if goal.until is None else max(0.0, (goal.until - timezone.now()).total_seconds()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GoalBar:
+    """The bar on top of a project's pages.
+
+    Attributes:
+        failed: whether the newest plan could not be made.
+        at_work: the stage that changes the rows or their labels now.
+        waiting_rows: drawn rows that wait for an answer.
+    """
+
+    project: Project
+    role: Role
+    goal: Goal
+    plan: PlanDetail
+    failed: bool
+    at_work: Stage | None
+    waiting_rows: int
+    left: Left
+
+    @property
+    def can_review(self) -> bool:
+        return self.role != Role.VIEWER
+
+    @property
+    def can_own(self) -> bool:
+        return self.role == Role.OWNER
+
+    @property
+    def reached(self) -> bool:
+        """Whether even the lower bound of the measured accuracy is above the target."""
+        return self.plan.now is not None and self.plan.now[1] >= self.goal.target
+
+    @property
+    def at_work_page(self) -> str:
+        assert self.at_work
+        return f"annotation:{kinds.kind_of(self.at_work).page}"
+
+
+def goal_bar(project: Project, role: Role) -> GoalBar | None:
+    """What ``annotation/plan/_goal_bar.html`` shows; the pages that include it and the consumer that pushes it agree. None
+    where the project has no goal."""
+    goal = goal_of(project)
+    if goal is None:
+        return None
+    stages = (project.stages.filter(kind=kinds.PLAN.key) | project.stages.active()).defer("error")
+    newest = list(stages.order_by("-id"))
+    made = next((stage for stage in newest if stage.kind == kinds.PLAN.key), None)
+    plan = PlanDetail.of(made) if made else PlanDetail()
+    return GoalBar(
+        project,
+        role,
+        goal,
+        plan,
+        failed=made is not None and made.status == Stage.Status.FAILED,
+        at_work=next((stage for stage in newest if stage.exclusive_group == kinds.CORPUS), None),
+        waiting_rows=open_draws(project).count(),
+        left=Left.of(goal, plan),
+    )

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from annotation.models.project import Project
+
+
+class Goal(models.Model):
+    """How accurate a project's file is to be, and what that may take. Append-only: the newest goal holds, and who changed
+    what and when is read from the ones before it. An empty limit is none."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="goals")
+    target = models.FloatField(_("target"), default=0.95, help_text=_("Share of right labels, 0 to 1."))
+    confidence = models.FloatField(_("confidence"), default=0.95)
+    money = models.FloatField(_("budget (cost)"), null=True, blank=True)
+    tokens = models.PositiveBigIntegerField(_("budget (tokens)"), null=True, blank=True)
+    minutes = models.PositiveIntegerField(_("people's minutes"), null=True, blank=True)
+    until = models.DateTimeField(_("finish by"), null=True, blank=True)
+    autopilot = models.BooleanField(_("autopilot"), default=False)
+    set_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.target:.1%} of {self.project}"

@@ -1,0 +1,59 @@
+"""A project's goal: what its file is to reach, what that may take, and what was spent so far."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from annotation.jobs import state
+from annotation.jobs.details import stage_cost
+from annotation.models import Goal, Project
+
+CHANGEABLE = ("target", "confidence", "money", "tokens", "minutes", "until", "autopilot")
+
+
+def goal_of(project: Project) -> Goal | None:
+    """The goal that holds; None where nobody has set one."""
+    return project.goals.first()
+
+
+def set_goal(project: Project, *, user: User, **values: Any) -> Goal:
+    """Set the goal, or some of its parts: what is not given stays. The goal before it is kept.
+
+    Args:
+        values: fields of :class:`Goal`, see ``CHANGEABLE``.
+    """
+    with transaction.atomic():
+        before = goal_of(project)
+        kept = {name: getattr(before, name) for name in CHANGEABLE} if before else {}
+        if before and kept | values == kept:
+            return before
+        goal = Goal.objects.create(project=project, set_by=user, **(kept | values))
+        state.replan(project.pk)
+    return goal
+
+
+def goal_changes(project: Project) -> list[tuple[Goal, list[tuple[str, Any, Any]]]]:
+    """Each goal that was ever set, newest first, with the fields in which it differs from the one before it: name, from, to."""
+    goals = list(project.goals.select_related("set_by"))
+    names = {field.name: field.verbose_name for field in Goal._meta.fields}
+    changes = []
+    for goal, before in zip_longest(goals, goals[1:]):
+        fields = [
+            (str(names[name]), before and getattr(before, name), now)
+            for name in CHANGEABLE
+            if (now := getattr(goal, name)) != (getattr(before, name) if before else None)
+        ]
+        changes.append((goal, fields))
+    return changes
+
+
+def spent(project: Project) -> tuple[int, float]:
+    """Tokens that the project's runs have taken, and their cost at the prices of the time; 0 where none were set."""
+    stages = list(project.stages.filter(tokens_in__gt=0))
+    return sum(stage.tokens_in + stage.tokens_out for stage in stages), sum(
+        stage_cost(stage) or 0.0 for stage in stages
+    )
