@@ -63,6 +63,11 @@ class LlmConfig:
         # Small models on this machine read slowly and lose themselves in long texts.
         return self.text_characters or (2_000 if self.kind == "local" else 8_000)
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether rows stand between marks in the prompt: small models on this machine do worse with them, and as told."""
+        return self.kind != "local"
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -96,6 +96,7 @@ class LabelingDetail(ModelDetail):
     kept_from: int | None = None
     tokens_before: list[int] | None = None
     refused_rows: int = 0  # rows whose call failed
+    prompt_rows: int = 0  # rows that look like prompts
     asked_twice: int = 0
     agreed: int = 0
     calibration: Json = field(default_factory=dict)  # checked, strength, temperature

@@ -140,7 +140,8 @@ class Project(models.Model):
             self.prompt_description,
             self.prompt_demonstration,
             self.prompt_output,
-            self.llm_config.characters,
+            characters=self.llm_config.characters,
+            fenced=self.llm_config.is_fenced,
         )
 
     @property

@@ -125,6 +125,11 @@ class Sample(models.Model):
     text = models.TextField(help_text=_("What a person reads: the content columns."))
     fields = models.JSONField(help_text=_("The uploaded cells, in the order of the project's columns."))
     content_hash = models.CharField(max_length=40)
+    prompt_like = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text=_("The text reads like a prompt, so what models say of it is doubtful."),
+    )
     reference = models.ForeignKey(
         Label,
         null=True,

@@ -45,7 +45,13 @@ def round_labels(iteration: Iteration) -> tuple[LabelSet, list[int]]:
 def round_prompt(iteration: Iteration) -> PromptTemplate:
     """The prompt as the round froze it."""
     prompt, config = iteration.prompt, LlmConfig.from_dict(iteration.llm_settings)
-    return PromptTemplate(prompt["description"], prompt["demonstration"], prompt["output"], config.characters)
+    return PromptTemplate(
+        prompt["description"],
+        prompt["demonstration"],
+        prompt["output"],
+        characters=config.characters,
+        fenced=config.is_fenced,
+    )
 
 
 def demonstration_as_dict(demonstration: Demonstration) -> dict[str, Any]:

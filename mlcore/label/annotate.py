@@ -9,7 +9,13 @@ import numpy as np
 
 from mlcore.label.calibrate import calibrate_batch
 from mlcore.llm.model import LanguageModel
-from mlcore.prompting.demonstrations import count_demonstrations, deal_sets, share_places
+from mlcore.prompting.demonstrations import (
+    can_be_shown,
+    count_demonstrations,
+    deal_sets,
+    share_places,
+)
+from mlcore.prompting.injection import looks_like_prompt
 from mlcore.prompting.prompts import PromptTemplate, render_prompt, turn_round
 from mlcore.prompting.similarity import are_near, distinct_shingles
 from mlcore.prompting.tasks import Task
@@ -94,6 +100,11 @@ def make_requests(
         others = (render(demonstrations=group, shown=text, instructions=False).prefix for group in fitting)
         requests.append(Request(row.key, render(demonstrations=[], shown=text), tuple(others), turned))
     return requests
+
+
+def prompt_like_keys(rows: Sequence[Row], *, task: Task, labels: LabelSet) -> set[int]:
+    """The keys of the rows that look like prompts, see :mod:`mlcore.prompting.injection`."""
+    return {row.key for row in rows if looks_like_prompt(task.show(row), labels.names)}
 
 
 def _marks(shown: Sequence[str], demonstrations: Sequence[Demonstration]) -> list[frozenset[str]]:
@@ -181,7 +192,7 @@ def _demonstrate_surest(
 ) -> list[Demonstration]:
     """The surest answers as demonstrations, class by class."""
     by_key = {answer.key: answer for answer in answers if answer.label != NO_LABEL}
-    answered = [row for row in rows if row.key in by_key]
+    answered = [row for row in rows if row.key in by_key and can_be_shown(task.show(row), labels)]
     label_index, confidence = _judge([by_key[row.key] for row in answered], len(labels))
     shown = [task.show(row) for row in answered]
     chosen = _surest(shown, label_index, confidence, classes=len(labels), count=count)
@@ -203,7 +214,7 @@ def _judge(answers: Sequence[Answer], classes: int) -> tuple[IntArray, FloatArra
 def _surest(
     shown: Sequence[str], label_index: IntArray, confidence: FloatArray, *, classes: int, count: int
 ) -> list[int]:
-    """The surest rows of each class, class by class, without near-duplicates and empty texts."""
+    """The surest rows of each class, class by class, without near-duplicates."""
     order = np.argsort(-confidence, kind="stable")
     supply = [[int(row) for row in order if label_index[row] == label] for label in range(classes)]
     marks = distinct_shingles(shown)
@@ -213,7 +224,7 @@ def _surest(
         for row in supply[label]:
             if taken == places:
                 break
-            if shown[row] and not any(are_near(marks[row], marks[other]) for other in chosen):
+            if not any(are_near(marks[row], marks[other]) for other in chosen):
                 chosen.append(row)
                 taken += 1
     return chosen

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import kmedoids
 import numpy as np
 
+from mlcore.prompting.injection import looks_like_prompt
 from mlcore.prompting.similarity import are_near, distinct_shingles
 from mlcore.records import BoolArray, Demonstration, FloatArray, IntArray, LabelSet
 
@@ -50,7 +51,7 @@ def select_demonstrations(
     """
     rng = np.random.default_rng(seed)
     usable = (np.asarray(verified) | (np.asarray(clean_prob) >= CLEAN_AT_LEAST)) & np.array(
-        [bool(text) for text in shown], dtype=bool
+        [can_be_shown(text, labels) for text in shown], dtype=bool
     )
     supply = [np.flatnonzero(usable & (label_index == label)) for label in range(len(labels))]
     marks = distinct_shingles(shown)
@@ -73,6 +74,11 @@ def select_demonstrations(
         Demonstration(keys[row], shown[row], labels.names[int(label_index[row])])
         for row in rng.permutation(np.array(chosen, dtype=np.int64)).tolist()
     ]
+
+
+def can_be_shown(shown: str, labels: LabelSet) -> bool:
+    """Whether a row may stand in the prompt of others: an empty one teaches nothing, one like a prompt steers the model."""
+    return bool(shown) and not looks_like_prompt(shown, labels.names)
 
 
 def count_demonstrations(per_prompt: int, *, sets: int, classes: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlcore.messages import Message
+from mlcore.prompting.injection import FENCE_RULE, fenced, without_marks
 from mlcore.records import Demonstration, LabelSet, Prompt, TurnedPrompt
 
 PLACEHOLDERS = ("labels", "label_descriptions", "demonstrations", "content")
@@ -31,13 +32,15 @@ class PromptTemplate:
     Placeholders: ``{labels}``, ``{label_descriptions}``, ``{demonstrations}`` and ``{content}``. Anything else
     in braces stays as it is written. A demonstration is written as the last paragraph of ``output``, with its
     text in place of ``{content}`` and its label behind; so the model sees examples in the form of the question.
-    Of a row, ``characters`` are shown; see :func:`cut`.
+    Of a row, ``characters`` are shown; see :func:`cut`. ``fenced`` rows stand between marks that they can't contain, and the
+    prompt says so; for models that do as they are told.
     """
 
     description: str
     demonstration: str
     output: str
     characters: int = field(default=SHOWN_CHARACTERS, compare=False)
+    fenced: bool = field(default=False, compare=False)
 
     @property
     def blocks(self) -> dict[str, str]:
@@ -100,15 +103,16 @@ def render_prompt(
     constant = {"labels": ", ".join(labels.names), "label_descriptions": _describe(labels)}
     instruction, question = _split_output(template.output)
     blocks = [_fill(template.description, constant)] if instructions else []
+    if template.fenced:
+        blocks.append(FENCE_RULE)
     if demonstrations:
-        written = PARAGRAPH.join(_demonstrate(question, constant, each) for each in demonstrations)
+        written = PARAGRAPH.join(_demonstrate(template, question, constant, each) for each in demonstrations)
         blocks.append(_fill(template.demonstration, {**constant, "demonstrations": written}))
     if instructions:
         blocks.append(_fill(instruction, constant))
     prefix = PARAGRAPH.join(text for block in blocks if (text := _tidy(block)))
-    return Prompt(
-        prefix=prefix, query=_fill(question, {**constant, "content": cut(shown, template.characters)})
-    )
+    content = _content(template, shown, template.characters)
+    return Prompt(prefix=prefix, query=_fill(question, {**constant, "content": content}))
 
 
 def turn_round(
@@ -129,11 +133,14 @@ def turn_round(
     def lead(label: str) -> str:
         return f"{ask}{label_joint(ask)}{label}{head.rstrip()}"
 
-    written = [lead(each.label) + gap + cut(each.shown, DEMONSTRATION_CHARACTERS) for each in demonstrations]
+    written = [
+        lead(each.label) + gap + _content(template, each.shown, DEMONSTRATION_CHARACTERS)
+        for each in demonstrations
+    ]
     return TurnedPrompt(
         prefix=PARAGRAPH.join(written),
         leads=tuple(lead(name) for name in labels.names),
-        text=gap + cut(shown, template.characters),
+        text=gap + _content(template, shown, template.characters),
     )
 
 
@@ -145,6 +152,11 @@ def cut(text: str, limit: int) -> str:
     return f"{text[: limit - tail].rstrip()}{CUT_MARK}{text[-tail:].lstrip()}"
 
 
+def _content(template: PromptTemplate, shown: str, characters: int) -> str:
+    text = cut(shown, characters)
+    return fenced(text) if template.fenced else without_marks(text)
+
+
 def _fill(block: str, values: Mapping[str, str]) -> str:
     # One pass: what is put in is never searched again, so a sample that holds “{labels}” stays as it is.
     return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), block)
@@ -154,8 +166,10 @@ def _describe(labels: LabelSet) -> str:
     return "\n".join(f"{label.name}: {label.description}" for label in labels if label.description)
 
 
-def _demonstrate(question: str, constant: Mapping[str, str], demonstration: Demonstration) -> str:
-    shown = cut(demonstration.shown, DEMONSTRATION_CHARACTERS)
+def _demonstrate(
+    template: PromptTemplate, question: str, constant: Mapping[str, str], demonstration: Demonstration
+) -> str:
+    shown = _content(template, demonstration.shown, DEMONSTRATION_CHARACTERS)
     text = _fill(question, {**constant, "content": shown})
     return f"{text}{label_joint(text)}{demonstration.label}"
 

@@ -67,8 +67,8 @@ def calibrate_corpus(run: LabelingRun) -> None:
     """Remove the class bias over all answers at once, and set the rows' LLM labels from the result.
 
     Answers that were kept from an earlier round were calibrated there, over the whole corpus, and stay as they are.
-    Distributions that two answers to one row gave hold no bias to remove, and their rows are no fair sample; they are
-    only made as sure as checked rows show them to be.
+    Distributions that two answers to one row gave, or that a row like a prompt got, hold no bias to remove, and their rows are
+    no fair sample; they are only made as sure as checked rows show them to be.
     Repeating it gives the same labels, so a run that is killed here simply does it again.
     """
     lease, progress, iteration = run.lease, run.progress, run.iteration
@@ -76,9 +76,14 @@ def calibrate_corpus(run: LabelingRun) -> None:
     answers = Prediction.objects.filter(
         iteration=iteration, source=Prediction.ModelKind.LLM, probs__isnull=False
     ).exclude(origin=Prediction.Origin.EARLIER)
-    columns = answers.order_by("pk").values_list("pk", "sample_id", "probs", "second_raw")
+    columns = answers.order_by("pk").values_list(
+        "pk", "sample_id", "probs", "second_raw", "sample__prompt_like"
+    )
     stored = np.fromiter(
-        ((pk, sample, probs, second is None) for pk, sample, probs, second in columns.iterator()),
+        (
+            (pk, sample, probs, second is None and not prompt_like)
+            for pk, sample, probs, second, prompt_like in columns.iterator()
+        ),
         dtype=[
             ("pk", np.int64),
             ("sample", np.int64),

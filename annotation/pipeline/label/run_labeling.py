@@ -23,9 +23,10 @@ from annotation.pipeline.label.session import LabelingRun, open_run
 from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.project.text_length import count_cut_rows
 from mlcore.errors import StoppedError
-from mlcore.label.annotate import make_requests
+from mlcore.label.annotate import make_requests, prompt_like_keys
 from mlcore.llm import open_model
-from mlcore.records import NO_LABEL, Answer, Demonstration, Row
+from mlcore.prompting.injection import doubtful
+from mlcore.records import NO_LABEL, Answer, Demonstration, Request, Row
 
 # A model on this machine sorts a part's rows by length and ends them before the next part's begin, so parts are large;
 # only the first is small, so that answers are on the page at once. A server is asked row by row.
@@ -85,8 +86,10 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
         strength=run.config.calibration_strength,
         target=target_shares(run.iteration),
     )
-    parts = (
-        make_requests(
+
+    def requests_of(rows: list[Row]) -> list[Request]:
+        run.prompt_like |= prompt_like_keys(rows, task=iteration.project.task, labels=labels)
+        return make_requests(
             rows,
             task=iteration.project.task,
             template=round_prompt(iteration),
@@ -94,10 +97,9 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
             demonstrations=demonstrations,
             sets=run.config.sets,
         )
-        for rows in _unlabelled_rows(
-            iteration, most=PART_ROWS if run.model.rate_limiter is None else STREAM_ROWS
-        )
-    )
+
+    most = PART_ROWS if run.model.rate_limiter is None else STREAM_ROWS
+    parts = (requests_of(rows) for rows in _unlabelled_rows(iteration, most=most))
     for batch in gather(run.model.ask_parts(parts, labels, should_stop=run.should_stop)):
         calibration.add(batch)
         done += sum(not answer.error for answer in batch)
@@ -134,12 +136,15 @@ def store_answers(
     """Store one batch: the answers for ever, the rows' labels, and how far the stage is."""
     _labels, label_ids = round_labels(run.iteration)
     unreadable = sum(answer.label == NO_LABEL and not answer.error for answer in batch)
+    prompt_like = [answer.key for answer in batch if answer.key in run.prompt_like]
     predictions, written = [], []
     for answer in batch:
-        calibrated = calibration.calibrate(answer.probs)
+        doubted = answer.key in run.prompt_like and answer.label != NO_LABEL
+        given = doubtful(answer, len(label_ids)) if doubted else answer.probs
+        calibrated = given if doubted else calibration.calibrate(given)
         label_id = label_id_of(answer, calibrated, label_ids)
         origin = Prediction.Origin.CACHE if answer.cached else Prediction.Origin.ASKED
-        probs, even = probs_text(answer.probs), probs_text(calibrated)
+        probs, even = probs_text(given), probs_text(calibrated)
         predictions.append(
             (
                 run.iteration.pk,
@@ -167,8 +172,14 @@ def store_answers(
             update=ANSWER_COLUMNS,
         )
         Sample.objects.write_llm_labels(written, round_number=run.iteration.number)
+        Sample.objects.filter(pk__in=prompt_like, prompt_like=False).update(prompt_like=True)
         detail = run.progress.detail
-        run.progress.report(done=done, detail=replace(detail, unreadable=detail.unreadable + unreadable))
+        detail = replace(
+            detail,
+            unreadable=detail.unreadable + unreadable,
+            prompt_rows=detail.prompt_rows + len(prompt_like),
+        )
+        run.progress.report(done=done, detail=detail)
         run.count(batch)
 
 

@@ -139,9 +139,10 @@ class ModelRun(Generic[M]):
 
 @dataclass(kw_only=True)
 class LabelingRun(ModelRun[LabelingDetail]):
-    """The LLM stage of a round at work."""
+    """The LLM stage of a round at work. ``prompt_like``: keys of the rows asked about that look like prompts."""
 
     iteration: Iteration
+    prompt_like: set[int] = field(default_factory=set)
 
 
 def open_run(job: Job[LabelingDetail], iteration: Iteration, open_model: OpenModel) -> LabelingRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -131,7 +132,7 @@ def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
     form = PromptForm(request.POST if request.method == "POST" else None, initial=stored)
     template = project.prompt
     if request.method == "POST" and form.is_valid():
-        template = PromptTemplate(**form.cleaned_data)
+        template = replace(template, **form.cleaned_data)
         if "preview" not in request.POST:
             try:
                 configuring.set_prompt(project, **form.cleaned_data)
@@ -160,7 +161,7 @@ def preview_prompt(request: MemberRequest, project: Project) -> HttpResponse:
     return render(
         request,
         "annotation/project/_prompt_preview.html",
-        {"project": project} | prompt_preview(project, PromptTemplate(**blocks)),
+        {"project": project} | prompt_preview(project, replace(project.prompt, **blocks)),
     )
 
 

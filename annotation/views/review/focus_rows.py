@@ -225,6 +225,8 @@ def _reasons(sample: Sample, label_count: int) -> Iterable[str]:
             yield _(
                 "Neither model gave this label alone: it is the most likely one given both answers and similar rows."
             )
+    if sample.prompt_like:
+        yield _("The text reads like an instruction to a model, so what the models say of it is doubtful.")
     if sample.llm_label and sample.slm_label and sample.llm_label != sample.slm_label:
         yield _("The models disagree: the LLM says “%(llm)s”, the SLM “%(slm)s”.") % {
             "llm": sample.llm_label.name,

@@ -165,7 +165,7 @@ def test_the_most_doubtful_rows_are_chosen_whatever_the_chunk_size(
 
     def script(_number: int, call: Call) -> Step:
         name = name_of(call)
-        is_wrong = any(f"{each}\n" in call.prompt for each in wrong)
+        is_wrong = any(f"{each}</row>\n" in call.prompt for each in wrong)
         return says({"positive": "negative", "negative": "positive"}[name] if is_wrong else name)
 
     owner = make_user()
@@ -182,10 +182,10 @@ def test_the_most_doubtful_rows_are_chosen_whatever_the_chunk_size(
 def test_the_budget_holds_for_second_questions_too() -> None:
     project = make_project()
     # What 44 answers cost; the next call would go beyond.
-    stage, server = run_round(truthful, project, budget_tokens=44 * 43 + 500)
+    stage, server = run_round(truthful, project, budget_tokens=44 * 43 + 600)
     assert stage.status == Stage.Status.PAUSED
     assert "budget" in message_text(stage.error)
-    assert stage.tokens_in + stage.tokens_out <= 44 * 43 + 500
+    assert stage.tokens_in + stage.tokens_out <= 44 * 43 + 600
     twice = [call for call in server.calls if is_second(call)]
     assert 0 < len(twice) < 10
     assert answers().filter(second_raw__isnull=False).count() == len(twice), "what was paid for is kept"
