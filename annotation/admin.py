@@ -20,6 +20,7 @@ from annotation.models import (
     Iteration,
     Label,
     Membership,
+    OneTimePassword,
     Prediction,
     Project,
     Sample,
@@ -37,6 +38,12 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+
+    def save_model(self, request: HttpRequest, user: User, form: Any, change: bool) -> None:
+        """A new account's password is known to whoever made it, so it is good for one login."""
+        super().save_model(request, user, form, change)
+        if not change:
+            OneTimePassword.objects.create(user=user, password=user.password)
 
 
 @admin.register(Group)

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the data folder.
+    """Make the data folder, and close it to the machine's other users if it is ours to close.
 
     Raises:
         ImproperlyConfigured: it can't be made or written to.
@@ -29,6 +29,8 @@ def prepare_folder(folder: Path) -> None:
             f"The data folder {folder} can't be written to. Make it writable for the program's user, or set CORAL_DATA_DIR to "
             "another folder."
         )
+    if folder.stat().st_uid == os.getuid():  # a mounted volume may belong to somebody else
+        folder.chmod(0o700)
 
 
 def secret_from_file(path: Path) -> str:
@@ -47,7 +49,20 @@ def secret_from_file(path: Path) -> str:
 
 
 def private_socket_url(data_folder: Path) -> str:
-    """The private broker's address. A socket path may have 107 bytes, so it never lies in the data folder."""
-    digest = hashlib.sha1(str(data_folder).encode(), usedforsecurity=False).hexdigest()[:10]
-    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return f"unix://{folder}/coral-{digest}.sock?db=0"
+    """The private broker's address: in the data folder, or, as a socket's path may have 107 bytes, in one of the user's own.
+
+    Raises:
+        ImproperlyConfigured: that folder belongs to another user.
+    """
+    socket = data_folder / "broker.sock"
+    if len(bytes(socket)) > 100:
+        digest = hashlib.sha1(str(data_folder).encode(), usedforsecurity=False).hexdigest()[:10]
+        folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"coral-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
+            raise ImproperlyConfigured(
+                f"{folder} belongs to another user, so the private broker's socket can't lie there. Set REDIS_URL, or a "
+                "shorter CORAL_DATA_DIR."
+            )
+        socket = folder / f"{digest}.sock"
+    return f"unix://{socket}?db=0"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any
+
+from django.views.debug import SafeExceptionReporterFilter
 
 from annotation.jobs.run_id import run_id
 
@@ -44,6 +47,15 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
+
+
+class AddressFilter(SafeExceptionReporterFilter):
+    """Django's, which hides settings by their names, for the addresses too that hold a password."""
+
+    hidden_settings = re.compile(
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|_URL$|_URL_GIVEN$|DATABASES|CHANNEL_LAYERS|BROKER",
+        re.I,
+    )
 
 
 def logging_config(level: str, log_format: str) -> dict[str, Any]:

@@ -57,6 +57,11 @@ ALLOWED_HOSTS = env_list(
     "CORAL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"], "Host names that the site answers to."
 )
 HTTPS = env_bool("CORAL_HTTPS", False, "The site is reached by https: secure cookies and HSTS.")
+PROXY_ADDRESSES = env_list(
+    "CORAL_PROXY_ADDRESSES",
+    ["127.0.0.1", "::1"],
+    "Addresses or networks of the reverse proxy, whose X-Forwarded headers are believed when CORAL_HTTPS is set.",
+)
 CSRF_TRUSTED_ORIGINS = env_list(
     "CORAL_TRUSTED_ORIGINS", [], "Origins such as https://coral.example that may post forms."
 )
@@ -81,6 +86,9 @@ HUB_OFFLINE = env_bool(
 if HUB_OFFLINE:
     os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
 
+# Browsers keep cookies by host, not by port: two programs on one machine must not log each other out.
+_cookies = "coral_" + "".join(filter(str.isdecimal, BIND.rpartition(":")[2]))
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_cookies}_session", f"{_cookies}_csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -102,6 +110,8 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     }
 }
+
+DEFAULT_EXCEPTION_REPORTER_FILTER = "coral_site.logs.AddressFilter"
 
 # --- Application ------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -134,6 +144,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "annotation.views.accounts.ChoosePasswordMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "coral_site.urls"
@@ -168,6 +179,9 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = (
+    False  # tries of somebody else don't lock the owner out for good
+)
 AXES_LOCKOUT_TEMPLATE = "registration/lockout.html"
 SILENCED_SYSTEM_CHECKS = ["axes.W006"]  # the lockout by name and address together is wanted
 
@@ -257,7 +271,9 @@ CACHE_DAYS = env_int(
     minimum=1,
 )
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2**20
-FILE_UPLOAD_TEMP_DIR = None
+# Beside the uploads: /tmp is memory on many machines.
+FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
+FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20
 
 # --- Language and time --------------------------------------------------------------------------------------------

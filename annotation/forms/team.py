@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django import forms
-from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.forms import AuthenticationForm, UserCreationForm, UsernameField
 from django.contrib.auth.models import User
 from django.utils.translation import gettext_lazy as _
 
@@ -31,6 +31,19 @@ class MemberForm(forms.Form):
 
 class RoleForm(forms.Form):
     role = forms.ChoiceField(choices=Role.choices)
+
+
+class LoginForm(AuthenticationForm):
+    """Django's form, with a user name that is as long as its column at most."""
+
+    username = UsernameField(
+        max_length=150, widget=forms.TextInput(attrs={"autofocus": True, "maxlength": 150})
+    )
+
+    def full_clean(self) -> None:
+        super().full_clean()
+        if self.has_error("username"):  # what was sent is not sent back: it may be megabytes
+            self.data = {}
 
 
 class SignupForm(UserCreationForm):  # type: ignore[type-arg]

@@ -12,7 +12,14 @@ from annotation.models.prediction import Prediction
 from annotation.models.project import Label, Membership, Project, Role
 from annotation.models.round import Iteration, Stage
 from annotation.models.sample import Flag, Sample, Source
-from annotation.models.teamwork import Activity, Invitation, RowClaim, RowCounts, RowSkip, SavedFilter
+from annotation.models.teamwork import (
+    Activity,
+    Invitation,
+    OneTimePassword,
+    RowClaim,
+    RowSkip,
+    SavedFilter,
+)
 from annotation.models.upload import LeftOutRow, TextPage, Upload
 
 __all__ = [
@@ -28,11 +35,11 @@ __all__ = [
     "Label",
     "LeftOutRow",
     "Membership",
+    "OneTimePassword",
     "Prediction",
     "Project",
     "Role",
     "RowClaim",
-    "RowCounts",
     "RowSkip",
     "Sample",
     "SavedFilter",

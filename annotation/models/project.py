@@ -192,6 +192,15 @@ class Membership(models.Model):
         help_text=_("The columns of the table that the member wants to see; empty: the usual."),
     )
 
+    invitation = models.ForeignKey(
+        "annotation.Invitation",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text=_("The link that the member came by."),
+    )
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_role_per_member")]
 

@@ -54,6 +54,24 @@ class RowSkip(models.Model):
         return f"row {self.sample_id} skipped by {self.user_id}"
 
 
+class OneTimePasswordQuerySet(models.QuerySet["OneTimePassword"]):
+    def is_set(self, user: User) -> bool:
+        """Whether the user's password is still the one that was given to them."""
+        return self.filter(user=user, password=user.password).exists()
+
+
+class OneTimePassword(models.Model):
+    """A password that somebody else has seen. It holds until another one is set, in whatever way."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    password = models.CharField(max_length=128, help_text=_("The user's password hash at that time."))
+
+    objects = OneTimePasswordQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"one-time password of {self.user_id}"
+
+
 class InvitationQuerySet(models.QuerySet["Invitation"]):
     def usable(self) -> InvitationQuerySet:
         left = Q(most_uses__isnull=True) | Q(uses__lt=F("most_uses"))
@@ -157,16 +175,3 @@ class SavedFilter(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-class RowCounts(models.Model):
-    """How many rows a project has, and how many of each flag: a copy of a count over all rows, so that a page need not
-    count a million. It holds as long as its stamp is that of the stages that write rows; see :mod:`annotation.table.counts`."""
-
-    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="row_counts")
-    stamp = models.CharField(max_length=200)
-    rows = models.PositiveIntegerField()
-    flags = models.JSONField()
-
-    def __str__(self) -> str:
-        return f"{self.rows} rows of {self.project}"

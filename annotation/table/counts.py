@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from django.core.cache import cache
 from django.db.models import Count, QuerySet
 
 from annotation.jobs.kinds import keys
-from annotation.models import Flag, Project, RowCounts, Source, Stage
+from annotation.models import Flag, Project, Source, Stage
 
 FLAGS = (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)
 
@@ -34,34 +35,29 @@ class Counts:
 
 def count_rows(project: Project) -> Counts:
     """The counts as they are now."""
-    stored = _stored_counts(project)
+    written = _flags(project, _writers().filter(project=project))
     decided = _per_flag(project, source=Source.PERSON)
-    flags = {flag: stored.flags.get(flag, 0) - decided.get(flag, 0) for flag in FLAGS}
-    return Counts(stored.rows, flags, sum(decided.values()))
+    flags = {flag: written.get(flag, 0) - decided.get(flag, 0) for flag in FLAGS}
+    return Counts(sum(written.values()), flags, sum(decided.values()))
 
 
 def row_counts(projects: Sequence[Project]) -> dict[int, int]:
-    """Rows of each of these projects, by its id. Those whose copy still holds take two queries together."""
-    stored = {counts.project_id: counts for counts in RowCounts.objects.filter(project__in=projects)}
+    """Rows of each of these projects, by its id. Those whose copy still holds take one query together."""
     stages: dict[int, list[Stage]] = {project.pk: [] for project in projects}
     for stage in _writers().filter(project__in=projects):
         stages[stage.project_id].append(stage)
-    return {
-        project.pk: counts.rows
-        if (counts := stored.get(project.pk)) and counts.stamp == _stamp(stages[project.pk])
-        else _stored_counts(project).rows
-        for project in projects
-    }
+    return {project.pk: sum(_flags(project, stages[project.pk]).values()) for project in projects}
 
 
-def _stored_counts(project: Project) -> RowCounts:
-    stamp = _stamp(_writers().filter(project=project))
-    stored = RowCounts.objects.filter(project=project).first()
-    if stored is None or stored.stamp != stamp:
+def _flags(project: Project, stages: Iterable[Stage]) -> dict[str, int]:
+    """Rows of each flag, those that people decided among them."""
+    # The copy lies in the memory of the process: a page that is only looked at writes nothing to the database.
+    key, stamp = f"flags-{project.pk}-{project.created_at.timestamp()}", _stamp(stages)
+    known_stamp, flags = cache.get(key, ("", {}))
+    if known_stamp != stamp:
         flags = _per_flag(project)
-        counts = {"stamp": stamp, "rows": sum(flags.values()), "flags": flags}
-        stored, _made = RowCounts.objects.update_or_create(project=project, defaults=counts)
-    return stored
+        cache.set(key, (stamp, flags), timeout=None)
+    return dict(flags)
 
 
 def _per_flag(project: Project, **chosen: str) -> dict[str, int]:

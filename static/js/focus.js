@@ -328,7 +328,8 @@ document.addEventListener("DOMContentLoaded", function () {
   }
 
   async function post(address, fields) {
-    const token = (document.cookie.match(/csrftoken=([^;]+)/) || [])[1] || "";
+    const cookie = document.cookie.split("; ").find((each) => each.startsWith(page.dataset.csrfCookie + "="));
+    const token = cookie ? cookie.slice(page.dataset.csrfCookie.length + 1) : "";
     const answer = await fetch(address, {
       method: "POST",
       body: new URLSearchParams(fields),

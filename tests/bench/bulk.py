@@ -167,7 +167,9 @@ class _Trial:
     def _ask(self, method: str, path: str, form: dict[str, str] | None = None) -> tuple[float, str]:
         parts = urlsplit(self.program.address)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=300)
-        headers = {"Cookie": f"sessionid={self.corpus.session}; csrftoken={TOKEN}"}
+        headers = {
+            "Cookie": f"coral_{parts.port}_session={self.corpus.session}; coral_{parts.port}_csrf={TOKEN}"
+        }
         if form is not None:
             headers |= {"Content-Type": "application/x-www-form-urlencoded", "X-CSRFToken": TOKEN}
         body = None if form is None else urlencode(form)

@@ -197,7 +197,7 @@ class Person:
         self._http = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
         self._path = f"/projects/{made['project']}"
         self._labels: list[int] = made["labels"]
-        self._cookie = f"sessionid={made['keys'][number]}"
+        self._cookie = f"coral_{parts.port}_session={made['keys'][number]}"
         self._name = name or f"person{number}"
         self._random = random.Random(number)
         self._found = found
@@ -249,7 +249,7 @@ class Person:
         self._found.times[kind].append(time.perf_counter() - began)
         assert answer.status == 200, f"{method} {url}: {answer.status}"
         for name, value in answer.getheaders():
-            if name.lower() == "set-cookie" and value.startswith("csrftoken="):
+            if name.lower() == "set-cookie" and value.partition("=")[0].endswith("_csrf"):
                 self._cookie = f"{self._cookie.partition('; ')[0]}; {value.partition(';')[0]}"
         return text
 

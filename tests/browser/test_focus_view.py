@@ -244,11 +244,11 @@ def test_who_is_signed_out_meanwhile_keeps_the_answers(
     focus: Page, context: BrowserContext, program: Program, project: str
 ) -> None:
     focus.wait_for_load_state("networkidle")
-    session = next(each["value"] for each in context.cookies() if each["name"] == "sessionid")
-    context.clear_cookies(name="sessionid")
+    session = next(cookie for cookie in context.cookies() if cookie["name"].endswith("_session"))
+    context.clear_cookies(name=session["name"])
     focus.keyboard.press("1")
     expect(focus.locator("#focus-sign")).to_contain_text("You are logged out")
-    context.add_cookies([{"name": "sessionid", "value": session, "url": program.address}])
+    context.add_cookies([{"name": session["name"], "value": session["value"], "url": program.address}])
     is_saved(focus)
     assert len(answers(program, project)) == 1
 
@@ -279,7 +279,7 @@ def test_answers_wait_while_the_project_is_put_away(focus: Page, program: Progra
     program.execute(f"{put}(put_away_at=timezone.now())")
     for key in ("1", "2"):
         focus.keyboard.press(key)
-    expect(focus.locator("#focus-sign")).to_contain_text("answers kept here: 2")
+    expect(focus.locator("#focus-sign")).to_contain_text("Answers kept here: 2")
     program.execute(f"{put}(put_away_at=None)")
     is_saved(focus)
     assert [row[:2] for row in answers(program, project)] == [(1, "positive"), (2, "negative")]

@@ -54,7 +54,7 @@ def test_if_both_answer_the_same_row_the_second_sees_the_first_and_decides(
         answer(ben, "1")
         expect(ben.locator(".focus-row.current")).to_have_attribute("data-row", row or "")
         expect(ben.locator(".focus-row.current .note")).to_contain_text(
-            "both-anna set this row to “negative” in the meantime"
+            "both-anna has set this row to “negative” in the meantime"
         )
         ben.keyboard.press("2")  # meant for the row that was shown a moment ago
         expect(ben.locator(".arriving")).to_have_count(0)

@@ -105,7 +105,7 @@ def press_buttons(page: Page, address: str) -> None:
 
 def try_every_url(context: BrowserContext, program: Program, project: str) -> None:
     number = project.rstrip("/").rpartition("/")[2]
-    token = next(cookie["value"] for cookie in context.cookies() if cookie["name"] == "csrftoken")
+    token = next(cookie["value"] for cookie in context.cookies() if cookie["name"].endswith("_csrf"))
     headers = {"X-CSRFToken": token, "Referer": project}
     tried = 0
     for line in program.execute(LISTING.format(project=number)).splitlines():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 import socket
 import sys
@@ -21,6 +22,7 @@ from django.db.migrations.loader import MigrationLoader
 from annotation.errors import NotReadyError
 from annotation.jobs.broker import broker_answers, shown_address
 from annotation.management.commands.web import bind_address
+from annotation.models import OneTimePassword
 from annotation.ops import valkey
 from annotation.ops.reload import restart_on_change
 from annotation.ops.supervisor import Service, Supervisor
@@ -59,6 +61,7 @@ class Command(BaseCommand):
         supervisor = Supervisor(sys.stdout)
         with _only_one_here():
             supervisor.catch_signals()
+            os.umask(0o077)  # texts, answers and password hashes are nobody else's business
             try:
                 _start_broker(supervisor)
                 password = None
@@ -84,8 +87,8 @@ class Command(BaseCommand):
 
 @contextmanager
 def _only_one_here() -> Iterator[None]:
-    """Hold the data folder's lock on this machine (further machines may share the folder)."""
-    path = settings.DATA_DIR / f"up-{socket.gethostname()}.lock"
+    """Hold the data folder's lock. Further machines may share the folder if they share the broker, too."""
+    path = settings.DATA_DIR / (f"up-{socket.gethostname()}.lock" if settings.REDIS_URL_GIVEN else "up.lock")
     with path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,6 +176,7 @@ def make_first_admin() -> str | None:
     )
     admin.set_password(password)
     admin.save()
+    OneTimePassword.objects.update_or_create(user=admin, defaults={"password": admin.password})
     return password
 
 

@@ -9,12 +9,16 @@ import signal
 import threading
 import time
 from collections.abc import Collection
+from datetime import timedelta
 from typing import Any
 
 import dramatiq
+from axes.models import AccessAttempt, AccessLog
 from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
+from django.utils import timezone
 
 from annotation.jobs import broker, kinds, state, work
 from annotation.jobs.lease import shutting_down
@@ -26,6 +30,7 @@ STOP_SECONDS = 20.0
 LAST_SECONDS = 25.0
 REAP_SECONDS = 3.0
 TIDY_SECONDS = 3600.0
+LOGIN_DAYS = 90  # who logged in when is kept for so long
 NICENESS = 10  # people come first: no page and no correction waits for a row of a run
 
 
@@ -132,8 +137,13 @@ def _tidy_up() -> None:
     try:
         remove_old_exports()
         forget_old_answers()
+        SessionStore.clear_expired()
+        AccessAttempt.objects.filter(attempt_time__lt=timezone.now() - timedelta(days=1)).delete()
+        AccessLog.objects.filter(attempt_time__lt=timezone.now() - timedelta(days=LOGIN_DAYS)).delete()
     except (OSError, DatabaseError):
-        logger.exception("Old exports and answers could not be removed; it is tried again in an hour.")
+        logger.exception(
+            "Old exports, answers and logins could not be removed; it is tried again in an hour."
+        )
 
 
 def _reap_once() -> None:

@@ -43,11 +43,17 @@ def change_role(membership: Membership, *, role: str) -> None:
         membership.save(update_fields=["role"])
 
 
-def remove_member(membership: Membership) -> None:
-    """Take the user out; what they corrected stays. Raises AnnotationError for the last owner."""
+def remove_member(membership: Membership, *, user: User) -> None:
+    """Take the user out, and revoke the link that they came by; what they corrected stays.
+
+    Raises:
+        AnnotationError: this is the last owner.
+    """
     with transaction.atomic():
         _keep_an_owner(membership, role="")
         membership.delete()
+        if membership.invitation:
+            revoke_invitation(membership.invitation, user=user)
 
 
 # --- By link --------------------------------------------------------------------------------------------------------
@@ -114,7 +120,9 @@ def accept_invitation(secret: str, *, user: User) -> Membership:
             return known
         if not Invitation.objects.usable().filter(pk=invitation.pk).update(uses=F("uses") + 1):
             raise _no_invitation()  # somebody else used it up at the same moment
-        membership = Membership.objects.create(project=invitation.project, user=user, role=invitation.role)
+        membership = Membership.objects.create(
+            project=invitation.project, user=user, role=invitation.role, invitation=invitation
+        )
         activity.record(
             invitation.project, user=user, verb=Activity.Verb.JOINED, what=membership.get_role_display()
         )

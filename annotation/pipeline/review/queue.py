@@ -73,6 +73,15 @@ def take_rows(
     return held
 
 
+def peek_rows(project: Project, *, user: User, only_random: bool = False) -> list[Wanted]:
+    """The rows that the person would be given, without a claim: for a database that can't be written at the moment."""
+    held = _held(project, user)
+    chosen = (
+        _choose_random(project, user, HELD_ROWS) if only_random else _choose(project, user, held, HELD_ROWS)
+    )
+    return [(claim.sample_id, claim.because) for claim in held] + [row[:2] for row in chosen.placed(held)]
+
+
 def hold_row(sample: Sample, *, user: User, because: str) -> None:
     """Give the person a row to look at again, before the others that they hold. Does nothing if somebody else holds it."""
     _claim(sample.project, user, [(sample.pk, because, 0)])

@@ -73,7 +73,7 @@ def change_role(request: MemberRequest, project: Project, membership_id: int) ->
 @for_members(Role.OWNER, "POST", back="annotation:members")
 def remove_member(request: MemberRequest, project: Project, membership_id: int) -> HttpResponse:
     membership = get_object_or_404(Membership, pk=membership_id, project=project)
-    membership_rules.remove_member(membership)
+    membership_rules.remove_member(membership, user=request.user)
     name = membership.user.get_username()
     activity.record(project, user=request.user, verb=Activity.Verb.REMOVED, what=name)
     if membership.user_id == request.user.pk:

@@ -3,11 +3,14 @@ without, every button is a plain form."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db import DatabaseError
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
@@ -25,6 +28,8 @@ from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.review.focus_rows import FocusRow, focus_rows
 
+logger = logging.getLogger(__name__)
+
 AHEAD = 4  # rows beyond those that the page has already
 
 
@@ -33,8 +38,14 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     """The page with the person's first rows; ``?row=`` shows a certain row before them, ``?only=random`` those alone that were
     drawn to measure the file."""
     only_random = _only_random(request)
-    claims = queue.take_rows(project, user=request.user, only_random=only_random)
-    wanted = [(claim.sample_id, claim.because) for claim in claims]
+    try:
+        claims = queue.take_rows(project, user=request.user, only_random=only_random)
+        wanted = [(claim.sample_id, claim.because) for claim in claims]
+    except (
+        DatabaseError
+    ):  # nothing can be written: rows can be read all the same, and answers wait in the browser
+        logger.exception("Rows of project %d can't be claimed; they are shown without.", project.pk)
+        wanted = queue.peek_rows(project, user=request.user, only_random=only_random)
     asked = request.GET.get("row", "")
     if is_id(asked):
         first = get_object_or_404(Sample, pk=int(asked), project=project)
@@ -45,6 +56,7 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
         "rows": focus_rows(project, wanted),
         "random_left": draw_sample.pending_draws(project, request.user).exists(),
         "undo_id": uuid4(),
+        "csrf_cookie": settings.CSRF_COOKIE_NAME,
     }
     return render(request, "annotation/review/focus.html", context)
 

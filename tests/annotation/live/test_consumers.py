@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from asgiref.testing import ApplicationCommunicator
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import User
 from django.test import Client
@@ -13,6 +14,7 @@ from annotation.jobs import kinds
 from annotation.jobs.notify import notify_pages
 from annotation.live import consumers
 from annotation.models import Membership, Project, Role, Stage
+from coral_site.asgi import application
 from tests.support.sockets import Socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -212,3 +214,15 @@ async def test_many_open_pages_all_see_the_change(visitor: Client, stage: Stage)
     assert all("42 of 100" in html for html in pushed)
     for socket in sockets:
         await socket.close()
+
+
+async def test_an_address_that_is_not_there_is_answered_with_404_and_no_error() -> None:
+    socket: Any = ApplicationCommunicator
+    headers = [(b"host", b"localhost"), (b"origin", b"http://localhost")]
+    server = socket(
+        application, {"type": "websocket", "path": "/ws/nothing/", "headers": headers, "query_string": b""}
+    )
+    await server.send_input({"type": "websocket.connect"})
+    answer = await server.receive_output(5)
+    assert answer == {"type": "websocket.http.response.start", "status": 404, "headers": []}
+    await server.wait(5)

@@ -6,10 +6,13 @@ import re
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.contrib.auth.models import User
 from django.test import Client
-from django.utils import timezone
 
+from annotation.models import OneTimePassword
+from annotation.views import accounts
+from annotation.views.password_limit import TRIES_A_MINUTE, PasswordLimit
 from tests.support.factories import make_user
 from tests.support.pages import Cast, make_cast
 
@@ -44,16 +47,64 @@ def test_a_wrong_password_and_an_unknown_name_get_the_same_answer() -> None:
     assert texts[0] == texts[1] != []
 
 
-def test_the_first_login_leads_to_choosing_a_password() -> None:
+def test_a_one_time_password_opens_nothing_but_the_page_that_changes_it() -> None:
+    eve = make_user("eve")
+    OneTimePassword.objects.create(user=eve, password=eve.password)
+    data = {"username": "eve", "password": "correct horse battery"}
+    for _login in range(2):
+        client = Client()
+        assert client.post("/login/", data)["Location"] == "/password/"
+        assert client.get("/")["Location"] == "/password/"
+        assert client.get("/password/").status_code == 200
+    new = {"new_password1": "another horse battery", "new_password2": "another horse battery"}
+    assert client.post("/password/", {"old_password": data["password"]} | new)["Location"] == "/"
+    assert client.get("/").status_code == 200
+    data["password"] = "another horse battery"
+    assert Client().post("/login/", data)["Location"] == "/"
+
+
+def test_a_password_that_a_person_chose_is_never_called_one_time() -> None:
     make_user("eve")
     data = {"username": "eve", "password": "correct horse battery"}
-    assert Client().post("/login/", data)["Location"] == "/password/"
     assert Client().post("/login/", data)["Location"] == "/"
+
+
+def test_a_user_name_of_megabytes_is_neither_stored_nor_sent_back() -> None:
+    answer = Client().post("/login/", {"username": "x" * 2_000_000, "password": "wrong"})
+    assert answer.status_code == 200
+    assert len(answer.content) < 20_000
+    assert not AccessAttempt.objects.exists()
+
+
+def test_a_loop_over_names_from_one_address_is_stopped_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(accounts, "PASSWORDS", PasswordLimit())
+    tries = [
+        Client()
+        .post("/login/", {"username": f"name{number}", "password": "wrong"}, REMOTE_ADDR="10.0.0.9")
+        .status_code
+        for number in range(TRIES_A_MINUTE + 1)
+    ]
+    assert tries == [200] * TRIES_A_MINUTE + [429]
+    make_user("eve")
+    data = {"username": "eve", "password": "correct horse battery"}
+    assert Client().post("/login/", data, REMOTE_ADDR="10.0.0.8")["Location"] == "/"
+
+
+def test_a_stolen_session_can_not_try_old_passwords_without_end(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "PASSWORDS", PasswordLimit())
+    client = cast.client("viewer")
+    tries = [
+        client.post("/password/", {"old_password": "wrong"}).status_code for _ in range(TRIES_A_MINUTE + 1)
+    ]
+    assert tries == [200] * TRIES_A_MINUTE + [429]
 
 
 def test_logging_in_leads_on_and_never_to_another_site() -> None:
     make_user("eve")
-    User.objects.update(last_login=timezone.now())
     for following, where in (("/projects/new/", "/projects/new/"), ("https://evil.test/", "/")):
         data = {"username": "eve", "password": "correct horse battery", "next": following}
         assert Client().post("/login/", data)["Location"] == where

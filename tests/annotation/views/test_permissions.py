@@ -51,6 +51,7 @@ TABLE: dict[str, Access] = {
     "password_change": Access("get", "user"),
     "set_language": Access("post", "everyone", {}, {"language": "zh-hans"}),
     "healthz": Access("get", "everyone"),
+    "readyz": Access("get", "everyone"),
     "annotation:projects": Access("get", "user"),
     "annotation:create_project": Access("get", "user"),
     "annotation:project": VIEW,

@@ -93,6 +93,17 @@ def test_a_link_for_many_holds_until_it_is_revoked(cast: Cast) -> None:
     assert cast.project.memberships.count() == 5
 
 
+def test_a_removed_member_does_not_come_back_by_the_link_that_they_came_by(cast: Cast) -> None:
+    link, other = make_link(cast, once=""), make_link(cast, once="")
+    stranger = cast.client("stranger")
+    stranger.post(link)
+    membership = cast.project.memberships.get(user=cast.users["stranger"])
+    cast.client("owner").post(cast.url(f"members/{membership.pk}/remove/"))
+    assert stranger.post(link).status_code == 404
+    assert not cast.project.memberships.filter(user=cast.users["stranger"]).exists()
+    assert cast.client("owner").get(other).status_code == 200, "other links stay as they are"
+
+
 def test_an_expired_or_invented_link_leads_nowhere(cast: Cast) -> None:
     link = make_link(cast)
     Invitation.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
