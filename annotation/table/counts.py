@@ -53,7 +53,7 @@ def _flags(project: Project, stages: Iterable[Stage]) -> dict[str, int]:
     """Rows of each flag, those that people decided among them."""
     # The copy lies in the memory of the process: a page that is only looked at writes nothing to the database.
     key, stamp = f"flags-{project.pk}-{project.created_at.timestamp()}", _stamp(stages)
-    known_stamp, flags = cache.get(key, ("", {}))
+    known_stamp, flags = cache.get(key, (None, {}))
     if known_stamp != stamp:
         flags = _per_flag(project)
         cache.set(key, (stamp, flags), timeout=None)

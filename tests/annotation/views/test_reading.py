@@ -40,7 +40,6 @@ def read_only() -> Iterator[None]:
 @pytest.mark.parametrize(
     "path",
     [
-        "",
         "review/",
         "review/?show=wrong",
         "focus/",
