@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from axes.helpers import get_client_ip_address
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login, views
 from django.contrib.auth.forms import AuthenticationForm
-from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
@@ -44,7 +43,7 @@ class LoginView(LimitedPasswords, views.LoginView):
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         PASSWORDS.forgive(self.limited_by(self.request))
-        user = cast(User, form.get_user())
+        user = form.get_user()
         is_one_time = OneTimePassword.objects.is_set(user)
         answer = super().form_valid(form)
         if not is_one_time:
