@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0026_goal'),
+        ('annotation', '0027_prompt_like'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
