@@ -6,11 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-import dj_database_url
 from csp.constants import NONCE, NONE, SELF
 from django.urls import reverse_lazy
 
 from coral_site.data_folder import prepare_folder, private_socket_url, secret_from_file
+from coral_site.database import database
 from coral_site.env import env_bool, env_int, env_list, env_str
 from coral_site.logs import logging_config
 
@@ -192,23 +192,7 @@ DATABASE_URL = env_str(
     "postgres://user:password@host/name. Empty: SQLite in the data folder.",
     shown="(SQLite)",
 )
-if DATABASE_URL:
-    DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0, conn_health_checks=True)}
-else:
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": str(DATA_DIR / "coral.sqlite3"),
-            "OPTIONS": {
-                "timeout": 20,
-                "transaction_mode": "IMMEDIATE",
-                # Rows are indexed all over the file: the later the log (here of up to 32 MB) is moved into it, the
-                # more changes of a page are written at once.
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; "
-                "PRAGMA wal_autocheckpoint=8000;",
-            },
-        }
-    }
+DATABASES = {"default": database(DATABASE_URL, DATA_DIR)}
 
 REDIS_URL_GIVEN = env_str(
     "REDIS_URL",
