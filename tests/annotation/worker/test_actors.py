@@ -126,7 +126,7 @@ def test_every_queue_is_known_to_the_worker_and_nothing_is_retried_by_the_broker
         assert broker.get_actor(name).options["max_retries"] == 0
 
 
-HEAVY = ("torch", "transformers", "sklearn", "scipy", "kmedoids")
+HEAVY = ("torch", "transformers", "sklearn", "scipy")
 
 
 def modules_loaded_by(code: str) -> set[str]:
