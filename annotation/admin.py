@@ -15,6 +15,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from annotation.models import (
+    AllowedHost,
     AuditDraw,
     Correction,
     Iteration,
@@ -99,6 +100,8 @@ PROJECT_JSON = {
     "content_columns": _("content columns"),
     "column_kinds": _("column kinds"),
     "llm_settings": _("LLM settings"),
+    "llm_capabilities": _("what the LLM server takes"),
+    "llm_test": _("test of the connection"),
     "slm_settings": _("SLM settings"),
 }
 
@@ -112,7 +115,7 @@ class ProjectAdmin(ModelAdmin):  # type: ignore[misc]
     date_hierarchy = "created_at"
     inlines = [MembershipInline, LabelInline]
     autocomplete_fields = ["owner"]
-    exclude = ["llm_token", *PROJECT_JSON]
+    exclude = ["llm_token", "llm_headers", *PROJECT_JSON]
     readonly_fields = [
         "task_type",
         *(_json(name, title) for name, title in PROJECT_JSON.items()),
@@ -238,3 +241,11 @@ class UploadAdmin(ReadOnlyAdmin):
     search_fields = ["name", "project__name", "sha256"]
     list_select_related = ["project", "created_by"]
     exclude = ["stored_name"]
+
+
+@admin.register(AllowedHost)
+class AllowedHostAdmin(ModelAdmin):  # type: ignore[misc]
+    """Counts from the next call on, without a restart."""
+
+    list_display = ["host", "note", "added_at"]
+    search_fields = ["host", "note"]

@@ -10,7 +10,16 @@ from annotation.views.iterate import rounds
 from annotation.views.label import labeling, try_out
 from annotation.views.measure import accuracy
 from annotation.views.plan import goal
-from annotation.views.project import archive, configure, invitations, members, projects, saved_tables, team
+from annotation.views.project import (
+    archive,
+    configure,
+    invitations,
+    members,
+    models,
+    projects,
+    saved_tables,
+    team,
+)
 from annotation.views.review import bulk, focus, review
 
 app_name = "annotation"
@@ -45,7 +54,7 @@ urlpatterns = [
     path(f"{PROJECT}/configure/labels/", configure.configure_labels, name="configure_labels"),
     path(f"{PROJECT}/configure/prompt/", configure.configure_prompt, name="configure_prompt"),
     path(f"{PROJECT}/configure/prompt/preview/", configure.preview_prompt, name="preview_prompt"),
-    path(f"{PROJECT}/configure/models/", configure.configure_models, name="configure_models"),
+    path(f"{PROJECT}/configure/models/", models.configure_models, name="configure_models"),
     path(f"{PROJECT}/configure/start/", configure.configure_start, name="configure_start"),
     path(f"{PROJECT}/configure/trial/", try_out.trial, name="trial"),
     path(f"{PROJECT}/configure/trial/start/", try_out.start_trial, name="start_trial"),

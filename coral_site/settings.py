@@ -70,8 +70,10 @@ SIGNUP_OPEN = env_bool("CORAL_SIGNUP", False, "Anyone who reaches the site may m
 LLM_ALLOWED_HOSTS = env_list(
     "CORAL_LLM_ALLOWED_HOSTS",
     ["127.0.0.1", "localhost", "[::1]"],
-    "Hosts (or host:port) that a project may call as an LLM server, besides the Hugging Face Inference API; * allows all public ones.",
+    "Hosts (or host:port) that a project may call as an LLM server, besides the Hugging Face Inference API; * allows all public "
+    "ones. Where it is set, nothing more can be allowed in the admin.",
 )
+LLM_HOSTS_ARE_FIXED = "CORAL_LLM_ALLOWED_HOSTS" in os.environ
 MODEL_DIR = Path(
     env_str(
         "CORAL_MODEL_DIR",

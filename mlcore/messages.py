@@ -152,6 +152,7 @@ MESSAGES: dict[str, str] = {
     "no_credit": gettext_noop(
         "The account has no credit or quota left (%(status)s). Top it up, or use another token."
     ),
+    "model_needed": gettext_noop("Enter the name of the model."),
     "model_unknown": gettext_noop("The server has no such model (%(status)s). Check the model's name."),
     "content_filtered": gettext_noop("The provider's content filter refused this row."),
     "model_refused": gettext_noop("The model refused this row."),

@@ -115,7 +115,8 @@ class Answer:
     """What a language model said to one request.
 
     ``label`` is an index or ``NO_LABEL`` (unreadable or failed); ``probs`` is the distribution over the
-    labels ``(K,)`` where the model gives one; ``raw`` is kept as it came; ``error`` says why the call failed; ``cached`` if
+    labels ``(K,)`` where the model gives one; ``stated`` is the confidence that it wrote beside its label, 0 to 1, where it was
+    asked for one; ``raw`` is kept as it came; ``error`` says why the call failed; ``cached`` if
     nobody had to be asked: its tokens were paid for before.
     """
 
@@ -128,6 +129,7 @@ class Answer:
     tokens_out: int = 0
     seconds: float = 0.0
     cached: bool = False
+    stated: float | None = None
 
 
 def class_shares(labels: IntArray, count: int) -> FloatArray:

@@ -74,7 +74,9 @@ class ModelsForm(ConnectionForm):
         max_length=200,
         required=False,
         help_text=_("The name on Hugging Face, as organisation/model."),
-        widget=forms.TextInput(attrs={"placeholder": "meta-llama/Llama-3.1-8B-Instruct"}),
+        widget=forms.TextInput(
+            attrs={"placeholder": "meta-llama/Llama-3.1-8B-Instruct", "list": "server-models"}
+        ),
     )
     provider = forms.CharField(
         label=_("Provider (optional)"),
@@ -82,7 +84,13 @@ class ModelsForm(ConnectionForm):
         required=False,
         help_text=_("If empty, Hugging Face chooses."),
     )
-    endpoint_model = forms.CharField(label=_("Model name on that server"), max_length=200, required=False)
+    endpoint_model = forms.CharField(
+        label=_("Model name on that server"),
+        max_length=200,
+        required=False,
+        widget=forms.TextInput(attrs={"list": "server-models"}),
+        help_text=_("After a test of the connection, the field offers the server's models."),
+    )
     text_characters = forms.IntegerField(
         label=_("Characters of a text"),
         min_value=200,
@@ -168,7 +176,8 @@ class ModelsForm(ConnectionForm):
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         kind = data.get("kind")
-        if kind and not data.get(f"{kind}_model"):
+        # A test lists the server's models, so that the name may be chosen after it.
+        if kind and not data.get(f"{kind}_model") and not (kind == "endpoint" and "test" in self.data):
             self.add_error(f"{kind}_model", _("Enter the name of the model."))
         if kind == "hub" and data.get("hub_model") and not HUB_NAME.fullmatch(data["hub_model"]):
             sentence = _("“%(name)s” is not a Hugging Face model name; write organisation/model.")

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from annotation.jobs import sentences
 from annotation.jobs.details import (
     Detail,
     ExportDetail,
     ImportDetail,
     LabelingDetail,
+    ModelDetail,
     PlanDetail,
     RestoreDetail,
-    RoundMetrics,
     TrainingDetail,
     TrialDetail,
 )
@@ -103,37 +103,6 @@ def queues() -> list[str]:
     return sorted({kind.queue for kind in KINDS.values()})
 
 
-# --- Sentences that depend on the stage ---------------------------------------------------------------------------
-
-
-def _import_failed(stage: Stage) -> str:
-    return "" if stage.done else gettext("It stopped with the error below; no row of this file was imported.")
-
-
-def _rows_read(stage: Stage) -> str:
-    return ngettext("%(shown)s row was read.", "%(shown)s rows were read.", stage.done) % {
-        "shown": f"{stage.done:,}"
-    }
-
-
-def _labelled(stage: Stage) -> str:
-    """An answer in which no label was found is none: whoever reads “done” must hear of it here."""
-    unreadable = RoundMetrics.of(stage.iteration).llm.unreadable if stage.iteration else 0
-    if unreadable and unreadable >= stage.done:
-        return gettext(
-            "No answer could be read as a label, so the SLM has nothing to learn from. Try another prompt or model on 20 rows."
-        )
-    if unreadable:
-        return ngettext(
-            "All rows are processed; %(count)s answer could not be read as a label.",
-            "All rows are processed; %(count)s answers could not be read as a label.",
-            unreadable,
-        ) % {"count": f"{unreadable:,}"}
-    if stage.done >= stage.total:
-        return gettext("Every row has an answer.")
-    return gettext("All rows are processed.")
-
-
 # --- The registry -------------------------------------------------------------------------------------------------
 
 IMPORT = _register(
@@ -154,8 +123,8 @@ IMPORT = _register(
             "cancelled": _(
                 "No row of this file was imported. Resume to read it from the start, or upload another file."
             ),
-            "failed": _import_failed,
-            "done": _rows_read,
+            "failed": sentences.import_failed,
+            "done": sentences.rows_read,
         },
     )
 )
@@ -183,7 +152,7 @@ LLM = _register(
             ),
             "calibration": _("Removing the LLM's bias towards some labels."),
         },
-        sentences={"done": _labelled},
+        sentences={"done": sentences.labelled},
     )
 )
 
@@ -240,6 +209,21 @@ TRIAL = _register(
         exclusive_group="trial",
         phases={"trial": _("The LLM answers a few rows; their labels are not saved.")},
         sentences={"done": _("The answers are cached; the full run does not ask these questions again.")},
+    )
+)
+
+CONNECTION_TEST = _register(
+    JobKind(
+        key="connection-test",
+        name=_("Connection test"),
+        queue="llm",
+        run="annotation.pipeline.label.check_connection.run_connection_test",
+        page="configure_models",
+        detail=ModelDetail,
+        exclusive_group="connection",
+        only_reads=True,
+        phases={"asking": _("Asking the server about one row, and finding out what it takes.")},
+        sentences={"done": _("The model answered.")},
     )
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from annotation.models.answer import CachedAnswer
 from annotation.models.audit import AuditDraw
+from annotation.models.connection import AllowedHost, ConnectionSettings
 from annotation.models.correction import Correction
 from annotation.models.correction_batch import CorrectionBatch
 from annotation.models.goal import Goal
@@ -24,8 +25,10 @@ from annotation.models.upload import LeftOutRow, TextPage, Upload
 
 __all__ = [
     "Activity",
+    "AllowedHost",
     "AuditDraw",
     "CachedAnswer",
+    "ConnectionSettings",
     "Correction",
     "CorrectionBatch",
     "Flag",

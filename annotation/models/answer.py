@@ -16,6 +16,7 @@ class CachedAnswer(models.Model):
     key = models.CharField(max_length=64, help_text=_("SHA-256 of all that decides the answer."))
     label = models.SmallIntegerField(help_text=_("Index in the question's labels; -1 if unreadable."))
     probs = models.JSONField(null=True, blank=True, help_text=_("In the order of the question's labels."))
+    stated = models.FloatField(null=True, blank=True, help_text=_("The confidence that the model stated."))
     raw = models.TextField(blank=True)
     tokens_in = models.PositiveIntegerField(default=0)
     tokens_out = models.PositiveIntegerField(default=0)

@@ -30,8 +30,17 @@ class Prediction(models.Model):
     probs = models.JSONField(
         null=True, blank=True, help_text=_("As the model gave them, in the round's label order.")
     )
+    stated = models.FloatField(
+        null=True,
+        blank=True,
+        help_text=_(
+            "The confidence that the LLM stated of its label, where the server gives no log-probabilities."
+        ),
+    )
     calibrated = models.JSONField(
-        null=True, blank=True, help_text=_("The same, with the class bias removed.")
+        null=True,
+        blank=True,
+        help_text=_("The distribution with the class bias removed, or made of the stated confidence."),
     )
     raw = models.TextField(blank=True)
     second_raw = models.TextField(  # noqa: DJ001 - an empty answer is an answer

@@ -9,8 +9,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from annotation.models.secret import EncryptedTextField
-from mlcore.config import DistillConfig, LlmConfig
+from annotation.models.connection import ConnectionSettings
+from mlcore.config import DistillConfig
 from mlcore.prompting.prompts import PromptTemplate
 from mlcore.prompting.tasks import Task, task_named
 from mlcore.records import Label as EngineLabel
@@ -41,7 +41,7 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         return owned.filter(put_away_at__isnull=False).order_by("-put_away_at")
 
 
-class Project(models.Model):
+class Project(ConnectionSettings):
     """A corpus, its labels, and how it is labelled."""
 
     class TaskType(models.TextChoices):
@@ -85,14 +85,6 @@ class Project(models.Model):
     prompt_demonstration = models.TextField(_("in-context demonstration"), blank=True)
     prompt_output = models.TextField(_("output control"), blank=True)
 
-    llm_settings = models.JSONField(default=dict, blank=True)
-    llm_token = EncryptedTextField(blank=True, default="")
-    llm_headers = EncryptedTextField(
-        blank=True, default="", help_text=_("What else the server wants in the head of a call, a line each.")
-    )
-    llm_capabilities = models.JSONField(
-        default=dict, blank=True, help_text=_("What was found out of the server, and of which one.")
-    )
     slm_settings = models.JSONField(default=dict, blank=True)
     chain_stages = models.BooleanField(
         _("start SLM filtering automatically"),
@@ -143,10 +135,6 @@ class Project(models.Model):
             characters=self.llm_config.characters,
             fenced=self.llm_config.is_fenced,
         )
-
-    @property
-    def llm_config(self) -> LlmConfig:
-        return LlmConfig.from_dict(self.llm_settings)
 
     @property
     def distill_config(self) -> DistillConfig:

@@ -30,6 +30,7 @@ _LEAD = re.compile(
     r"|prediction|output|result|答案|标签|类别|分类|情感|主题|结论|结果)\W*?(?:\s+is\b|[:：=]|是|为)\s*",
     re.IGNORECASE,
 )
+_CONFIDENCE = re.compile(r"""["']confidence["']\s*:\s*["']?(\d{1,3}(?:\.\d+)?)\s*%?["']?\s*[,}]""")
 # Prose that names a label in order to rule it out, or to say that it can't tell.
 _NEGATION = re.compile(r"\b(?:not|no|cannot|neither|nor|unless|except|without)\b|n['’]t\b|[不非无没]")
 _KEYS = (
@@ -61,6 +62,18 @@ def read_answer(raw: str, labels: LabelSet) -> int:
         if found:
             return found.pop() if len(found) == 1 else NO_LABEL
     return _only_name(text, names)
+
+
+def read_confidence(raw: str) -> float | None:
+    """The confidence, 0 to 1, that a JSON answer states in percent beside its label; None where it states none."""
+    found = _CONFIDENCE.search(raw, end_of_thoughts(raw))
+    if not found:
+        return None
+    number = float(found[1])
+    share = (
+        number if number <= 1 and "." in found[1] else number / 100
+    )  # some write 0.9 where percent was asked for
+    return share if share <= 1 else None
 
 
 def end_of_thoughts(raw: str) -> int:

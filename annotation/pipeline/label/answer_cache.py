@@ -138,13 +138,14 @@ class RememberingModel(_ModelAround):
         now = connection.ops.adapt_datetimefield_value(timezone.now())
         insert_rows(
             CachedAnswer,
-            ("owner_id", "key", "label", "probs", "raw", "tokens_in", "tokens_out", "created_at"),
+            ("owner_id", "key", "label", "probs", "stated", "raw", "tokens_in", "tokens_out", "created_at"),
             [
                 (
                     self._owner_id,
                     self._pop_question(answer),
                     answer.label,
                     probs_text(answer.probs),
+                    answer.stated,
                     answer.raw,
                     answer.tokens_in,
                     answer.tokens_out,
@@ -163,7 +164,7 @@ class RememberingModel(_ModelAround):
 
     def _stored(self, questions: set[str]) -> dict[str, Answer]:
         rows = CachedAnswer.objects.filter(owner=self._owner_id, key__in=questions)
-        columns = ("key", "label", "probs", "raw", "tokens_in", "tokens_out")
+        columns = ("key", "label", "probs", "stated", "raw", "tokens_in", "tokens_out")
         return {
             key: Answer(
                 0,
@@ -172,8 +173,9 @@ class RememberingModel(_ModelAround):
                 raw,
                 tokens_in=tokens_in,
                 tokens_out=tokens_out,
+                stated=stated,
             )
-            for key, label, probs, raw, tokens_in, tokens_out in rows.values_list(*columns)
+            for key, label, probs, stated, raw, tokens_in, tokens_out in rows.values_list(*columns)
         }
 
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db import transaction
+from django.db.models import Q
 
-from annotation.models import AuditDraw, Prediction, Sample, Source
+from annotation.models import AuditDraw, Iteration, Prediction, Sample, Source
 from annotation.models.sample import LlmLabel
 from annotation.models.sql import update_rows
 from annotation.pipeline.engine_rows import round_labels
 from annotation.pipeline.label.answer_cache import probs_text
 from annotation.pipeline.label.reuse_answers import target_shares
 from annotation.pipeline.measure.annotations import blind_answers
-from mlcore.label.calibrate import calibrate_batch, choose_strength
+from mlcore.label.calibrate import calibrate_batch, choose_strength, spread_stated
 from mlcore.probabilities import apply_temperature, fit_temperature
 from mlcore.records import NO_LABEL, Answer, BoolArray, FloatArray, IntArray
 
@@ -67,30 +68,13 @@ def calibrate_corpus(run: LabelingRun) -> None:
     """Remove the class bias over all answers at once, and set the rows' LLM labels from the result.
 
     Answers that were kept from an earlier round were calibrated there, over the whole corpus, and stay as they are.
-    Distributions that two answers to one row gave, or that a row like a prompt got, hold no bias to remove, and their rows are
-    no fair sample; they are only made as sure as checked rows show them to be.
+    Distributions that two answers to one row gave, or a stated confidence, or that a row like a prompt got, hold no bias to
+    remove, and their rows are no fair sample; they are only made as sure as checked rows show them to be.
     Repeating it gives the same labels, so a run that is killed here simply does it again.
     """
     lease, progress, iteration = run.lease, run.progress, run.iteration
     _labels, label_ids = round_labels(iteration)
-    answers = Prediction.objects.filter(
-        iteration=iteration, source=Prediction.ModelKind.LLM, probs__isnull=False
-    ).exclude(origin=Prediction.Origin.EARLIER)
-    columns = answers.order_by("pk").values_list(
-        "pk", "sample_id", "probs", "second_raw", "sample__prompt_like"
-    )
-    stored = np.fromiter(
-        (
-            (pk, sample, probs, second is None and not prompt_like)
-            for pk, sample, probs, second, prompt_like in columns.iterator()
-        ),
-        dtype=[
-            ("pk", np.int64),
-            ("sample", np.int64),
-            ("probs", np.float64, len(label_ids)),
-            ("biased", np.bool_),
-        ],
-    )
+    stored = _stored_answers(iteration, label_ids)
     if not len(stored):
         return
     progress.report(phase="calibration", force=True)
@@ -107,6 +91,45 @@ def calibrate_corpus(run: LabelingRun) -> None:
             lease.fence()
             update_rows(Prediction, ("label_id", "calibrated"), predictions)
             Sample.objects.write_llm_labels(written, round_number=iteration.number)
+
+
+def _stored_answers(iteration: Iteration, label_ids: list[int]) -> Any:
+    """The round's own answers that say how sure the model was: N records of ``pk``, ``sample``, ``probs (K,)``, and whether a
+    bias is to be removed from them."""
+    answers = Prediction.objects.filter(
+        Q(probs__isnull=False) | Q(stated__isnull=False, label__in=label_ids),
+        iteration=iteration,
+        source=Prediction.ModelKind.LLM,
+    ).exclude(origin=Prediction.Origin.EARLIER)
+    columns = ("pk", "sample_id", "probs", "second_raw", "stated", "label_id", "sample__prompt_like")
+    empty, place = [np.nan] * len(label_ids), {label_id: index for index, label_id in enumerate(label_ids)}
+    stored = np.fromiter(
+        (
+            (
+                pk,
+                sample,
+                probs or empty,
+                bool(probs) and second is None and not prompt_like,
+                stated,
+                place.get(label, 0),
+            )
+            for pk, sample, probs, second, stated, label, prompt_like in answers.order_by("pk")
+            .values_list(*columns)
+            .iterator()
+        ),
+        dtype=[
+            ("pk", np.int64),
+            ("sample", np.int64),
+            ("probs", np.float64, len(label_ids)),
+            ("biased", np.bool_),
+            ("stated", np.float64),
+            ("label", np.int64),
+        ],
+    )
+    rows = np.flatnonzero(np.isnan(stored["probs"][:, 0]))
+    if len(rows):
+        stored["probs"][rows] = spread_stated(stored["stated"][rows], stored["label"][rows], len(label_ids))
+    return stored
 
 
 def _calibrate(

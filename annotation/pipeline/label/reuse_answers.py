@@ -102,6 +102,7 @@ def _store_copies(run: LabelingRun, batch: list[Prediction]) -> None:
             origin=Prediction.Origin.EARLIER,
             label_id=answer.label_id,
             probs=answer.probs,
+            stated=answer.stated,
             calibrated=answer.calibrated,
             raw=answer.raw,
             second_raw=answer.second_raw,

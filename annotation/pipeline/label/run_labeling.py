@@ -34,7 +34,7 @@ FIRST_ROWS, PART_ROWS = 500, 10_000
 PART_CHARACTERS = 20_000_000
 READ_ROWS = 500
 STREAM_ROWS = 100  # made at a time for a server, while answers of others wait to be stored
-ANSWER_COLUMNS = ("origin", "label_id", "probs", "calibrated", "raw", "error")
+ANSWER_COLUMNS = ("origin", "label_id", "probs", "stated", "calibrated", "raw", "error")
 
 
 def run_labeling(job: Job[LabelingDetail]) -> None:
@@ -153,6 +153,7 @@ def store_answers(
                 origin.value,
                 label_id,
                 probs,
+                answer.stated,
                 even,
                 answer.raw,
                 answer.error.as_text() if answer.error else "",

@@ -15,7 +15,7 @@ from annotation.jobs.details import LabelingDetail, ModelDetail
 from annotation.jobs.lease import Lease
 from annotation.jobs.progress import Progress
 from annotation.jobs.work import Job
-from annotation.models import Iteration, Project, Stage
+from annotation.models import ConnectionSettings, Iteration, Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.label.answer_cache import RememberingModel
 from annotation.pipeline.project import connection
@@ -171,15 +171,8 @@ def open_model_of(job: Job[M], project: Project, config: LlmConfig, open_model: 
         AnnotationError: the project's token can't be decrypted.
     """
     budget = budget_of(project, job.stage)
-    model = open_model(
-        config,
-        token=readable(project.llm_token),
-        allowed_hosts=settings.LLM_ALLOWED_HOSTS,
-        weights_dir=settings.MODEL_DIR,
-        cache_dir=settings.CACHE_DIR,
-        headers=connection.headers_of(project),
-        known=connection.known_of(project, config),
-        budget=budget,
+    model = open_connected(
+        project, config, open_model, known=connection.known_of(project, config), budget=budget
     )
     remembering = RememberingModel(model, owner_id=project.owner_id)
     return ModelRun(
@@ -189,6 +182,26 @@ def open_model_of(job: Job[M], project: Project, config: LlmConfig, open_model: 
         config=config,
         model=remembering,
         budget=budget,
+    )
+
+
+def open_connected(
+    connected: ConnectionSettings, config: LlmConfig, open_model: OpenModel, **more: Any
+) -> LanguageModel:
+    """Open a connection's model.
+
+    Raises:
+        ModelUnavailableError: the model can't be opened.
+        AnnotationError: the token or the headers can't be decrypted.
+    """
+    return open_model(
+        config,
+        token=readable(connected.llm_token),
+        allowed_hosts=connection.allowed_hosts(),
+        weights_dir=settings.MODEL_DIR,
+        cache_dir=settings.CACHE_DIR,
+        headers=connection.headers_of(connected),
+        **more,
     )
 
 

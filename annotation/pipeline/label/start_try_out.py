@@ -1,4 +1,4 @@
-"""Start a try-out: a few rows are asked before a run. Light, since pages import it."""
+"""Start a try-out, in which a few rows are asked before a run, or the test of a connection. Light, since pages import it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.utils.translation import gettext_noop
 
 from annotation.jobs import kinds, state
 from annotation.models import Project, Stage
-from annotation.pipeline.project.readiness import check_trial_ready
+from annotation.pipeline.project.readiness import check_connection, check_trial_ready
 
 TRIAL_ROWS = 20
 
@@ -27,6 +27,17 @@ def start_trial(project: Project, *, user: User | None) -> Stage:
         "A trial run is already running or paused. Wait until it is done, resume it, or cancel it."
     )
     return state.create_stage(project, kinds.TRIAL, total=total, user=user, busy=busy)
+
+
+def start_connection_test(project: Project, *, user: User | None) -> Stage:
+    """Queue a test of the project's connection; it needs neither rows nor labels.
+
+    Raises:
+        NotReadyError, ModelUnavailableError: a token is missing, or the host is not allowed.
+        BusyError: a test is at work already.
+    """
+    check_connection(project)
+    return state.create_stage(project, kinds.CONNECTION_TEST, total=1, user=user)
 
 
 def decides_trial(project: Project) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def _result(
             "raw": answer.raw[:2_000],
             "error": answer.error and answer.error.as_json(),
             "confidence": None if answer.probs is None else round(float(answer.probs.max()), 4),
+            "stated": answer.stated,
             "cached": answer.cached,
         }
         for row in rows

@@ -11,8 +11,18 @@ from django.db import transaction
 
 from annotation.errors import AnnotationError, BusyError
 from annotation.jobs import kinds
-from annotation.models import Correction, Label, Membership, Prediction, Project, Role, Sample
+from annotation.models import (
+    ConnectionSettings,
+    Correction,
+    Label,
+    Membership,
+    Prediction,
+    Project,
+    Role,
+    Sample,
+)
 from annotation.pipeline.ingest.reference_labels import MAX_LABELS
+from annotation.pipeline.project.connection import identity_of
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.prompting.answers import confusable_names
 from mlcore.prompting.prompts import PromptTemplate, check_template
@@ -177,17 +187,21 @@ def set_prompt(project: Project, *, description: str, demonstration: str, output
     _mark_saved(project, "prompt")
 
 
-def set_llm(project: Project, *, config: LlmConfig, token: str | None, headers: str | None = None) -> None:
+def set_llm(
+    connected: ConnectionSettings, *, config: LlmConfig, token: str | None, headers: str | None = None
+) -> None:
     """Store the LLM's settings. None leaves the stored token or headers; neither ever follows to another server."""
-    before = project.llm_config
-    project.llm_settings = config.as_dict()
+    before = connected.llm_config
+    connected.llm_settings = config.as_dict()
     if (before.kind, before.base_url) != (config.kind, config.base_url):
-        project.llm_token = project.llm_headers = ""
+        connected.llm_token = connected.llm_headers = ""
     if token is not None:
-        project.llm_token = token
+        connected.llm_token = token
     if headers is not None:
-        project.llm_headers = headers
-    project.save(update_fields=["llm_settings", "llm_token", "llm_headers"])
+        connected.llm_headers = headers
+    if token is not None or headers is not None or identity_of(before) != identity_of(config):
+        connected.llm_test = {}
+    connected.save(update_fields=["llm_settings", "llm_token", "llm_headers", "llm_test"])
 
 
 def set_slm(project: Project, *, config: DistillConfig, chain_stages: bool) -> None:

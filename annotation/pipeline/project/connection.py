@@ -1,51 +1,70 @@
-"""A project's connection to its language model: headers, and what was found out of the server."""
+"""A connection to a language model: where it may go, its secrets, and what was found out of the server."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from annotation.models import Project
-from annotation.models.secret import readable
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from annotation.models import AllowedHost, ConnectionSettings
+from annotation.models.secret import UnreadableSecret, readable
 from mlcore.config import LlmConfig
 
 if TYPE_CHECKING:
     from mlcore.llm.endpoint.capabilities import Capabilities
 
 
-def headers_of(project: Project) -> dict[str, str]:
+def allowed_hosts() -> list[str]:
+    """The hosts that calls may go to: those of the settings, and where the environment sets none, the administrators'."""
+    if settings.LLM_HOSTS_ARE_FIXED:
+        return list(settings.LLM_ALLOWED_HOSTS)
+    return [*settings.LLM_ALLOWED_HOSTS, *AllowedHost.objects.values_list("host", flat=True)]
+
+
+def token_end(connected: ConnectionSettings) -> str:
+    """Enough of a stored token to know it by, and no more; short tokens show nothing of themselves."""
+    token = connected.llm_token
+    if isinstance(token, UnreadableSecret):
+        return _("a token that can't be decrypted with the available keys; enter it again")
+    return "…" + (token[-4:] if len(token) >= 12 else "") if token else ""
+
+
+def headers_of(connected: ConnectionSettings) -> dict[str, str]:
     """The headers that every call has besides the usual ones.
 
     Raises:
         AnnotationError: they can't be decrypted.
     """
-    lines = (line.partition(":") for line in readable(project.llm_headers).splitlines())
+    lines = (line.partition(":") for line in readable(connected.llm_headers).splitlines())
     return {name.strip(): value.strip() for name, _colon, value in lines}
 
 
-def header_names(project: Project) -> list[str]:
+def header_names(connected: ConnectionSettings) -> list[str]:
     """Which headers are stored, for a page; never their values."""
-    return [line.partition(":")[0] for line in project.llm_headers.splitlines()]
+    return [line.partition(":")[0] for line in connected.llm_headers.splitlines()]
 
 
-def known_of(project: Project, config: LlmConfig) -> Capabilities | None:
+def known_of(connected: ConnectionSettings, config: LlmConfig) -> Capabilities | None:
     """What an earlier run found out of this very connection."""
     from mlcore.llm.endpoint.capabilities import Capabilities
 
-    stored = project.llm_capabilities
-    if stored.get("of") != _identity(config):
+    stored = connected.llm_capabilities
+    if stored.get("of") != identity_of(config):
         return None
     return Capabilities.from_dict(stored["capabilities"])
 
 
-def remember(project: Project, config: LlmConfig, capabilities: Capabilities | None) -> None:
+def remember(connected: ConnectionSettings, config: LlmConfig, capabilities: Capabilities | None) -> None:
     """Keep what a run found out."""
     if capabilities is None:
         return
-    stored: dict[str, Any] = {"of": _identity(config), "capabilities": capabilities.as_dict()}
-    if stored != project.llm_capabilities:
-        project.llm_capabilities = stored
-        project.save(update_fields=["llm_capabilities"])
+    stored: dict[str, Any] = {"of": identity_of(config), "capabilities": capabilities.as_dict()}
+    if stored != connected.llm_capabilities:
+        connected.llm_capabilities = stored
+        connected.save(update_fields=["llm_capabilities"])
 
 
-def _identity(config: LlmConfig) -> list[str]:
+def identity_of(config: LlmConfig) -> list[str]:
+    """What names a server and a model."""
     return [config.kind, config.base_url, config.provider, config.model, config.extra_body]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-
 from annotation.errors import AnnotationError, BusyError, NotReadyError
 from annotation.jobs import kinds
-from annotation.models import Iteration, Prediction, Project, Stage
+from annotation.models import ConnectionSettings, Iteration, Prediction, Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.ingest.discard_import import check_no_leftovers
+from annotation.pipeline.project.connection import allowed_hosts
+from mlcore.errors import MessageError
 
 MIN_ROWS = 10
 
@@ -33,8 +33,25 @@ def check_trial_ready(project: Project) -> None:
     _check_llm(project)
 
 
+def missing_at(project: Project) -> tuple[str, str]:
+    """The first step of the configuration at which something is missing, by its URL name, and the sentence on it; both are
+    empty if nothing is."""
+    checks = {"data": _check_rows, "labels": _check_labels, "models": _check_llm}
+    for step, check in checks.items():
+        try:
+            check(project)
+        except MessageError as error:
+            return f"configure_{step}", str(error)
+    return "", ""
+
+
 def _check_complete(project: Project) -> None:
     """Whether there is all that a run works on."""
+    _check_rows(project)
+    _check_labels(project)
+
+
+def _check_rows(project: Project) -> None:
     check_no_leftovers(project)
     rows = project.samples.count()
     if rows == 0:
@@ -45,6 +62,9 @@ def _check_complete(project: Project) -> None:
             rows=rows,
             least=MIN_ROWS,
         )
+
+
+def _check_labels(project: Project) -> None:
     labels = project.labels.count()
     if labels < 2:
         raise NotReadyError(
@@ -53,14 +73,20 @@ def _check_complete(project: Project) -> None:
 
 
 def _check_llm(project: Project) -> None:
-    """What can be told of the LLM's settings before it is asked."""
+    check_connection(project)
+    if not project.llm_config.model:
+        raise NotReadyError("The LLM's name is missing. Enter it under Models.")
+
+
+def check_connection(connected: ConnectionSettings) -> None:
+    """What can be told of a connection before the server is asked."""
     from mlcore.llm.endpoint.guard import check_address  # loads the hub's HTTP client, which few pages need
 
-    config = project.llm_config
-    if config.kind == "hub" and not readable(project.llm_token):
+    config = connected.llm_config
+    if config.kind == "hub" and not readable(connected.llm_token):
         raise NotReadyError("The Hugging Face Inference API needs a token. Enter one under Models.")
     if config.kind == "endpoint":
-        check_address(config.base_url, settings.LLM_ALLOWED_HOSTS)
+        check_address(config.base_url, allowed_hosts())
 
 
 def check_idle(project: Project, *, of_any_kind: bool = False) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from annotation.errors import AnnotationError
 from annotation.forms.configure import (
@@ -25,7 +23,6 @@ from annotation.forms.configure import (
 from annotation.forms.goal import GoalForm
 from annotation.forms.models import ModelsForm
 from annotation.models import Activity, Project, Role, Sample
-from annotation.models.secret import UnreadableSecret
 from annotation.pipeline.engine_rows import as_row
 from annotation.pipeline.ingest.reference_labels import (
     match_references,
@@ -37,18 +34,16 @@ from annotation.pipeline.project import activity, connection, readiness
 from annotation.pipeline.project import configure as configuring
 from annotation.pipeline.project.default_prompts import default_prompts
 from annotation.pipeline.project.goal import set_goal
-from annotation.pipeline.project.text_length import count_cut_rows
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.project.projects import task_choices
 from annotation.views.project.wizard import first_open, obstacle_of, wizard_context, wizard_steps
-from mlcore.errors import EngineError
 from mlcore.prompting.prompts import PromptTemplate, check_template, render_prompt, unknown_placeholders
 from mlcore.records import Demonstration, Prompt
 
 PREVIEW_PROMPTS = 3
 
 
-def _record(request: MemberRequest, project: Project, what: str) -> None:
+def record(request: MemberRequest, project: Project, what: str) -> None:
     activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=what)
 
 
@@ -73,9 +68,9 @@ def configure_task(request: MemberRequest, project: Project) -> HttpResponse:
             project.refresh_from_db()
             form.add_error("task_type", str(error))
         else:
-            _record(request, project, _("task"))
+            record(request, project, _("task"))
             return redirect("annotation:configure_data", project.pk)
-    return _step(request, project, "configure_task", form=form, tasks=task_choices())
+    return step_page(request, project, "configure_task", form=form, tasks=task_choices())
 
 
 @for_members(Role.OWNER, "GET", "POST")
@@ -100,7 +95,7 @@ def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
     match_references(project)
     if sentence := unknown_references_sentence(project):
         messages.warning(request, sentence)
-    _record(request, project, _("labels"))
+    record(request, project, _("labels"))
     return redirect("annotation:configure_prompt", project.pk)
 
 
@@ -108,7 +103,7 @@ def _labels_page(
     request: MemberRequest, project: Project, form: Any, references: ReferenceForm, *, sentence: str = ""
 ) -> HttpResponse:
     suggested = bool(project.reference_column) and not project.labels.exists()
-    return _step(
+    return step_page(
         request,
         project,
         "configure_labels",
@@ -136,13 +131,13 @@ def configure_prompt(request: MemberRequest, project: Project) -> HttpResponse:
         if "preview" not in request.POST:
             try:
                 configuring.set_prompt(project, **form.cleaned_data)
-                _record(request, project, _("prompt"))
+                record(request, project, _("prompt"))
                 if unknown := _unknown_words(template):
                     messages.warning(request, unknown)
                 return redirect("annotation:configure_models", project.pk)
             except AnnotationError as error:
                 form.add_error(None, str(error))
-    return _step(
+    return step_page(
         request,
         project,
         "configure_prompt",
@@ -199,60 +194,6 @@ def _unknown_words(template: PromptTemplate) -> str:
     }
 
 
-@for_members(Role.OWNER, "GET", "POST")
-def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
-    form = ModelsForm(
-        request.POST if request.method == "POST" else None, initial=ModelsForm.initial_of(project)
-    )
-    if request.method == "POST" and form.is_valid():
-        try:
-            configuring.set_llm(
-                project,
-                config=form.llm_config(),
-                token=form.token_change(),
-                headers=form.headers_change(),
-            )
-            configuring.set_slm(
-                project,
-                config=form.distill_config(seed=project.distill_config.seed),
-                chain_stages=form.cleaned_data["chain_stages"],
-            )
-        except (AnnotationError, EngineError) as error:
-            form.add_error(None, str(error))
-        else:
-            _record(request, project, _("models"))
-            _warn_of_cut_rows(request, project)
-            return redirect("annotation:configure_start", project.pk)
-    return _step(
-        request,
-        project,
-        "configure_models",
-        form=form,
-        token_end=token_end(project),
-        header_names=connection.header_names(project),
-        allowed_hosts=settings.LLM_ALLOWED_HOSTS,
-    )
-
-
-def _warn_of_cut_rows(request: MemberRequest, project: Project) -> None:
-    characters = project.llm_config.characters
-    if count := count_cut_rows(project, characters):
-        sentence = ngettext(
-            "%(count)s row is longer than the %(characters)s characters that the model reads; it reads its beginning and end.",
-            "%(count)s rows are longer than the %(characters)s characters that the model reads; it reads their beginning and end.",
-            count,
-        )
-        messages.warning(request, sentence % {"count": f"{count:,}", "characters": f"{characters:,}"})
-
-
-def token_end(project: Project) -> str:
-    """Enough of a stored token to know it by, and no more; short tokens show nothing of themselves."""
-    token = project.llm_token
-    if isinstance(token, UnreadableSecret):
-        return _("a token that can't be decrypted with the available keys; enter it again")
-    return "…" + (token[-4:] if len(token) >= 12 else "") if token else ""
-
-
 @for_members(Role.OWNER, "GET", "POST", back="annotation:configure_start")
 def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
     """Look at everything once more, set the goal, then start the first round."""
@@ -265,23 +206,24 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
             set_goal(project, user=request.user, **form.cleaned_data)
             activity.record_round(iteration, user=request.user)
         return redirect("annotation:labeling", project.pk)
-    return _step(
+    return step_page(
         request,
         project,
         "configure_start",
         form=form,
         obstacle=obstacle_of(lambda: readiness.check_ready(project, started_from="llm")),
+        mend_at=readiness.missing_at(project)[0],
         can_try=not obstacle_of(lambda: readiness.check_trial_ready(project)),
         rows=project.samples.count(),
         labels=project.label_list(),
         llm=project.llm_config,
         slm=project.distill_config,
         llm_kind=dict(ModelsForm.KINDS)[project.llm_config.kind],
-        token_end=token_end(project),
+        token_end=connection.token_end(project),
     )
 
 
-def _step(
+def step_page(
     request: MemberRequest, project: Project, step: str, *, failed: bool = False, **context: Any
 ) -> HttpResponse:
     form = context.get("form")

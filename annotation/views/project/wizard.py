@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from annotation.errors import AnnotationError
 from annotation.models import Iteration, Project
 from annotation.pipeline.iterate import start_round
+from annotation.pipeline.project import readiness
 from annotation.views.access import MemberRequest
 from annotation.views.frame import page_context
 from mlcore.errors import EngineError
@@ -61,8 +62,10 @@ def wizard_context(request: MemberRequest, project: Project, *, step: str, **mor
     place = names.index(step)
     context = page_context(request, project, step="configure")
     now: Iteration | None = context["now"]
+    missing_at, missing = readiness.missing_at(project) if steps[place].done else ("", "")
     return context | {
         "stopped": start_round.stopped_without_answers(now) if now else None,
+        "missing_here": missing if missing_at == step else "",
         "wizard": steps,
         "wizard_step": steps[place],
         "wizard_number": place + 1,

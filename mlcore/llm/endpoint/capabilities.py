@@ -27,6 +27,11 @@ THINKING_OFF: Mapping[str, Mapping[str, Any]] = {
 }
 THINKING_KEYS = frozenset(name for parameters in THINKING_OFF.values() for name in parameters)
 _JSON_QUESTION = '\n\nAnswer with a JSON object {{"label": name}}; name is one of: {names}.'
+_CONFIDENCE_QUESTION = (
+    '\n\nAnswer with a JSON object {{"label": name, "confidence": percent}}; name is one of: {names}. The confidence, 0 to '
+    "100, is how likely it is that the label is right; be honest where the text is unclear or several labels fit."
+)
+CONFIDENCE_TOKENS = 16  # that a stated confidence adds to an answer, a byte each
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Capabilities:
         temperature: whether temperature 0 is sent.
         schema: the form in which the answer's schema is sent, one of ``SCHEMAS``.
         logprobs: whether log-probabilities are asked for.
+        confidence: whether the answer is to state a confidence beside the label; for servers without log-probabilities.
         thinking: a key of ``THINKING_OFF``; empty sends nothing about thinking.
         parts: whether a message's content is a list of parts.
         stream: whether the answer comes as server-sent events, one of ``STREAMS``.
@@ -48,6 +54,7 @@ class Capabilities:
     temperature: bool = True
     schema: str = "json_schema"
     logprobs: bool = True
+    confidence: bool = False
     thinking: str = ""
     parts: bool = False
     stream: str = ""
@@ -70,42 +77,56 @@ class Capabilities:
         if self.temperature:
             body["temperature"] = 0.0
         if self.limit_name:
-            body[self.limit_name] = answer_tokens(labels) + self.room
+            body[self.limit_name] = self.answer_tokens(labels) + self.room
         if self.logprobs:
             body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         if self.schema == "json_schema":
-            body["response_format"] = {"type": "json_schema", "json_schema": _schema(labels)}
+            body["response_format"] = {"type": "json_schema", "json_schema": _schema(labels, self.confidence)}
         elif self.schema == "json_object":
             body["response_format"] = {"type": "json_object"}
         body.update(THINKING_OFF.get(self.thinking, {}))
         return body
 
     def messages(self, text: str, labels: LabelSet) -> list[dict[str, Any]]:
-        """The one message; servers demand that it speaks of JSON where any JSON object is the schema."""
-        if self.schema == "json_object":
+        """The one message; servers demand that it speaks of JSON where any JSON object is the schema, and those that hold
+        answers to a schema needn't show it to the model."""
+        if self.confidence:
+            text += _CONFIDENCE_QUESTION.format(names=", ".join(labels.names))
+        elif self.schema == "json_object":
             text += _JSON_QUESTION.format(names=", ".join(labels.names))
         content = [{"type": "text", "text": text}] if self.parts else text
         return [{"role": "user", "content": content}]
 
+    def answer_tokens(self, labels: LabelSet) -> int:
+        """The most tokens that an answer may take beside thoughts."""
+        return _label_tokens(labels) + (CONFIDENCE_TOKENS if self.confidence else 0)
+
+    def schema_text(self, labels: LabelSet) -> str:
+        """The schema as a server may put it into the prompt, and what is added to the question; empty without."""
+        added = _CONFIDENCE_QUESTION if self.confidence else ""
+        return _schema_text(labels, self.confidence) + added if self.schema else ""
+
 
 @lru_cache(maxsize=8)
-def answer_tokens(labels: LabelSet) -> int:
-    """The most tokens that an answer may take: the longest name in JSON, a byte each, and some room."""
+def _label_tokens(labels: LabelSet) -> int:
+    """The longest name in JSON, a byte each, and some room."""
     return max(len(json.dumps(name)) for name in labels.names) + 16
 
 
 @lru_cache(maxsize=8)
-def schema_text(labels: LabelSet) -> str:
-    return json.dumps(_schema(labels))
+def _schema_text(labels: LabelSet, confidence: bool) -> str:
+    return json.dumps(_schema(labels, confidence))
 
 
 @lru_cache(maxsize=8)
-def _schema(labels: LabelSet) -> dict[str, Any]:
-    properties = {"label": {"type": "string", "enum": list(labels.names)}}
+def _schema(labels: LabelSet, confidence: bool) -> dict[str, Any]:
+    properties: dict[str, Any] = {"label": {"type": "string", "enum": list(labels.names)}}
+    if confidence:
+        properties["confidence"] = {"type": "integer"}
     schema = {
         "type": "object",
         "properties": properties,
-        "required": ["label"],
+        "required": list(properties),
         "additionalProperties": False,
     }
     return {"name": "answer", "strict": True, "schema": schema}

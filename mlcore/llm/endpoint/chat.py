@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import aiohttp
+
 from mlcore.config import LlmConfig
-from mlcore.errors import ModelUnavailableError
+from mlcore.errors import MessageError, ModelUnavailableError
 from mlcore.llm.endpoint.capabilities import Capabilities
 from mlcore.llm.endpoint.failures import ServerRefusedError
 from mlcore.llm.endpoint.guard import HUB_ADDRESS, GuardedConnection, chat_url, check_address
 from mlcore.llm.endpoint.replies import parse_completion
 from mlcore.llm.endpoint.server_errors import error_in_completion
 from mlcore.records import LabelSet
+
+logger = logging.getLogger(__name__)
+
+LIST_SECONDS = 10.0
+MOST_NAMES = 500  # of a server's models, for a list that a person reads
 
 
 class ChatClient:
@@ -64,6 +73,22 @@ class ChatClient:
         if error := error_in_completion(completion):
             raise ServerRefusedError(response, error=error)
         return completion
+
+    async def model_names(self) -> list[str]:
+        """The names of the server's models, as it lists them; none where it has no such list."""
+        path, mark, query = self.url.partition("?")
+        url = path.removesuffix("/chat/completions") + "/models" + mark + query
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                response = await self._connection.request("GET", url, headers=self._headers)
+            listed = json.loads(response.body) if response.status == 200 else None
+        except (aiohttp.ClientError, MessageError, OSError, ValueError) as error:
+            logger.info("%s lists no models: %s", path, error)
+            return []
+        if isinstance(listed, dict):
+            listed = listed.get("data") or listed.get("models")
+        names = [item.get("id") or item.get("name") for item in listed or [] if isinstance(item, dict)]
+        return sorted({name for name in names if isinstance(name, str)})[:MOST_NAMES]
 
     async def close(self) -> None:
         await self._connection.close()

@@ -24,7 +24,7 @@ from mlcore.llm.endpoint.dialect import Dialect
 from mlcore.llm.endpoint.paid_calls import PaidCalls, RowCalls
 from mlcore.llm.endpoint.rate_limit import TRIES, TRIES_OF, RateLimiter, UnreadableBreaker, backoff
 from mlcore.llm.endpoint.replies import Reply, label_distribution
-from mlcore.prompting.answers import read_answer
+from mlcore.prompting.answers import read_answer, read_confidence
 from mlcore.records import NO_LABEL, Answer, LabelSet, Prompt, Request
 
 logger = logging.getLogger(__name__)
@@ -97,6 +97,10 @@ class EndpointModel:
         answer = partial(self._answer, labels=labels, stopping=call_queue.stopping)
         yield from call_queue.answers(items, answer, should_stop)
 
+    def model_names(self) -> list[str]:
+        """The names of the server's models, as far as it lists them."""
+        return asyncio.run_coroutine_threadsafe(self._client.model_names(), self._started_loop()).result()
+
     def close(self) -> None:
         """Close connections and end the thread."""
         loop, self._loop = self._loop, None
@@ -127,8 +131,11 @@ class EndpointModel:
             if self.rate_limiter.is_broken or (isinstance(error, BudgetSpentError) and not spent):
                 raise
             return asking.answer(request, NO_LABEL, None, raw, error=error.message)
-        probs = label_distribution(reply, labels) if label != NO_LABEL else None
-        return asking.answer(request, label, probs, reply.text)
+        if label == NO_LABEL:
+            return asking.answer(request, label, None, reply.text)
+        probs = label_distribution(reply, labels)
+        stated = None if probs is not None else read_confidence(reply.text)
+        return asking.answer(request, label, probs, reply.text, stated=stated)
 
     async def _reply(self, prompt: Prompt, asking: RowCalls) -> tuple[Reply, int]:
         """One reply and the label that it names; repeats what may pass. What the calls took is added to ``asking``.

@@ -10,6 +10,7 @@ from mlcore.llm.budget import Usage
 from mlcore.llm.endpoint.capabilities import LIMITS, SCHEMAS, STREAMS, THINKING_OFF, Capabilities
 from mlcore.llm.endpoint.replies import Reply
 from mlcore.llm.endpoint.server_errors import ServerError
+from mlcore.prompting.answers import read_confidence
 
 ROOMS = (
     0,
@@ -63,6 +64,7 @@ class Dialect:
         self._refused: list[Capabilities] = []
         self._untried: list[tuple[str, str | bool]] = []
         self._switches: list[str] | None = None
+        self._unstated: Capabilities | None = None  # what was sent before a confidence was asked for
         self._first_thoughts = 0  # tokens of the first answer with thoughts
 
     @property
@@ -119,7 +121,19 @@ class Dialect:
             candidate = replace(sent, **{name: value})  # type: ignore[arg-type]
             if not getattr(sent, name) and candidate not in self._refused:
                 return candidate
-        return None if self._keeps_thinking else self._less_thinking(sent, reply, usage)
+        calmer = None if self._keeps_thinking else self._less_thinking(sent, reply, usage)
+        return calmer or self._with_confidence(sent, reply)
+
+    def _with_confidence(self, sent: Capabilities, reply: Reply) -> Capabilities | None:
+        """With a stated confidence, where the answer is JSON and the server gives no log-probabilities; without, if none
+        came."""
+        if sent.confidence:
+            return self._unstated if read_confidence(reply.text) is None else None
+        has_logprobs = any(token.candidates for token in reply.tokens)
+        if self._unstated or not sent.schema or has_logprobs:
+            return None
+        self._unstated = sent
+        return replace(sent, confidence=True, logprobs=False)
 
     def _less_thinking(self, sent: Capabilities, reply: Reply, usage: Usage) -> Capabilities | None:
         """The next way to turn thinking off; None once one works, or none is left."""
@@ -167,7 +181,9 @@ def _without_named(sent: Capabilities, words: str, message: str) -> Capabilities
         changed = replace(changed, temperature=False)
     if "logprob" in words:
         changed = replace(changed, logprobs=False)
-    if sent.schema and _SCHEMA.search(words):
+    if sent.confidence and _SCHEMA.search(words):
+        changed = replace(changed, confidence=False)  # the schema with the label alone was taken
+    elif sent.schema and _SCHEMA.search(words):
         is_unknown = _UNKNOWN.search(message) and "json_schema" not in message
         form = "" if is_unknown else SCHEMAS[SCHEMAS.index(sent.schema) + 1]
         changed = replace(changed, schema=form)

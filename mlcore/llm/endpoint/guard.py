@@ -116,6 +116,12 @@ class GuardedConnection:
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> HttpResponse:
+        """Send, and read the whole answer, see :meth:`request`."""
+        return await self.request("POST", url, headers=headers, body=body)
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> HttpResponse:
         """Send, and read the whole answer.
 
         Raises:
@@ -124,8 +130,12 @@ class GuardedConnection:
         """
         address = URL(url)
         self._check(address)
-        async with self._opened().post(
-            address, data=body, headers={**headers, "Accept-Encoding": "identity"}, allow_redirects=False
+        async with self._opened().request(
+            method,
+            address,
+            data=body,
+            headers={**headers, "Accept-Encoding": "identity"},
+            allow_redirects=False,
         ) as response:
             if 300 <= response.status < 400:
                 raise RedirectRefusedError("redirected", status=response.status)

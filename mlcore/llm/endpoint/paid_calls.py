@@ -11,7 +11,7 @@ from typing import Any
 from mlcore.errors import StoppedError
 from mlcore.llm.budget import Budget, Usage, most_of
 from mlcore.llm.endpoint import failures
-from mlcore.llm.endpoint.capabilities import Capabilities, answer_tokens, schema_text
+from mlcore.llm.endpoint.capabilities import Capabilities
 from mlcore.llm.endpoint.chat import ChatClient
 from mlcore.llm.endpoint.replies import Reply, read_reply, read_usage
 from mlcore.messages import Message
@@ -36,10 +36,27 @@ class RowCalls:
         self.seconds += seconds
 
     def answer(
-        self, request: Request, label: int, probs: Any, raw: str, *, error: Message | None = None
+        self,
+        request: Request,
+        label: int,
+        probs: Any,
+        raw: str,
+        *,
+        stated: float | None = None,
+        error: Message | None = None,
     ) -> Answer:
         usage = self.usage
-        return Answer(request.key, label, probs, raw, error, usage.tokens_in, usage.tokens_out, self.seconds)
+        return Answer(
+            request.key,
+            label,
+            probs,
+            raw,
+            error,
+            usage.tokens_in,
+            usage.tokens_out,
+            self.seconds,
+            stated=stated,
+        )
 
 
 class PaidCalls:
@@ -52,8 +69,8 @@ class PaidCalls:
 
     async def call(self, text: str, capabilities: Capabilities, asking: RowCalls) -> Reply | None:
         """One call. None if it was answered without any text."""
-        beyond = schema_text(asking.labels) if capabilities.schema else ""
-        tokens_out = answer_tokens(asking.labels) + capabilities.room
+        beyond = capabilities.schema_text(asking.labels)
+        tokens_out = capabilities.answer_tokens(asking.labels) + capabilities.room
         most = most_of(
             text, beyond=beyond, tokens_out=tokens_out if capabilities.limit_name else UNLIMITED_TOKENS
         )

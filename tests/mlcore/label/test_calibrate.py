@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcore.label.calibrate import calibrate_batch
+from mlcore.label.calibrate import calibrate_batch, spread_stated
 from mlcore.measure.metrics import accuracy, confusion, macro_f1
 
 
@@ -45,3 +45,17 @@ def test_metrics_count_unreadable_rows_as_wrong() -> None:
     assert accuracy(predicted, reference) == 0.5
     assert confusion(predicted, reference, 2).tolist() == [[1, 1], [0, 1]]
     assert macro_f1(predicted, reference, 2) == pytest.approx((2 / 3 + 0.5) / 2)
+
+
+def test_stated_confidences_keep_their_order_and_get_the_mean_that_is_assumed() -> None:
+    stated, labels = np.array([1.0, 0.95, 0.9, 0.3, 0.0]), np.array([0, 1, 2, 0, 1])
+    probs = spread_stated(stated, labels, 3)
+    assert probs.sum(axis=1) == pytest.approx(1.0)
+    assert (probs.argmax(axis=1) == labels).all(), (
+        "however little it is trusted, a label keeps the largest share"
+    )
+    own = probs[np.arange(5), labels]
+    assert (np.diff(own) <= 0).all()
+    assert own[0] < 1.0
+    sure = spread_stated(np.full(200, 0.98), np.zeros(200, dtype=int), 2)
+    assert sure[:, 0] == pytest.approx(0.9)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 from django.utils import timezone
 
-from annotation.models import AuditDraw, Correction, Project, Stage
+from annotation.models import AuditDraw, CachedAnswer, Correction, Prediction, Project, Stage
 from annotation.pipeline.label import run_labeling
+from annotation.pipeline.project import configure
 from annotation.pipeline.review import corrections
+from mlcore.config import LlmConfig
 from mlcore.label.calibrate import calibrate_batch, choose_strength
 from tests.support.factories import GOOD, ScriptedModel, make_project, run_llm_stage, start_llm_round
+from tests.support.fake_llm import Call, Step, fake_llm, says
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -90,3 +94,31 @@ def test_less_bias_is_removed_where_checked_rows_show_uneven_classes() -> None:
 
     even = (rng.random(1_000) < 0.5).astype(np.int64)
     assert choose_strength(probs, checked, even[:200], np.ones(200)) == 1.0
+
+
+def test_a_stated_confidence_is_kept_apart_and_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(number: int, call: Call) -> Step:
+        label = "positive" if any(text in call.prompt for text in GOOD) else "negative"
+        states = '"confidence"' in call.prompt
+        return says(
+            json.dumps({"label": label} | ({"confidence": 90 if number % 2 else 60} if states else {}))
+        )
+
+    project = make_project(rows=20)
+    with fake_llm(script) as server:
+        config = LlmConfig(
+            kind="endpoint", model="m", base_url=server.url, demonstrations=0, second_question_percent=0
+        )
+        configure.set_llm(project, config=config, token=None)
+        stage = run_llm_stage(start_llm_round(project))
+    assert stage.status == Stage.Status.DONE, stage.error
+    answers = Prediction.objects.filter(source="llm", stated__isnull=False)
+    assert answers.count() > 15
+    assert not answers.filter(probs__isnull=False).exists(), "it is no log-probability"
+    assert set(answers.values_list("stated", flat=True)) == {0.9, 0.6}
+    means = {
+        stated: np.mean([max(answer.calibrated or [0.0]) for answer in answers.filter(stated=stated)])
+        for stated in (0.9, 0.6)
+    }
+    assert 0.5 < means[0.6] < means[0.9] < 1.0
+    assert CachedAnswer.objects.filter(stated__isnull=False).count() == answers.count()

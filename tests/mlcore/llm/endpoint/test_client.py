@@ -154,10 +154,14 @@ def test_a_second_answer_that_is_a_name_counts() -> None:
 
 def test_a_request_is_the_same_for_every_row_but_for_the_message() -> None:
     with fake_llm(says("positive")) as server:
-        ask(server, rows=3)
+        ask(server, rows=5)
     bodies = [{**call.json, "messages": None} for call in server.calls]
-    assert bodies == [bodies[0]] * 3
-    assert len({call.prompt for call in server.calls}) == 3
+    trial = bodies.pop(1)
+    assert "confidence" in str(trial["response_format"]), (
+        "asked for once, since there are no log-probabilities"
+    )
+    assert bodies == [bodies[0]] * 4
+    assert len({call.prompt for call in server.calls}) == 5
     assert all(call.headers["authorization"] == "Bearer user-token" for call in server.calls)
 
 
