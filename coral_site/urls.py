@@ -4,7 +4,6 @@ from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 from django.views.decorators.http import require_POST
-from django.views.generic import RedirectView
 from django.views.i18n import set_language
 
 from annotation.views import accounts, health
@@ -19,6 +18,6 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     # One login page, with its limits, for the admin too.
-    path("admin/login/", RedirectView.as_view(pattern_name="login", query_string=True)),
+    path("admin/login/", accounts.LoginView.as_view(), name="admin_login"),
     path("admin/", admin.site.urls),
 ]

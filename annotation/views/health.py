@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -60,16 +62,26 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 def _is_writable() -> bool:
     try:
-        with connection.cursor() as cursor:
-            if connection.vendor == "sqlite":
-                cursor.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
-            with transaction.atomic():
-                Stage.objects.filter(pk=0).update(
-                    done=0
-                )  # changes no row, and is refused where none may be changed
+        with _little_patience(), transaction.atomic():
+            Stage.objects.filter(pk=0).update(
+                done=0
+            )  # changes no row, and is refused where none may be changed
     except DatabaseError:
         logger.exception("The database can't be written.")
         return False
-    finally:
-        connection.close()  # and with it the short patience
     return True
+
+
+@contextmanager
+def _little_patience() -> Iterator[None]:
+    """SQLite waits for another's lock for the usual time otherwise, and so would the answer."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    usual = connection.settings_dict["OPTIONS"].get("timeout", 5)
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout={usual * 1000}")

@@ -52,6 +52,7 @@ TABLE: dict[str, Access] = {
     "set_language": Access("post", "everyone", {}, {"language": "zh-hans"}),
     "healthz": Access("get", "everyone"),
     "readyz": Access("get", "everyone"),
+    "admin_login": Access("get", "everyone"),
     "annotation:projects": Access("get", "user"),
     "annotation:create_project": Access("get", "user"),
     "annotation:project": VIEW,
