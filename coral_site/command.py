@@ -20,6 +20,8 @@ COMMANDS = {
     "import": "Read files into a project.",
     "export": "Write a project's rows and labels to a file.",
     "install-models": "Install the small embedded models.",
+    "backup": "Write everything that can't be made again to one file.",
+    "restore": "Bring a backup into an empty data folder.",
     "web": "Serve the pages only.",
     "worker": "Work on queued stages only.",
 }
