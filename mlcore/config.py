@@ -24,6 +24,8 @@ class LlmConfig:
     ``text_characters``: how much of a row's text is shown; 0 takes the kind's own default, see :attr:`characters`.
     ``price_in``, ``price_out``: of a million tokens read and written; ``budget_tokens``, ``budget_money``: the most that
     one run may spend, 0 for no limit.
+    ``price_cached``: of those read from the provider's cache, 0 as any other. ``by_batches``: rows are asked by the server's batch
+    interface, which answers within a day for ``batch_share`` of the prices.
     ``second_question_percent``: of the rows that a server answers without log-probabilities, the share that is asked a second time
     in other words, see :mod:`mlcore.label.second_question`; 0 for none.
     ``demonstrations``: in one prompt. ``demonstration_sets``: how many different sets of them a local model is asked with.
@@ -44,6 +46,9 @@ class LlmConfig:
     second_question_percent: int = 25
     price_in: float = 0.0
     price_out: float = 0.0
+    price_cached: float = 0.0
+    by_batches: bool = False
+    batch_share: float = 0.5
     budget_tokens: int = 0
     budget_money: float = 0.0
 

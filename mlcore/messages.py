@@ -155,6 +155,10 @@ MESSAGES: dict[str, str] = {
     "model_needed": gettext_noop("Enter the name of the model."),
     "model_unknown": gettext_noop("The server has no such model (%(status)s). Check the model's name."),
     "content_filtered": gettext_noop("The provider's content filter refused this row."),
+    "no_batches": gettext_noop(
+        "The server's answer to %(path)s is none of the batch interface. Turn off batches under Models, then resume."
+    ),
+    "batch_refused": gettext_noop("The server did not take a batch of rows. It said: “%(said)s”"),
     "model_refused": gettext_noop("The model refused this row."),
     "server_said": gettext_noop("%(sentence)s The server said: “%(said)s”"),
     "unreadable_answers": gettext_noop(

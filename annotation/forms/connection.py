@@ -69,6 +69,27 @@ class ConnectionForm(BudgetForm):
             "The address of the server's API (TGI, vLLM, llama.cpp, Ollama). It must be on the administrator's list of allowed servers."
         ),
     )
+    price_cached = forms.FloatField(
+        label=_("Price per million cached input tokens"),
+        min_value=0,
+        max_value=1e6,
+        required=False,
+        help_text=_("Of tokens that the provider had in its cache. 0 means as any other input."),
+    )
+    by_batches = forms.BooleanField(
+        label=_("Ask the rows by batches"),
+        required=False,
+        help_text=_(
+            "For servers with OpenAI's batch interface. They answer within a day, often within an hour, mostly for half the "
+            "price. Demonstrations, trial runs and second questions are still asked at once."
+        ),
+    )
+    batch_percent = forms.IntegerField(
+        label=_("Price of batches, in percent of the other prices"),
+        min_value=0,
+        max_value=100,
+        required=False,
+    )
     token = forms.CharField(
         label=_("API token"),
         max_length=500,

@@ -210,7 +210,9 @@ class ModelsForm(ConnectionForm):
             "llm_batch_size": llm.batch_size,
             "extra_body": llm.extra_body,
             "text_characters": llm.text_characters or None,
-            **{name: getattr(llm, name) or 0 for name in MONEY_FIELDS},
+            **{name: getattr(llm, name) or 0 for name in (*MONEY_FIELDS, "price_cached")},
+            "by_batches": llm.by_batches,
+            "batch_percent": round(100 * llm.batch_share),
             "chain_stages": project.chain_stages,
         }
 
@@ -230,6 +232,9 @@ class ModelsForm(ConnectionForm):
             calibration_strength=data["calibration_strength"],
             batch_size=data["llm_batch_size"],
             second_question_percent=data["second_question_percent"],
+            price_cached=data["price_cached"] or 0.0,
+            by_batches=data["by_batches"] and kind != "local",
+            batch_share=0.5 if data["batch_percent"] is None else data["batch_percent"] / 100,
         )
         return self.with_budget(config)
 

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from mlcore.llm.budget import Usage
+from mlcore.llm.cost import Prices
+
 if TYPE_CHECKING:
     from annotation.models import Iteration, Stage
 
@@ -69,6 +72,8 @@ class ModelDetail(Detail):
 
     price_in: float = 0.0
     price_out: float = 0.0
+    price_cached: float = 0.0
+    batch_share: float = 0.5
     budget_tokens: int = 0
     budget_money: float = 0.0
     cached: int = 0  # answers from the cache, over all attempts
@@ -79,13 +84,20 @@ class ModelDetail(Detail):
     phase_total: int = 0
     unreadable: int = 0  # answers without a label
     thoughts: int = 0  # tokens of reasoning among those written
+    cached_tokens: int = 0  # of those read, from the provider's cache
+    batch_tokens: list[int] = field(default_factory=lambda: [0, 0, 0])  # by batches: in, cached, out
     cut_rows: int = 0  # rows too long to be shown whole
 
     def cost(self, tokens_in: int, tokens_out: int) -> float | None:
         """What tokens cost at the prices of the last attempt; None where no price is set."""
         if not (self.price_in or self.price_out):
             return None
-        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1_000_000
+        prices = Prices(self.price_in, self.price_out, self.price_cached, self.batch_share)
+        return prices.cost(self.usage(tokens_in, tokens_out))
+
+    def usage(self, tokens_in: int, tokens_out: int) -> Usage:
+        """The stage's tokens by kind."""
+        return Usage(tokens_in, tokens_out, self.thoughts, self.cached_tokens, *self.batch_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +109,7 @@ class LabelingDetail(ModelDetail):
     kept_from: int | None = None
     tokens_before: list[int] | None = None
     refused_rows: int = 0  # rows whose call failed
+    batch_sweep: int = 1  # how often rows without an answer were gone through, by batches
     prompt_rows: int = 0  # rows that look like prompts
     asked_twice: int = 0
     agreed: int = 0

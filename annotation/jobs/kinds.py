@@ -41,6 +41,7 @@ class JobKind:
         run: dotted path of the function that does the work, given a Job. Imported where the work is done, only then.
         follow: dotted path of the function that starts what follows, given the ended stage. It is called in the
             transaction that sets the stage to done. Empty if nothing follows.
+        after_cancel: dotted path of the function that ends what a cancelled stage left at work elsewhere, given the stage.
         page: URL name of the project's page that shows such stages.
         exclusive_group: of the kinds that share it, a project has one active stage at a time. Empty for any number.
         is_step: whether it is a step of the loop, so that the newest such stage says where the project stands.
@@ -57,6 +58,7 @@ class JobKind:
     queue: str
     run: str
     follow: str = ""
+    after_cancel: str = ""
     page: str = "project"
     exclusive_group: str = ""
     is_step: bool = False
@@ -136,6 +138,7 @@ LLM = _register(
         queue="llm",
         run="annotation.pipeline.label.run_labeling.run_labeling",
         follow="annotation.pipeline.distill.start_distillation.follow_labeling",
+        after_cancel="annotation.pipeline.label.batches.cancel_batches",
         page="labeling",
         detail=LabelingDetail,
         exclusive_group=CORPUS,

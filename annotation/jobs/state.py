@@ -179,6 +179,8 @@ def _request(stage: Stage, action: Stage.RequestedAction) -> None:
             row.is_active and action == Stage.RequestedAction.CANCEL
         ):
             settle(row, SETTLED[action])  # nobody is at work on it
+            if action == Stage.RequestedAction.CANCEL and kind_of(row).after_cancel:
+                submit(row)
             replan(row.project_id)
         row.resume_at = None  # whoever pauses or cancels it doesn't want it tried again by itself
         row.save()

@@ -48,10 +48,13 @@ class Job(Generic[D]):
 
 
 def run_stage(stage_id: int) -> None:
-    """Do the work of a queued stage of any kind; nothing if it is not queued any more."""
+    """Do the work of a queued stage of any kind; of a cancelled one, end what it left at work elsewhere."""
     with work_on(stage_id) as job:
         if job:
             import_string(kind_of(job.stage).run)(job)
+    stage = Stage.objects.select_related("project", "iteration").filter(pk=stage_id).first()
+    if stage and stage.status == Stage.Status.CANCELLED and (clean_up := kind_of(stage).after_cancel):
+        import_string(clean_up)(stage)
 
 
 @contextmanager

@@ -3,7 +3,7 @@ recomputed from rows; reference labels reach metrics and nothing else."""
 
 from __future__ import annotations
 
-from annotation.models.answer import CachedAnswer
+from annotation.models.answer import CachedAnswer, SubmittedBatch
 from annotation.models.audit import AuditDraw
 from annotation.models.connection import AllowedHost, ConnectionSettings
 from annotation.models.correction import Correction
@@ -48,6 +48,7 @@ __all__ = [
     "SavedFilter",
     "Source",
     "Stage",
+    "SubmittedBatch",
     "TextPage",
     "Upload",
 ]

@@ -1,8 +1,31 @@
 from __future__ import annotations
 
+import uuid
+
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+
+class SubmittedBatch(models.Model):
+    """Rows that a stage asks about by a batch at a server. It is stored before it is submitted, so that a run that died
+    in between finds it again by its key."""
+
+    stage = models.ForeignKey("annotation.Stage", on_delete=models.CASCADE)
+    key = models.UUIDField(default=uuid.uuid4, unique=True)
+    remote_id = models.CharField(max_length=200, blank=True)
+    rows = models.JSONField(help_text=_("Ids of the rows."))
+    sweep = models.PositiveSmallIntegerField()
+    last_position = models.PositiveIntegerField(help_text=_("Of its rows, in the corpus."))
+    most = models.JSONField(help_text=_("Tokens read and written that it can cost at most."))
+    submitted_at = models.DateTimeField(auto_now_add=True)
+    collected_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"batch {self.remote_id or self.key} of stage {self.stage_id}"
 
 
 class CachedAnswer(models.Model):

@@ -5,27 +5,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlcore.errors import BudgetSpentError
+from mlcore.llm.cost import Prices
 from mlcore.messages import Message
 
-MILLION = 1_000_000
 TEMPLATE_TOKENS = 64  # what a server's chat template may add to a prompt
 
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens that count as spent; ``thoughts`` are those of ``tokens_out`` with which a model thought."""
+    """Tokens that count as spent.
+
+    ``thoughts`` are those of ``tokens_out`` with which a model thought, ``cached`` those of ``tokens_in`` that the provider
+    had in its cache. ``batch_in``, ``batch_cached`` and ``batch_out`` are those of all that were asked by batches.
+    """
 
     tokens_in: int = 0
     tokens_out: int = 0
     thoughts: int = 0
+    cached: int = 0
+    batch_in: int = 0
+    batch_cached: int = 0
+    batch_out: int = 0
 
-    def add(self, other: Usage) -> None:
-        self.tokens_in += other.tokens_in
-        self.tokens_out += other.tokens_out
-        self.thoughts += other.thoughts
+    def add(self, other: Usage, *, times: int = 1) -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + times * getattr(other, name))
+
+    def by_batch(self) -> Usage:
+        """The same, asked by a batch."""
+        return replace(self, batch_in=self.tokens_in, batch_cached=self.cached, batch_out=self.tokens_out)
 
 
 @dataclass(slots=True)
@@ -35,15 +46,14 @@ class Budget:
     Attributes:
         tokens: the most tokens, read and written together.
         money: the most money, in whatever currency the prices are in.
-        price_in, price_out: of a million tokens read, and written.
+        prices: what tokens cost.
         spent: what counts as spent, earlier attempts of the run included.
         assumed: calls of which nobody told what they took, so that they count as the most that they may have taken.
     """
 
     tokens: int = 0
     money: float = 0.0
-    price_in: float = 0.0
-    price_out: float = 0.0
+    prices: Prices = field(default_factory=Prices)
     spent: Usage = field(default_factory=Usage)
     assumed: int = 0
     _held: Usage = field(default_factory=Usage)
@@ -55,7 +65,26 @@ class Budget:
         return bool(self.tokens or self.money)
 
     def cost(self, usage: Usage) -> float:
-        return (usage.tokens_in * self.price_in + usage.tokens_out * self.price_out) / MILLION
+        return self.prices.cost(usage)
+
+    def reserve(self, most: Usage) -> bool:
+        """Set ``most`` aside for what stays out for long, such as a batch; False if it doesn't fit."""
+        if not self._fits(most):
+            return False
+        self.hold_on(most)
+        return True
+
+    def hold_on(self, most: Usage) -> None:
+        """Set aside what is out already."""
+        self._held.add(most)
+
+    def release(self, most: Usage) -> None:
+        """Give back what was set aside and did not go out."""
+        self._held.add(most, times=-1)
+
+    def spent_error(self, most: Usage) -> BudgetSpentError:
+        """What to raise where ``most`` doesn't fit."""
+        return BudgetSpentError(self._message(most))
 
     @asynccontextmanager
     async def hold(self, most: Usage) -> AsyncIterator[Usage]:
@@ -68,7 +97,7 @@ class Budget:
         """
         while not self._fits(most):
             if not self._calls:
-                raise BudgetSpentError(self._message(most))
+                raise self.spent_error(most)
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             await waiter
@@ -78,7 +107,7 @@ class Budget:
         try:
             yield paid
         finally:
-            self._held.add(Usage(-most.tokens_in, -most.tokens_out))
+            self.release(most)
             self._calls -= 1
             self.spent.add(paid)
             for waiter in self._waiting:

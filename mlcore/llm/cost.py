@@ -1,15 +1,38 @@
-"""What labelling a whole corpus will take, from a few rows that were asked."""
+"""What tokens cost, and what labelling a whole corpus will take, from a few rows that were asked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcore.llm.budget import MILLION
+if TYPE_CHECKING:
+    from mlcore.llm.budget import Usage
 
+MILLION = 1_000_000
 _DEVIATIONS = 2.0  # of the mean: about 95 in 100 of such ranges hold the true mean
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Of a million tokens read, read from the provider's cache (0: as any other), and written; ``batch_share``: the part of
+    these prices that a batch costs."""
+
+    price_in: float = 0.0
+    price_out: float = 0.0
+    price_cached: float = 0.0
+    batch_share: float = 0.5
+
+    def cost(self, usage: Usage) -> float:
+        whole = self._cost(usage.tokens_in, usage.cached, usage.tokens_out)
+        by_batch = self._cost(usage.batch_in, usage.batch_cached, usage.batch_out)
+        return whole - (1 - self.batch_share) * by_batch
+
+    def _cost(self, read: int, cached: int, written: int) -> float:
+        of_cached = self.price_cached or self.price_in
+        return ((read - cached) * self.price_in + cached * of_cached + written * self.price_out) / MILLION
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, EpochReport, NoisyLabels
 from mlcore.errors import EngineError, InvalidInputError
 from mlcore.llm.budget import Budget, Usage
+from mlcore.llm.cost import Prices
 from mlcore.llm.endpoint import failures
 from mlcore.llm.endpoint.client import EndpointModel
 from mlcore.llm.endpoint.failures import ServerRefusedError
@@ -100,7 +101,7 @@ def said_by_the_language_model() -> Iterator[Message | None]:
     ):
         yield failures.judge(error, deadline=2.5).message
     yield failures.EMPTY.message
-    for budget in (Budget(tokens=1_000), Budget(money=0.001, price_in=10.0)):
+    for budget in (Budget(tokens=1_000), Budget(money=0.001, prices=Prices(price_in=10.0))):
         yield refused(partial(asyncio.run, hold_too_much(budget)))
     for address in ("http://[", "ftp://x", "http://a b/", "http://example.com/", "http://10.0.0.1/"):
         allowed = ["*"] if "10.0" in address else ["127.0.0.1"]

@@ -39,6 +39,8 @@ class Call:
     path: str
     headers: Mapping[str, str]
     json: Any
+    method: str = "POST"
+    body: bytes = b""
 
     @property
     def prompt(self) -> str:
@@ -159,7 +161,9 @@ async def _read_call(reader: asyncio.StreamReader) -> Call | None:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Call(first.split(" ")[1], headers, json.loads(body) if body else None)
+    method, path, _version = first.split(" ")
+    is_json = "json" in headers.get("content-type", "json")
+    return Call(path, headers, json.loads(body) if body and is_json else None, method, body)
 
 
 async def _perform(step: Step, writer: asyncio.StreamWriter) -> bool:

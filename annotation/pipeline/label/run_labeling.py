@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from django.db import transaction
@@ -15,6 +15,7 @@ from annotation.models.sample import LlmLabel
 from annotation.models.sql import insert_rows, parts_by_key
 from annotation.pipeline.engine_rows import as_row, round_labels, round_prompt
 from annotation.pipeline.label.answer_cache import gather, probs_text
+from annotation.pipeline.label.batches import label_by_batches
 from annotation.pipeline.label.calibration import RunningCalibration, calibrate_corpus, label_id_of
 from annotation.pipeline.label.demonstrations import choose_demonstrations
 from annotation.pipeline.label.reuse_answers import keep_earlier_answers, target_shares
@@ -100,10 +101,17 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
 
     most = PART_ROWS if run.model.rate_limiter is None else STREAM_ROWS
     parts = (requests_of(rows) for rows in _unlabelled_rows(iteration, most=most))
-    for batch in gather(run.model.ask_parts(parts, labels, should_stop=run.should_stop)):
-        calibration.add(batch)
-        done += sum(not answer.error for answer in batch)
-        store_answers(run, batch, calibration, done=done)
+
+    def store(asked: LabelingRun, answers: Iterable[Answer]) -> None:
+        nonlocal done
+        for batch in gather(answers):
+            calibration.add(batch)
+            done += sum(not answer.error for answer in batch)
+            store_answers(asked, batch, calibration, done=done)
+
+    by_batches = run.config.by_batches and run.model.rate_limiter is not None
+    if not by_batches or label_by_batches(run, requests_of=requests_of, store=store):
+        store(run, run.model.ask_parts(parts, labels, should_stop=run.should_stop))
     if run.should_stop():
         raise StoppedError
     progress.report(done=done, force=True)

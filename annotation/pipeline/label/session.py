@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from django.conf import settings
@@ -23,6 +23,7 @@ from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError, ModelCallError
 from mlcore.llm import LanguageModel
 from mlcore.llm.budget import Budget, Usage
+from mlcore.llm.cost import Prices
 from mlcore.records import Answer
 
 # Seconds; a run that met only failures waits twice as long each time.
@@ -55,8 +56,7 @@ class ModelRun(Generic[M]):
     def __post_init__(self) -> None:
         self.cached = self.progress.detail.cached
         self._report(
-            price_in=self.budget.price_in,
-            price_out=self.budget.price_out,
+            **asdict(self.budget.prices),
             budget_tokens=self.budget.tokens,
             budget_money=self.budget.money,
         )
@@ -115,7 +115,12 @@ class ModelRun(Generic[M]):
     def _report_spent(self, **changes: Any) -> None:
         spent = self.budget.spent
         detail = replace(
-            self.progress.detail, assumed=self.budget.assumed, thoughts=spent.thoughts, **changes
+            self.progress.detail,
+            assumed=self.budget.assumed,
+            thoughts=spent.thoughts,
+            cached_tokens=spent.cached,
+            batch_tokens=[spent.batch_in, spent.batch_cached, spent.batch_out],
+            **changes,
         )
         self.progress.report(
             tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, detail=detail, force=True
@@ -211,8 +216,7 @@ def budget_of(project: Project, stage: Stage) -> Budget:
     return Budget(
         tokens=config.budget_tokens,
         money=config.budget_money,
-        price_in=config.price_in,
-        price_out=config.price_out,
-        spent=Usage(stage.tokens_in, stage.tokens_out, detail.thoughts),
+        prices=Prices(config.price_in, config.price_out, config.price_cached, config.batch_share),
+        spent=detail.usage(stage.tokens_in, stage.tokens_out),
         assumed=detail.assumed,
     )

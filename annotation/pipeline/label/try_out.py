@@ -172,8 +172,8 @@ def _estimate(
         rows=rows + _asked_twice(run, answers, rows),
         handful=0 if later else handful_size(corpus, config.demonstrations),
         at_once=1 if is_local else config.concurrency,
-        price_in=run.budget.price_in,
-        price_out=run.budget.price_out,
+        price_in=run.budget.prices.price_in,
+        price_out=run.budget.prices.price_out,
     )
 
 

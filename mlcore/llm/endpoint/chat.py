@@ -14,7 +14,7 @@ from mlcore.config import LlmConfig
 from mlcore.errors import MessageError, ModelUnavailableError
 from mlcore.llm.endpoint.capabilities import Capabilities
 from mlcore.llm.endpoint.failures import ServerRefusedError
-from mlcore.llm.endpoint.guard import HUB_ADDRESS, GuardedConnection, chat_url, check_address
+from mlcore.llm.endpoint.guard import HUB_ADDRESS, GuardedConnection, HttpResponse, chat_url, check_address
 from mlcore.llm.endpoint.replies import parse_completion
 from mlcore.llm.endpoint.server_errors import error_in_completion
 from mlcore.records import LabelSet
@@ -62,8 +62,7 @@ class ChatClient:
             ServerRefusedError: the server answered with an error.
             ValueError: the answer is not JSON.
         """
-        body = self._model | {"messages": capabilities.messages(text, labels)}
-        body |= capabilities.parameters(labels) | self.extra_body
+        body = self.body(text, labels=labels, capabilities=capabilities)
         response = await self._connection.post(
             self.url, headers=self._headers, body=json.dumps(body).encode()
         )
@@ -89,6 +88,29 @@ class ChatClient:
             listed = listed.get("data") or listed.get("models")
         names = [item.get("id") or item.get("name") for item in listed or [] if isinstance(item, dict)]
         return sorted({name for name in names if isinstance(name, str)})[:MOST_NAMES]
+
+    def body(self, text: str, *, labels: LabelSet, capabilities: Capabilities) -> dict[str, Any]:
+        """The body of a call."""
+        messages = {"messages": capabilities.messages(text, labels)}
+        return self._model | messages | capabilities.parameters(labels) | self.extra_body
+
+    async def call_beside(
+        self, method: str, path: str, *, body: bytes | None = None, kind: str = "application/json", most: int
+    ) -> HttpResponse:
+        """A call to another part of the server's API, such as ``/batches``.
+
+        Raises:
+            ServerRefusedError: the server answered with an error.
+        """
+        address, mark, query = self.url.partition("?")
+        own, own_mark, own_query = path.partition("?")
+        queries = "&".join(filter(None, (query, own_query)))
+        url = address.removesuffix("/chat/completions") + own + (mark or own_mark) + queries
+        headers = self._headers | {"Content-Type": kind}
+        response = await self._connection.request(method, url, headers=headers, body=body, most=most)
+        if response.status >= 400:
+            raise ServerRefusedError(response)
+        return response
 
     async def close(self) -> None:
         await self._connection.close()

@@ -107,7 +107,7 @@ class HttpResponse:
 
 
 class GuardedConnection:
-    """Sends to one destination only, without redirects, retries or proxies, and reads at most ``ANSWER_BYTES``, packed or
+    """Sends to one destination only, without redirects, retries or proxies, and reads a bounded answer, packed or
     unpacked."""
 
     def __init__(self, destination: Destination, *, connections: int) -> None:
@@ -120,9 +120,15 @@ class GuardedConnection:
         return await self.request("POST", url, headers=headers, body=body)
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        most: int = ANSWER_BYTES,
     ) -> HttpResponse:
-        """Send, and read the whole answer.
+        """Send, and read the whole answer, of at most ``most`` bytes.
 
         Raises:
             AddressRefusedError, RedirectRefusedError, AnswerUnreadableError: see there.
@@ -139,7 +145,7 @@ class GuardedConnection:
         ) as response:
             if 300 <= response.status < 400:
                 raise RedirectRefusedError("redirected", status=response.status)
-            return HttpResponse(response.status, response.headers, await _read_body(response))
+            return HttpResponse(response.status, response.headers, await _read_body(response, most))
 
     async def close(self) -> None:
         if self._session is not None:
@@ -185,7 +191,7 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "deflate"):
         raise AnswerUnreadableError("answer_packed", kind=encoding[:30])
@@ -194,13 +200,13 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_any():
         packed += len(chunk)
         try:
-            part = unpacker.decompress(chunk, ANSWER_BYTES + 1 - size) if unpacker else chunk
+            part = unpacker.decompress(chunk, most + 1 - size) if unpacker else chunk
         except zlib.error as error:
             raise AnswerUnreadableError("answer_damaged") from error
         parts.append(part)
         size += len(part)
-        if max(size, packed) > ANSWER_BYTES:
-            raise AnswerUnreadableError("answer_too_long", count=ANSWER_BYTES)
+        if max(size, packed) > most:
+            raise AnswerUnreadableError("answer_too_long", count=most)
     return b"".join(parts)
 
 

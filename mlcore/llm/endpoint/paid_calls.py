@@ -59,6 +59,15 @@ class RowCalls:
         )
 
 
+def most_of_call(text: str, labels: LabelSet, capabilities: Capabilities) -> Usage:
+    """The most that one call can be charged for."""
+    beyond = capabilities.schema_text(labels)
+    tokens_out = capabilities.answer_tokens(labels) + capabilities.room
+    return most_of(
+        text, beyond=beyond, tokens_out=tokens_out if capabilities.limit_name else UNLIMITED_TOKENS
+    )
+
+
 class PaidCalls:
     """Sends calls to a server, each within the deadline and the budget."""
 
@@ -69,11 +78,7 @@ class PaidCalls:
 
     async def call(self, text: str, capabilities: Capabilities, asking: RowCalls) -> Reply | None:
         """One call. None if it was answered without any text."""
-        beyond = capabilities.schema_text(asking.labels)
-        tokens_out = capabilities.answer_tokens(asking.labels) + capabilities.room
-        most = most_of(
-            text, beyond=beyond, tokens_out=tokens_out if capabilities.limit_name else UNLIMITED_TOKENS
-        )
+        most = most_of_call(text, asking.labels, capabilities)
         async with self._budget.hold(most) as paid:
             if asking.stopping.is_set():
                 raise StoppedError

@@ -136,15 +136,27 @@ def _joined(parts: Sequence[Any], kind: str) -> str:
 
 
 def read_usage(completion: Any) -> Usage:
-    """Tokens read and written, and how many of those were thoughts, as the server counted; 0 where it doesn't tell."""
+    """Tokens read and written, those of thoughts and of the provider's cache, as the server counted; 0 where it doesn't tell."""
     usage = _get(completion, "usage")
     thought = _count(_get(_get(usage, "completion_tokens_details"), "reasoning_tokens"))
     written = _count(_get(usage, "completion_tokens"))
+    read = _count(_get(usage, "prompt_tokens"))
     return Usage(
-        _count(_get(usage, "prompt_tokens")),
+        read,
         written,
         min(thought, written) or _share_of_thoughts(completion, written),
+        cached=min(_cached(usage), read),
     )
+
+
+def _cached(usage: Any) -> int:
+    """Tokens read from the provider's cache: OpenAI's name, then DeepSeek's, then Moonshot's."""
+    names = ("prompt_cache_hit_tokens", "cached_tokens")
+    counts = (
+        _get(_get(usage, "prompt_tokens_details"), "cached_tokens"),
+        *(_get(usage, name) for name in names),
+    )
+    return next((count for each in counts if (count := _count(each))), 0)
 
 
 def _share_of_thoughts(completion: Any, written: int) -> int:

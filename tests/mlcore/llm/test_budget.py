@@ -9,6 +9,7 @@ import pytest
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError
 from mlcore.llm.budget import Budget, Usage
+from mlcore.llm.cost import Prices
 from mlcore.llm.endpoint.client import EndpointModel
 from mlcore.records import Answer, LabelSet, Prompt, Request
 from tests.support.fake_llm import Step, fails, fake_llm, play, says
@@ -52,7 +53,7 @@ def test_a_budget_in_tokens_is_used_up_and_never_exceeded() -> None:
 
 
 def test_a_budget_in_money_counts_what_is_read_and_what_is_written() -> None:
-    budget = Budget(money=0.01, price_in=2.0, price_out=10.0)
+    budget = Budget(money=0.01, prices=Prices(price_in=2.0, price_out=10.0))
     with fake_llm(says("positive")) as server:
         answers, sentence = ask(server.url, budget)
     paid = len(answers) * (40 * 2.0 + 3 * 10.0) / 1e6
