@@ -13,7 +13,7 @@ from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.cross_fit import Trained
 from mlcore.slm.noise import CleanSplit, clean_probability, split_clean, suspicion_rank
 from mlcore.verdict.combine import Verdict
-from mlcore.verdict.review_order import flag_rows, map_points, review_order, review_priority
+from mlcore.verdict.review_order import flag_rows, map_points, review_order
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class MachineResult:
     """What the models say of N rows, as if nobody had looked.
 
     ``probs (N, K)``: the small model's. ``label (N,)``, ``risk (N,)``: the final label and the probability that it is
-    wrong; flags follow from it. ``priority (N,)``: higher comes earlier in the queue.
+    wrong; flags follow from it. ``doubt (N,)``: the order in the queue of rows of equal risk, highest first.
     """
 
     probs: FloatArray
     label: IntArray
     risk: FloatArray
-    priority: FloatArray
+    doubt: FloatArray
     evidence: dict[str, float] = field(default_factory=dict)
 
 
@@ -45,7 +45,7 @@ def label_model_result(
         probs=verdict.slm_probs,
         label=verdict.machine_label,
         risk=verdict.machine_risk,
-        priority=review_priority(verdict.doubt, verdict.label),
+        doubt=verdict.doubt,
         evidence=verdict.evidence(noisy),
     )
     return make_result(machine, losses, clean_prob, split, trained, noisy, features, config)
@@ -70,7 +70,7 @@ def network_result(
         probs=trained.probs,
         label=trained.probs.argmax(axis=1),
         risk=1.0 - confidence,
-        priority=1.0 - confidence,
+        doubt=1.0 - confidence,
     )
     return make_result(machine, losses, clean_prob, split, trained, noisy, features, config)
 
@@ -119,7 +119,7 @@ def make_result(
         label=np.where(checked, noisy.verified, machine.label),
         risk=np.where(checked, 0.0, machine.risk),
         flag=np.where(checked, LIKELY_RIGHT, flag).astype(np.int8),
-        order=review_order(machine.priority, checked, features, seed=config.seed),
+        order=review_order(machine.risk, machine.doubt, checked),
         machine_label=machine.label,
         machine_risk=machine.risk,
         machine_flag=flag,

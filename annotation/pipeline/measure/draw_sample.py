@@ -11,7 +11,7 @@ from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.models import AuditDraw, Correction, Flag, Project, RowClaim, Sample, Source
+from annotation.models import AuditDraw, Correction, Project, RowClaim, Sample, Source
 from annotation.pipeline.measure.checked_rows import CheckedRows
 from mlcore.measure.sampling import IN_BULK, allocate, draw_rows, make_strata, scarce_labels
 from mlcore.records import FloatArray
@@ -27,6 +27,7 @@ FRAME = [
     ("sure", np.float64),
     ("bulk", np.int64),
 ]
+MODEL_LABELS = ("llm_label_id", "slm_label_id")
 UNKNOWN_RISK = 0.25  # where it is the same for all rows, sizes are shared in proportion
 
 
@@ -103,19 +104,19 @@ def open_draws(project: Project) -> QuerySet[AuditDraw]:
 
 def _read_frame(project: Project) -> np.ndarray:
     """The unchecked rows, as an array of ``FRAME``; a risk that is not known is NaN."""
-    columns = ("pk", "label_id", "flag", "risk", "llm_confidence", "batch_id", "machine_label_id")
+    columns = ("pk", "label_id", "risk", "llm_confidence", "batch_id", "machine_label_id", *MODEL_LABELS)
     rows = project.samples.unchecked().order_by().values_list(*columns)
     return np.fromiter(
         (
             (
                 pk,
                 label,
-                flag == Flag.INCONSISTENT,
+                None not in (llm, slm) and llm != slm,
                 NAN if risk is None or batch else risk,
                 NAN if sure is None else sure,
                 (1 if label == machine_label else 2) if batch else 0,
             )
-            for pk, label, flag, risk, sure, batch, machine_label in rows.iterator(chunk_size=READ_ROWS)
+            for pk, label, risk, sure, batch, machine_label, llm, slm in rows.iterator(chunk_size=READ_ROWS)
         ),
         dtype=FRAME,
     )

@@ -10,7 +10,7 @@ from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
 
 from annotation.jobs.details import RoundMetrics, stage_cost
-from annotation.models import Flag, Iteration, Prediction, Project, Source
+from annotation.models import Iteration, Prediction, Project, Source
 from annotation.pipeline.ingest.reference_labels import with_reference
 from mlcore.measure.review_forecast import risk_curve
 
@@ -124,8 +124,10 @@ def clean_share(iteration: Iteration) -> float | None:
 
 
 def _agreement(slm: Any) -> float:
-    """Share of rows on which the small model says what the LLM said."""
-    return 1.0 - _share(slm, flag=Flag.INCONSISTENT)
+    """Share of rows on which the small model does not contradict the LLM."""
+    named = slm.filter(sample__llm_label__isnull=False)
+    contradicted: int = named.exclude(label=F("sample__llm_label")).count()
+    return 1.0 - contradicted / max(int(slm.count()), 1)
 
 
 def _flips(iteration: Iteration) -> int | None:
