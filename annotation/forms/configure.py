@@ -13,11 +13,10 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Project
 from annotation.pipeline.ingest.reference_labels import suggest_labels
-from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.project.configure import MANY_LABELS, LabelDraft
 
 EMPTY_LINES = 3
 LINE_CHARACTERS = 2_000
-MOST_LINES = 60  # more labels than these are edited as a list
 
 
 class TaskForm(forms.Form):
@@ -69,7 +68,7 @@ class LabelLines(forms.BaseFormSet):  # type: ignore[type-arg]
 
 
 LabelFormSet = forms.formset_factory(
-    LabelForm, LabelLines, extra=0, max_num=MOST_LINES, absolute_max=MOST_LINES, validate_max=True
+    LabelForm, LabelLines, extra=0, max_num=MANY_LABELS, absolute_max=MANY_LABELS, validate_max=True
 )
 
 
@@ -145,7 +144,7 @@ def written_list(drafts: Iterable[LabelDraft]) -> str:
 
 def label_form(drafts: Sequence[LabelDraft], change: str = "") -> Any:
     """Lines to edit these labels in, or a list, where ``change`` asks for one or there are many."""
-    if change == "list" or len(drafts) >= MOST_LINES:
+    if change == "list" or len(drafts) >= MANY_LABELS:
         return LabelListForm(initial={"label_list": written_list(drafts)})
     empty = max(1, EMPTY_LINES - len(drafts))
     return LabelFormSet(initial=[*map(asdict, drafts), *[{}] * empty], prefix="labels")

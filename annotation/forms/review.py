@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.forms.fields import is_id
 from annotation.models import Correction, Label, Project
+from annotation.pipeline.project.configure import MANY_LABELS
 
 
 class CorrectionForm(forms.Form):
@@ -24,6 +25,8 @@ class CorrectionForm(forms.Form):
         self.fields["label"].error_messages["invalid_choice"] = _(
             "This label does not belong to the project. Reload the page and choose again."
         )
+        if project.labels.count() > MANY_LABELS:
+            self.fields["label"].to_field_name = "name"  # type: ignore[attr-defined]
 
 
 class AnswerForm(forms.Form):

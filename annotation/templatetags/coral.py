@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy
 from annotation.jobs import kinds
 from annotation.messages import message_text
 from annotation.models import Label, Stage
+from annotation.pipeline.project.configure import MANY_LABELS
 
 register = template.Library()
 register.filter(message_text)
@@ -45,6 +46,32 @@ def label_options(labels: Sequence[Label], chosen: int | None = None) -> str:
         format_html(selected if label.pk == chosen else plain, label.pk, label.name) for label in labels
     ]
     return format_html_join("", "{}", ((option,) for option in options))
+
+
+@register.simple_tag
+def label_buttons(choices: Sequence[Any], suggestion: Label | None) -> str:
+    """The focus view's button for each of many labels, as short as can be: a page holds several rows."""
+    button = '<button class="btn answer c{}{}" name="label" value="{}" data-key="{}"><span class="name">{}</span></button>'
+    return format_html_join(
+        "",
+        button,
+        (
+            (
+                each.label.colour,
+                " suggested" if each.label == suggestion else "",
+                each.label.pk,
+                each.key,
+                each.label.name,
+            )
+            for each in choices
+        ),
+    )
+
+
+@register.filter
+def are_many(labels: Sequence[Any]) -> bool:
+    """Whether there are so many labels that one is chosen by typing."""
+    return len(labels) > MANY_LABELS
 
 
 @register.filter

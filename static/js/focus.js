@@ -392,7 +392,26 @@ document.addEventListener("DOMContentLoaded", function () {
   };
   const KEYS = { ArrowLeft: "back", ArrowRight: "on", s: "skip", u: "undo", "?": "help" };
 
+  /* Many labels: what is typed leaves those whose name holds it, and Enter takes the first. */
+  function fitting(find) {
+    const typed = find.value.trim().toLowerCase();
+    return [...find.form.querySelectorAll(".answer")].filter((button) => {
+      button.hidden = !button.querySelector(".name").textContent.toLowerCase().includes(typed);
+      return !button.hidden;
+    });
+  }
+
+  page.addEventListener("input", (event) => event.target.matches("[data-find-label]") && fitting(event.target));
+
   document.addEventListener("keydown", function (event) {
+    if (event.key === "Enter" && event.target.matches("[data-find-label]")) {
+      event.preventDefault();
+      const [first] = event.target.value.trim() ? fitting(event.target) : [];
+      event.target.value = "";
+      fitting(event.target);
+      if (first) answer(first.value);
+      return;
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea"))
       return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;

@@ -29,6 +29,7 @@ from mlcore.prompting.prompts import PromptTemplate, check_template
 from mlcore.prompting.tasks import task_named
 
 PALETTE_SIZE = 10
+MANY_LABELS = 60  # more are edited as a list, and chosen by typing
 RESERVED_KEYS = {"u", "s", "?"}  # undo, skip and help in the focus view
 
 
