@@ -76,6 +76,7 @@ urlpatterns = [
     path(f"{PROJECT}/review/bulk/", bulk.correct_many, name="correct_many"),
     path(f"{PROJECT}/review/bulk/<id:batch_id>/undo/", bulk.undo_many, name="undo_many"),
     path(f"{PROJECT}/samples/<id:sample_id>/correct/", review.correct_sample, name="correct_sample"),
+    path(f"{PROJECT}/samples/<id:sample_id>/text/", review.sample_text, name="sample_text"),
     path(f"{PROJECT}/focus/", focus.focus, name="focus"),
     path(f"{PROJECT}/focus/next/", focus.focus_next, name="focus_next"),
     path(f"{PROJECT}/focus/answer/", focus.focus_answer, name="focus_answer"),

@@ -17,6 +17,8 @@ from django.http import parse_cookie
 from django.utils.translation import get_language_from_request, override
 from django.utils.translation import gettext as _
 
+from annotation.models import Membership, Role
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,12 +28,12 @@ Send = Callable[[Message], Awaitable[None]]
 FORM_BYTES = 16 * 2**20
 #: Files of one upload, each of which is checked against CORAL_UPLOAD_MAX_MB as well.
 FILES = 10
-_UPLOAD = re.compile(r"^/projects/\d+/configure/data/upload/$")
+_UPLOAD = re.compile(r"^/projects/(\d{1,18})/configure/data/upload/$")
 
 
 class BodyLimit:
-    """Answers 413 as soon as a request has sent more than its address takes: files for the upload of somebody who is signed
-    in, and a form anywhere else."""
+    """Answers 413 as soon as a request has sent more than its address takes: files for the upload of an owner of
+    the project, and a form anywhere else."""
 
     def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
         self._app = app
@@ -46,7 +48,7 @@ class BodyLimit:
             seen += len(message.get("body", b""))
             return message if seen <= most else {"type": "http.disconnect"}  # Django drops what it has stored
 
-        if _UPLOAD.match(scope["path"]) and await _is_signed_in(scope):
+        if (match := _UPLOAD.match(scope["path"])) and await _may_upload(scope, int(match[1])):
             most = FILES * settings.UPLOAD_MAX_MB * 2**20 + FORM_BYTES
         if declared.isdecimal() and int(declared) > most:
             await _refuse(scope, send, most)
@@ -61,9 +63,11 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 @database_sync_to_async  # type: ignore[untyped-decorator]
-def _is_signed_in(scope: Scope) -> bool:
+def _may_upload(scope: Scope, project: int) -> bool:
     key = parse_cookie(_header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME)
-    return key is not None and SESSION_KEY in import_module(settings.SESSION_ENGINE).SessionStore(key)
+    user = key and import_module(settings.SESSION_ENGINE).SessionStore(key).get(SESSION_KEY)
+    owners = Membership.objects.filter(project=project, role=Role.OWNER)
+    return bool(user) and owners.filter(user=user).exists()
 
 
 async def _refuse(scope: Scope, send: Send, most: int) -> None:

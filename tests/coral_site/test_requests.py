@@ -76,14 +76,15 @@ def test_who_sends_too_much_is_told_in_their_language() -> None:
     assert send(b"zh-CN").startswith("请求超过 16 MB")
 
 
-def test_files_are_taken_from_who_is_signed_in_only(cast: Cast, settings: Any) -> None:
+def test_files_are_taken_from_owners_of_the_project_only(cast: Cast, settings: Any) -> None:
     settings.UPLOAD_MAX_MB = 1
     path = reverse("annotation:upload_file", args=[cast.project.pk])
     form, files = body_limit.FORM_BYTES // 2**20, body_limit.FILES
     send = async_to_sync(post)
     assert send(cast.client("owner"), path, blocks=form + files - 1) == 403, "no CSRF token: it came through"
     assert send(cast.client("owner"), path, blocks=form + files + 2) == 413
-    assert send(Client(), path, blocks=form + 2) == 413
+    for nobody in (Client(), cast.client("stranger"), cast.client("reviewer")):
+        assert send(nobody, path, blocks=form + 2) == 413
 
 
 def locked() -> OperationalError:

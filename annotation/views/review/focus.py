@@ -49,7 +49,9 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     asked = request.GET.get("row", "")
     if is_id(asked):
         first = get_object_or_404(Sample, pk=int(asked), project=project)
-        because = dict(wanted).get(first.pk, Correction.Because.BROWSING.value)
+        is_drawn = draw_sample.pending_draws(project, request.user).filter(pk=first.pk).exists()
+        usual = Correction.Because.AUDIT if is_drawn else Correction.Because.BROWSING
+        because = dict(wanted).get(first.pk, usual.value)
         wanted = [(first.pk, because), *(row for row in wanted if row[0] != first.pk)]
     context = page_context(request, project, step="review")
     context |= _figures(request, project) | {

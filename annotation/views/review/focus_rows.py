@@ -70,6 +70,10 @@ class FocusRow:
         return self.because in BLIND
 
     @property
+    def has_long_cells(self) -> bool:
+        return any(len(value) > 2_000 for _name, value in self.cells)
+
+    @property
     def source(self) -> str:
         return self.sample.source
 

@@ -146,6 +146,13 @@ def correct_sample(request: MemberRequest, project: Project, sample_id: int) -> 
     return redirect(_way_back(request, project, sample_id))
 
 
+@for_members(Role.VIEWER, "GET")
+def sample_text(request: MemberRequest, project: Project, sample_id: int) -> HttpResponse:
+    """The whole text of a row: pages hold the beginning of a long one, and a page of them would be megabytes."""
+    sample = get_object_or_404(Sample.objects.only("text"), pk=sample_id, project=project)
+    return HttpResponse(sample.text, content_type="text/plain; charset=utf-8")
+
+
 def _row(request: MemberRequest, project: Project, sample_id: int, *, sentence: str) -> HttpResponse:
     columns = columns_of(project, request.membership)
     row: TableRow = current_row(shown_rows(columns).get(pk=sample_id, project=project), columns)

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from annotation.forms.fields import sentence_of
 from annotation.models import Iteration, Label, Prediction, Project, Sample, Source
+from annotation.pipeline.measure.draw_sample import open_draws
 from annotation.table.columns import Columns, columns_of
 from annotation.table.form import TableForm
 from annotation.table.keyset import Cursor, Page
@@ -39,6 +40,7 @@ class TableRow:
     source: str = ""
     sentence: str = ""
     saved: bool = False
+    blind: bool = False
     further: list[tuple[Any, Any]] = field(default_factory=list)
     of_round: bool = False
 
@@ -99,7 +101,11 @@ def current_table(request: MemberRequest, project: Project, *, default_sort: str
     form = _checked(TableForm(request.GET, project=project, default_sort=default_sort))
     columns = columns_of(project, request.membership)
     page = form.page(shown_rows(columns))
-    return Table(form, page, [current_row(sample, columns) for sample in page.rows], columns)
+    ids = [sample.pk for sample in page.rows]
+    drawn = set(open_draws(project).filter(sample__in=ids).values_list("sample_id", flat=True))
+    # What measures the file is answered without having seen what the models say, here as in the focus view.
+    rows = [TableRow(row, blind=True) if row.pk in drawn else current_row(row, columns) for row in page.rows]
+    return Table(form, page, rows, columns)
 
 
 def shown_rows(columns: Columns) -> QuerySet[Sample]:

@@ -82,6 +82,7 @@ TABLE: dict[str, Access] = {
     "annotation:cancel_stage": Access("post", "owner", STAGE),
     "annotation:resume_stage": Access("post", "owner", STAGE),
     "annotation:review": VIEW,
+    "annotation:sample_text": Access("get", "viewer", {"sample_id": "sample"}),
     "annotation:correct_sample": Access("post", "reviewer", {"sample_id": "sample"}),
     "annotation:choose_columns": Access("post", "viewer"),
     "annotation:save_filter": Access("post", "viewer", {}, {"name": "mine", "query": "?show=wrong"}),
