@@ -65,9 +65,10 @@ def _header(scope: Scope, name: bytes) -> str:
 @database_sync_to_async  # type: ignore[untyped-decorator]
 def _may_upload(scope: Scope, project: int) -> bool:
     key = parse_cookie(_header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME)
-    user = key and import_module(settings.SESSION_ENGINE).SessionStore(key).get(SESSION_KEY)
-    owners = Membership.objects.filter(project=project, role=Role.OWNER)
-    return bool(user) and owners.filter(user=user).exists()
+    user = import_module(settings.SESSION_ENGINE).SessionStore(key).get(SESSION_KEY) if key else None
+    if user is None:
+        return False
+    return Membership.objects.filter(project=project, role=Role.OWNER, user=int(user)).exists()
 
 
 async def _refuse(scope: Scope, send: Send, most: int) -> None:
