@@ -60,6 +60,10 @@ class LabelTree:
             [token for _place, token in pairs]
         )
 
+    def names(self) -> list[list[int]]:
+        """The tokens of each name that count."""
+        return [[token for _place, token in path] for path in self.paths]
+
     def total(self, log_probs: torch.Tensor) -> torch.Tensor:
         """Sum each name's token log-probabilities, in the order of :meth:`reads`: ``(B, P)`` to ``(B, K)``."""
         parts = torch.split(log_probs, [len(path) for path in self.paths], dim=1)

@@ -158,7 +158,10 @@ class LocalModel:
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)
 
     def _encode_prefix(self, prefix: str) -> list[int]:
-        first = self._tokenizer.bos_token_id if getattr(self._tokenizer, "add_bos_token", False) else None
+        first = self._tokenizer.bos_token_id
+        # What it does is asked, since a converted tokenizer's settings don't say it.
+        if self._tokenizer("a").input_ids[:1] != [first]:
+            first = None
         tokens = self._encode(prefix + PARAGRAPH) if prefix else []
         if first is None and not tokens:
             first = self._tokenizer.eos_token_id  # something has to stand before the first query's tokens

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlcore.llm.local.prefix import ATTENTION, SharedPrefix, keys_beside, regist
 KEPT_PREFIXES = 24  # their keys and values stay in memory: some sets of demonstrations, and a few with a lead
 # Log-probabilities differ less by rounding alone, and more if anything is left out of the attention.
 PROBE_TOLERANCE = {torch.float32: 0.02, torch.bfloat16: 0.3}
+PROBE_WINDOW = 16  # fewer tokens than the probe's prompt has, so that sliding windows take part in it
 NO_LABELS = LabelTree.build([], end=0)  # for a text without label names behind it
 
 Tokens = Sequence[int]
@@ -23,6 +25,7 @@ Tokens = Sequence[int]
 class Sharing(Enum):
     """What is done with the tokens that a batch's rows share."""
 
+    ALONE = "nothing is shared: every name is read behind every row, as the model itself reads a text"
     NOT = "read again in every row"
     COPIED = "read once, and copied for every row"
     SPLIT = "read once, and attended to by all rows together"
@@ -43,9 +46,9 @@ class Scorer:
         self._pad = pad
         self._head = OutputHead(model)
         self._prefixes: dict[tuple[int, ...], SharedPrefix] = {}
-        self.sharing = Sharing.NOT
-        if share:
-            self.sharing = self._exact_sharing(tokens_of)
+        self.sharing = Sharing.ALONE
+        with self._short_window():
+            self.sharing = self._exact_sharing(tokens_of, share)
 
     @torch.inference_mode()
     def name_scores(
@@ -62,13 +65,18 @@ class Scorer:
         All of a row's miss the same constant, so that the whole vocabulary need not be looked at where names consist of
         one token; ``complete`` adds it.
         """
+        if self.sharing is Sharing.ALONE:
+            names = tree.names()
+            return torch.tensor(
+                [[self._alone([*prefix, *lead, *row], name) for name in names] for row in rows]
+            )
         hidden, _ids = self._read(prefix, lead, rows, tree)
         nodes = hidden.shape[1] - len(tree.tokens)
         ends = torch.tensor([len(row) for row in rows], device=hidden.device)
         last = hidden[torch.arange(len(rows), device=hidden.device), ends]
         needed = torch.cat([last[:, None], hidden[:, nodes:]], dim=1)  # (B, 1 + T, D)
-        places, names = (each.to(hidden.device) for each in tree.reads())
-        logits = self._head.logits(needed[:, places], names)  # (B, P)
+        places, tokens = (each.to(hidden.device) for each in tree.reads())
+        logits = self._head.logits(needed[:, places], tokens)  # (B, P)
         totals = logits.new_zeros(needed.shape[:2])
         counted = slice(QUERY if complete else QUERY + 1, None)
         totals[:, counted] = self._head.log_totals(needed[:, counted])
@@ -77,6 +85,8 @@ class Scorer:
     @torch.inference_mode()
     def text_scores(self, prefix: Tokens, lead: Tokens, texts: Sequence[Tokens]) -> torch.Tensor:
         """Log-probabilities ``(B,)`` of each text behind the prefix and the lead."""
+        if self.sharing is Sharing.ALONE:
+            return torch.tensor([self._alone([*prefix, *lead], text) for text in texts])
         hidden, ids = self._read(prefix, lead, texts, NO_LABELS)
         before = hidden[:, :-1]  # each token is predicted where the one before it stands
         found = self._head.logits(before, ids) - self._head.log_totals(before)
@@ -87,6 +97,12 @@ class Scorer:
     def close(self) -> None:
         self._prefixes.clear()
         self._model = None
+
+    def _alone(self, before: Tokens, text: Tokens) -> float:
+        """The log-probability of the text behind other tokens, by a forward pass of their own."""
+        ids = torch.tensor([[*before, *text]], device=self._model.device)
+        logits = self._model(input_ids=ids, use_cache=False).logits[0, len(before) - 1 : -1].float()
+        return float(logits.log_softmax(-1).gather(1, ids[0, len(before) :, None]).sum())
 
     def _read(
         self, prefix: Tokens, lead: Tokens, rows: Sequence[Tokens], tree: LabelTree
@@ -118,18 +134,58 @@ class Scorer:
             given = {"past_key_values": known.cache(len(rows)), "use_cache": True}
         packed = _pack(rows, tree, longest=longest, start=start, pad=self._pad)
         seen = _who_sees_whom(rows, tree, longest=longest, before=before, width=width)
-        # Added to the attention's scores: not every architecture takes a mask of truth values.
-        mask = torch.zeros(seen.shape, dtype=self._model.dtype).masked_fill_(
-            ~seen, torch.finfo(self._model.dtype).min
-        )
+        mask = self._masks(seen, packed[1], before)
         device = self._model.device
         ids, positions = (each.to(device) for each in packed)
         if known is None:
             given = {"use_cache": False}
         hidden = self._model.base_model(
-            input_ids=ids, position_ids=positions, attention_mask=mask.to(device), **given
+            input_ids=ids, position_ids=positions, attention_mask=mask, **given
         ).last_hidden_state
         return hidden, ids
+
+    def _masks(self, seen: torch.Tensor, positions: torch.Tensor, before: int) -> Any:
+        """What is added to the attention's scores, as the model takes it: one mask, or one for each kind of layer.
+
+        Args:
+            seen: ``(B or 1, 1, L + T, width)``, who sees whom where no window slides.
+            positions: ``(B, L + T)``.
+            before: columns before those of the positions.
+        """
+        full = self._added(seen)
+        if self._window is None:
+            return full
+        keys = torch.cat([torch.arange(before).expand(len(positions), -1), positions], dim=1)  # (B, width)
+        near = positions[:, :, None] - keys[:, None] < self._window  # (B, L + T, width)
+        sliding = self._added(seen & near[:, None])
+        if getattr(self._model.config, "layer_types", None) is None:
+            return sliding
+        return {"full_attention": full, "sliding_attention": sliding}
+
+    def _added(self, seen: torch.Tensor) -> torch.Tensor:
+        # Not every architecture takes a mask of truth values.
+        mask = torch.zeros(seen.shape, dtype=self._model.dtype)
+        return mask.masked_fill_(~seen, torch.finfo(mask.dtype).min).to(self._model.device)
+
+    @property
+    def _window(self) -> int | None:
+        """How many tokens back a layer with a sliding window sees, itself among them; None where there is no such layer."""
+        config = self._model.config
+        window = getattr(config, "sliding_window", None)
+        layers = getattr(config, "layer_types", None)
+        return int(window) if window and (layers is None or "sliding_attention" in layers) else None
+
+    @contextmanager
+    def _short_window(self) -> Iterator[None]:
+        """Sliding windows of ``PROBE_WINDOW`` tokens inside: the model's own may be longer than a probe should be."""
+        window = self._window
+        if window is not None:
+            self._model.config.sliding_window = PROBE_WINDOW
+        try:
+            yield
+        finally:
+            if window is not None:
+                self._model.config.sliding_window = window
 
     def _shared(self, prefix: tuple[int, ...], lead: tuple[int, ...]) -> SharedPrefix:
         """What the model makes of the prefix and the lead behind it; the last few are remembered."""
@@ -157,18 +213,20 @@ class Scorer:
         layers = tuple((layer.keys, layer.values) for layer in cache.layers)
         return SharedPrefix(layers, hidden[0, -1], start + len(tokens))
 
-    def _exact_sharing(self, tokens_of: Callable[[str], Tokens]) -> Sharing:
-        """The best way of sharing that gives this architecture the same scores as none; asked of it, not assumed."""
+    def _exact_sharing(self, tokens_of: Callable[[str], Tokens], share: bool) -> Sharing:
+        """The best way of sharing that gives this architecture its own forward pass' scores; asked of it, not assumed."""
         tree = LabelTree.build([tokens_of(" yes"), tokens_of(" no, not at all")], end=0)
         prefix = tokens_of(
             "Read the question. Answer yes or no, and never anything else; if it is unclear, say no."
         )
         rows, lead = [tokens_of("Is it?"), tokens_of("Is it warm there?")], tokens_of("It was said:")
-        plain = self.name_scores(prefix, rows, tree, lead=lead, complete=True)
+        wanted = self.name_scores(prefix, rows, tree, lead=lead, complete=True)
         tolerance = PROBE_TOLERANCE[self._model.dtype]
         usual = self._model.config._attn_implementation
-        for sharing in (Sharing.SPLIT, Sharing.COPIED):
-            if sharing is Sharing.SPLIT and (self._model.device.type != "cpu" or usual != "sdpa"):
+        for sharing in (Sharing.SPLIT, Sharing.COPIED, Sharing.NOT) if share else (Sharing.NOT,):
+            # All rows attend to the whole prefix together, which a window doesn't allow.
+            can_split = self._model.device.type == "cpu" and usual == "sdpa" and self._window is None
+            if sharing is Sharing.SPLIT and not can_split:
                 continue
             self.sharing = sharing
             try:
@@ -179,10 +237,10 @@ class Scorer:
             except (RuntimeError, ValueError, TypeError, AttributeError):
                 found = None
             self._prefixes.clear()
-            if found is not None and float((plain - found).abs().max()) < tolerance:
+            if found is not None and float((wanted - found).abs().max()) < tolerance:
                 return sharing
             self._model.set_attn_implementation(usual)
-        return Sharing.NOT
+        return Sharing.ALONE
 
 
 def _pack(

@@ -28,44 +28,6 @@ NAMES = ["very good", "very bad", "fine", "好评", "fine and dandy"]
 QUERIES = ["row: a\nlabel:", "row: a much longer row with many words\nlabel:", "row: b b b\nlabel:"]
 
 
-@pytest.fixture(autouse=True)
-def _single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores are compared closely here, so no processor may round them to bf16."""
-    monkeypatch.setattr("mlcore.llm.local.model._computes_bf16", lambda device: False)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A two-layer random Llama with a byte tokenizer."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    make_tokenizer: Any = PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<|end|>": 0} | {character: index + 1 for index, character in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    path = tmp_path_factory.mktemp("tiny")
-    make_tokenizer(tokenizer_object=tokenizer, eos_token="<|end|>").save_pretrained(path)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=400,
-        initializer_range=0.3,
-        eos_token_id=0,
-        bos_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(path)
-    return path
-
-
 def _log_probability(model: LocalModel, text: str, name: str) -> float:
     """The name's log-probability behind the text, token by token, the slow and obvious way."""
     tokens = model._encode(text)
@@ -122,11 +84,14 @@ def test_a_model_that_wants_more_of_its_attention_gets_copies(
     assert LocalModel(folder, name="tiny")._scorer.sharing is Sharing.COPIED
 
 
-def test_a_model_whose_scores_change_by_sharing_reads_the_prefix_in_every_row(
+def test_a_model_whose_scores_change_by_sharing_reads_every_name_by_itself(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shared = LocalModel(folder, name="tiny").score("Some instructions.", QUERIES, NAMES)
     monkeypatch.setattr("mlcore.llm.local.scorer.PROBE_TOLERANCE", {torch.float32: 0.0})
-    assert LocalModel(folder, name="tiny")._scorer.sharing is Sharing.NOT
+    model = LocalModel(folder, name="tiny")
+    assert model._scorer.sharing is Sharing.ALONE
+    assert model.score("Some instructions.", QUERIES, NAMES) == pytest.approx(shared, abs=1e-3)
 
 
 def test_the_sum_over_the_vocabulary_is_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,41 +233,6 @@ def test_the_embedded_model_tells_praise_from_complaint(tmp_path: Path) -> None:
     odds = [float(np.log(answers[key].probs[1] / answers[key].probs[0])) for key in range(4)]  # type: ignore[index]
     assert min(odds[0], odds[2]) > max(odds[1], odds[3])
     assert len(list((tmp_path / "weights").iterdir())) == 1
-
-
-@pytest.mark.parametrize("architecture", ["Gemma2", "Granite", "GPTNeoX", "Phi", "Qwen3"])
-def test_every_architecture_is_scored_as_its_own_forward_pass_does(
-    folder: Path, tmp_path: Path, architecture: str
-) -> None:
-    import transformers
-
-    for path in folder.glob("token*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    torch.manual_seed(1)
-    config = getattr(transformers, f"{architecture}Config")(
-        vocab_size=257,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=400,
-        initializer_range=0.5,
-        pad_token_id=0,
-        eos_token_id=0,
-        bos_token_id=0,
-        **({"logits_scaling": 3.0} if architecture == "Granite" else {}),
-    )
-    getattr(transformers, f"{architecture}ForCausalLM")(config).save_pretrained(tmp_path)
-    model = LocalModel(tmp_path, name=architecture, batch_size=2)
-    scores = model.score("Some instructions.", QUERIES, NAMES)
-    with torch.inference_mode():
-        wanted = [
-            [_log_probability(model, f"Some instructions.\n\n{query}", name) for name in NAMES]
-            for query in QUERIES
-        ]
-    assert scores == pytest.approx(np.array(wanted), abs=2e-3)
 
 
 def test_further_prefixes_are_averaged(folder: Path) -> None:
