@@ -79,7 +79,6 @@ def distill_labels(
         weights_dir=weights_dir,
         hub_token=hub_token,
         monitor=monitor,
-        order=order,
     )
     with limited_threads(inputs.defaults.threads):
         result = run_method(corpus, noisy, config, inputs, monitor, checkpoint_dir)

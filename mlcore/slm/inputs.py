@@ -20,7 +20,15 @@ from mlcore.errors import InvalidInputError, StoppedError
 from mlcore.messages import Message
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.encoders import TextEncoder, encode_texts, load_encoder
-from mlcore.slm.heads import FeatureHead, FineTunedEncoder, Network, TableMlp, column_tensor, standardise
+from mlcore.slm.heads import (
+    PIECE,
+    FeatureHead,
+    FineTunedEncoder,
+    Network,
+    TableMlp,
+    column_tensor,
+    standardise,
+)
 from mlcore.slm.trees import encode_table
 from mlcore.weights import resolve_weights
 from mlcore.weights_embedded import installed_encoder
@@ -116,9 +124,10 @@ class Monitor:
 class Inputs:
     """What the networks see.
 
-    ``features (N, D)`` float16 serve the map, the neighbours and the choice of demonstrations; ``matrix (N, D')`` float32
-    is what a network or another classifier learns from; ``build`` makes a network on it, ``rebuild`` a cheap one, for
-    fitting again. ``warnings`` are about values that were not taken as they stand.
+    ``features (N, D)`` float16 serve the map, the neighbours and the choice of demonstrations; ``matrix (N, D')`` is what
+    a network or another classifier learns from: of texts float16, mapped to a file, and not standardised. ``build`` makes
+    a network on it, ``rebuild`` a cheap one, for fitting again. ``warnings`` are about values that were not taken as they
+    stand.
     """
 
     features: FloatArray
@@ -154,14 +163,9 @@ def prepare(
     cache_dir: Path,
     weights_dir: Path | None,
     monitor: Monitor,
-    order: IntArray | None = None,
     hub_token: str = "",
 ) -> Inputs:
-    """Encode texts (cached) or columns, and say how to build a network on them.
-
-    ``order (N,)`` are the rows of the upload that the corpus was put together from: texts are encoded in the order of the
-    upload, so that a corpus to which rows were added finds its beginning in the cache.
-    """
+    """Encode texts (cached) or columns, and say how to build a network on them."""
     if corpus.table is not None:
         encoded = encode_table(corpus.table, corpus.column_kinds)
         values, columns = torch.from_numpy(encoded.values), column_tensor(encoded.columns)
@@ -179,18 +183,15 @@ def prepare(
     def on_batch(done: int) -> None:
         monitor.report(Progress("features", batch=done, batches=total), done / total)
 
-    order = np.arange(total) if order is None else order
-    uploaded = [corpus.texts[row] for row in np.argsort(order)]
-    pooled = encode_texts(uploaded, encoder, cache_dir=cache_dir, on_batch=on_batch)[order]
-    # A broken encoder must not spoil the rest.
-    pooled = np.nan_to_num(pooled, nan=0.0, posinf=0.0, neginf=0.0)
-    scaled = standardise(pooled)
-    build_head = partial(FeatureHead, scaled, count)
+    pooled = encode_texts(corpus.texts, encoder, cache_dir=cache_dir, on_batch=on_batch)
+    for start in range(0, total, PIECE):  # a broken encoder must not spoil the rest
+        np.nan_to_num(pooled[start : start + PIECE], copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    build_head = partial(FeatureHead, standardise(pooled), count)
     embedding = pooled[:, : encoder.dimensions]
     if choose_network(config) == "finetune":
         build_encoder = partial(build_finetuned, encoder, list(corpus.texts), count)
-        return Inputs(embedding, scaled.numpy(), build_encoder, FINETUNE, build_head, tuple(warnings))
-    return Inputs(embedding, scaled.numpy(), build_head, HEAD, build_head, tuple(warnings))
+        return Inputs(embedding, pooled, build_encoder, FINETUNE, build_head, tuple(warnings))
+    return Inputs(embedding, pooled, build_head, HEAD, build_head, tuple(warnings))
 
 
 def choose_network(config: DistillConfig) -> str:

@@ -9,10 +9,10 @@ from mlcore.records import FloatArray, IntArray
 
 def unit_rows(features: FloatArray) -> FloatArray:
     """The features ``(N, D)`` in float32, each row of length one; rows without a direction stay zero."""
-    values: FloatArray = np.nan_to_num(np.asarray(features, dtype=np.float32))
+    values: FloatArray = np.nan_to_num(np.array(features, dtype=np.float32), copy=False)
     lengths = np.sqrt(np.einsum("nd,nd->n", values, values))[:, None]
-    units: FloatArray = np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
-    return units
+    values /= np.where(lengths > 0, lengths, 1.0)
+    return values
 
 
 def nearest_rows(pool: FloatArray, row: FloatArray, *, count: int) -> tuple[IntArray, FloatArray]:

@@ -31,10 +31,10 @@ def review_order(risk: FloatArray, doubt: FloatArray, checked: BoolArray) -> Int
 
 def map_points(features: FloatArray) -> FloatArray:
     """A map ``(N, 2)``: the two main directions of the features, each scaled to unit deviation; NaN for rows beyond 5,000."""
-    values = np.nan_to_num(np.asarray(features, dtype=np.float32))
-    points = np.full((len(values), 2), np.nan)
-    rows = np.arange(len(values))[:: max(1, -(-len(values) // MOST_POINTS))]
-    centred = values[rows] - values[rows].mean(axis=0)
+    points = np.full((len(features), 2), np.nan)
+    rows = np.arange(len(features))[:: max(1, -(-len(features) // MOST_POINTS))]
+    values = np.nan_to_num(features[rows].astype(np.float32))
+    centred = values - values.mean(axis=0)
     if centred.shape[1] < 2:
         centred = np.pad(centred, ((0, 0), (0, 2 - centred.shape[1])))
     with threadpool_limits(1):

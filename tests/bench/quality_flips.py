@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.naive_bayes import MultinomialNB
 
@@ -13,6 +14,7 @@ from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus
 from mlcore.records import FloatArray, IntArray
 from mlcore.slm.cross_fit import assign_folds
+from mlcore.slm.heads import standardise
 from mlcore.slm.inputs import Monitor, prepare
 from mlcore.verdict.classifiers import ngram_features
 from tests.bench.harness import Options, Report
@@ -63,7 +65,8 @@ def compare_texts(
 ) -> dict[str, float]:
     corpus, config = Corpus(texts), DistillConfig(seed=seed)
     monitor = Monitor(lambda progress: None, lambda: False)
-    matrix = prepare(corpus, config, count, cache_dir=cache, weights_dir=None, monitor=monitor).matrix
+    features = prepare(corpus, config, count, cache_dir=cache, weights_dir=None, monitor=monitor).matrix
+    matrix = standardise(features).rows(torch.arange(len(features))).numpy()
     probs, wrong = remembered(
         cache, filter_and_retrain, matrix, texts, given, count, strength=3e-4, seed=seed
     )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlcore.devices import best_device, fast_dtype
 from mlcore.errors import ModelUnavailableError
 from mlcore.llm.local.label_tree import LabelTree
 from mlcore.llm.local.scorer import Scorer
@@ -67,8 +68,8 @@ class LocalModel:
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = torch.bfloat16 if _computes_bf16(self.device) else torch.float32
+        self.device = best_device()
+        self.dtype = fast_dtype(self.device)
         self.batch_size = batch_size
         self.identity = f"local:{name}:{fingerprint(folder)}:{str(self.dtype).removeprefix('torch.')}"
         self._tokenizer, model = load_model(folder, name, self.device, self.dtype)
@@ -212,14 +213,6 @@ def _common_start(rows: Sequence[_Row]) -> list[int]:
     shortest = min(len(row.tokens) for row in rows)
     same = takewhile(lambda pair: pair[0] == pair[1], zip(first[: max(0, shortest - 1)], last, strict=False))
     return [token for token, _other in same]
-
-
-def _computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 itself: three times as fast as single precision on such a processor."""
-    if device.type == "cuda":
-        return True
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def load_model(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

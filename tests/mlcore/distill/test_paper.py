@@ -52,9 +52,7 @@ def test_the_networks_alone_decide(
     corpus, labels = reorder(corpus, labels, order)
     config = DistillConfig(encoder="tiny", network="head", method="paper", epochs=5, warmup_epochs=2)
     monitor = Monitor(lambda progress: None, lambda: False)
-    inputs = prepare(
-        corpus, config, 2, cache_dir=tmp_path, weights_dir=weights_dir, monitor=monitor, order=order
-    )
+    inputs = prepare(corpus, config, 2, cache_dir=tmp_path, weights_dir=weights_dir, monitor=monitor)
     folds = assign_folds(corpus.texts, labels.given, 5, seed=0)
     network = train(inputs, labels.given, np.ones(120), folds, 2, config, monitor, None)
     np.testing.assert_array_equal(result.probs[order], network.probs)

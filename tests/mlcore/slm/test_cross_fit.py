@@ -36,13 +36,13 @@ METHODS: list[Method] = ["coral", "paper", "adamatch", "plain"]
 
 def make_rows(seed: int = 0) -> tuple[Tensor, np.ndarray]:
     labels = np.arange(ROWS) % 2
-    features = standardise(np.random.default_rng(seed).normal(size=(ROWS, 6)) + labels[:, None])
-    return features, labels
+    features = np.random.default_rng(seed).normal(size=(ROWS, 6)) + labels[:, None]
+    return standardise(features).rows(torch.arange(ROWS)), labels
 
 
 def make_inputs(features: Tensor, network: str) -> Inputs:
     columns = torch.arange(features.shape[1])
-    build: Callable[[], Network] = partial(FeatureHead, features, 2)
+    build: Callable[[], Network] = partial(FeatureHead, standardise(features.numpy()), 2)
     defaults: Defaults = HEAD
     if network == "table":
         build, defaults = partial(TableMlp, features, columns, 2, 8), TABLE
@@ -182,7 +182,9 @@ def test_skipped_batches_are_a_warning() -> None:
 def test_a_resumed_average_stays_where_the_network_computes(tmp_path: Path) -> None:
     features, _ = make_rows()
     config = TrainingConfig(10, 1e-2, 0.0, average=0.9)
-    one, other = (Learner(lambda: FeatureHead(features, 2), config, seed=seed) for seed in (0, 1))
+    one, other = (
+        Learner(lambda: FeatureHead(standardise(features.numpy()), 2), config, seed=seed) for seed in (0, 1)
+    )
     everyone = np.arange(ROWS)
     rows = EpochRows(everyone, everyone[:0], np.ones(ROWS))
     one.train_epoch(np.eye(2)[everyone % 2], rows, lr_factor=1.0, on_batch=lambda *_: None)

@@ -73,3 +73,13 @@ def test_an_adaptive_threshold_aligns_pseudo_labels_with_the_labelled_rows() -> 
     fixed = learner.choose_threshold(known, rest, 2)
     assert fixed.confidence == 0.95
     assert fixed.align.tolist() == [1.0, 1.0]
+
+
+def test_features_are_standardised_without_a_copy() -> None:
+    features = (3 * np.random.default_rng(0).normal(size=(5000, 4)) + [0, 1, 2, 3]).astype(np.float16)
+    features[:, 3] = 7
+    found = standardise(features)
+    assert np.shares_memory(found.values.numpy(), features)
+    rows = found.rows(torch.arange(5000))
+    assert rows.mean(dim=0).numpy() == pytest.approx(np.zeros(4), abs=1e-4)
+    assert rows.std(dim=0).numpy() == pytest.approx([1, 1, 1, 0], abs=1e-3)

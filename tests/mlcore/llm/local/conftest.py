@@ -12,7 +12,7 @@ import torch
 @pytest.fixture(autouse=True)
 def _single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores are compared closely here, so no processor may round them to bf16."""
-    monkeypatch.setattr("mlcore.llm.local.model._computes_bf16", lambda device: False)
+    monkeypatch.setattr("mlcore.llm.local.model.fast_dtype", lambda device: torch.float32)
 
 
 @pytest.fixture(scope="module")
