@@ -1,0 +1,174 @@
+"""What goes into the certificate and the plan, and what comes out, as plain values; ``N`` rows, ``K`` labels.
+
+Money is in the unit of the project's prices, minutes are people's minutes, a row is its index in the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from mlcore.messages import Message
+from mlcore.records import IntArray
+
+StepKind = Literal["try", "label", "train", "measure", "review", "relabel", "stop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be spent from the beginning of the project; None where there is no limit."""
+
+    money: float | None = None
+    tokens: int | None = None
+    minutes: float | None = None
+    deadline: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The share of right labels that is wanted, the confidence with which it must be shown, and the limits."""
+
+    target: float = 0.95
+    confidence: float = 0.95
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person said of one row since the evidence began, in the order in which the rows were chosen.
+
+    Attributes:
+        asked: the file's label of the row when the evidence began.
+        label: the person's label; ``NO_LABEL`` for a drawn row that is not answered yet, which counts as wrong.
+        chance: the probability with which exactly this row was drawn from all open rows; None if it was chosen
+            (by the queue, or by a person).
+        least: the smallest such probability of any open row at that time; None if all open rows had the same.
+    """
+
+    row: int
+    asked: int
+    label: int
+    chance: float | None = None
+    least: float | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A share of right labels. ``low`` and ``high`` each hold at the certificate's confidence, however often one looks."""
+
+    low: float
+    estimate: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassBound:
+    """How many labels of one class in the file are right (its precision); ``drawn`` rows of it are behind the bound."""
+
+    label: int
+    rows: int
+    decided: int
+    drawn: int
+    precision: Bound
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedPart:
+    """The largest part of the file that is shown to reach the target. ``others``: row indices outside it, riskiest first."""
+
+    rows: int
+    low: float
+    others: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What can be said of the file as it is.
+
+    Attributes:
+        drawn: answered rows that were drawn with a known probability: the evidence.
+        decided: rows that people decided one by one, the drawn ones among them. They count as right, less people's errors.
+        people_error: the rate of people's own errors that was allowed for; None if it is unknown and taken as 0.
+        accuracy: of the whole file.
+        classes: of each class on its own; each bound holds for itself, not all of them together.
+        disagreed: rows where a person's label was not the file's.
+        uncovered: open rows counted as wrong, since their label changed after the evidence began or nobody gave them one.
+        unanswered: rows that were drawn and not answered; they count as wrong.
+    """
+
+    target: float
+    confidence: float
+    rows: int
+    drawn: int
+    decided: int
+    people_error: float | None
+    accuracy: Bound
+    classes: tuple[ClassBound, ...]
+    part: CertifiedPart
+    disagreed: tuple[int, ...]
+    uncovered: int
+    unanswered: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the whole file is shown to reach the target."""
+        return self.accuracy.low >= self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A forecast figure with its 90 % range."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is expected after a step: the file's accuracy, what the step costs, and people's minutes for it.
+
+    ``answers``: how many more answers the target takes after this step, 0 where it is shown then.
+    """
+
+    accuracy: Range
+    money: Range
+    minutes: Range
+    answers: Range
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do next: ``amount`` rows of work of this kind, and why.
+
+    Kinds: ``try`` rows with the LLM; ``label`` rows with it; ``train`` the small model; ``measure``: ask people about rows
+    drawn at random; ``review``: ask people about the riskiest rows; ``relabel`` rows at risk with another model or prompt;
+    ``stop``.
+    """
+
+    kind: StepKind
+    amount: int
+    reason: Message
+    forecast: Forecast
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a step, in the words of :class:`Forecast`; None where it is not known."""
+
+    accuracy: float | None = None
+    money: float | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A forecast beside its outcome: whether each figure fell into its range, and how far it fell from the forecast.
+
+    ``error``: distance of the accuracy from the forecast, in half widths of the range towards the outcome.
+    """
+
+    within: dict[str, bool] = field(default_factory=dict)
+    error: float | None = None
