@@ -49,7 +49,7 @@ def test_the_pages_lie_in_the_steps_of_the_loop() -> None:
 
 
 def test_the_engines_steps_have_the_names_of_the_loop() -> None:
-    assert folders("mlcore") & set(LOOP) == {"label", "distill", "measure"}
+    assert folders("mlcore") & set(LOOP) == {"label", "distill", "measure", "plan"}
 
 
 def test_few_modules_lie_loose_in_the_application() -> None:
