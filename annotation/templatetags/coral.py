@@ -51,7 +51,7 @@ def label_options(labels: Sequence[Label], chosen: int | None = None) -> str:
 @register.simple_tag
 def label_buttons(choices: Sequence[Any], suggestion: Label | None) -> str:
     """The focus view's button for each of many labels, as short as can be: a page holds several rows."""
-    button = '<button class="btn answer c{}{}" name="label" value="{}" data-key="{}"><span class="name">{}</span></button>'
+    button = '<button class="btn answer c{}{}" name="label" value="{}"{}>{}</button>'
     return format_html_join(
         "",
         button,
@@ -60,7 +60,7 @@ def label_buttons(choices: Sequence[Any], suggestion: Label | None) -> str:
                 each.label.colour,
                 " suggested" if each.label == suggestion else "",
                 each.label.pk,
-                each.key,
+                format_html(' data-key="{}"', each.key) if each.key else "",
                 each.label.name,
             )
             for each in choices

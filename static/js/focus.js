@@ -138,6 +138,8 @@ document.addEventListener("DOMContentLoaded", function () {
     fifties = now ? Math.max(fifties, now) : 0;
   }
 
+  const nameOf = (button) => (button.querySelector(".name") || button).textContent;
+
   /* --- Answering ------------------------------------------------------------------------------------------------ */
   function answer(label) {
     const row = current();
@@ -153,7 +155,7 @@ document.addEventListener("DOMContentLoaded", function () {
     };
     change((waiting) => waiting.push(one));
     given.push({ id: one.id, sample: one.sample });
-    mark(row, button.querySelector(".name").textContent);
+    mark(row, nameOf(button));
     count(1);
     show(at + 1);
     send();
@@ -396,7 +398,7 @@ document.addEventListener("DOMContentLoaded", function () {
   function fitting(find) {
     const typed = find.value.trim().toLowerCase();
     return [...find.form.querySelectorAll(".answer")].filter((button) => {
-      button.hidden = !button.querySelector(".name").textContent.toLowerCase().includes(typed);
+      button.hidden = !nameOf(button).toLowerCase().includes(typed);
       return !button.hidden;
     });
   }
