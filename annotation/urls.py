@@ -9,7 +9,7 @@ from annotation.views.ingest import uploads
 from annotation.views.iterate import rounds
 from annotation.views.label import labeling, try_out
 from annotation.views.measure import accuracy
-from annotation.views.plan import goal
+from annotation.views.plan import certificate, goal
 from annotation.views.project import (
     archive,
     configure,
@@ -90,6 +90,9 @@ urlpatterns = [
     path(f"{PROJECT}/accuracy/draw/", accuracy.draw_audit, name="draw_audit"),
     path(f"{PROJECT}/goal/", goal.goal, name="goal"),
     path(f"{PROJECT}/goal/change/", goal.change_goal, name="change_goal"),
+    path(f"{PROJECT}/certificate/", certificate.certificate, name="certificate"),
+    path(f"{PROJECT}/certificate/make/", certificate.make_certificate, name="make_certificate"),
+    path(f"{PROJECT}/certificate/certificate.json", certificate.certificate_json, name="certificate_json"),
     path(f"{PROJECT}/export/", exports.export, name="export"),
     path(f"{PROJECT}/export/start/", exports.start_export, name="start_export"),
     path(f"{PROJECT}/export/<id:stage_id>/download/", exports.download_export, name="download_export"),

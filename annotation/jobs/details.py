@@ -224,6 +224,15 @@ class PlanDetail(Detail):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CertificateDetail(Detail):
+    """``statement``: see :func:`annotation.pipeline.measure.certify.make_statement`. ``others``: places in the file of rows
+    outside the certified part, riskiest first; of very many, the first."""
+
+    statement: Json = field(default_factory=dict)
+    others: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelMetrics(Stored):
     """One kind of label in a round. Shares are 0 to 1; None where there is nothing to compare with."""
 

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.jobs import sentences
 from annotation.jobs.details import (
+    CertificateDetail,
     Detail,
     ExportDetail,
     ImportDetail,
@@ -280,5 +281,20 @@ PLAN = _register(
         exclusive_group="plan",
         only_reads=True,
         detail=PlanDetail,
+    )
+)
+
+CERTIFICATE = _register(
+    JobKind(
+        key="certificate",
+        name=_("Certificate"),
+        queue="files",
+        run="annotation.pipeline.measure.certify.run_certificate",
+        follow="annotation.jobs.state.plan_after",
+        page="certificate",
+        exclusive_group="certificate",
+        only_reads=True,
+        detail=CertificateDetail,
+        sentences={"done": _("The certificate is ready.")},
     )
 )

@@ -153,6 +153,11 @@ def plan_again(stage: Stage) -> None:
         stage.save()
 
 
+def plan_after(stage: Stage) -> None:
+    """Have the plan made anew after a stage that only reads, but that the plan waits for."""
+    replan(stage.project_id)
+
+
 def _queue_again(stage: Stage) -> None:
     stage.status, stage.requested_action = Stage.Status.QUEUED, Stage.RequestedAction.NONE
     stage.error, stage.crashes = "", 0

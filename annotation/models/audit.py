@@ -28,6 +28,13 @@ class AuditDraw(models.Model):
     covers_bulk = models.BooleanField(
         default=False, help_text=_("Whether rows that were corrected in bulk before could have been drawn.")
     )
+    chance = models.FloatField(
+        null=True,
+        blank=True,
+        help_text=_(
+            "Of a row drawn for the certificate, the probability with which it was drawn from all rows then open."
+        ),
+    )
     drawn_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )

@@ -17,7 +17,10 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from annotation.errors import AnnotationError
-from annotation.models import Label, Project, Sample, Source
+from annotation.jobs import kinds
+from annotation.jobs.details import CertificateDetail
+from annotation.models import Label, Project, Sample, Source, Stage
+from annotation.models.sql import among
 
 SHOWN = {
     "": _("All rows"),
@@ -27,6 +30,7 @@ SHOWN = {
     "corrected": _("Corrected by people"),
     "bulk": _("Corrected in bulk"),
     "unlabelled": _("Without a label"),
+    "uncertified": _("Not certified"),
 }
 SOURCES = {
     "": _("Anyone"),
@@ -107,13 +111,17 @@ class FilterForm(forms.Form):
 
     def __init__(self, data: Any, *, project: Project) -> None:
         super().__init__(data, auto_id="filter-%s")
+        self._project = project
         for name in ("label", "llm", "slm"):
             self.fields[name].queryset = project.labels.all()  # type: ignore[attr-defined]
         self.fields["by"].queryset = _people(project)  # type: ignore[attr-defined]
 
     @property
     def conditions(self) -> Conditions:
-        return conditions_of(self.cleaned_data)
+        found = conditions_of(self.cleaned_data)
+        if self.cleaned_data["show"] == "uncertified":
+            found.others.append(Q(position__in=among(uncertified_places(self._project))))
+        return found
 
     def query(self, **changed: Any) -> str:
         """The same question as an address, with some values changed."""
@@ -121,6 +129,12 @@ class FilterForm(forms.Form):
         values = {name: self.data.get(name, "") for name in names} | changed
         kept = {name: value for name, value in values.items() if value not in ("", None)}
         return "?" + urlencode(kept)
+
+
+def uncertified_places(project: Project) -> list[int]:
+    """Places in the file of the rows that the newest certificate leaves out; none without a certificate."""
+    made = project.stages.filter(kind=kinds.CERTIFICATE.key, status=Stage.Status.DONE).first()
+    return CertificateDetail.of(made).others if made else []
 
 
 def _people(project: Project) -> QuerySet[User]:
@@ -209,7 +223,7 @@ def conditions_of(wanted: Mapping[str, Any]) -> Conditions:
         found.others.append(Q(GreaterThan(Coalesce("batch_id", Value(0)), 0)))
     elif show == "unlabelled":
         found.require("label_id", None)
-    elif show:
+    elif show and show != "uncertified":
         found.require("flag", show)
         found.others.append(~Q(source=Source.PERSON))
     found.confidence = tuple(  # type: ignore[assignment]

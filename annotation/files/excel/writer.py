@@ -31,6 +31,11 @@ def quality_sheet() -> str:
     return _("Quality")
 
 
+def certificate_sheet() -> str:
+    """The name of the sheet that holds the certificate, in the language of the moment."""
+    return _("Certificate")
+
+
 def history_sheet() -> str:
     """The name of the sheet that tells how the labels were made, in the language of the moment."""
     return _("How it was made")

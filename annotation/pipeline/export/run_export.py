@@ -19,13 +19,21 @@ from django.utils.text import slugify
 from django.utils.translation import get_language, override
 
 from annotation.errors import AnnotationError, NotReadyError
-from annotation.files.excel.writer import MAX_ROWS, ExcelRow, ExcelWriter, history_sheet, quality_sheet
+from annotation.files.excel.writer import (
+    MAX_ROWS,
+    ExcelRow,
+    ExcelWriter,
+    certificate_sheet,
+    history_sheet,
+    quality_sheet,
+)
 from annotation.files.parquet_file import write_parquet_rows
 from annotation.files.writers import write_csv_rows, write_json_rows
 from annotation.jobs import kinds, state
 from annotation.jobs.details import ExportDetail
 from annotation.jobs.work import Job
 from annotation.models import Flag, Project, Source, Stage
+from annotation.pipeline.export.certificate_lines import certificate_lines
 from annotation.pipeline.export.provenance import provenance_lines, quality_lines
 from annotation.pipeline.export.rows import (
     ALL_ROWS,
@@ -37,6 +45,7 @@ from annotation.pipeline.export.rows import (
     export_rows,
     number_columns,
 )
+from annotation.pipeline.project.goal import goal_of
 from mlcore.errors import StoppedError
 
 Format = Literal["xlsx", "csv", "jsonl", "parquet"]
@@ -197,7 +206,7 @@ def _sync(path: Path) -> None:
 def write_excel(
     project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
 ) -> int:
-    """Write the rows, a sheet with counts and measured accuracy, and one that says how all of it was made.
+    """Write the rows, the certificate of a project with a goal, counts and measured accuracy, and how all of it was made.
 
     Likely wrong rows are coloured as on the pages. The two sheets for people are in the language of the moment, which
     for a job is that of whoever asked for the file; the rows and their columns are the same in all. No cell is a
@@ -217,6 +226,8 @@ def write_excel(
             for cells in export_rows(project, selection, on_progress)
         )
         count = book.write_rows(export_header(project), rows)
+        if goal := goal_of(project):
+            book.write_lines(certificate_sheet(), certificate_lines(project, goal))
         book.write_lines(quality_sheet(), quality_lines(project))
         book.write_lines(history_sheet(), provenance_lines(project, cut=book.cut, selection=selection))
     return count

@@ -200,7 +200,7 @@ async def test_a_page_that_has_gone_is_no_error(
     await socket.close()
     assert [
         (line.levelname, line.message) for line in caplog.records if line.name == "annotation.live.consumers"
-    ] == [("DEBUG", f"The page that followed stage {stage.pk} is gone.")]
+    ] == [("DEBUG", f"The page that followed stage.{stage.pk} is gone.")]
 
 
 async def test_many_open_pages_all_see_the_change(visitor: Client, stage: Stage) -> None:
