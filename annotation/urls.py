@@ -89,6 +89,7 @@ urlpatterns = [
     path(f"{PROJECT}/accuracy/", accuracy.accuracy, name="accuracy"),
     path(f"{PROJECT}/accuracy/draw/", accuracy.draw_audit, name="draw_audit"),
     path(f"{PROJECT}/goal/", goal.goal, name="goal"),
+    path(f"{PROJECT}/goal/step/", goal.begin_step, name="begin_step"),
     path(f"{PROJECT}/goal/change/", goal.change_goal, name="change_goal"),
     path(f"{PROJECT}/certificate/", certificate.certificate, name="certificate"),
     path(f"{PROJECT}/certificate/make/", certificate.make_certificate, name="make_certificate"),

@@ -213,14 +213,20 @@ class RestoreDetail(Detail):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanDetail(Detail):
-    """``now``: the measured accuracy, its lower and its upper bound; None before it is known. ``answered``: drawn rows that
-    were answered. ``tokens``, ``money``, ``minutes``: spent so far, by the models and by people."""
+    """``now``: the file's accuracy, its lower and its upper bound; None before a drawn row is answered. ``answered``: of these
+    rows. ``tokens``, ``money``, ``minutes``: spent so far, by the models and by people, on ``timed`` answers. ``step``: what
+    is to be done next, see mlcore.plan.records.Step; ``asks_first``: only if a person says so. ``obstacle``: the message why
+    the autopilot can't go on."""
 
     now: list[float] | None = None
     answered: int = 0
     tokens: int = 0
     money: float = 0.0
     minutes: float = 0.0
+    timed: int = 0
+    step: Json = field(default_factory=dict)
+    asks_first: bool = False
+    obstacle: Json | str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from annotation.jobs import kinds
 from annotation.jobs.details import PlanDetail
 from annotation.models import Goal, Project, Role, Stage
+from annotation.pipeline.measure.certify import newest_certificate
 from annotation.pipeline.measure.draw_sample import open_draws
 from annotation.pipeline.project.goal import goal_of
 
@@ -32,6 +34,21 @@ class Left:
         )
 
 
+#: The groups of stages that the plan waits for.
+AT_WORK = (kinds.CORPUS, kinds.TRIAL.exclusive_group, kinds.CERTIFICATE.exclusive_group)
+
+#: What the button of each kind of step says.
+STEP_WORDS = {
+    "try": gettext_lazy("Try %(rows)s rows"),
+    "label": gettext_lazy("Let the LLM label %(rows)s rows"),
+    "train": gettext_lazy("Train the small model"),
+    "measure": gettext_lazy("Answer %(rows)s random rows"),
+    "review": gettext_lazy("Correct the %(rows)s riskiest rows"),
+    "relabel": gettext_lazy("Choose another model or prompt for %(rows)s rows"),
+    "stop": gettext_lazy("Make the certificate"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class GoalBar:
     """The bar on top of a project's pages.
@@ -40,6 +57,7 @@ class GoalBar:
         failed: whether the newest plan could not be made.
         at_work: the stage that changes the rows or their labels now.
         waiting_rows: drawn rows that wait for an answer.
+        certificate: the newest one that was made.
     """
 
     project: Project
@@ -49,6 +67,7 @@ class GoalBar:
     failed: bool
     at_work: Stage | None
     waiting_rows: int
+    certificate: Stage | None
     left: Left
 
     @property
@@ -61,8 +80,34 @@ class GoalBar:
 
     @property
     def reached(self) -> bool:
-        """Whether even the lower bound of the measured accuracy is above the target."""
+        """Whether even the lower bound of the accuracy is above the target."""
         return self.plan.now is not None and self.plan.now[1] >= self.goal.target
+
+    @property
+    def step_words(self) -> str:
+        """What the next step's button says; empty where there is no step to begin."""
+        step = self.plan.step
+        return (
+            str(STEP_WORDS[step["kind"]]) % {"rows": f"{step['amount']:,}"}
+            if step and not self.at_work
+            else ""
+        )
+
+    @property
+    def step_by_people(self) -> bool:
+        return self.plan.step.get("kind") in ("measure", "review")
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether this member may begin the next step: people's own work is any reviewer's, runs are the owner's."""
+        return self.can_own or (
+            self.can_review and (self.step_by_people or self.plan.step.get("kind") == "stop")
+        )
+
+    @property
+    def certified(self) -> bool:
+        """Whether the certificate of the file as it is was made."""
+        return self.certificate is not None and self.reached and not self.plan.step
 
     @property
     def at_work_page(self) -> str:
@@ -86,7 +131,8 @@ def goal_bar(project: Project, role: Role) -> GoalBar | None:
         goal,
         plan,
         failed=made is not None and made.status == Stage.Status.FAILED,
-        at_work=next((stage for stage in newest if stage.exclusive_group == kinds.CORPUS), None),
+        at_work=next((stage for stage in newest if stage.exclusive_group in AT_WORK), None),
         waiting_rows=open_draws(project).count(),
+        certificate=newest_certificate(project),
         left=Left.of(goal, plan),
     )

@@ -8,7 +8,7 @@ from annotation.models.audit import AuditDraw
 from annotation.models.connection import AllowedHost, ConnectionSettings
 from annotation.models.correction import Correction
 from annotation.models.correction_batch import CorrectionBatch
-from annotation.models.goal import Goal
+from annotation.models.goal import Goal, PlanStep
 from annotation.models.prediction import Prediction
 from annotation.models.project import Label, Membership, Project, Role
 from annotation.models.round import Iteration, Stage
@@ -39,6 +39,7 @@ __all__ = [
     "LeftOutRow",
     "Membership",
     "OneTimePassword",
+    "PlanStep",
     "Prediction",
     "Project",
     "Role",

@@ -6,6 +6,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models.project import Project
+from annotation.models.round import Stage
 
 
 class Goal(models.Model):
@@ -30,3 +31,28 @@ class Goal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.target:.1%} of {self.project}"
+
+
+class PlanStep(models.Model):
+    """A step of the plan that was begun, with what was forecast of it and, once it has ended, what came of it."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="plan_steps")
+    kind = models.CharField(max_length=20)  # of mlcore.plan.Step
+    stage = models.ForeignKey(
+        Stage, null=True, blank=True, on_delete=models.SET_NULL, related_name="plan_steps"
+    )
+    rows = models.PositiveIntegerField(default=0)
+    forecast = models.JSONField(help_text=_("Accuracy, cost and minutes as they were expected."))
+    outcome = models.JSONField(null=True, blank=True)
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    by_autopilot = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.project}"

@@ -50,7 +50,7 @@ def run_certificate(job: Job[CertificateDetail]) -> None:
 
 
 def newest_certificate(project: Project) -> Stage | None:
-    """The newest certificate that was made."""
+    """The stage of the newest certificate that was made."""
     return project.stages.filter(kind=kinds.CERTIFICATE.key, status=Stage.Status.DONE).first()
 
 

@@ -1,32 +1,84 @@
-"""The plan's stage: gather what is known now, and store what the pages show of it."""
+"""The plan's stage: gather what is known now, choose the next step, and, on autopilot, begin it."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
+from django.db import transaction
+from django.utils import timezone
+
+from annotation.errors import AnnotationError
+from annotation.jobs import kinds
 from annotation.jobs.details import PlanDetail
 from annotation.jobs.work import Job
-from annotation.models import Correction, Project
-from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
-from annotation.pipeline.project.goal import spent
+from annotation.models import Correction, Goal, Project, Stage
+from annotation.pipeline.measure.certificate import CertifiedFile, as_goal
+from annotation.pipeline.plan.carry_out import BY_PEOPLE, carry_out, step_as_json
+from annotation.pipeline.plan.choose import choose
+from annotation.pipeline.plan.outcomes import end_steps
+from annotation.pipeline.project.goal import goal_of, spent
 from annotation.pipeline.review.throughput import throughput_of
+from mlcore.errors import EngineError
+from mlcore.plan.certificate import bound_accuracy
+from mlcore.plan.records import Step
+
+logger = logging.getLogger(__name__)
+
+BUDGET_SHARE = 0.1  # of the budget: what costs more asks first
 
 
 def run_plan(job: Job[PlanDetail]) -> None:
     """Make the plan anew. What happens meanwhile has it made once more, see :func:`annotation.jobs.state.replan`."""
-    seen = job.stage.total
-    job.progress.report(detail=current_state(job.stage.project), done=seen, force=True)
+    seen, project = job.stage.total, job.stage.project
+    goal = goal_of(project)
+    assert goal
+    file = CertifiedFile.read(project)
+    now = current_state(project, goal, file)
+    end_steps(project, now)
+    step = choose(project, goal, file, now)
+    if step:
+        now = replace(now, step=step_as_json(step), asks_first=asks_first(project, goal, step))
+        if goal.autopilot and not now.asks_first:
+            now = _begin(job, project, goal, step, now)
+    job.progress.report(detail=now, done=seen, force=True)
 
 
-def current_state(project: Project) -> PlanDetail:
-    """Where the project stands: its measured accuracy, and what was spent."""
-    evidence = Evidence.read(project)
-    answered = len(evidence.answered)
-    accuracy = evidence.accuracy if answered >= FEW_ROWS else None
+def current_state(project: Project, goal: Goal, file: CertifiedFile) -> PlanDetail:
+    """Where the project stands: what is shown of its accuracy, and what was spent."""
+    drawn = sum(answer.chance is not None and answer.at is not None for answer in file.evidence.answers)
+    bound = bound_accuracy(file.evidence, file.evidence.labels == file.evidence.labels, as_goal(goal))
     tokens, money = spent(project)
     answers = Correction.objects.standing().filter(sample__project=project, seconds__isnull=False)
+    pace = throughput_of(answers.order_by())
     return PlanDetail(
-        now=[accuracy.value, accuracy.low, accuracy.high] if accuracy else None,
-        answered=answered,
+        now=[bound.estimate, bound.low, bound.high] if drawn else None,
+        answered=drawn,
         tokens=tokens,
         money=money,
-        minutes=throughput_of(answers.order_by()).seconds / 60,
+        minutes=pace.seconds / 60,
+        timed=pace.answers,
     )
+
+
+def asks_first(project: Project, goal: Goal, step: Step) -> bool:
+    """Whether a person is to say yes: the step costs more than a tenth of the budget, its time is up, people have to choose, or
+    the newest run failed or was cancelled."""
+    if step.kind in BY_PEOPLE or (goal.until and goal.until <= timezone.now() and step.kind != "stop"):
+        return True
+    if goal.money is not None and step.forecast.money.value > BUDGET_SHARE * goal.money:
+        return True
+    newest = project.stages.filter(exclusive_group=kinds.CORPUS).first()
+    return newest is not None and newest.status in (Stage.Status.FAILED, Stage.Status.CANCELLED)
+
+
+def _begin(job: Job[PlanDetail], project: Project, goal: Goal, step: Step, now: PlanDetail) -> PlanDetail:
+    """Begin the step for whoever switched the autopilot on; what is in its way is told."""
+    try:
+        with transaction.atomic():
+            job.lease.fence()
+            carry_out(project, step, user=goal.set_by, minutes=now.minutes, by_autopilot=True)
+    except (AnnotationError, EngineError) as error:
+        logger.warning("The autopilot can't go on: %s", error)
+        return replace(now, obstacle=error.message.as_json())
+    return replace(now, step={})

@@ -73,6 +73,7 @@ TABLE: dict[str, Access] = {
     "annotation:make_certificate": Access("post", "reviewer"),
     "annotation:certificate_json": VIEW,
     "annotation:change_goal": CHANGE,
+    "annotation:begin_step": Access("post", "reviewer"),
     "annotation:labeling": VIEW,
     "annotation:trial": OWN,
     "annotation:start_trial": CHANGE,
