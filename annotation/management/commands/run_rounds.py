@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
+import os
 import random
 import time
 from dataclasses import replace
@@ -16,6 +18,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
 from annotation.jobs import kinds
+from annotation.jobs.details import PlanDetail
+from annotation.management.autopilot import certificate_words, follow_plan, waiting_words
 from annotation.management.console import accuracy_table, complete, console_user, errors_only, store_file
 from annotation.models import Project
 from annotation.pipeline.distill import start_distillation
@@ -24,26 +28,32 @@ from annotation.pipeline.ingest.column_roles import ColumnRoles, guess_roles
 from annotation.pipeline.ingest.reference_labels import (
     match_references,
     suggest_labels,
-    unknown_references_sentence,
 )
 from annotation.pipeline.ingest.start_import import start_import
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.project.goal import set_goal
 from mlcore.config import LlmConfig
 from mlcore.errors import EngineError
 
 
 class Command(BaseCommand):
     help = (
-        "Label a file without the browser: import it, run rounds of LLM labeling and SLM filtering, and write an Excel file. "
+        "Label a file without the browser: import it, run rounds of LLM labeling and SLM filtering, and write the labelled file. "
         "Prints the accuracy of each round if the file has reference labels. The project stays: `coral up` shows it. "
         "For example: coral run-rounds --input reviews.csv --task sentiment --out reviews.xlsx"
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--input", type=Path, required=True, metavar="FILE", help="the file to label")
-        parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the Excel file to write")
+        parser.add_argument(
+            "--out",
+            type=Path,
+            required=True,
+            metavar="FILE",
+            help=f"the file to write; its ending decides: {', '.join(run_export.WRITERS)}",
+        )
         parser.add_argument(
             "--task", choices=Project.TaskType.values, default="sentiment", help="default: sentiment"
         )
@@ -51,23 +61,66 @@ class Command(BaseCommand):
         parser.add_argument("--rounds", type=int, default=2, metavar="N", help="how many rounds (default: 2)")
         _add_file_options(parser)
         _add_model_options(parser)
+        _add_goal_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
+        write = run_export.WRITERS.get(options["out"].suffix.lower().lstrip("."))
+        if write is None:
+            raise CommandError(f"{options['out'].name} must end in one of: {', '.join(run_export.WRITERS)}.")
         call_command("migrate", interactive=False, verbosity=0)  # it may be the first command of all
+        now = PlanDetail()
         try:
             with errors_only():
                 project = _make_project(options)
-                for _ in range(options["rounds"]):
-                    _run_round(project, ask_all=options["ask_all"])
-                rows = run_export.write_excel(project, options["out"])
+                if options["target"] is not None:
+                    _set_goal(project, options)
+                if options["autopilot"]:
+                    now = follow_plan(project, from_reference=options["answers_from_reference"])
+                else:
+                    for _ in range(options["rounds"]):
+                        _run_round(project, ask_all=options["ask_all"])
+                rows = write(project, options["out"])
         except (AnnotationError, EngineError) as error:
             raise CommandError(str(error)) from error
         table = accuracy_table(list(project.iterations.order_by("number")))
         self.stdout.write(f"\n{table or 'The file has no reference labels to measure against.'}")
-        if sentence := unknown_references_sentence(project):
-            self.stdout.write(f"\n{sentence}")
+        for words in (certificate_words(project), waiting_words(project, now)):
+            if words:
+                self.stdout.write(f"\n{words}")
         self.stdout.write(f"\n{rows} rows in {options['out']} after {time.monotonic() - started:.0f} s")
+
+
+def _add_goal_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the goal")
+    group.add_argument("--target", type=float, metavar="PERCENT", help="right labels wanted, such as 95")
+    group.add_argument(
+        "--budget", type=float, metavar="MONEY", help="most that the LLM may cost, at --prices"
+    )
+    group.add_argument("--minutes", type=int, metavar="N", help="most minutes of people's time")
+    group.add_argument(
+        "--autopilot",
+        action="store_true",
+        help="follow the plan to the certificate instead of --rounds; it stops with a link where people are needed",
+    )
+    group.add_argument(
+        "--answers-from-reference",
+        action="store_true",
+        help="let a scripted person answer from the reference column, for tests and benches",
+    )
+
+
+def _set_goal(project: Project, options: dict[str, Any]) -> None:
+    if not 50 <= options["target"] < 100:
+        raise CommandError(f"--target is {options['target']:g}; it goes from 50 to less than 100 percent.")
+    set_goal(
+        project,
+        user=project.owner,
+        target=options["target"] / 100,
+        money=options["budget"],
+        minutes=options["minutes"],
+        autopilot=options["autopilot"],
+    )
 
 
 def _add_file_options(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +143,9 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
         "--labels", nargs="+", metavar="LABEL", help="label names (default: the reference column's values)"
     )
     group.add_argument(
+        "--label-file", type=Path, metavar="FILE", help="label names, a line each; a description after a tab"
+    )
+    group.add_argument(
         "--limit",
         type=int,
         metavar="ROWS",
@@ -107,6 +163,18 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--model", default="", help="the model's name on the server that --llm gives")
     group.add_argument(
+        "--token-variable", metavar="NAME", help="the environment variable that holds the server's token"
+    )
+    group.add_argument(
+        "--prices", type=float, nargs=2, metavar=("IN", "OUT"), help="of a million tokens read and written"
+    )
+    group.add_argument(
+        "--prompt",
+        type=Path,
+        metavar="FILE",
+        help="a JSON file with the prompt's blocks: description, demonstration, output",
+    )
+    group.add_argument(
         "--ask-all",
         action="store_true",
         help="ask about all rows in later rounds, not only about those at risk",
@@ -123,7 +191,9 @@ def _make_project(options: dict[str, Any]) -> Project:
     project = configure.create_project(
         name=options["name"] or path.stem, task_type=options["task"], owner=user
     )
-    configure.set_llm(project, config=_llm_config(options, project.llm_config), token=None)
+    configure.set_llm(project, config=_llm_config(options, project.llm_config), token=_token(options))
+    if options["prompt"]:
+        configure.set_prompt(project, **_prompt_blocks(options["prompt"]))
     distill = project.distill_config
     if options["epochs"]:
         distill = replace(distill, epochs=options["epochs"])
@@ -157,11 +227,43 @@ def _roles(project: Project, columns: list[str], options: dict[str, Any]) -> Col
 
 def _llm_config(options: dict[str, Any], config: LlmConfig) -> LlmConfig:
     llm = options["llm"]
+    if options["prices"]:
+        price_in, price_out = options["prices"]
+        config = replace(config, price_in=price_in, price_out=price_out)
     if llm == "local":
         return config
     if llm.startswith(("http://", "https://")):
         return replace(config, kind="endpoint", base_url=llm, model=options["model"])
     return replace(config, model=llm)
+
+
+def _token(options: dict[str, Any]) -> str | None:
+    name = options["token_variable"]
+    if name and not os.environ.get(name):
+        raise CommandError(
+            f"The environment variable {name} is empty; --token-variable names where the token is."
+        )
+    return os.environ[name] if name else None
+
+
+def _prompt_blocks(path: Path) -> dict[str, str]:
+    try:
+        blocks = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(blocks[name]) for name in ("description", "demonstration", "output")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommandError(
+            f"{path} is no prompt: a JSON object with description, demonstration and output is needed ({error})."
+        ) from error
+
+
+def _label_drafts(path: Path) -> list[LabelDraft]:
+    try:
+        lines = [
+            line.partition("\t") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()
+        ]
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{path} can't be read as text: {error}.") from error
+    return [LabelDraft(name.strip(), description.strip()) for name, _tab, description in lines]
 
 
 def _run_round(project: Project, *, ask_all: bool) -> None:
