@@ -87,6 +87,16 @@ def share(value: float | None, decimals: int = 1) -> str:
 
 
 @register.filter
+def goal_value(value: Any) -> Any:
+    """A part of a goal as it was set: a switch in words, a moment in the reader's time zone, nothing as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return _("on") if value else _("off")
+    return f"{timezone.localtime(value):%Y-%m-%d %H:%M}" if isinstance(value, datetime) else f"{value:g}"
+
+
+@register.filter
 def plain(value: float) -> str:
     """A number for an attribute: a point, never a comma, whatever the language."""
     return f"{value:.4f}"

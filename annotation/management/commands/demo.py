@@ -13,14 +13,15 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
 from annotation.jobs import kinds
+from annotation.management.autopilot import certificate_words, follow_plan
 from annotation.management.console import accuracy_table, complete, console_user, errors_only, store_file
-from annotation.models import Project, Stage
+from annotation.models import Project, Source, Stage
 from annotation.pipeline.export import run_export
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.ingest.column_roles import ColumnRoles
-from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.project.goal import set_goal
 from mlcore.prompting.prompts import PromptTemplate
 
 FOLDER = Path(__file__).resolve().parents[2] / "samples"
@@ -66,13 +67,18 @@ CHINESE = Sample(
 
 class Command(BaseCommand):
     help = (
-        "Load the two sample projects, run rounds on the English one with the embedded models, and write its Excel file. "
-        "What is there already is kept, so a second run is quick."
+        "Load the two sample projects and bring the English one to a certificate with the embedded models: where people are "
+        "needed, a scripted person answers from the sample's reference labels. Then write its Excel file. What is there "
+        "already is kept, so a second run is quick."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "--rounds", type=int, default=2, help="rounds that the English sample is to have (default: 2)"
+            "--target",
+            type=float,
+            default=95,
+            metavar="PERCENT",
+            help="right labels that the English sample is to have (default: 95)",
         )
         parser.add_argument(
             "--with-workers",
@@ -90,32 +96,27 @@ class Command(BaseCommand):
             with errors_only():
                 project = _load(ENGLISH, here=here)
                 _load(CHINESE, here=here)
-                while self._rounds_done(project) < options["rounds"]:
-                    self._run_round(project, here=here)
+                set_goal(
+                    project, user=project.owner, target=options["target"] / 100, minutes=None, autopilot=True
+                )
+                self.stdout.write(
+                    "Where people are needed, a scripted person answers from the reference labels."
+                )
+                follow_plan(project, from_reference=True, here=here)
                 run_export.write_excel(project, path)
         except AnnotationError as error:
             raise CommandError(str(error)) from error
         self._print_result(project, path, seconds=time.monotonic() - started)
 
-    def _rounds_done(self, project: Project) -> int:
-        return project.stages.filter(kind=kinds.SLM.key, status=Stage.Status.DONE).count()
-
-    def _run_round(self, project: Project, *, here: bool) -> None:
-        """One round more; a stage that an earlier run left is seen through first."""
-        stage = project.stages.active().filter(kind__in=[kinds.LLM.key, kinds.SLM.key]).first()
-        if stage is None:
-            stage = start_round.start_round(project, started_from="llm", user=project.owner).stages.get()
-        stage = complete(stage, here=here)
-        assert stage.iteration is not None
-        if stage.kind == kinds.LLM.key:
-            complete(stage.iteration.stages.get(kind=kinds.SLM.key), here=here)
-
     def _print_result(self, project: Project, path: Path, *, seconds: float) -> None:
         iterations = list(project.iterations.prefetch_related("stages").order_by("number"))
         work = sum(stage.seconds for iteration in iterations for stage in iteration.stages.all())
+        asked = project.samples.filter(source=Source.PERSON).count()
         self.stdout.write(
             f"\nSample project “{project}”: {project.samples.count()} rows, accuracy against the reference labels\n\n"
             f"{accuracy_table(iterations)}\n\n"
+            f"The scripted person answered {asked} rows from the reference labels.\n"
+            f"{certificate_words(project)}\n\n"
             f"Excel file: {path}\n"
             f"Time: {seconds:.0f} s now; {work:.0f} s of labeling and training in all rounds\n"
         )

@@ -19,6 +19,7 @@ from annotation.models import ConnectionSettings, Iteration, Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.label.answer_cache import RememberingModel
 from annotation.pipeline.project import connection
+from annotation.pipeline.project.goal import limits_of
 from mlcore.config import LlmConfig
 from mlcore.errors import BudgetSpentError, ModelCallError
 from mlcore.llm import LanguageModel
@@ -213,9 +214,10 @@ def open_connected(
 def budget_of(project: Project, stage: Stage) -> Budget:
     """The project's limits and prices, with what the stage has spent already."""
     config, detail = project.llm_config, ModelDetail.of(stage)
+    tokens, money = limits_of(project, stage)
     return Budget(
-        tokens=config.budget_tokens,
-        money=config.budget_money,
+        tokens=tokens,
+        money=money,
         prices=Prices(config.price_in, config.price_out, config.price_cached, config.batch_share),
         spent=detail.usage(stage.tokens_in, stage.tokens_out),
         assumed=detail.assumed,

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from annotation.jobs import state
 from annotation.jobs.details import stage_cost
-from annotation.models import Goal, Project
+from annotation.models import Goal, Project, Stage
 
 CHANGEABLE = ("target", "confidence", "money", "tokens", "minutes", "until", "autopilot")
 
@@ -51,9 +51,22 @@ def goal_changes(project: Project) -> list[tuple[Goal, list[tuple[str, Any, Any]
     return changes
 
 
-def spent(project: Project) -> tuple[int, float]:
+def limits_of(project: Project, stage: Stage) -> tuple[int, float]:
+    """Tokens and money that a run may take in all: its own budget, and what the project's other runs left of the goal's
+    limits. 0 is no limit, as in :class:`mlcore.llm.budget.Budget`."""
+    config, goal = project.llm_config, goal_of(project)
+    tokens, money = spent(project, without=stage)
+    left_tokens = None if goal is None or goal.tokens is None else max(goal.tokens - tokens, 1)
+    left_money = None if goal is None or goal.money is None else max(goal.money - money, 1e-9)
+    return (
+        int(min(filter(None, (config.budget_tokens, left_tokens)), default=0)),
+        float(min(filter(None, (config.budget_money, left_money)), default=0.0)),
+    )
+
+
+def spent(project: Project, *, without: Stage | None = None) -> tuple[int, float]:
     """Tokens that the project's runs have taken, and their cost at the prices of the time; 0 where none were set."""
-    stages = list(project.stages.filter(tokens_in__gt=0))
+    stages = [stage for stage in project.stages.filter(tokens_in__gt=0) if stage != without]
     return sum(stage.tokens_in + stage.tokens_out for stage in stages), sum(
         stage_cost(stage) or 0.0 for stage in stages
     )

@@ -121,12 +121,12 @@ def test_a_file_without_labels_gets_a_sentence(corpus: Path, tmp_path: Path) -> 
 def test_the_demo_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ScriptedModel(lambda query, names: len(query) % len(names))
     monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
-    first = run("demo", "--rounds", 1)
+    first = run("demo", "--target", 60)
     assert "400 rows" in first
     projects = list(Project.objects.order_by("pk").values_list("pk", "name"))
     assert [name for _pk, name in projects] == ["Customer messages", "商品评价"]
 
-    second = run("demo", "--rounds", 1)
+    second = run("demo", "--target", 60)
     assert list(Project.objects.order_by("pk").values_list("pk", "name")) == projects
     assert Stage.objects.filter(kind=kinds.LLM.key).count() == 1
     assert "customer_messages.xlsx" in second

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0030_certificate_draws'),
+        ('annotation', '0031_certificate_draws'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

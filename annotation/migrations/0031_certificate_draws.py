@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0029_connections'),
+        ('annotation', '0030_batches'),
     ]
 
     operations = [
