@@ -29,7 +29,7 @@ $(VENV)/.tools: $(VENV)/.program requirements-dev.lock
 up: $(VENV)/.program ## Start the program: web pages, workers and a private broker
 	$(BIN)/coral up
 
-demo: $(VENV)/.program ## The same with sample projects: two rounds of labeling, an Excel file, measured accuracy
+demo: $(VENV)/.program ## The same with sample projects: a plan on autopilot, a certificate, an Excel file
 	$(BIN)/coral up --demo
 
 dev: $(VENV)/.tools ## The program for developers: it starts anew when a file changes, and shows tracebacks
