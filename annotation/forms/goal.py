@@ -9,10 +9,13 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Goal, Project
+from annotation.pipeline.project.connection import allowed_hosts
 from annotation.pipeline.project.goal import goal_of
+from mlcore.errors import MessageError
+from mlcore.llm.endpoint.guard import check_address
 
 PERCENT = {"min": 50, "max": 99.9, "step": "any", "inputmode": "decimal"}
-LIMITS = ("money", "tokens", "minutes", "until")
+LIMITS = ("money", "tokens", "minutes", "until", "webhook")
 
 
 class GoalForm(forms.Form):
@@ -52,6 +55,13 @@ class GoalForm(forms.Form):
         required=False,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
+    webhook = forms.URLField(
+        label=_("Webhook"),
+        required=False,
+        max_length=500,
+        assume_scheme="https",
+        help_text=_("An address that is called when people are needed and when the certificate is there."),
+    )
     autopilot = forms.BooleanField(
         label=_("Autopilot"),
         required=False,
@@ -78,6 +88,11 @@ class GoalForm(forms.Form):
             self.add_error(
                 "money", _("Enter the prices under Models first: without them, every call counts as free.")
             )
+        if data.get("webhook"):
+            try:
+                check_address(data["webhook"], allowed_hosts())
+            except MessageError as error:
+                self.add_error("webhook", str(error))
         if data.get("until") and data["until"] != self.initial["until"] and data["until"] <= timezone.now():
             self.add_error("until", _("This time has passed."))
         return data

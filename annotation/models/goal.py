@@ -20,6 +20,7 @@ class Goal(models.Model):
     tokens = models.PositiveBigIntegerField(_("budget (tokens)"), null=True, blank=True)
     minutes = models.PositiveIntegerField(_("people's minutes"), null=True, blank=True)
     until = models.DateTimeField(_("finish by"), null=True, blank=True)
+    webhook = models.CharField(_("webhook"), max_length=500, blank=True)
     autopilot = models.BooleanField(_("autopilot"), default=False)
     set_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"

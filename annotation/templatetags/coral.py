@@ -89,11 +89,13 @@ def share(value: float | None, decimals: int = 1) -> str:
 @register.filter
 def goal_value(value: Any) -> Any:
     """A part of a goal as it was set: a switch in words, a moment in the reader's time zone, nothing as a dash."""
-    if value is None:
+    if value in (None, ""):
         return "–"
     if isinstance(value, bool):
         return _("on") if value else _("off")
-    return f"{timezone.localtime(value):%Y-%m-%d %H:%M}" if isinstance(value, datetime) else f"{value:g}"
+    if isinstance(value, datetime):
+        return f"{timezone.localtime(value):%Y-%m-%d %H:%M}"
+    return value if isinstance(value, str) else f"{value:,.10g}"
 
 
 @register.filter

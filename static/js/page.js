@@ -9,7 +9,8 @@
     rowsAt = 0,
     rowsTimer = null,
     said = null,
-    pageTitle = "";
+    pageTitle = "",
+    goalSeen = "";
 
   function notify(text) {
     const box = document.getElementById("notice");
@@ -65,12 +66,28 @@
   /* The tab tells how far the project is, whichever of its pages is open. */
   function tellGoal() {
     const bar = document.getElementById("goal");
-    if (bar) document.title = bar.dataset.title + " · " + pageTitle;
+    if (!bar) return;
+    document.title = bar.dataset.title + " · " + pageTitle;
+    const state = bar.dataset.needsPeople + "/" + bar.dataset.certified;
+    const calls = goalSeen !== "" && state !== goalSeen && state !== "/";
+    goalSeen = state;
+    if (calls && document.hidden && "Notification" in window && Notification.permission === "granted") {
+      new Notification(pageTitle, { body: bar.querySelector(".goal-state").textContent.trim(), tag: "goal" });
+    }
+  }
+
+  /* Asked for by a button, once, and never by itself. */
+  function offerNotifications() {
+    const button = document.querySelector("[data-notify]");
+    if (!button || !("Notification" in window) || Notification.permission !== "default") return;
+    button.hidden = false;
+    button.addEventListener("click", () => Notification.requestPermission().then(() => (button.hidden = true)));
   }
 
   document.addEventListener("DOMContentLoaded", function () {
     pageTitle = document.title;
     tellGoal();
+    offerNotifications();
     lookAtStage();
     const body = document.body;
     body.addEventListener("htmx:wsOpen", (event) => sockets.add(event.target));

@@ -49,7 +49,9 @@ class Command(BaseCommand):
             "folder; migrations are left to the machine with the web server",
         )
         parser.add_argument(
-            "--demo", action="store_true", help="also load the sample projects and bring one of them to a certificate"
+            "--demo",
+            action="store_true",
+            help="also load the sample projects and bring one of them to a certificate",
         )
         parser.add_argument(
             "--reload",

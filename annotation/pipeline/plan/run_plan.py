@@ -17,6 +17,7 @@ from annotation.pipeline.measure.certificate import CertifiedFile, as_goal
 from annotation.pipeline.plan.carry_out import BY_PEOPLE, carry_out, step_as_json
 from annotation.pipeline.plan.choose import choose
 from annotation.pipeline.plan.outcomes import end_steps
+from annotation.pipeline.plan.webhook import state_to_tell, tell
 from annotation.pipeline.project.goal import goal_of, spent
 from annotation.pipeline.review.throughput import throughput_of
 from mlcore.errors import EngineError
@@ -41,7 +42,17 @@ def run_plan(job: Job[PlanDetail]) -> None:
         now = replace(now, step=step_as_json(step), asks_first=asks_first(project, goal, step))
         if goal.autopilot and not now.asks_first:
             now = _begin(job, project, goal, step, now)
+    now = _tell(project, goal, now, told=job.progress.detail.told)
     job.progress.report(detail=now, done=seen, force=True)
+
+
+def _tell(project: Project, goal: Goal, now: PlanDetail, *, told: str) -> PlanDetail:
+    """Call the webhook where the state is another one than it was told last."""
+    state = state_to_tell(project, now)
+    if not state or state == told or not goal.webhook:
+        return replace(now, told=state)
+    why_not = tell(project, goal, now, state)
+    return replace(now, told=state, not_told=why_not.as_json() if why_not else "")
 
 
 def current_state(project: Project, goal: Goal, file: CertifiedFile) -> PlanDetail:

@@ -12,7 +12,7 @@ from annotation.jobs import state
 from annotation.jobs.details import stage_cost
 from annotation.models import Goal, Project, Stage
 
-CHANGEABLE = ("target", "confidence", "money", "tokens", "minutes", "until", "autopilot")
+CHANGEABLE = ("target", "confidence", "money", "tokens", "minutes", "until", "webhook", "autopilot")
 
 
 def goal_of(project: Project) -> Goal | None:

@@ -16,6 +16,7 @@ from annotation.jobs.state import replan
 from annotation.live.goal_status import STEP_WORDS, goal_bar
 from annotation.models import Activity, Project, Role
 from annotation.pipeline.plan.carry_out import carry_out, step_of
+from annotation.pipeline.plan.webhook import webhook_key
 from annotation.pipeline.project import activity
 from annotation.pipeline.project.goal import goal_changes, set_goal
 from annotation.views.access import MemberRequest, for_members
@@ -71,6 +72,7 @@ def _page(request: MemberRequest, project: Project, form: GoalForm, *, status: i
     context = page_context(request, project, step="goal") | {
         "form": form,
         "changes": goal_changes(project),
+        "webhook_key": webhook_key(project) if request.role == Role.OWNER else "",
         "begun": [
             (step, STEP_WORDS[step.kind] % {"rows": f"{step.rows:,}"})
             for step in project.plan_steps.all()[:SHOWN_STEPS]
