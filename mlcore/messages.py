@@ -253,7 +253,9 @@ MESSAGES: dict[str, str] = {
     "weights_unreadable": gettext_noop("The weights of “%(name)s” can't be loaded: %(reason)s"),
     "gguf_unreadable": gettext_noop("%(name)s can't be converted from GGUF: %(reason)s"),
     "weights_lacking": gettext_noop("%(name)s lacks weights: %(names)s …"),
-    "certificate_row_twice": gettext_noop("A row has two answers, so they are no evidence for a certificate."),
+    "certificate_row_twice": gettext_noop(
+        "A row has two answers, so they are no evidence for a certificate."
+    ),
     "certificate_people_error": gettext_noop(
         "People's error rate is given as %(rate)s; a rate from 0 to less than 0.5 can be allowed for."
     ),
