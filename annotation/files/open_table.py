@@ -7,7 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from annotation.errors import InvalidFileError
-from annotation.files.excel.reader import read_excel
+from annotation.files.excel.reader import filled_width, read_excel
 from annotation.files.header import name_columns
 from annotation.files.json_file import open_json
 from annotation.files.parquet_file import open_parquet
@@ -38,7 +38,7 @@ def open_table(
 
     Args:
         text_columns: Columns whose cells must be plain text; matters for JSON and Parquet, where a cell may be a list or an object.
-        scan_rows: So many rows of a JSON file are searched for columns; None for all.
+        scan_rows: So many rows of a JSON file or a sheet are searched for columns; None for all.
 
     Raises:
         InvalidFileError: The file as a whole can't be read, with a sentence that says why; also later, from ``rows``.
@@ -48,31 +48,34 @@ def open_table(
         return open_json(path, reading, limits, notes, text_columns=text_columns, scan_rows=scan_rows)
     if reading.format == "parquet":
         return open_parquet(path, limits, notes, text_columns=text_columns)
-    is_sheet = reading.format == "xlsx"
-    records = read_excel(path, reading, limits, notes) if is_sheet else read_csv(path, reading, limits, notes)
-    columns, records = _named(records, reading, limits, notes)
-    records = _believed(records, len(columns), fill_up=is_sheet)
-    rows = _fitting(records, len(columns), notes, fill_up=is_sheet)
+    if reading.format == "xlsx":
+        # In a sheet nothing can be shifted, so a column without a name is one all the same.
+        width = filled_width(path, reading, limits, scan_rows)
+        columns, records = _named(read_excel(path, reading, limits, notes), reading, limits, notes, width)
+        rows = _fitting(records, len(columns), notes, fill_up=True)
+    else:
+        columns, records = _named(read_csv(path, reading, limits, notes), reading, limits, notes)
+        rows = _fitting(_believed(records, len(columns)), len(columns), notes, fill_up=False)
     if reading.header and len(columns) > 1:
         rows = _without_repeated_header(rows, columns)
     return Table(columns, _unguarded(rows) if reading.guarded else rows, notes)
 
 
 def _named(
-    records: Iterator[SourceRow | RejectedRow], reading: Reading, limits: Limits, notes: Notes
+    records: Iterator[SourceRow | RejectedRow], reading: Reading, limits: Limits, notes: Notes, width: int = 0
 ) -> tuple[tuple[str, ...], Iterator[SourceRow | RejectedRow]]:
-    """The columns' names and the rows below; where no row names them, they are numbered."""
+    """The columns' names (of at least ``width`` columns) and the rows below; where no row names them, they are numbered."""
     first = _first_filled(records)
     if not reading.header:
         if not reading.delimiter and reading.format == "csv":
             return ("text",), chain([first], records)
-        names = [f"column {place}" for place in range(1, len(first.cells) + 1)]
+        names = [f"column {place}" for place in range(1, max(width, len(first.cells)) + 1)]
         return name_columns(names, limits, notes), chain([first], records)
     for _skipped in range(reading.header - 1):
         notes.notice("rows above the column names left out")
         first = _first_filled(records)
     cells = list(map(unguard, first.cells)) if reading.guarded else first.cells
-    return name_columns(cells, limits, notes), records
+    return name_columns([*cells, *[""] * (width - len(cells))], limits, notes), records
 
 
 def _first_filled(records: Iterator[SourceRow | RejectedRow]) -> SourceRow:
@@ -139,15 +142,13 @@ def _wrong_width(fields: int, width: int) -> Message:
     )
 
 
-def _believed(
-    records: Iterator[SourceRow | RejectedRow], width: int, *, fill_up: bool
-) -> Iterator[SourceRow | RejectedRow]:
+def _believed(records: Iterator[SourceRow | RejectedRow], width: int) -> Iterator[SourceRow | RejectedRow]:
     """The records, unless not one of the first is as wide as the header: then it is wrong, or the delimiter."""
     first = list(_first_records(records))
     widths = {
         _filled_width(each.cells, width) for each in first if isinstance(each, SourceRow) and any(each.cells)
     }
-    if widths and width not in widths and not (fill_up and min(widths) < width):
+    if widths and width not in widths:
         low, high = min(widths), max(widths)
         between = message("%(low)s to %(high)s fields", low=low, high=high)
         fields = _fields(low) if low == high else between

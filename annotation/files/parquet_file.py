@@ -1,4 +1,4 @@
-"""Parquet in and out: values as text on the way in, batch by batch, so that a row group of any size fits the memory.
+"""Parquet: values as text on the way in, batch by batch, so that a row group of any size fits the memory.
 
 pyarrow is loaded where it is needed and not with the module: it takes 55 MB, and most processes never see such a file.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +20,12 @@ from annotation.messages import message
 from mlcore.messages import Message
 
 _BATCH_ROWS = 1_000
-_GROUP_ROWS = 10_000
 _PAGE_BYTES = 1 << 16
 _NESTED = 50
+# Encodings of texts that can be read as places in a dictionary; of others, such as DELTA_BYTE_ARRAY, only the texts can.
+_PLAIN = {"PLAIN", "PLAIN_DICTIONARY", "RLE_DICTIONARY", "RLE", "BIT_PACKED"}
 # A whole second is written without its fraction, however fine the column's clock is.
+_OUT_OF_RANGE = re.compile(r"<value out of range: (-?\d+)>\Z")
 _EMPTY_FRACTION = re.compile(r"(:\d\d)\.0+(?=\D|$)")
 
 
@@ -74,15 +75,22 @@ def _opened(path: Path, limits: Limits) -> Any:
         "schema_depth_limit": _NESTED,
     }
     try:
-        schema = pq.ParquetFile(path, **options).schema
+        first = pq.ParquetFile(path, **options)
+        schema = first.schema
         if len(schema) > limits.columns:
             raise InvalidFileError(
                 "The file has %(columns)s columns; at most %(most)s are allowed (CORAL_MAX_COLUMNS).",
                 columns=len(schema),
                 most=limits.columns,
             )
-        leaves = [schema.column(each) for each in range(len(schema))]
-        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        described = first.metadata
+        groups = [described.row_group(each) for each in range(described.num_row_groups)]
+        texts = [
+            schema.column(at).path
+            for at in range(len(schema))
+            if schema.column(at).physical_type == "BYTE_ARRAY"
+            and all(_PLAIN.issuperset(group.column(at).encodings) for group in groups)
+        ]
         return pq.ParquetFile(path, read_dictionary=texts, **options)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(error) from None
@@ -187,9 +195,11 @@ def _texts_of(column: Any, notes: Notes) -> list[_Cell]:
         column = column.dictionary_decode()
     try:
         texts: list[_Cell] = column.cast(pa.string()).to_pylist()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+    except (pa.ArrowException, UnicodeDecodeError):
         return [_single_text(value) for value in column]
     if pa.types.is_temporal(column.type):
+        # Arrow writes "<value out of range: 7>" for what no calendar holds.
+        texts = [text and _OUT_OF_RANGE.sub(r"\1", str(text)) for text in texts]
         return [text and _EMPTY_FRACTION.sub(r"\1", str(text)).replace(" ", "T") for text in texts]
     return texts
 
@@ -197,7 +207,7 @@ def _texts_of(column: Any, notes: Notes) -> list[_Cell]:
 def _single_text(value: Any) -> _Cell:
     """A value that has no text of its own by Arrow's rules: bytes, of which most are texts after all."""
     try:
-        found = value.as_py()
+        found = _python_value(value)
     except UnicodeDecodeError:
         return _Value(_NO_TEXT, "")
     if not isinstance(found, bytes):
@@ -210,13 +220,29 @@ def _single_text(value: Any) -> _Cell:
 
 def _nested_text(value: Any) -> _Cell:
     try:
-        found = value.as_py()
+        found = _python_value(value)
     except UnicodeDecodeError:
         return _Value(_NO_TEXT, "")
     if found is None:
         return None
     kind = message("an object") if isinstance(found, dict) else message("a list")
     return _Value(kind, json.dumps(found, ensure_ascii=False, default=_plain_json))
+
+
+def _python_value(value: Any) -> Any:
+    """Arrow's value as one of Python. What Python has no value for, such as a date beyond 9999, stays a number."""
+    import pyarrow as pa
+
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        raise
+    except (OverflowError, ValueError, pa.ArrowException):
+        if isinstance(value, pa.StructScalar):
+            return {name: _python_value(part) for name, part in value.items()}
+        if isinstance(value, pa.ListScalar):  # maps among them
+            return [_python_value(part) for part in value.values]
+        return getattr(value, "value", None)
 
 
 def _plain_json(value: Any) -> str:
@@ -245,30 +271,3 @@ def _row_of(
     if sum(map(len, texts)) > limits.row_characters:
         return RejectedRow(line, row_too_long(limits))
     return SourceRow(line, texts)
-
-
-def write_parquet_rows(
-    path: Path,
-    header: Sequence[str],
-    numbers: Mapping[str, type[int] | type[float]],
-    rows: Iterable[Sequence[Any]],
-) -> int:
-    """Writes rows to a file: the columns in ``numbers`` as such, all others as the texts that they are.
-
-    Returns:
-        The number of rows.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = {int: pa.int64(), float: pa.float64()}
-    schema = pa.schema([(name, kinds[numbers[name]] if name in numbers else pa.string()) for name in header])
-    count, left = 0, iter(rows)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        while group := list(islice(left, _GROUP_ROWS)):
-            arrays = [
-                pa.array([row[place] for row in group], field.type) for place, field in enumerate(schema)
-            ]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
-            count += len(group)
-    return count

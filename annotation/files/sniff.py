@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from annotation.errors import InvalidFileError
-from annotation.files.excel.reader import list_sheets
+from annotation.files.excel.package import main_part
+from annotation.files.excel.sheets import list_sheets
 from annotation.files.parquet_file import check_parquet
 from annotation.files.records import FileFormat, Limits, Notes, Reading
 from annotation.files.text.delimiters import sniff_delimiter
@@ -107,8 +108,9 @@ def _recognise_zip(path: Path, limits: Limits) -> Reading:
         raise InvalidFileError(
             "The file looks like an Excel file or a ZIP archive, but is damaged or cut off. Upload it again."
         ) from None
+    main = main_part(path, limits) if "_rels/.rels" in names else ""
     for part, what in _ZIP_KINDS:
-        if part in names:
+        if part in names or (main and part.rpartition("/")[2] == main.rpartition("/")[2].lower()):
             raise InvalidFileError(
                 "The file is %(what)s, which is not supported. %(save_as)s",
                 what=what,
@@ -119,7 +121,7 @@ def _recognise_zip(path: Path, limits: Limits) -> Reading:
             "The file is an OpenDocument file (.ods), which is not supported. %(save_as)s",
             save_as=_SAVE_AS,
         )
-    if not any(name.startswith("xl/") for name in names):
+    if not main and not any(name.startswith("xl/") for name in names):
         raise InvalidFileError(
             "The file is a ZIP archive, not an Excel workbook. Unpack it and upload the file in it."
         )

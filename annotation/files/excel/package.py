@@ -173,6 +173,17 @@ def relationships(package: Package, part: str) -> dict[str, tuple[str, str]]:
     return found
 
 
+def main_part(path: Path, limits: Limits) -> str:
+    """The part that an Office document begins with, wherever it lies; empty if the package names none."""
+    with Package(path, limits) as package:
+        return _main_part(package)
+
+
+def _main_part(package: Package) -> str:
+    named = (part for kind, part in relationships(package, "").values() if kind == "officeDocument")
+    return next(named, "")
+
+
 class Workbook(NamedTuple):
     """Where the parts of a workbook are."""
 
@@ -184,10 +195,7 @@ class Workbook(NamedTuple):
 
 def read_workbook(package: Package) -> Workbook:
     """The worksheets (chart sheets left out), in order, and where their styles and strings lie."""
-    main = next(
-        (part for kind, part in relationships(package, "").values() if kind == "officeDocument"),
-        "xl/workbook.xml",
-    )
+    main = _main_part(package) or "xl/workbook.xml"
     parts = relationships(package, main)
     sheets: list[SheetPart] = []
     epochs: list[bool] = []

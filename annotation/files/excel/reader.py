@@ -21,11 +21,10 @@ from annotation.files.excel.package import (
 )
 from annotation.files.excel.tool_exports import export_sheets, one_table
 from annotation.files.excel.values import GENERAL, CellFormat, number_text, read_formats
-from annotation.files.records import Limits, Notes, Reading, RejectedRow, Sheet, SourceRow, row_too_long
+from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, row_too_long
 from annotation.messages import message
 from mlcore.messages import Message
 
-TABLE_ROWS = 2  # a sheet with fewer is a title or a note, not a table
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 
 
@@ -59,43 +58,29 @@ def _merged_areas(path: Path, reading: Reading, limits: Limits) -> MergedAreas:
         return read_merged_areas(package, _sheet_named(read_workbook(package), reading.sheet).part, limits)
 
 
-def list_sheets(path: Path, limits: Limits) -> tuple[tuple[Sheet, ...], str]:
-    """All worksheets, and the name of the one to read unless another is chosen: the first visible one with at least two
-    rows, else the first with something in it, else the first of all. A title page has one row."""
+def filled_width(path: Path, reading: Reading, limits: Limits, most_rows: int | None) -> int:
+    """The last column of the chosen sheet with something in it, in so many rows or in all; those beyond the limit aside."""
     with Package(path, limits) as package:
-        parts = read_workbook(package).sheets
-        if not parts:
-            raise InvalidFileError("The Excel file has no worksheet.")
-        visible_first = sorted(parts, key=lambda each: each.sheet.hidden)
-        sizes = ((_filled_rows(package, each.part), each) for each in visible_first)
-        chosen, most = parts[0], 0
-        for rows, each in sizes:
-            if rows > most:
-                chosen, most = each, rows
-            if most == TABLE_ROWS:
-                break
-    return tuple(each.sheet for each in parts), chosen.sheet.name
-
-
-def _filled_rows(package: Package, part: str) -> int:
-    """How many rows of a sheet hold something; not counted beyond ``TABLE_ROWS``."""
-    if not package.has(part):
-        return 0
-    rows: set[int] = set()
-    begun = 0
-
-    def start(tag: str, _attributes: dict[str, str]) -> None:
-        nonlocal begun
-        name = local(tag)
-        if name == "row":
-            begun += 1
-        elif name in ("v", "t"):
-            rows.add(begun)
-
-    for _block in package.parse(part, start=start):
-        if len(rows) >= TABLE_ROWS:
-            break
-    return min(len(rows), TABLE_ROWS)
+        workbook = read_workbook(package)
+        part = _sheet_named(workbook, reading.sheet).part
+        if not package.has(part):
+            return 0
+        strings = read_strings(package, workbook.strings, limits)
+        sheet = _SheetReader(strings, [], False, limits, Notes(), MergedAreas())
+        width = rows = 0
+        try:
+            for _block in package.parse(part, start=sheet.start, end=sheet.end, text=sheet.text):
+                for row in sheet.rows:
+                    rows += 1
+                    if isinstance(row, SourceRow):
+                        filled = [at for at, cell in enumerate(row.cells, start=1) if cell.strip()]
+                        width = max([width, *filled[-1:]])
+                sheet.rows.clear()
+                if most_rows is not None and rows >= most_rows:
+                    break
+        finally:
+            strings.close()
+        return width
 
 
 def _sheet_named(workbook: Workbook, name: str) -> SheetPart:
@@ -156,6 +141,7 @@ class _SheetReader:
             self._start_cell(attributes)
         elif name in ("v", "t"):
             self._reading = not self._phonetic
+            self._parts = self._inline if name == "t" else self._stored
         elif name == "f":
             self._formula = True
         elif name == "rPh":
@@ -194,7 +180,9 @@ class _SheetReader:
         self._type = attributes.get("t", "n")
         style = whole(attributes.get("s", "0"), default=0)
         self._format = self._formats[style] if style < len(self._formats) else GENERAL
-        self._parts: list[str] = []
+        self._stored: list[str] = []
+        self._inline: list[str] = []
+        self._parts = self._stored
         self._size = 0
         self._reading = self._formula = self._phonetic = False
 
@@ -211,11 +199,13 @@ class _SheetReader:
         return place
 
     def _end_cell(self) -> None:
-        if not self._parts:
+        # A cell may hold its text in both ways; Excel shows the one that the cell's type names.
+        parts = (self._inline if self._type == "inlineStr" else self._stored) or self._inline or self._stored
+        if not parts:
             if self._formula:
                 self._notes.notice("formulas without a stored value, left empty")
             return
-        text = self._text_of("".join(self._parts))
+        text = self._text_of("".join(parts))
         if not text or self._fault:
             return
         self._row_size += len(text)

@@ -35,7 +35,9 @@ _BUILT_IN: Mapping[int, CellFormat] = {
     **dict.fromkeys((*range(27, 37), *range(50, 59)), _EITHER),
 }
 _NOT_CODE = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^\]]*\]', re.IGNORECASE)
-_LAST_DAY = 2_958_466  # 10000-01-01
+_LAST_DAY = 2_958_465.99999  # where 9999-12-31 ends
+_DAYS_TO_1904 = 1462
+_FAR = 1e15  # a number beyond is no date, time or code, whatever its format
 
 
 def format_of(code: str) -> CellFormat:
@@ -89,7 +91,9 @@ def number_text(raw: str, cell_format: CellFormat, *, epoch_1904: bool) -> str:
         value = float(raw)
     except ValueError:
         return raw
-    if cell_format.kind == "date" and 0 <= value < _LAST_DAY:
+    if not abs(value) < _FAR:
+        return plain_number(value)
+    if cell_format.kind == "date" and 0 <= value < _LAST_DAY - (_DAYS_TO_1904 if epoch_1904 else 0):
         return _date_text(value, cell_format, epoch_1904)
     if cell_format.kind == "duration":
         return _duration_text(value)

@@ -11,6 +11,8 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from enum import Enum, auto
+from itertools import chain
 from pathlib import Path
 
 from annotation.errors import InvalidFileError
@@ -22,6 +24,16 @@ from annotation.messages import message
 # NUL never reaches the splitter (it is replaced), so as the delimiter it makes a line one cell.
 _NO_DELIMITER = "\0"
 _BAD = re.compile("[\ud800-\udfff]")
+_QUOTES = re.compile('"+')
+
+
+class _Where(Enum):
+    """Where in a record a character stands."""
+
+    BEGIN = auto()  # of a cell
+    PLAIN = auto()
+    QUOTED = auto()
+    AFTER_QUOTE = auto()  # behind one that closes the cell, or is the first of two
 
 
 class _RecordTooLong(Exception):
@@ -60,11 +72,9 @@ class _Lines(Iterator[str]):
             raise _RecordTooLong
         return line
 
-    def next_piece(self, dangling: str) -> str:
-        """The next line, or a piece of one that is too long; a piece never ends in one of ``dangling``."""
+    def next_piece(self) -> str:
+        """The next line, or a piece of one that is too long."""
         piece = self._readline(self._limit)
-        while piece and piece[-1] in dangling and (more := self._readline(1)):
-            piece += more
         self.number += piece.endswith(("\n", "\r"))
         return piece
 
@@ -98,9 +108,9 @@ class _Records:
         self._lines = _Lines(stream, reading, limits, notes)
         self._lines.number = int(reading.separator_line)
         self._reading, self._limits = reading, limits
-        delimiter = reading.delimiter or _NO_DELIMITER
-        self._opening = re.compile(rf'(?:\A|{re.escape(delimiter)})"')
-        self._after_closing = ("", delimiter, "\r", "\n")
+        self._delimiter = reading.delimiter or _NO_DELIMITER
+        mark = re.escape(self._delimiter)
+        self._cells = re.compile(rf'(?:"(?:[^"]++|"")*+"{mark}|(?!")[^{mark}]*+{mark})*+')
 
     def __iter__(self) -> Iterator[SourceRow | RejectedRow]:
         lines, encoding = self._lines, ENCODINGS.get(self._reading.encoding, self._reading.encoding)
@@ -160,41 +170,38 @@ class _Records:
 
     def _skip_record(self, start: int) -> int:
         """Reads on to the end of the record at hand, without keeping it, and returns its length."""
-        size, inside = 0, False
-        for piece in self._pieces():
+        size, where = 0, _Where.BEGIN
+        for piece in chain(self._lines.record, iter(self._lines.next_piece, "")):
             size += len(piece)
             if self._reading.quote:
-                inside = self._inside_quotes_after(piece, inside, start)
-            if not inside and piece.endswith(("\n", "\r")):
+                where = self._where_after(piece, where, start)
+            if where != _Where.QUOTED and piece.endswith(("\n", "\r")):
                 return size
-        if inside:
+        if where == _Where.QUOTED:
             raise self._unclosed(start)
         return size
 
-    def _pieces(self) -> Iterator[str]:
-        yield from self._lines.record
-        dangling = '"' + self._reading.delimiter
-        while piece := self._lines.next_piece(dangling):
-            yield piece
-
-    def _inside_quotes_after(self, piece: str, inside: bool, start: int) -> bool:
-        place = 0
-        while True:
-            if not inside:
-                opening = self._opening.search(piece, place)
-                if opening is None:
-                    return False
-                inside, place = True, opening.end()
-            place = piece.find('"', place)
-            if place < 0:
-                return True
-            follower = piece[place + 1 : place + 2]
-            if follower == '"':
-                place += 2
-            elif follower in self._after_closing:
-                inside, place = False, place + 1
-            else:
+    def _where_after(self, piece: str, where: _Where, start: int) -> _Where:
+        """Where in a record its next character stands, behind a piece that begins at ``where``."""
+        at = 0
+        while at < len(piece):
+            if where == _Where.QUOTED:
+                quotes = _QUOTES.search(piece, at)
+                if quotes is None:
+                    return where
+                at = quotes.end()
+                where = _Where.AFTER_QUOTE if len(quotes[0]) % 2 else _Where.QUOTED
+            elif where == _Where.AFTER_QUOTE and piece[at] not in ('"', self._delimiter, "\r", "\n"):
                 raise self._unclosed(start)
+            elif where == _Where.BEGIN and (whole := self._cells.match(piece, at)) and whole.end() > at:
+                at = whole.end()
+            elif piece[at] == '"' and where != _Where.PLAIN:
+                where, at = _Where.QUOTED, at + 1
+            elif (opening := piece.find(self._delimiter + '"', at)) >= 0:
+                where, at = _Where.BEGIN, opening + 1
+            else:
+                return _Where.BEGIN if piece[-1] == self._delimiter else _Where.PLAIN
+        return where
 
     def _unclosed(self, start: int) -> InvalidFileError:
         return InvalidFileError(

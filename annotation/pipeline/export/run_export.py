@@ -27,7 +27,7 @@ from annotation.files.excel.writer import (
     history_sheet,
     quality_sheet,
 )
-from annotation.files.parquet_file import write_parquet_rows
+from annotation.files.parquet_writer import write_parquet_rows
 from annotation.files.writers import write_csv_rows, write_json_rows
 from annotation.jobs import kinds, state
 from annotation.jobs.details import ExportDetail

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -21,11 +23,19 @@ MAX_VALUES = MAX_LABELS = 1_000
 MAX_LABEL = 100
 LISTED_VALUES = 20
 _CHUNK_ROWS = 20_000
+# Without a width, and with a meaning in no label: soft hyphen, marks of direction and of byte order. Joiners have one.
+_UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
 
-def label_ids_by_value(project: Project) -> dict[str, int]:
-    """Label ids by what a reference cell says of them: white space around it and capitals don't count."""
-    return {label.name.strip().casefold(): label.pk for label in project.label_list()}
+def plain_label(value: str) -> str:
+    """A label as people see it: without characters that have no width, single blanks between its words."""
+    return " ".join(_UNSEEN.sub("", value).split())
+
+
+def label_finder(project: Project) -> Callable[[str], int | None]:
+    """The id of the label that a cell names, whatever its capitals, white space and unseen characters are."""
+    ids = {plain_label(label.name).casefold(): label.pk for label in project.label_list()}
+    return lambda cell: ids.get(plain_label(cell).casefold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +58,9 @@ def suggest_labels(source: Project | Upload) -> Suggestion:
     writing: dict[str, str] = {}
     total: Counter[str] = Counter()
     for value, times in counts.most_common():
-        writing.setdefault(value.casefold(), value)
-        total[value.casefold()] += times
+        plain = plain_label(value)
+        writing.setdefault(plain.casefold(), plain)
+        total[plain.casefold()] += times
     kept = [folded for folded, _times in total.most_common() if len(folded) <= MAX_LABEL][:MAX_LABELS]
     left_out = total.total() - sum(total[folded] for folded in kept)
     uncounted = sum(upload.report.get("further_references", 0) for upload in uploads)
@@ -66,13 +77,13 @@ def match_references(project: Project) -> int:
     """
     if project.reference_column not in project.columns:
         return 0
-    by_value = label_ids_by_value(project)
+    label_of = label_finder(project)
     cells = project.samples.order_by().values_list("position", "pk", "reference_id", _cell(project))
     for part in parts_by_key(cells, "position", _CHUNK_ROWS, itemgetter(0)):
         named: dict[int, list[int]] = defaultdict(list)
         for _position, pk, reference_id, cell in part:
-            label_id = by_value.get((cell or "").strip().casefold())
-            if label_id not in (None, reference_id):
+            label_id = label_of(cell or "")
+            if label_id is not None and label_id != reference_id:
                 named[label_id].append(pk)
         # In pieces, so that nobody waits long for the database.
         with transaction.atomic():

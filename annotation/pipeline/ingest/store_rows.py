@@ -14,7 +14,7 @@ from annotation.models import Project, Sample
 from annotation.pipeline.ingest.column_roles import ImportChoices
 from annotation.pipeline.ingest.duplicates import KnownTexts
 from annotation.pipeline.ingest.import_report import ImportReport
-from annotation.pipeline.ingest.reference_labels import label_ids_by_value
+from annotation.pipeline.ingest.reference_labels import label_finder
 from mlcore.records import Row
 
 MAX_ID = 200
@@ -52,7 +52,7 @@ class SampleMaker:
         self._content = [(name, project.columns.index(name)) for name in project.content_columns]
         self._id = project.columns.index(project.id_column) if project.id_column else -1
         self._reference = project.columns.index(project.reference_column) if project.reference_column else -1
-        self._labels = label_ids_by_value(project)
+        self._label_of = label_finder(project)
         self._known_texts: KnownTexts | None = None
         self._show = project.task.show if project.task.student == "table" else None
 
@@ -90,9 +90,7 @@ class SampleMaker:
                 ),
             )
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        reference = (
-            self._labels.get(cells[self._reference].strip().casefold()) if self._reference >= 0 else None
-        )
+        reference = self._label_of(cells[self._reference]) if self._reference >= 0 else None
         return NewSample(row.line, external_id, text, cells, digest, reference)
 
     def _text_of(self, cells: list[str]) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from annotation.errors import InvalidFileError
 from annotation.files.open_table import open_table
-from annotation.files.parquet_file import write_parquet_rows
+from annotation.files.parquet_writer import write_parquet_rows
 from annotation.files.records import Limits, RejectedRow, SourceRow, Table
 from annotation.files.sniff import recognise
 from annotation.messages import message
@@ -65,6 +65,23 @@ def test_each_type_is_read_as_the_text_that_a_person_would_write(
 ) -> None:
     table = opened(tmp_path / "a", pa.table({"x": pa.array(values, kind)}))
     assert cells_of(table) == [[text] for text in texts]
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
+def test_a_text_is_read_in_every_encoding(encoding: str, tmp_path: Path) -> None:
+    texts, encodings = ["one", "only", None, "é"], {"text": encoding}
+    table = opened(tmp_path / "a", pa.table({"text": texts}), use_dictionary=False, column_encoding=encodings)
+    assert cells_of(table) == [["one"], ["only"], [""], ["é"]]
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "nested"])
+def test_a_date_beyond_the_calendar_of_python_stays_a_number(nested: bool, tmp_path: Path) -> None:
+    column = pa.array([0, 10**18, None], pa.timestamp("us"))
+    far = pa.StructArray.from_arrays([column], names=["when"]) if nested else column
+    cells = [row[0] for row in cells_of(opened(tmp_path / "a", pa.table({"x": far})))]
+    assert "1970-01-01" in cells[0]
+    assert cells[1] == ('{"when": 1000000000000000000}' if nested else "1000000000000000000")
+    assert cells[2] in ("", '{"when": null}')
 
 
 def test_a_category_is_its_text(tmp_path: Path) -> None:

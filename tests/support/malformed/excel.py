@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -144,6 +145,31 @@ def _far_cell() -> bytes:
     return workbook(fill)
 
 
+def _moved_to_root(data: bytes) -> bytes:
+    """A workbook whose parts lie in the package's root; only its relationships tell so."""
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        parts = {name: package.read(name) for name in package.namelist()}
+    return zip_of({name.replace("xl/", ""): part.replace(b"xl/", b"") for name, part in parts.items()})
+
+
+def _inline_and_stored(xml: bytes) -> bytes:
+    """Cells that hold their text in both ways, as some programs write them."""
+    return re.sub(rb"<is><t>([^<]*)</t></is>", rb"<is><t>\1</t></is><v>\1</v>", xml)
+
+
+def _far_values() -> bytes:
+    def fill(book: openpyxl.Workbook) -> None:
+        book.epoch = datetime(1904, 1, 1)
+        page = book.active
+        assert page is not None
+        page.append(["date", "span", "code"])
+        page.append([2_958_465, 1e308, 1e300])
+        page["A2"].number_format, page["B2"].number_format = "yyyy-mm-dd", "[h]:mm:ss"
+        page["C2"].number_format = "000"
+
+    return workbook(fill)
+
+
 ODD_ROWS = (["007", "a\rb\x0b\x07 _x000D_ =1 \ufffe <r>"], ["=1+1", "é 你好 😀 \u202e"])
 
 
@@ -151,6 +177,33 @@ EXCEL = [
     good("a plain workbook", SMALL, ["1", "a"], ["2", "b"], reading={"format": "xlsx", "sheet": "Sheet"}),
     good("odd characters among shared strings", _odd_text, *ODD_ROWS),
     good("odd characters among inline strings", lambda: _odd_text(constant_memory=True), *ODD_ROWS),
+    good("parts in the package's root", lambda: _moved_to_root(SMALL), ["1", "a"], ["2", "b"]),
+    good(
+        "texts both inline and as a value",
+        lambda: patched(_odd_text(constant_memory=True), SHEET_XML, _inline_and_stored),
+        *ODD_ROWS,
+    ),
+    good(
+        "numbers too far for a date, a duration or a code",
+        _far_values,
+        ["2958465", "1e+308", "1e+300"],
+        columns=("date", "span", "code"),
+    ),
+    good(
+        "a filled column without a name",
+        lambda: sheet(["id", "text"], [1, "a", "x"], [2, "b", "y"]),
+        ["1", "a", "x"],
+        ["2", "b", "y"],
+        columns=("id", "text", "column 3"),
+        notes={"columns without a name": 1},
+    ),
+    good(
+        "a remark far below, beside the table",
+        lambda: sheet(["id", "text"], *[[number, "a"] for number in range(150)], [150, "b", None, "ask"]),
+        *[[str(number), "a", "", ""] for number in range(150)],
+        ["150", "b", "", "ask"],
+        columns=("id", "text", "column 3", "column 4"),
+    ),
     good(
         "M41 merged cells",
         _merged,

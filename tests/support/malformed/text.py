@@ -304,6 +304,25 @@ STRUCTURE = [
         rows=[["2", "ok"]],
         rejected={2: "262,144 characters"},
     ),
+    refused("M31 a line of quotes alone", lambda: b'"' * 4_000_000, "the row has 4,000,000 characters"),
+    Case(
+        "M31 a row of commas alone",
+        lambda: b"id,text\n" + b"," * 4_000_000 + b"\n1,ok\n",
+        rows=[["1", "ok"]],
+        rejected={2: "the row has 4,000,001 characters"},
+    ),
+    Case(
+        "M31 a row of empty quoted cells",
+        lambda: b"id,text\n" + b',""' * 1_500_000 + b"\n1,ok\n",
+        rows=[["1", "ok"]],
+        rejected={2: "the row has 4,500,001 characters"},
+    ),
+    Case(
+        "M31 a long quoted cell of doubled quotes, with line ends",
+        lambda: b'id,text\n1,"' + b'""\n' * 1_000_000 + b'",\n1,ok\n',
+        rows=[["1", "ok"]],
+        rejected={2: "262,144 characters"},
+    ),
     good("M31 a cell of 200,000 characters", b"id,text\n1," + b"x" * 200_000 + b"\n", ["1", "x" * 200_000]),
     refused("M31 an endless line", lambda: b"x" * 20_000_000, "the row has 20,000,000 characters"),
     good(

@@ -163,6 +163,16 @@ def test_references_are_linked_when_the_labels_are_set_after_the_import(project:
     assert list(found) == ["good", "bad", None, None]
 
 
+def test_characters_without_a_width_make_no_other_label(project: Project) -> None:
+    load(
+        project,
+        table("a,one,\u200bgood\ufeff", "b,two,good", "c,three,very\u00a0good\u00a0", "d,four,very good"),
+    )
+    assert suggest_labels(project).names == ["good", "very good"]
+    configure.set_labels(project, [LabelDraft("good"), LabelDraft("very good")])
+    assert match_references(project) == 4
+
+
 def test_references_are_linked_while_importing_when_the_labels_are_known(project: Project) -> None:
     configure.set_labels(project, [LabelDraft("好评"), LabelDraft("差评")])
     load(project, table("a,one,好评", "b,two, 差评"))
