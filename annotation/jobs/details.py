@@ -109,6 +109,7 @@ class LabelingDetail(ModelDetail):
     kept_from: int | None = None
     tokens_before: list[int] | None = None
     refused_rows: int = 0  # rows whose call failed
+    refused_by: dict[str, int] = field(default_factory=dict)  # the same by reason, see FAILURES of the table
     batch_sweep: int = 1  # how often rows without an answer were gone through, by batches
     prompt_rows: int = 0  # rows that look like prompts
     asked_twice: int = 0

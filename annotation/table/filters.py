@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.models import User
-from django.db.models import CharField, F, IntegerField, Q, QuerySet, Value
+from django.db.models import CharField, Exists, F, IntegerField, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThan
 from django.forms.models import ModelChoiceIterator
@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from annotation.errors import AnnotationError
 from annotation.jobs import kinds
 from annotation.jobs.details import CertificateDetail
-from annotation.models import Label, Project, Sample, Source, Stage
+from annotation.models import Label, Prediction, Project, Sample, Source, Stage
 from annotation.models.sql import among
 
 SHOWN = {
@@ -31,7 +31,17 @@ SHOWN = {
     "bulk": _("Corrected in bulk"),
     "unlabelled": _("Without a label"),
     "uncertified": _("Not certified"),
+    "prompts": _("Look like prompts"),
 }
+#: Why a row has no label of the LLM, by the codes of the stored messages.
+FAILURES = {
+    "": _("Anything"),
+    "refused": _("refused by the model or its provider"),
+    "long": _("too long for the model"),
+    "other": _("the call failed"),
+    "unreadable": _("unreadable answer"),
+}
+_CODES = {"refused": ("content_filtered", "model_refused"), "long": ("http_413", "row_too_long")}
 SOURCES = {
     "": _("Anyone"),
     Source.LLM: _("LLM"),
@@ -92,6 +102,7 @@ class FilterForm(forms.Form):
     source = forms.ChoiceField(label=_("Decided by"), required=False, choices=list(SOURCES.items()))
     llm = LabelOrNoneField(_("LLM label"), _("Anything"))
     slm = LabelField(_("SLM label"), _("Anything"))
+    failed = forms.ChoiceField(label=_("No answer, because"), required=False, choices=list(FAILURES.items()))
     differ = forms.ChoiceField(label=_("Disagreement"), required=False, choices=list(DIFFERENCES.items()))
     by = forms.ModelChoiceField(
         User.objects.none(), label=_("Corrected by"), required=False, empty_label=_("Anyone")
@@ -206,6 +217,17 @@ def _compare_unindexed(rows: QuerySet[Sample], column: str, value: Any) -> Query
     )
 
 
+def failure(why: str) -> Q:
+    """The answers of the LLM that are missing for this reason, a key of :data:`FAILURES`."""
+    if why == "unreadable":
+        return Q(error="")
+    known = {
+        key: Q(*(("error__contains", code) for code in codes), _connector=Q.OR)
+        for key, codes in _CODES.items()
+    }
+    return known[why] if why in known else ~Q(error="") & ~known["refused"] & ~known["long"]
+
+
 def conditions_of(wanted: Mapping[str, Any]) -> Conditions:
     """The conditions that a valid form's ``cleaned_data`` stand for."""
     found = Conditions()
@@ -223,12 +245,18 @@ def conditions_of(wanted: Mapping[str, Any]) -> Conditions:
         found.others.append(Q(GreaterThan(Coalesce("batch_id", Value(0)), 0)))
     elif show == "unlabelled":
         found.require("label_id", None)
+    elif show == "prompts":
+        found.others.append(Q(prompt_like=True))
     elif show and show != "uncertified":
         found.require("flag", show)
         found.others.append(~Q(source=Source.PERSON))
     found.confidence = tuple(  # type: ignore[assignment]
         None if wanted[name] is None else wanted[name] / 100 for name in ("min_confidence", "max_confidence")
     )
+    if wanted["failed"]:
+        found.require("llm_label_id", None)
+        answers = Prediction.objects.filter(source=Prediction.ModelKind.LLM, label=None)
+        found.others.append(Q(Exists(answers.filter(failure(wanted["failed"]), sample=OuterRef("pk")))))
     if wanted["differ"] == "models":
         found.others.append(~Q(llm_label=F("slm_label")))
     elif wanted["differ"] == "person":

@@ -17,6 +17,7 @@ from annotation.jobs import kinds
 from annotation.messages import message_text
 from annotation.models import Label, Stage
 from annotation.pipeline.project.configure import MANY_LABELS
+from annotation.table.filters import FAILURES
 
 register = template.Library()
 register.filter(message_text)
@@ -66,6 +67,12 @@ def label_buttons(choices: Sequence[Any], suggestion: Label | None) -> str:
             for each in choices
         ),
     )
+
+
+@register.filter
+def why_failed(why: str) -> Any:
+    """Why rows have no answer of the LLM, in words."""
+    return FAILURES[why]
 
 
 @register.filter

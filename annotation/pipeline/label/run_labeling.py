@@ -23,6 +23,7 @@ from annotation.pipeline.label.second_question import ask_riskiest_again
 from annotation.pipeline.label.session import LabelingRun, open_run
 from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.project.text_length import count_cut_rows
+from annotation.table.filters import failure
 from mlcore.errors import StoppedError
 from mlcore.label.annotate import make_requests, prompt_like_keys
 from mlcore.llm import open_model
@@ -194,8 +195,13 @@ def store_answers(
 
 def _check_answered(run: LabelingRun) -> None:
     answers = run.iteration.predictions.filter(source=Prediction.ModelKind.LLM)
-    refused = answers.exclude(error="").count()
-    run.progress.report(detail=replace(run.progress.detail, refused_rows=refused), force=True)
+    counts = {why: answers.filter(failure(why)).count() for why in ("refused", "long", "other")}
+    detail = replace(
+        run.progress.detail,
+        refused_rows=sum(counts.values()),
+        refused_by={why: count for why, count in counts.items() if count},
+    )
+    run.progress.report(detail=detail, force=True)
     if not answers.filter(error="").exists():
         raise NotReadyError(
             "The LLM did not answer any row. See the errors in the table, correct the settings, and resume."

@@ -13,6 +13,7 @@ from annotation.messages import message_text
 from annotation.models import Project, Stage, SubmittedBatch
 from annotation.pipeline.label import batches
 from annotation.pipeline.project import configure
+from annotation.table.filters import filter_rows
 from mlcore.config import LlmConfig
 from mlcore.llm.batch import BatchClient
 from tests.support.batch_server import BatchServer
@@ -138,7 +139,9 @@ def test_calls_that_failed_are_asked_again_and_a_refused_row_keeps_its_reason(pr
         stage = go_on(start(project, server))
     assert stage.status == Stage.Status.DONE, stage.error
     assert right_rows(project) == 39
-    assert LabelingDetail.of(stage).refused_rows == 1
+    assert LabelingDetail.of(stage).refused_by == {"refused": 1}
+    for why, count in (("refused", 1), ("long", 0), ("other", 0), ("unreadable", 0)):
+        assert filter_rows(project, f"failed={why}").count() == count
     error = stage.iteration.predictions.exclude(error="").get().error  # type: ignore[union-attr]
     assert "content filter refused this row" in message_text(error)
 
