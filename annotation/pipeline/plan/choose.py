@@ -20,6 +20,7 @@ from annotation.pipeline.measure.certificate import CertifiedFile
 from annotation.pipeline.measure.certify import changed_since, newest_certificate
 from annotation.pipeline.measure.draw_sample import open_draws
 from mlcore.messages import Message
+from mlcore.plan.answers import plan_answers
 from mlcore.plan.records import Forecast, Range, Step
 from mlcore.records import NO_LABEL, FloatArray
 
@@ -27,7 +28,6 @@ PRIOR_ROWS = 10.0  # as many answers the models' risk is worth; not tuned
 DRAWS = 400
 FIRST_ANSWERS = 40  # before the small model learns from them: docs/benchmarks, forty random rows first
 FEWEST, MOST = 10, 200  # rows that people are asked at a time
-MARGIN = 0.7  # of the wrong rows that the target allows: what review is to leave
 SECONDS_AN_ANSWER = 8.0  # before people's own pace is known
 NOTHING = Range(0.0, 0.0, 0.0)
 
@@ -144,18 +144,19 @@ def _next(
 
 
 def _review(goal: Goal, file: CertifiedFile, outlook: Outlook, affordable: int) -> Step:
-    """Have people correct the riskiest rows until few enough wrong ones are left."""
+    """Have people correct the riskiest rows, as many as leave the fewest answers in all until the target is shown."""
     evidence = file.evidence
     risk = np.sort(evidence.risk[~evidence.settled])[::-1]
     wrong = (1.0 - float(np.median(outlook.accuracy))) * outlook.rows
-    mended = np.cumsum(risk) * min(wrong / max(float(risk.sum()), 1e-9), 1.0 / max(float(risk.max()), 1e-9))
-    enough = np.flatnonzero(wrong - mended <= MARGIN * (1.0 - goal.target) * outlook.rows)
-    rows = int(min(enough[0] + 1 if len(enough) else len(risk), affordable, MOST))
+    risk *= min(wrong / max(float(risk.sum()), 1e-9), 1.0 / max(float(risk.max()), 1e-9))
+    allowed = (1.0 - goal.target) * outlook.rows
+    plan = plan_answers(risk, allowed, float(np.log(1.0 / (1.0 - goal.confidence))))
+    rows = int(min(max(plan.review, 1), affordable, MOST))
     reason = message(
         "The file does not reach the target: about %(wrong)s rows are wrong. The riskiest come first.",
         wrong=round(wrong),
     )
-    return Step("review", rows, reason, outlook.forecast(answers=rows, mended=float(mended[rows - 1])))
+    return Step("review", rows, reason, outlook.forecast(answers=rows, mended=float(risk[:rows].sum())))
 
 
 def _label(project: Project, outlook: Outlook) -> Step:
