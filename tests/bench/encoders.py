@@ -37,6 +37,7 @@ STRENGTHS = (1e-4, 1e-3, 1e-2)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=1_000, help="of each corpus")
+    parser.add_argument("--only", nargs="+", choices=list(CORPORA), default=list(CORPORA), help="corpora")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -47,7 +48,8 @@ def measure(options: Options, report: Report) -> None:
             name: load_encoder(resolve_weights(name, weights_dir=None, cache_dir=Path(cache)))
             for name in (EMBEDDED_ENCODER, SECOND_ENCODER)
         }
-        for corpus, target in CORPORA.items():
+        for corpus in options.extra.only:
+            target = CORPORA[corpus]
             frame = read(options, f"{corpus}.csv").sample(rows, random_state=options.extra.seed)
             texts, names = list(frame["text"]), sorted(frame[target].unique())
             truth = index_labels(frame[target], names)

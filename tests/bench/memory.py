@@ -8,6 +8,7 @@ needs the room.
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import threading
 import time
@@ -28,8 +29,14 @@ WORDS = 20_000
 MOST_BYTES = 4_096
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rows", type=int, nargs=2, default=SIZES, help="of the smaller and the larger corpus"
+    )
+
+
 def measure(options: Options, report: Report) -> None:
-    small, large = QUICK if options.quick else SIZES
+    small, large = QUICK if options.quick else options.extra.rows
     peaks = []
     for rows in (small, large):
         peak = in_process(train_and_watch, rows)
@@ -89,4 +96,4 @@ def watch_memory(highest: list[float], ended: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    run_bench("memory", __doc__, measure)
+    run_bench("memory", __doc__, measure, add_arguments=add_arguments)

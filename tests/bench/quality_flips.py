@@ -23,8 +23,7 @@ from tests.bench.scores import PEERS, accuracy, index_labels, margin, mean, ours
 
 FLIPPED = ("agnews", "sms_spam")
 RATES = (20, 40)
-# Two corpora at 20 %: Waimai is Chinese, which the embedded encoder does not know; the constants of the method were
-# never tuned on the airline tweets.
+# Two corpora at 20 %: Waimai is Chinese; the constants of the method were never tuned on the airline tweets.
 OTHERS = (("zh_waimai", "label"), ("airline_tweets", "airline_sentiment"))
 
 
