@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
@@ -119,7 +120,7 @@ def _row_of(
                 )
             notes.notice("lists and objects kept as JSON text")
             # Read again, for numbers stand as text in ``value``.
-            value = json.dumps(json.loads(item.text)[key], ensure_ascii=False)
+            value = json.dumps(json.loads(item.text, parse_int=_whole)[key], ensure_ascii=False)
         cell = "" if value is None else value if isinstance(value, str) else str(value).lower()
         if "\0" in cell:
             notes.notice("NUL characters replaced", cell.count("\0"))
@@ -139,6 +140,11 @@ def _row_of(
             )
         cells.append(cell)
     return SourceRow(item.line, cells)
+
+
+def _whole(digits: str) -> int | str:
+    """The number, or its digits where Python refuses to read so many."""
+    return int(digits) if len(digits) <= sys.int_info.default_max_str_digits else digits
 
 
 def too_long(characters: int, limits: Limits) -> Message:

@@ -225,8 +225,10 @@ def _json_format(start: str) -> FileFormat | None:
             "plain text a line.",
             example='{"text": "…"}',
         )
-    if len(lines) == 1 and objects and _wraps_rows(json.loads(lines[0])):
+    if len(lines) == 1 and objects and _wraps_rows(json.loads(lines[0], parse_int=str)):
         raise InvalidFileError(_ONE_OBJECT)
+    if start.startswith("{") and lines[0].rstrip().endswith(("{", "[")):
+        raise InvalidFileError(_ONE_OBJECT)  # its rows may stand one a line, but it is no JSON Lines
     if objects * 2 > len(lines) or (objects and start.startswith("{")):
         return "jsonl"
     if re.match(r"\[\s*[\{\]]", start):
@@ -246,6 +248,6 @@ def _wraps_rows(value: dict[str, Any]) -> bool:
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(json.loads(line, parse_int=str), dict)
     except (ValueError, RecursionError):
         return False

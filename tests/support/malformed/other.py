@@ -94,6 +94,17 @@ JSON = [
         notes={"lists and objects kept as JSON text": 1},
     ),
     refused("M57 one object", b'{"rows": [\n{"id": 1}]}', "one JSON object"),
+    refused(
+        "M57 one object whose rows stand one a line",
+        b'{\n "items": [\n  {"id": 1, "text": "a"},\n  {"id": 2, "text": "b"}\n ]\n}\n',
+        "one JSON object",
+    ),
+    good(
+        "M58 a number of more digits than Python reads, in a list",
+        b'{"id":[' + b"1" * 5_000 + b'],"text":"a"}\n',
+        ['["' + "1" * 5_000 + '"]', "a"],
+        notes={"lists and objects kept as JSON text": 1},
+    ),
     Case(
         "M57 lines that are no objects",
         lambda: b'{"id":"1","text":"a"}\n5\n"x"\n[1]\nnull\n{"id":"2"}\n',
