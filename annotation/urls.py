@@ -13,6 +13,7 @@ from annotation.views.plan import certificate, goal
 from annotation.views.project import (
     archive,
     configure,
+    connections,
     invitations,
     members,
     models,
@@ -55,6 +56,19 @@ urlpatterns = [
     path(f"{PROJECT}/configure/prompt/", configure.configure_prompt, name="configure_prompt"),
     path(f"{PROJECT}/configure/prompt/preview/", configure.preview_prompt, name="preview_prompt"),
     path(f"{PROJECT}/configure/models/", models.configure_models, name="configure_models"),
+    path(f"{PROJECT}/configure/connections/", connections.connections, name="connections"),
+    path(f"{PROJECT}/configure/connections/compare/", connections.start_comparison, name="start_comparison"),
+    path(f"{PROJECT}/configure/connections/new/", connections.edit_connection, name="add_connection"),
+    path(
+        f"{PROJECT}/configure/connections/<id:connection_id>/",
+        connections.edit_connection,
+        name="edit_connection",
+    ),
+    path(
+        f"{PROJECT}/configure/connections/<id:connection_id>/remove/",
+        connections.remove_connection,
+        name="remove_connection",
+    ),
     path(f"{PROJECT}/configure/start/", configure.configure_start, name="configure_start"),
     path(f"{PROJECT}/configure/trial/", try_out.trial, name="trial"),
     path(f"{PROJECT}/configure/trial/start/", try_out.start_trial, name="start_trial"),

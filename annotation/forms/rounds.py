@@ -7,12 +7,17 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from annotation.models import Iteration
+from annotation.models import Connection, Iteration, Project
 
 
 class RoundForm(forms.Form):
     started_from = forms.ChoiceField(choices=Iteration.Start.choices)
     ask_all = forms.BooleanField(required=False)
+    connection = forms.ModelChoiceField(Connection.objects.none(), required=False)
+
+    def __init__(self, data: Any, *, project: Project) -> None:
+        super().__init__(data)
+        self.fields["connection"] = forms.ModelChoiceField(project.connections.all(), required=False)
 
 
 class ExportForm(forms.Form):

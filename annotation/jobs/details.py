@@ -118,6 +118,13 @@ class LabelingDetail(ModelDetail):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConnectionTestDetail(ModelDetail):
+    """``connection``: the id of a further connection; 0 is the project's own."""
+
+    connection: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConnectionTest(Stored):
     """What a test of a connection showed, as it is kept with the connection.
 
@@ -151,6 +158,19 @@ class ConnectionTest(Stored):
     @property
     def cost_of_thousand(self) -> float:
         return 1_000 * self.cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonDetail(ModelDetail):
+    """What a model answered about the blind rows. ``asked_with``: the settings; ``answers``: label ids by row, None where none
+    could be read; tokens are of all these answers, as if the cache had none; ``latency``: mean seconds of an answer."""
+
+    connection: int = 0
+    name: str = ""
+    asked_with: Json = field(default_factory=dict)
+    answers: dict[str, int | None] = field(default_factory=dict)
+    answer_tokens: list[int] = field(default_factory=lambda: [0, 0])
+    latency: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext_lazy as _
@@ -11,65 +10,20 @@ from django.utils.translation import gettext_lazy as _
 from annotation.jobs import sentences
 from annotation.jobs.details import (
     CertificateDetail,
-    Detail,
+    ComparisonDetail,
+    ConnectionTestDetail,
     ExportDetail,
     ImportDetail,
     LabelingDetail,
-    ModelDetail,
     PlanDetail,
     RestoreDetail,
     TrainingDetail,
     TrialDetail,
 )
+from annotation.jobs.kind import JobKind
 
 if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
-
     from annotation.models import Stage
-
-    #: A sentence, or what makes one of the stage; an empty one leaves the word to the general sentence of that state.
-    Sentence = StrOrPromise | Callable[[Stage], str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobKind:
-    """One kind of job.
-
-    Attributes:
-        key: as stages store it; at most 20 characters.
-        name: what people read.
-        queue: the broker's queue that its messages go to: llm, slm or files.
-        run: dotted path of the function that does the work, given a Job. Imported where the work is done, only then.
-        follow: dotted path of the function that starts what follows, given the ended stage. It is called in the
-            transaction that sets the stage to done. Empty if nothing follows.
-        after_cancel: dotted path of the function that ends what a cancelled stage left at work elsewhere, given the stage.
-        page: URL name of the project's page that shows such stages.
-        exclusive_group: of the kinds that share it, a project has one active stage at a time. Empty for any number.
-        is_step: whether it is a step of the loop, so that the newest such stage says where the project stands.
-        changes_counts: whether it adds rows or sets flags, so that the project's stored counts are counted anew.
-        only_reads: whether it leaves rows as they are, so that a file may be imported meanwhile.
-        counts_epochs: whether its progress is shown in epochs, not in rows.
-        phases: a sentence on each phase that it reports.
-        sentences: of a stage's states (see Stage.state), those whose sentence is another one than usual.
-        detail: the type of such stages' ``detail``.
-    """
-
-    key: str
-    name: StrOrPromise
-    queue: str
-    run: str
-    follow: str = ""
-    after_cancel: str = ""
-    page: str = "project"
-    exclusive_group: str = ""
-    is_step: bool = False
-    changes_counts: bool = False
-    only_reads: bool = False
-    counts_epochs: bool = False
-    phases: Mapping[str, StrOrPromise] = field(default_factory=dict)
-    sentences: Mapping[str, Sentence] = field(default_factory=dict)
-    detail: type[Detail] = Detail
-
 
 KINDS: dict[str, JobKind] = {}
 
@@ -223,11 +177,26 @@ CONNECTION_TEST = _register(
         queue="llm",
         run="annotation.pipeline.label.check_connection.run_connection_test",
         page="configure_models",
-        detail=ModelDetail,
+        detail=ConnectionTestDetail,
         exclusive_group="connection",
         only_reads=True,
         phases={"asking": _("Asking the server about one row, and finding out what it takes.")},
-        sentences={"done": _("The model answered.")},
+    )
+)
+
+COMPARISON = _register(
+    JobKind(
+        key="comparison",
+        name=_("Model comparison"),
+        queue="llm",
+        run="annotation.pipeline.label.compare_models.run_comparison",
+        page="connections",
+        detail=ComparisonDetail,
+        exclusive_group="comparison",
+        only_reads=True,
+        phases={
+            "comparing": _("The LLM answers the rows of the random sample; no row gets a label from it.")
+        },
     )
 )
 

@@ -24,7 +24,8 @@ from django.utils.translation import gettext_noop
 from annotation.errors import BusyError
 from annotation.jobs.broker import wake_worker
 from annotation.jobs.details import Detail
-from annotation.jobs.kinds import PLAN, JobKind, keys, kind_of
+from annotation.jobs.kind import JobKind
+from annotation.jobs.kinds import PLAN, keys, kind_of
 from annotation.jobs.notify import notify_pages
 from annotation.models import Goal, Iteration, Project, Stage
 

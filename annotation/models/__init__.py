@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from annotation.models.answer import CachedAnswer, SubmittedBatch
 from annotation.models.audit import AuditDraw
-from annotation.models.connection import AllowedHost, ConnectionSettings
+from annotation.models.connection import AllowedHost, Connection, ConnectionSettings
 from annotation.models.correction import Correction
 from annotation.models.correction_batch import CorrectionBatch
 from annotation.models.goal import Goal, PlanStep
@@ -28,6 +28,7 @@ __all__ = [
     "AllowedHost",
     "AuditDraw",
     "CachedAnswer",
+    "Connection",
     "ConnectionSettings",
     "Correction",
     "CorrectionBatch",

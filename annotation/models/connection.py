@@ -45,6 +45,20 @@ class ConnectionSettings(models.Model):
         return LlmConfig.from_dict(self.llm_settings)
 
 
+class Connection(ConnectionSettings):
+    """A further language model of a project, beside the project's own: rounds may ask it, and its answers are compared."""
+
+    project = models.ForeignKey("annotation.Project", on_delete=models.CASCADE, related_name="connections")
+    name = models.CharField(gettext_lazy("name"), max_length=80)
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="connection_names_differ")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class AllowedHost(models.Model):
     """A host that projects may call as a server of language models, besides those of the settings."""
 

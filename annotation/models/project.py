@@ -148,8 +148,8 @@ class Project(ConnectionSettings):
         found = self.label_list() if labels is None else labels
         return LabelSet(tuple(EngineLabel(label.name, label.description) for label in found))
 
-    def round_settings(self) -> dict[str, Any]:
-        """Copies of all that decides a round's outcome, as it is now."""
+    def round_settings(self, connected: ConnectionSettings | None = None) -> dict[str, Any]:
+        """Copies of all that decides a round's outcome, as it is now, with the project's own LLM or a further one."""
         return {
             "labels": [
                 {"id": label.pk, "name": label.name, "description": label.description}
@@ -160,7 +160,7 @@ class Project(ConnectionSettings):
                 "demonstration": self.prompt_demonstration,
                 "output": self.prompt_output,
             },
-            "llm_settings": self.llm_settings,
+            "llm_settings": (connected or self).llm_settings,
             "slm_settings": self.slm_settings,
         }
 

@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from annotation.models.connection import Connection, ConnectionSettings
 from annotation.models.project import Project
 
 
@@ -40,6 +41,14 @@ class Iteration(models.Model):
     prompt = models.JSONField()
     llm_settings = models.JSONField()
     slm_settings = models.JSONField()
+    connection = models.ForeignKey(
+        Connection,
+        null=True,
+        blank=True,
+        on_delete=models.RESTRICT,
+        related_name="iterations",
+        help_text=_("The further language model that was asked; empty for the project's own."),
+    )
     ask_all = models.BooleanField(
         default=False, help_text=_("Ask the LLM for every row again, not only for those at risk.")
     )
@@ -60,6 +69,11 @@ class Iteration(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project} round {self.number}"
+
+    @property
+    def connected(self) -> ConnectionSettings:
+        """The connection whose model the round asks."""
+        return self.connection or self.project
 
     def stage(self, kind: str) -> Stage | None:
         return self.stages.filter(kind=kind).first()

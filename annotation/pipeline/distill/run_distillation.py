@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.utils import timezone
+from scipy.special import softmax
 
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
@@ -25,10 +26,12 @@ from annotation.pipeline.distill.training_process import run_training
 from annotation.pipeline.engine_rows import as_row, as_table, round_labels
 from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.measure.compare_rounds import check_round
+from annotation.pipeline.measure.llm_opinions import own_answers, rounds_by_model
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.distill.folder import read_label_arrays, read_result, write_inputs
 from mlcore.label.second_question import AGREED
+from mlcore.probabilities import log_probs
 from mlcore.records import NO_LABEL
 
 
@@ -62,13 +65,13 @@ def run_distillation(job: Job[TrainingDetail]) -> None:
 
 
 def hub_token_of(iteration: Iteration) -> str:
-    """The project's token, if it is one for the hub: that of another server must not be sent there.
+    """The token of the round's LLM, if it is one for the hub: that of another server must not be sent there.
 
     Raises:
         AnnotationError: it can't be decrypted.
     """
     kind = LlmConfig.from_dict(iteration.llm_settings).kind
-    return "" if kind == "endpoint" else readable(iteration.project.llm_token)
+    return "" if kind == "endpoint" else readable(iteration.connected.llm_token)
 
 
 def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> None:
@@ -109,25 +112,28 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
 def llm_probs(iteration: Iteration, samples: Sequence[Sample], label_ids: Sequence[int]) -> Any:
     """The LLM's newest calibrated distribution of every row (N, K), NaN where it gave none; None if it never gives any.
 
-    Rounds whose labels were others are passed over; the labels' order may have changed since.
+    Where several models were asked about a row, it is the normalised geometric mean of theirs: models that agree are as sure
+    as one of them, and a contradiction leaves little. Rounds whose labels were others are passed over; the labels' order may
+    have changed since.
     """
     rows = {sample.pk: index for index, sample in enumerate(samples)}
-    probs = np.full((len(samples), len(label_ids)), np.nan)
-    rounds = iteration.project.iterations.standing().filter(number__lte=iteration.number).order_by("number")
-    for earlier in rounds:
-        then = [item["id"] for item in earlier.labels]
-        if sorted(then) != sorted(label_ids):
-            continue
-        order = [then.index(label_id) for label_id in label_ids]
-        once = _once_asked(earlier, len(label_ids))
-        stored = earlier.predictions.filter(source=Prediction.ModelKind.LLM, label__in=label_ids).values_list(
-            "sample_id", "label_id", "calibrated"
-        )
-        for sample_id, label_id, values in stored.iterator():
-            values = values or once.get(label_id)
-            if sample_id in rows:
-                probs[rows[sample_id]] = [values[place] for place in order] if values else np.nan
-    return None if np.isnan(probs).all() else probs
+    models = rounds_by_model(iteration.project, up_to=iteration.number, label_ids=label_ids)
+    views = np.full((len(models), len(samples), len(label_ids)), np.nan)
+    for view, model in zip(views, models, strict=True):
+        for earlier in model.rounds:
+            then = [item["id"] for item in earlier.labels]
+            order = [then.index(label_id) for label_id in label_ids]
+            once = _once_asked(earlier, len(label_ids))
+            for answer in own_answers(earlier):
+                values = answer.calibrated or once.get(answer.label_id or 0)
+                if answer.label_id and answer.sample_id in rows:
+                    view[rows[answer.sample_id]] = [values[place] for place in order] if values else np.nan
+    stated = np.isfinite(views).all(axis=2)
+    if not stated.any():
+        return None
+    logs = np.where(stated[:, :, None], log_probs(views), 0.0).sum(axis=0)
+    count = stated.sum(axis=0)[:, None]
+    return np.where(count > 0, softmax(logs / np.maximum(count, 1), axis=1), np.nan)
 
 
 def _once_asked(iteration: Iteration, count: int) -> dict[int, list[float]]:

@@ -8,24 +8,30 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_noop
 
 from annotation.jobs import kinds, state
-from annotation.models import Iteration, Prediction, Project, Stage
+from annotation.models import Connection, Iteration, Prediction, Project, Stage
 from annotation.pipeline.project.readiness import check_ready
 
 
 def start_round(
-    project: Project, *, started_from: str, user: User | None, ask_all: bool = False
+    project: Project,
+    *,
+    started_from: str,
+    user: User | None,
+    ask_all: bool = False,
+    connection: Connection | None = None,
 ) -> Iteration:
     """Start the next round from the LLM (label again, with better demonstrations) or from the SLM (train again,
     on the same LLM labels and all corrections).
 
     Args:
         ask_all: ask the LLM about every row again; otherwise only about those at risk, the others keep their answer.
+        connection: a further LLM of the project to ask in place of its own.
 
     Raises:
         NotReadyError: something that the round needs is missing; the sentence says what.
         BusyError: a stage is at work already.
     """
-    check_ready(project, started_from=started_from)
+    check_ready(project, started_from=started_from, connected=connection)
     latest = project.latest_iteration()
     busy = gettext_noop("Another round of this project was started at the same time and is running now.")
     with state.one_at_a_time(busy):
@@ -37,7 +43,8 @@ def start_round(
             demonstrations=[],
             seed=latest.number if latest else 0,
             created_by=user,
-            **project.round_settings(),
+            connection=connection,
+            **project.round_settings(connection),
         )
         state.create_stage(
             project,
@@ -64,7 +71,7 @@ def resume(stage: Stage) -> None:
         with transaction.atomic():
             if not _own_answers(iteration).exists():
                 _kept_answers(iteration).delete()
-                frozen = stage.project.round_settings() | {"demonstrations": []}
+                frozen = stage.project.round_settings(iteration.connection) | {"demonstrations": []}
                 Iteration.objects.filter(pk=iteration.pk).update(**frozen)
                 Stage.objects.filter(pk=stage.pk).exclude(status=Stage.Status.RUNNING).update(detail={})
     state.resume(stage)

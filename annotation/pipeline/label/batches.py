@@ -30,7 +30,7 @@ from mlcore.llm.budget import Usage
 from mlcore.records import Answer, LabelSet, Request, Row
 
 if TYPE_CHECKING:
-    from annotation.models import Project
+    from annotation.models import ConnectionSettings
     from annotation.pipeline.label.session import LabelingRun
     from mlcore.llm.budget import Budget
     from mlcore.llm.endpoint.rate_limit import RateLimiter
@@ -81,7 +81,7 @@ def label_by_batches(run: LabelingRun, *, requests_of: RequestsOf, store: Store)
         BudgetSpentError: what is left of the budget covers no row.
         ModelUnavailableError, ModelCallError: see :class:`mlcore.llm.batch.BatchClient`.
     """
-    with open_client(run.project, run.config) as client:
+    with open_client(run.connected, run.config) as client:
         batch_run = BatchRun(run=run, client=client, requests_of=requests_of, store=store)
         done = sum(_collect(batch_run, batch) for batch in batch_run.batches)
         while True:
@@ -107,20 +107,20 @@ def cancel_batches(stage: Stage) -> None:
     left = SubmittedBatch.objects.filter(stage=stage, collected_at=None).exclude(remote_id="")
     if not left or stage.iteration is None:
         return
-    with open_client(stage.project, LlmConfig.from_dict(stage.iteration.llm_settings)) as client:
+    with open_client(stage.iteration.connected, LlmConfig.from_dict(stage.iteration.llm_settings)) as client:
         for batch in left:
             logger.info("Cancelling batch %s", batch.remote_id)
             client.cancel(batch.remote_id)
 
 
 @contextmanager
-def open_client(project: Project, config: LlmConfig) -> Iterator[BatchClient]:
+def open_client(connected: ConnectionSettings, config: LlmConfig) -> Iterator[BatchClient]:
     client = BatchClient(
         config,
-        token=readable(project.llm_token),
-        headers=connection.headers_of(project),
+        token=readable(connected.llm_token),
+        headers=connection.headers_of(connected),
         allowed_hosts=connection.allowed_hosts(),
-        known=connection.known_of(project, config),
+        known=connection.known_of(connected, config),
     )
     try:
         yield client

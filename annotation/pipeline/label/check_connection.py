@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
 
 from django.utils import timezone
 
-from annotation.jobs.details import ConnectionTest, ModelDetail
+from annotation.jobs.details import ConnectionTest, ConnectionTestDetail
 from annotation.jobs.work import Job
-from annotation.models import Project
+from annotation.models import ConnectionSettings
 from annotation.pipeline.engine_rows import as_row
 from annotation.pipeline.label.session import budget_of, open_connected
 from annotation.pipeline.project import connection
+from mlcore.config import LlmConfig
 from mlcore.errors import EngineError, ModelCallError, ModelUnavailableError, StoppedError
 from mlcore.label.annotate import make_requests
 from mlcore.llm import LanguageModel, open_model
@@ -29,21 +31,21 @@ SHOWN_CHARACTERS = 600
 OF_A_ROW = {"content_filtered", "model_refused", "http_413"}  # errors after which the next row is asked
 
 
-def run_connection_test(job: Job[ModelDetail]) -> None:
+def run_connection_test(job: Job[ConnectionTestDetail]) -> None:
     """Ask until the server has answered and it is known what it takes. A failure is kept too, and fails the stage.
 
     Raises:
         ModelUnavailableError, ModelCallError, BudgetSpentError: the model gives no answer; the sentence says why.
         StoppedError: a person asked to pause or cancel.
     """
-    project = job.stage.project
-    config, budget = project.llm_config, budget_of(project, job.stage)
+    connected = _connected(job)
+    config, budget = connected.llm_config, budget_of(connected, job.stage)
     found: dict[str, Any] = {"of": connection.identity_of(config), "at": timezone.now().isoformat()}
     job.progress.report(phase="asking", total=1, done=0, force=True)
     try:
-        model = open_connected(project, config, open_model, budget=budget)
+        model = open_connected(connected, config, open_model, budget=budget)
         try:
-            _test(model, job, found, budget)
+            _test(model, config, job, found, budget)
         finally:
             model.close()
     except StoppedError:
@@ -52,27 +54,38 @@ def run_connection_test(job: Job[ModelDetail]) -> None:
         found["error"] = error.message.as_json()
         raise
     else:
-        connection.remember(project, config, model.capabilities)
+        connection.remember(connected, config, model.capabilities)
     finally:
-        _keep(project, found, budget)
+        _keep(connected, found, budget)
     job.progress.report(
         done=1, tokens_in=budget.spent.tokens_in, tokens_out=budget.spent.tokens_out, force=True
     )
 
 
-def _keep(project: Project, found: dict[str, Any], budget: Budget) -> None:
+def _connected(job: Job[ConnectionTestDetail]) -> ConnectionSettings:
+    project, number = job.stage.project, job.progress.detail.connection
+    return project.connections.get(pk=number) if number else project
+
+
+def _keep(connected: ConnectionSettings, found: dict[str, Any], budget: Budget) -> None:
     spent = budget.spent
     tested = ConnectionTest(**found, all_tokens=spent.tokens_in + spent.tokens_out, thoughts=spent.thoughts)
-    project.llm_test = tested.to_json()
-    project.save(update_fields=["llm_test"])
+    connected.llm_test = tested.to_json()
+    connected.save(update_fields=["llm_test"])
 
 
-def _test(model: LanguageModel, job: Job[ModelDetail], found: dict[str, Any], budget: Budget) -> None:
+def _test(
+    model: LanguageModel,
+    config: LlmConfig,
+    job: Job[ConnectionTestDetail],
+    found: dict[str, Any],
+    budget: Budget,
+) -> None:
     """Ask, and note in ``found`` what came, so that a failure leaves what was found before."""
     project = job.stage.project
     if isinstance(model, EndpointModel):
         found["models"] = model.model_names()
-        if not project.llm_config.model:
+        if not config.model:
             raise ModelUnavailableError("model_needed")
     labels = project.label_set()
     samples = project.samples.order_by("position")[:TRIED_ROWS] if len(labels) > 1 else []
@@ -80,7 +93,11 @@ def _test(model: LanguageModel, job: Job[ModelDetail], found: dict[str, Any], bu
     if not rows:
         rows, labels = [Row(0, SAMPLE_TEXT, {"text": SAMPLE_TEXT})], SAMPLE_LABELS
     requests = make_requests(
-        rows, task=project.task, template=project.prompt, labels=labels, demonstrations=[]
+        rows,
+        task=project.task,
+        template=replace(project.prompt, characters=config.characters),
+        labels=labels,
+        demonstrations=[],
     )
     shown = {row.key: project.task.show(row)[:SHOWN_CHARACTERS] for row in rows}
     for answer in _answers(model, requests, labels, job):
@@ -105,7 +122,7 @@ def _test(model: LanguageModel, job: Job[ModelDetail], found: dict[str, Any], bu
 
 
 def _answers(
-    model: LanguageModel, requests: Sequence[Request], labels: LabelSet, job: Job[ModelDetail]
+    model: LanguageModel, requests: Sequence[Request], labels: LabelSet, job: Job[ConnectionTestDetail]
 ) -> Iterator[Answer]:
     """Answers to one row until it is settled what the server takes, and refusals of the rows before it."""
     refused = set[int]()

@@ -40,6 +40,7 @@ class ModelRun(Generic[M]):
     """A stage at work and the model that it asks.
 
     Attributes:
+        connected: where the model's settings, secrets and what was found out of it are stored.
         budget: what the run may spend, and what it has spent over all attempts.
         cached: answers that came from the cache, over all attempts.
     """
@@ -47,6 +48,7 @@ class ModelRun(Generic[M]):
     lease: Lease
     progress: Progress[M]
     project: Project
+    connected: ConnectionSettings
     config: LlmConfig
     model: RememberingModel
     budget: Budget
@@ -111,7 +113,7 @@ class ModelRun(Generic[M]):
             raise PausedError(error.message, retry_in=min(FIRST_BREAK * 2**breaks, LONGEST_BREAK)) from error
         finally:
             self._report_spent(calls=self._calls())
-            connection.remember(self.project, self.config, self.model.capabilities)
+            connection.remember(self.connected, self.config, self.model.capabilities)
 
     def _report_spent(self, **changes: Any) -> None:
         spent = self.budget.spent
@@ -157,11 +159,13 @@ def open_run(job: Job[LabelingDetail], iteration: Iteration, open_model: OpenMod
     Raises:
         ModelUnavailableError: the model can't be opened.
     """
-    run = open_model_of(job, iteration.project, LlmConfig.from_dict(iteration.llm_settings), open_model)
+    config = LlmConfig.from_dict(iteration.llm_settings)
+    run = open_model_of(job, iteration.project, config, open_model, connected=iteration.connected)
     return LabelingRun(
         lease=run.lease,
         progress=run.progress,
         project=run.project,
+        connected=run.connected,
         config=run.config,
         model=run.model,
         budget=run.budget,
@@ -169,22 +173,30 @@ def open_run(job: Job[LabelingDetail], iteration: Iteration, open_model: OpenMod
     )
 
 
-def open_model_of(job: Job[M], project: Project, config: LlmConfig, open_model: OpenModel) -> ModelRun[M]:
-    """Open a model under the project's budget of today: raising it is how a run goes on.
+def open_model_of(
+    job: Job[M],
+    project: Project,
+    config: LlmConfig,
+    open_model: OpenModel,
+    *,
+    connected: ConnectionSettings | None = None,
+) -> ModelRun[M]:
+    """Open a model, the project's own if no other is named, under its budget of today: raising it is how a run goes on.
 
     Raises:
         ModelUnavailableError: the model can't be opened.
         AnnotationError: the project's token can't be decrypted.
     """
-    budget = budget_of(project, job.stage)
-    model = open_connected(
-        project, config, open_model, known=connection.known_of(project, config), budget=budget
-    )
+    connected = connected or project
+    budget = budget_of(connected, job.stage)
+    known = connection.known_of(connected, config)
+    model = open_connected(connected, config, open_model, known=known, budget=budget)
     remembering = RememberingModel(model, owner_id=project.owner_id)
     return ModelRun(
         lease=job.lease,
         progress=job.progress,
         project=project,
+        connected=connected,
         config=config,
         model=remembering,
         budget=budget,
@@ -211,10 +223,10 @@ def open_connected(
     )
 
 
-def budget_of(project: Project, stage: Stage) -> Budget:
-    """The project's limits and prices, with what the stage has spent already."""
-    config, detail = project.llm_config, ModelDetail.of(stage)
-    tokens, money = limits_of(project, stage)
+def budget_of(connected: ConnectionSettings, stage: Stage) -> Budget:
+    """A connection's limits and prices, with what the stage has spent already."""
+    config, detail = connected.llm_config, ModelDetail.of(stage)
+    tokens, money = limits_of(stage, config)
     return Budget(
         tokens=tokens,
         money=money,

@@ -9,6 +9,7 @@ import numpy as np
 from annotation.models import Correction, Project
 from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
 from annotation.pipeline.measure.annotations import Annotation, read_annotations
+from annotation.pipeline.measure.llm_opinions import labels_by_model
 from mlcore.measure.agreement import cohen_kappa, krippendorff_alpha
 from mlcore.records import NO_LABEL, IntArray
 
@@ -43,7 +44,7 @@ def second_answers(project: Project) -> list[tuple[Annotation, Annotation]]:
 
 
 def blind_ratings(evidence: Evidence) -> tuple[list[str], IntArray]:
-    """Who said what, blind, of the rows drawn at random: people, then the two models ``(R, N)``."""
+    """Who said what, blind, of the rows drawn at random: people, then the models ``(R, N)``."""
     index = {label.pk: position for position, label in enumerate(evidence.labels)}
     people: dict[str, IntArray] = {}
     for column, row in enumerate(evidence.answered):
@@ -52,7 +53,7 @@ def blind_ratings(evidence: Evidence) -> tuple[list[str], IntArray]:
                 ratings = people.setdefault(annotation.user, np.full(len(evidence.answered), NO_LABEL))
                 ratings[column] = index[annotation.label_id]
     slm = [evidence.model_label(evidence.current, row).slm_label_id for row in evidence.answered]
-    models = {"LLM": [row.llm_label_id for row in evidence.answered], "SLM": slm}
+    models = _llm_ratings(evidence) | {"SLM": slm}
     lines = [
         *people.values(),
         *(
@@ -61,6 +62,15 @@ def blind_ratings(evidence: Evidence) -> tuple[list[str], IntArray]:
         ),
     ]
     return [*people, *models], np.stack(lines)
+
+
+def _llm_ratings(evidence: Evidence) -> dict[str, list[int | None]]:
+    """The LLM's labels of the answered rows; one line for each model where several were asked about such rows."""
+    rows, current = [row.sample_id for row in evidence.answered], evidence.current
+    ids = [label.pk for label in evidence.labels]
+    said = labels_by_model(current.project, rows, up_to=current.number, label_ids=ids) if current else {}
+    by_model = {name: [labels.get(row) for row in rows] for name, labels in said.items() if labels}
+    return by_model if len(by_model) > 1 else {"LLM": [row.llm_label_id for row in evidence.answered]}
 
 
 def rater_agreement(evidence: Evidence) -> tuple[list[tuple[str, str, int, float]], float | None]:

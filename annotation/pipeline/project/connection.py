@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from annotation.models import AllowedHost, ConnectionSettings
+from annotation.errors import AnnotationError
+from annotation.models import AllowedHost, Connection, ConnectionSettings
 from annotation.models.secret import UnreadableSecret, readable
 from mlcore.config import LlmConfig
 
@@ -63,6 +64,36 @@ def remember(connected: ConnectionSettings, config: LlmConfig, capabilities: Cap
     if stored != connected.llm_capabilities:
         connected.llm_capabilities = stored
         connected.save(update_fields=["llm_capabilities"])
+
+
+def save_connection(connection: Connection) -> None:
+    """Store a further connection under its name, before its settings.
+
+    Raises:
+        AnnotationError: the project has another one of this name.
+    """
+    others = Connection.objects.filter(project=connection.project, name=connection.name).exclude(
+        pk=connection.pk
+    )
+    if others.exists():
+        raise AnnotationError(
+            "There is another LLM named “%(name)s”. Choose another name.", name=connection.name
+        )
+    connection.save()
+
+
+def remove_connection(connection: Connection) -> None:
+    """Remove a further connection with its secrets.
+
+    Raises:
+        AnnotationError: a round asked it, and may still be resumed with it.
+    """
+    if connection.iterations.exists():
+        raise AnnotationError(
+            "“%(name)s” has labelled rows in a round, so it stays. Its token can be removed.",
+            name=connection.name,
+        )
+    connection.delete()
 
 
 def identity_of(config: LlmConfig) -> list[str]:

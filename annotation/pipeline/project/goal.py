@@ -11,6 +11,7 @@ from django.db import transaction
 from annotation.jobs import state
 from annotation.jobs.details import stage_cost
 from annotation.models import Goal, Project, Stage
+from mlcore.config import LlmConfig
 
 CHANGEABLE = ("target", "confidence", "money", "tokens", "minutes", "until", "webhook", "autopilot")
 
@@ -51,11 +52,11 @@ def goal_changes(project: Project) -> list[tuple[Goal, list[tuple[str, Any, Any]
     return changes
 
 
-def limits_of(project: Project, stage: Stage) -> tuple[int, float]:
-    """Tokens and money that a run may take in all: its own budget, and what the project's other runs left of the goal's
+def limits_of(stage: Stage, config: LlmConfig) -> tuple[int, float]:
+    """Tokens and money that a run may take in all: the budget of its LLM, and what the project's other runs left of the goal's
     limits. 0 is no limit, as in :class:`mlcore.llm.budget.Budget`."""
-    config, goal = project.llm_config, goal_of(project)
-    tokens, money = spent(project, without=stage)
+    goal = goal_of(stage.project)
+    tokens, money = spent(stage.project, without=stage)
     left_tokens = None if goal is None or goal.tokens is None else max(goal.tokens - tokens, 1)
     left_money = None if goal is None or goal.money is None else max(goal.money - money, 1e-9)
     return (

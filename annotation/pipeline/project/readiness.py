@@ -13,8 +13,9 @@ from mlcore.errors import MessageError
 MIN_ROWS = 10
 
 
-def check_ready(project: Project, *, started_from: str) -> None:
-    """Raise the first thing that keeps a round from starting, as a sentence with what to do."""
+def check_ready(project: Project, *, started_from: str, connected: ConnectionSettings | None = None) -> None:
+    """Raise the first thing that keeps a round from starting, as a sentence with what to do; ``connected`` is the LLM that
+    it asks, if not the project's own."""
     if started_from not in Iteration.Start.values:
         raise AnnotationError("A round starts from “llm” or “slm”, not from “%(start)s”.", start=started_from)
     check_idle(project)
@@ -22,7 +23,7 @@ def check_ready(project: Project, *, started_from: str) -> None:
     if started_from == Iteration.Start.SLM:
         check_labelled(project)
     else:
-        _check_llm(project)
+        _check_llm(connected or project)
 
 
 def check_trial_ready(project: Project) -> None:
@@ -72,9 +73,9 @@ def _check_labels(project: Project) -> None:
         )
 
 
-def _check_llm(project: Project) -> None:
-    check_connection(project)
-    if not project.llm_config.model:
+def _check_llm(connected: ConnectionSettings) -> None:
+    check_connection(connected)
+    if not connected.llm_config.model:
         raise NotReadyError("The LLM's name is missing. Enter it under Models.")
 
 

@@ -75,10 +75,13 @@ def _comparisons(
 
 @for_members(Role.OWNER, "POST", back="annotation:review")
 def start_round(request: MemberRequest, project: Project) -> HttpResponse:
-    form = validated(RoundForm(request.POST))
+    form = validated(RoundForm(request.POST, project=project))
     start = form.cleaned_data["started_from"]
     ask_all = form.cleaned_data["ask_all"]
-    iteration = iterate.start_round(project, started_from=start, user=request.user, ask_all=ask_all)
+    asked = form.cleaned_data["connection"] if start == Iteration.Start.LLM else None
+    iteration = iterate.start_round(
+        project, started_from=start, user=request.user, ask_all=ask_all, connection=asked
+    )
     activity.record_round(iteration, user=request.user)
     return redirect(
         "annotation:labeling" if start == Iteration.Start.LLM else "annotation:filtering", project.pk

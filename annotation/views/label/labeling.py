@@ -35,8 +35,8 @@ def labeling(request: MemberRequest, project: Project) -> HttpResponse:
         context |= stage_status.stage_context(stage) | {"metrics": RoundMetrics.of(iteration)}
     if iteration and iteration == context["now"]:
         context["changes_count"] = start_round.stopped_without_answers(iteration) is not None
-    if stage and stage.is_active and project.llm_config.kind != "local":
-        context["budget_form"] = BudgetForm(initial=project.llm_config.as_dict())
+    if iteration and stage and stage.is_active and iteration.connected.llm_config.kind != "local":
+        context["budget_form"] = BudgetForm(initial=iteration.connected.llm_config.as_dict())
     try:
         context |= _rows(request, project, iteration, stage)
     except BadTableError as error:
@@ -93,11 +93,12 @@ def resume_stage(request: MemberRequest, project: Project, stage_id: int) -> Htt
 def set_budget(request: MemberRequest, project: Project) -> HttpResponse:
     """Store prices and budget, and let a run go on that waits for them."""
     form = validated(BudgetForm(request.POST))
-    before, config = project.llm_config, form.with_budget(project.llm_config)
-    configure.set_llm(project, config=config, token=None)
+    stage = project.stages.filter(kind=kinds.LLM.key).first()
+    connected = stage.iteration.connected if stage and stage.iteration else project
+    before, config = connected.llm_config, form.with_budget(connected.llm_config)
+    configure.set_llm(connected, config=config, token=None)
     if config != before:
         activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_budget_words(config))
-    stage = project.stages.filter(kind=kinds.LLM.key).first()
     if stage and stage.status == Stage.Status.PAUSED and "resume" in request.POST:
         start_round.resume(stage)
         activity.record(project, user=request.user, verb=Activity.Verb.RESUMED, what=kinds.kind_name(stage))

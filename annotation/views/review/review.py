@@ -56,6 +56,7 @@ def review(request: MemberRequest, project: Project) -> HttpResponse:
         "labels": project.label_list(),
         "correcting": context["can_review"] and not context["is_past"],
         "because": _because(table),
+        "connections": project.connections.all(),
         "here": request.get_full_path(),
     }
     if request.htmx.target == "rows":

@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 import annotation.pipeline
 from annotation.jobs import kinds, state
-from annotation.jobs.kinds import JobKind
+from annotation.jobs.kind import JobKind
 from annotation.jobs.reaper import reap
 from annotation.jobs.work import Job, run_stage
 from annotation.live.stage_status import stage_context

@@ -16,7 +16,7 @@ from django.template.loader import render_to_string
 
 from annotation.errors import BusyError, InvalidFileError, LeaseLostError, NotReadyError
 from annotation.jobs import kinds, state
-from annotation.jobs.kinds import JobKind
+from annotation.jobs.kind import JobKind
 from annotation.jobs.reaper import reap
 from annotation.jobs.run_id import run_id
 from annotation.jobs.work import work_on

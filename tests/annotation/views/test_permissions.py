@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from annotation.jobs import kinds
 from annotation.models import (
+    Connection,
     Correction,
     CorrectionBatch,
     Invitation,
@@ -77,6 +78,11 @@ TABLE: dict[str, Access] = {
     "annotation:labeling": VIEW,
     "annotation:trial": OWN,
     "annotation:start_trial": CHANGE,
+    "annotation:connections": OWN,
+    "annotation:start_comparison": CHANGE,
+    "annotation:add_connection": OWN,
+    "annotation:edit_connection": Access("get", "owner", {"connection_id": "connection"}),
+    "annotation:remove_connection": Access("post", "owner", {"connection_id": "connection"}),
     "annotation:set_budget": CHANGE,
     "annotation:filtering": VIEW,
     "annotation:start_filtering": CHANGE,
@@ -191,6 +197,7 @@ def ids_of(cast: Cast) -> dict[str, int]:
         "invitation": invitation.pk,
         "membership": cast.project.memberships.get(role="viewer").pk,
         "round": cast.project.iterations.get().pk,
+        "connection": Connection.objects.create(project=cast.project, name="another").pk,
     }
 
 

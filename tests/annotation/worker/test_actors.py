@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 
 from annotation.jobs import kinds, state
 from annotation.jobs.broker import ACTOR
-from annotation.jobs.kinds import JobKind
+from annotation.jobs.kind import JobKind
 from annotation.jobs.work import Job
 from annotation.models import Project, Stage
 from annotation.worker import actors
