@@ -47,14 +47,22 @@ def answers(_number: int, call: Call) -> Step:
     return says(json.dumps({"label": "delivery"} | ({"confidence": 88} if asked else {})))
 
 
-def test_twelve_clicks_lead_from_an_empty_project_to_the_first_label(page: Page, program: Program) -> None:
+def test_a_person_connects_in_few_clicks_and_reads_what_fails(page: Page, program: Program) -> None:
+    log_in(page, program)
+    clicks = label_a_first_row(page)
+    assert len(clicks) <= MOST_CLICKS, clicks
+    page.goto(program.address)
+    read_what_fails(page)
+
+
+def label_a_first_row(page: Page) -> list[str]:
+    """From an empty list of projects to the first label; returns what was clicked."""
     clicks: list[str] = []
 
     def click(target: Locator) -> None:
         clicks.append(str(target))
         target.click()
 
-    log_in(page, program)
     with fake_llm(answers) as server:
         click(page.get_by_role("link", name="New project").first)
         page.get_by_label("Project name").fill("Customer messages")
@@ -75,7 +83,7 @@ def test_twelve_clicks_lead_from_an_empty_project_to_the_first_label(page: Page,
         take_screenshots(page, "connection-check")
         click(page.get_by_role("button", name="Start LLM labeling"))
         expect(page.locator("tr[id^=sample-] .chip").first).to_be_visible(timeout=WAIT_MS)
-    assert len(clicks) <= MOST_CLICKS, clicks
+    return clicks
 
 
 def connect(page: Page, server: FakeLlm) -> None:
@@ -83,8 +91,8 @@ def connect(page: Page, server: FakeLlm) -> None:
     page.get_by_label("Model name on that server").fill("qwen3-8b")
 
 
-def test_what_fails_is_said_with_the_servers_words(page: Page, program: Program) -> None:
-    log_in(page, program)
+def read_what_fails(page: Page) -> None:
+    """Each failure is said in a sentence, with the server's own words where it has any."""
     page.get_by_role("link", name="New project").first.click()
     page.get_by_label("Project name").fill("Failures")
     page.locator("main button.primary").click()
