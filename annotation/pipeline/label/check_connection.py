@@ -9,7 +9,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from annotation.jobs.details import ConnectionTest, ConnectionTestDetail
+from annotation.jobs.connection_result import ConnectionTest
+from annotation.jobs.details import ConnectionTestDetail
 from annotation.jobs.work import Job
 from annotation.models import ConnectionSettings
 from annotation.pipeline.engine_rows import as_row

@@ -15,7 +15,8 @@ from annotation.errors import AnnotationError
 from annotation.forms.fields import is_id
 from annotation.forms.llm import FurtherLlmForm, LlmForm
 from annotation.jobs import kinds
-from annotation.jobs.details import ConnectionTest, ConnectionTestDetail
+from annotation.jobs.connection_result import ConnectionTest
+from annotation.jobs.details import ConnectionTestDetail
 from annotation.live import stage_status
 from annotation.models import Activity, Connection, ConnectionSettings, Project, Role, Stage
 from annotation.pipeline.label import start_try_out
