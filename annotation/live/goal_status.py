@@ -10,7 +10,6 @@ from django.utils.translation import gettext_lazy
 from annotation.jobs import kinds
 from annotation.jobs.details import PlanDetail
 from annotation.models import Goal, Project, Role, Stage
-from annotation.pipeline.measure.certify import newest_certificate
 from annotation.pipeline.measure.draw_sample import open_draws
 from annotation.pipeline.project.goal import goal_of
 
@@ -57,7 +56,7 @@ class GoalBar:
         failed: whether the newest plan could not be made.
         at_work: the stage that changes the rows or their labels now.
         waiting_rows: drawn rows that wait for an answer.
-        certificate: the newest one that was made.
+        has_certificate: whether one was made, of the file as it is or as it was.
     """
 
     project: Project
@@ -67,7 +66,7 @@ class GoalBar:
     failed: bool
     at_work: Stage | None
     waiting_rows: int
-    certificate: Stage | None
+    has_certificate: bool
     left: Left
 
     @property
@@ -107,7 +106,7 @@ class GoalBar:
     @property
     def certified(self) -> bool:
         """Whether the certificate of the file as it is was made."""
-        return self.certificate is not None and self.reached and not self.plan.step
+        return self.has_certificate and self.reached and not self.plan.step
 
     @property
     def at_work_page(self) -> str:
@@ -133,6 +132,6 @@ def goal_bar(project: Project, role: Role) -> GoalBar | None:
         failed=made is not None and made.status == Stage.Status.FAILED,
         at_work=next((stage for stage in newest if stage.exclusive_group in AT_WORK), None),
         waiting_rows=open_draws(project).count(),
-        certificate=newest_certificate(project),
+        has_certificate=project.stages.filter(kind=kinds.CERTIFICATE.key, status=Stage.Status.DONE).exists(),
         left=Left.of(goal, plan),
     )
