@@ -56,10 +56,11 @@ def newest_certificate(project: Project) -> Stage | None:
 
 def make_statement(project: Project, goal: Goal) -> tuple[Json, list[int]]:
     """The certificate as JSON, with everything needed to repeat it beside the file; and the places of the rows outside the
-    certified part. Rows are numbered as people count, from 1."""
+    certified part, which is all rows where the whole file reaches the target. Rows are numbered from 1."""
     file = CertifiedFile.read(project)
     names = [label.name for label in project.label_list()]
     made = certify(file.evidence, len(names), as_goal(goal))
+    others = [] if made.holds else made.part.others.tolist()
     in_force = project.iterations.in_force()
     began = evidence_began(project)
 
@@ -99,7 +100,7 @@ def make_statement(project: Project, goal: Goal) -> tuple[Json, list[int]]:
             }
             for quality in made.classes
         ],
-        "part": {"rows": made.part.rows, "low": made.part.low, "others": len(made.part.others)},
+        "part": {"rows": made.rows - len(others), "low": made.part.low, "others": len(others)},
         "disagreed": [row + 1 for row in made.disagreed],
         "changed": int(file.evidence.changed.sum()),
         "uncovered": made.uncovered,
@@ -111,7 +112,7 @@ def make_statement(project: Project, goal: Goal) -> tuple[Json, list[int]]:
         "data_sha256": file_hash(project),
         "answers": answers,
     }
-    return statement, made.part.others.tolist()
+    return statement, others
 
 
 def _bound(bound: Bound) -> dict[str, float]:

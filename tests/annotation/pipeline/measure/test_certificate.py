@@ -72,6 +72,15 @@ def test_a_file_without_errors_is_certified_after_enough_answers(project: Projec
     assert (made.statement["drawn"], made.statement["rows"], made.others) == (50, 60, [])
 
 
+def test_a_file_that_reaches_the_target_has_no_smaller_part(project: Project) -> None:
+    project.samples.filter(position__gte=30).update(risk=0.9)
+    draw(project, 50)
+    answer_all(project)
+    statement = certificate(project).statement
+    assert statement["holds"]
+    assert (statement["part"]["rows"], statement["part"]["others"]) == (60, 0)
+
+
 def test_nothing_is_certified_before_anybody_was_asked(project: Project) -> None:
     statement = certificate(project).statement
     assert not statement["holds"]
