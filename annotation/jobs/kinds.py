@@ -137,6 +137,19 @@ SLM = _register(
     )
 )
 
+UPDATE = _register(
+    JobKind(
+        key="update",
+        name=_("Update of the review queue"),
+        queue="files",
+        run="annotation.pipeline.distill.update_verdicts.run_update",
+        page="review",
+        exclusive_group="update",
+        changes_counts=True,
+        sentences={"done": _("The order of the rows takes people's newest answers into account.")},
+    )
+)
+
 EXPORT = _register(
     JobKind(
         key="export",

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from mlcore.config import DistillConfig
-from mlcore.corpus import INCONSISTENT, Corpus, Distilled, NoisyLabels
+from mlcore.corpus import Corpus, Distilled, NoisyLabels
 from mlcore.distill.distill import distill_labels
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 from tests.bench.harness import Options, Report, open_program, run_bench
+from tests.bench.scores import count_contradictions
 from tests.support.audits import coverage, leave_errors
 
 NAMES = ["negative", "positive"]
@@ -52,6 +53,7 @@ def measure_orders(options: Options, report: Report) -> None:
     )
     ratios: dict[int, list[float]] = {share: [] for share in SHARES}
     covered: list[float] = []
+    contradictions = 0
     with tempfile.TemporaryDirectory() as temporary:
         for seed in range(1 if options.quick else options.extra.seeds):
             noisy = NoisyLabels(given, None, np.full(len(given), NO_LABEL), len(NAMES))
@@ -63,10 +65,12 @@ def measure_orders(options: Options, report: Report) -> None:
             )
             wrong = result.label != truth
             compare_orders(report, seed, orders(result, seed), wrong, ratios)
+            contradictions += count_contradictions(result)
             if seed == 0:
-                covered = measure_coverage(report, wrong, result)
+                covered = measure_coverage(report, wrong, given != result.prediction, result)
     for share, values in ratios.items():
         report.measure(f"errors_found_ratio_at_{share}", float(np.mean(values)), must=">= 1")
+    report.measure("flag_contradictions", contradictions, must="== 0")
     report.measure("interval_coverage", min(covered), unit="the worst of all files and sizes", must=">= 0.93")
 
 
@@ -97,8 +101,7 @@ def compare_orders(
         report.row(seed=seed, reviewed=f"{share} %", **per_hundred, accuracy_after_ours=after)
 
 
-def measure_coverage(report: Report, wrong: BoolArray, result: Distilled) -> list[float]:
-    differ = result.flag == INCONSISTENT
+def measure_coverage(report: Report, wrong: BoolArray, differ: BoolArray, result: Distilled) -> list[float]:
     files = {
         "as it came out": wrong,
         "99.5 % right": leave_errors(wrong, 0.005),

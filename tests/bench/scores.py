@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from mlcore.config import DistillConfig, Method
-from mlcore.corpus import Corpus, Distilled, NoisyLabels
+from mlcore.corpus import LIKELY_RIGHT, Corpus, Distilled, NoisyLabels
 from mlcore.distill.distill import distill_labels
 from mlcore.records import NO_LABEL, FloatArray, IntArray
+from mlcore.verdict.review_order import RISKY
 from tests.bench.harness import Options
 
 PEERS: tuple[Literal["plain", "paper", "adamatch"], ...] = ("plain", "paper", "adamatch")
@@ -71,6 +72,16 @@ def calibration_error(risk: FloatArray, wrong: np.ndarray, *, bins: int = 15) ->
         for b in np.unique(place)
     ]
     return float(np.sum(parts))
+
+
+def count_contradictions(result: Distilled) -> int:
+    """Rows whose flag or place in the queue contradicts their risk: called right above the threshold or not called right
+    below it, or queued before a row of higher risk. Rows that people decided are not counted."""
+    queued = result.order[result.risk[result.order] > 0.0]
+    called_right = result.flag[queued] == LIKELY_RIGHT
+    risk = result.risk[queued]
+    early = risk < np.maximum.accumulate(risk[::-1])[::-1]
+    return int(((called_right != (risk <= RISKY)) | early).sum())
 
 
 def score_flags(result: Distilled, truth: IntArray) -> dict[str, float]:

@@ -24,6 +24,7 @@ from annotation.pipeline.export.rows import ALL_ROWS, FLAG_WORDS, Selection
 from annotation.pipeline.ingest.import_report import KEPT_ROWS, rejected_uploads, stored_summary
 from annotation.pipeline.ingest.reference_labels import unknown_references_sentence, with_reference
 from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
+from annotation.pipeline.review.risk_basis import risk_basis
 from mlcore.measure.estimate import ClassQuality, Interval
 
 Lines = Iterator[list[Cell]]
@@ -67,6 +68,10 @@ def _class_lines(project: Project) -> Lines:
 def _measured_lines(project: Project) -> Lines:
     """What the rows drawn at random tell; every figure with its 95 % interval."""
     evidence = Evidence.read(project)
+    basis = risk_basis(project)
+    if basis and not basis.known:
+        yield [_("risk and flag are guesses: nobody has checked these labels")]
+        yield [_("share of labels that may be wrong"), round(basis.low, 6), round(basis.high, 6)]
     yield [_("Accuracy measured on the random sample")]
     accuracy, wrong = evidence.accuracy, evidence.wrong_left
     if accuracy is None or wrong is None or len(evidence.answered) < FEW_ROWS:

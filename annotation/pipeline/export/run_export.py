@@ -32,13 +32,12 @@ from annotation.files.writers import write_csv_rows, write_json_rows
 from annotation.jobs import kinds, state
 from annotation.jobs.details import ExportDetail
 from annotation.jobs.work import Job
-from annotation.models import Flag, Project, Source, Stage
+from annotation.models import Flag, Project, Stage
 from annotation.pipeline.export.certificate_lines import certificate_lines
 from annotation.pipeline.export.provenance import provenance_lines, quality_lines
 from annotation.pipeline.export.rows import (
     ALL_ROWS,
     FLAG_WORDS,
-    SOURCE_WORDS,
     OnProgress,
     Selection,
     export_header,
@@ -208,7 +207,7 @@ def write_excel(
 ) -> int:
     """Write the rows, the certificate of a project with a goal, counts and measured accuracy, and how all of it was made.
 
-    Likely wrong rows are coloured as on the pages. The two sheets for people are in the language of the moment, which
+    Rows that are not called right are coloured as on the pages. The sheets for people are in the language of the moment, which
     for a job is that of whoever asked for the file; the rows and their columns are the same in all. No cell is a
     formula; a text that Excel can't hold is cut with a mark.
 
@@ -221,7 +220,7 @@ def write_excel(
         rows = (
             ExcelRow(
                 cells,
-                cells[flag] == FLAG_WORDS[Flag.WRONG] and cells[uploaded + 1] != SOURCE_WORDS[Source.PERSON],
+                cells[flag] in (FLAG_WORDS[Flag.WRONG], FLAG_WORDS[Flag.INCONSISTENT]),
             )
             for cells in export_rows(project, selection, on_progress)
         )

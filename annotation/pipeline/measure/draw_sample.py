@@ -15,8 +15,12 @@ from annotation.models import AuditDraw, Correction, Project, RowClaim, Sample, 
 from annotation.pipeline.measure.checked_rows import CheckedRows
 from mlcore.measure.sampling import IN_BULK, allocate, draw_rows, make_strata, scarce_labels
 from mlcore.records import FloatArray
+from mlcore.verdict import constants
 
 MOST_ROWS = 5_000
+FIRST_ROWS = (
+    constants.FEWEST_CHECKED
+)  # drawn before anything is known of a file: they make the risk known, too
 READ_ROWS = 5_000
 NAN = float("nan")
 FRAME = [

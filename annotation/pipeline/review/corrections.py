@@ -26,6 +26,7 @@ from annotation.models import (
     Source,
 )
 from annotation.models.sql import update_rows
+from annotation.pipeline.distill.start_update import update_when_due
 from annotation.pipeline.measure.draw_sample import open_draws
 
 PLAN_PAUSE = timedelta(seconds=20)
@@ -77,6 +78,7 @@ def correct_sample(
             _decide(sample, label, correction)
         _save(sample)
         _tell_plan(sample, because)
+    update_when_due(sample.project_id)
     return sample
 
 

@@ -13,6 +13,7 @@ from annotation.models import Correction, Label, Prediction, Project, Sample
 from annotation.pipeline.distill.neighbours import Neighbour, nearest_samples
 from annotation.pipeline.measure.annotations import BLIND
 from annotation.pipeline.project.configure import RESERVED_KEYS
+from annotation.pipeline.review.risk_basis import risk_basis
 from annotation.templatetags.coral import share
 
 
@@ -112,9 +113,13 @@ def focus_rows(project: Project, wanted: Sequence[tuple[int, str]], *, sentence:
     for row in rows:
         row.cells = _cells(project, row.sample)
     _add_evidence(project, [row for row in rows if not row.is_blind], {label.pk: label for label in labels})
+    basis = risk_basis(project)
+    guessed = basis is not None and not basis.known
     for row in rows:
         row.reasons = (
-            [_blind_reason(row.because)] if row.is_blind else list(_reasons(row.sample, len(labels)))
+            [_blind_reason(row.because)]
+            if row.is_blind
+            else list(_reasons(row.sample, len(labels), guessed=guessed))
         )
     return rows
 
@@ -219,12 +224,12 @@ def _blind_reason(because: str) -> str:
     )
 
 
-def _reasons(sample: Sample, label_count: int) -> Iterable[str]:
+def _reasons(sample: Sample, label_count: int, *, guessed: bool) -> Iterable[str]:
     """Why the row is worth a look, in sentences."""
     if sample.corrected_by_id:
         yield _("%(name)s has corrected this row.") % {"name": sample.corrected_by.get_username()}  # type: ignore[union-attr]
     elif sample.risk is not None and sample.label:
-        yield _doubt_words(sample.label, sample.risk, label_count)
+        yield _doubt_words(sample.label, sample.risk, label_count, guessed=guessed)
         if sample.label not in (sample.llm_label, sample.slm_label):
             yield _(
                 "Neither model gave this label alone: it is the most likely one given both answers and similar rows."
@@ -237,16 +242,24 @@ def _reasons(sample: Sample, label_count: int) -> Iterable[str]:
             "slm": sample.slm_label.name,
         }
     if sample.clean_prob is not None and sample.clean_prob < 0.5:
-        yield _("The LLM's label was hard to learn from similar rows (clean probability %(value)s).") % {
-            "value": share(sample.clean_prob)
-        }
+        yield _(
+            "The LLM's label was hard to learn from similar rows (clean probability %(value)s, not calibrated)."
+        ) % {"value": share(sample.clean_prob)}
     if sample.queue_rank:
         yield _("Number %(place)d in the review queue.") % {"place": sample.queue_rank}
 
 
-def _doubt_words(label: Label, risk: float, label_count: int) -> str:
+def _doubt_words(label: Label, risk: float, label_count: int, *, guessed: bool) -> str:
     """How sure the suggested label is. The likeliest of many labels can still be wrong more often than right."""
     words = {"label": label.name, "risk": share(risk, 0), "count": label_count}
+    if guessed:
+        return (
+            _(
+                "“%(label)s” is the most likely label by the models. How often they are wrong is not known yet; they guess "
+                "a risk of %(risk)s here."
+            )
+            % words
+        )
     if risk < 0.5:
         return (
             _("“%(label)s” is the most likely label; the probability that it is wrong is about %(risk)s.")

@@ -19,6 +19,7 @@ from annotation.models import Correction, Flag, Project, Role, Sample, SavedFilt
 from annotation.pipeline.ingest.duplicates import rows_with_texts
 from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.review import corrections as reviewing
+from annotation.pipeline.review.risk_basis import risk_basis
 from annotation.table.columns import columns_of
 from annotation.table.counts import count_rows
 from annotation.views.access import MemberRequest, for_members
@@ -34,6 +35,7 @@ from annotation.views.review.table import (
     round_table,
     shown_rows,
 )
+from mlcore.verdict.review_order import RISKY
 
 MOST_SAME_TEXTS = 1_000
 SIGNS = {Flag.RIGHT: "✓", Flag.WRONG: "!", Flag.INCONSISTENT: "≠"}
@@ -57,6 +59,7 @@ def review(request: MemberRequest, project: Project) -> HttpResponse:
         "correcting": context["can_review"] and not context["is_past"],
         "because": _because(table),
         "connections": project.connections.all(),
+        "basis": risk_basis(project),
         "here": request.get_full_path(),
     }
     if request.htmx.target == "rows":
@@ -102,6 +105,7 @@ def _numbers(request: MemberRequest, project: Project, table: Table) -> dict[str
     ]
     return {
         "buttons": buttons,
+        "risky": RISKY,
         "corrected": counts.decided,
         "corrected_by_you": project.samples.filter(corrected_by=request.user).count(),
         "total": counts.rows,
@@ -169,6 +173,7 @@ def _row(request: MemberRequest, project: Project, sample_id: int, *, sentence: 
         "correcting": True,
         "labels": project.label_list(),
         "because": request.POST.get("because", ""),
+        "basis": risk_basis(project),
         "here": request.POST.get("back", ""),
     }
     return render(request, "annotation/table/_sample_row.html", context)
