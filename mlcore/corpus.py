@@ -45,6 +45,8 @@ class NoisyLabels:
     ``probs (N, K)``: its calibrated distribution, rows of NaN where it gave none; None if it never gives one.
     ``verified (N,)``: a person's label, ``NO_LABEL`` where nobody decided.
     ``in_bulk (N,)``: rows that a person decided many at a time, and need not have looked at; None if there are none.
+    ``stands_for (N,)``: of checked rows that were drawn at random, one over the probability of being drawn; 0 for the others.
+    None where nothing is known of it: all checked rows then count alike.
     """
 
     given: IntArray
@@ -52,6 +54,7 @@ class NoisyLabels:
     verified: IntArray
     count: int
     in_bulk: BoolArray | None = None
+    stands_for: FloatArray | None = None
 
     @property
     def known(self) -> IntArray:

@@ -58,8 +58,8 @@ def write_inputs(
     arrays: dict[str, Any] = {"given": noisy.given, "verified": noisy.verified}
     arrays |= {
         name: values
-        for name, values in (("probs", noisy.probs), ("in_bulk", noisy.in_bulk))
-        if values is not None
+        for name in ("probs", "in_bulk", "stands_for")
+        if (values := getattr(noisy, name)) is not None
     }
     _write_arrays(folder / "inputs.npz", arrays)
     table = None if corpus.table is None else corpus.table.astype(str).to_dict(orient="split", index=False)
@@ -99,6 +99,7 @@ def read_inputs(folder: Path) -> Inputs:
             arrays["verified"],
             len(stored["label_names"]),
             arrays.get("in_bulk"),
+            arrays.get("stands_for"),
         )
     weights_dir = stored["weights_dir"] and Path(stored["weights_dir"])
     config = DistillConfig(**stored["config"])

@@ -84,7 +84,8 @@ def reorder(corpus: Corpus, noisy: NoisyLabels, order: IntArray) -> tuple[Corpus
     table = None if corpus.table is None else corpus.table.iloc[order].reset_index(drop=True)
     probs = None if noisy.probs is None else noisy.probs[order]
     in_bulk = None if noisy.in_bulk is None else noisy.in_bulk[order]
-    labels = NoisyLabels(noisy.given[order], probs, noisy.verified[order], noisy.count, in_bulk)
+    stands_for = None if noisy.stands_for is None else noisy.stands_for[order]
+    labels = NoisyLabels(noisy.given[order], probs, noisy.verified[order], noisy.count, in_bulk, stands_for)
     # A lone surrogate can be neither encoded nor tokenised.
     texts = [corpus.texts[row].encode("utf-8", "replace").decode("utf-8") for row in order]
     return Corpus(texts, table, corpus.column_kinds), labels

@@ -132,7 +132,7 @@ def split_clean(
         rows = np.flatnonzero(labels == label)
         if len(rows) == 0:
             continue
-        mixture = _with_fallback(fit_mixture(losses[rows], label=label), fewest=FEWEST_ROWS)
+        mixture = _class_mixture(losses[rows], label)
         prob[rows] = clean_probability(losses[rows], mixture)
         kept = prob[rows] > threshold
         fewest = int(np.ceil(floor * len(rows)))
@@ -141,6 +141,17 @@ def split_clean(
         clean[rows] = kept
         mixtures.append(mixture)
     return CleanSplit(prob, clean, mixtures)
+
+
+def _class_mixture(losses: FloatArray, label: int) -> Mixture:
+    """The mixture of one class; none is fitted to a class that is too small for it, which would take most of the time of a
+    training with 77 labels."""
+    rows = len(losses)
+    if rows >= FEWEST_ROWS:
+        return _with_fallback(fit_mixture(losses, label=label), fewest=FEWEST_ROWS)
+    mean, deviation = float(losses.mean()), float(losses.std())
+    reason = Message("few_losses", {"rows": rows, "least": FEWEST_ROWS})
+    return Mixture(label, rows, (1.0, 0.0), (mean, mean), (deviation, deviation), reason)
 
 
 def _with_fallback(mixture: Mixture, *, fewest: int) -> Mixture:

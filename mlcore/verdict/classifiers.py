@@ -21,6 +21,9 @@ from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.neighbours import unit_rows
 from mlcore.verdict import constants
 
+LONGEST_WORD = (
+    12  # mean characters between spaces: 5 to 7 in European languages, over 15 in Chinese. Not varied.
+)
 ABSENT = 1e-6  # probability of a class that the training rows lack
 
 
@@ -59,6 +62,11 @@ def split_folds(labels: IntArray, folds: IntArray) -> Iterator[tuple[IntArray, I
     """For each fold its row numbers, and those of the labelled rows of all other folds."""
     for fold in np.unique(folds):
         yield np.flatnonzero(folds == fold), np.flatnonzero((folds != fold) & (labels != NO_LABEL))
+
+
+def has_spaces(texts: Sequence[str]) -> bool:
+    """Whether spaces part the words of most texts; in Chinese, say, a run of word characters is a whole clause."""
+    return float(np.median([len(text) / max(len(text.split()), 1) for text in texts])) < LONGEST_WORD
 
 
 def ngram_features(texts: Sequence[str], analyzer: str) -> Any | None:

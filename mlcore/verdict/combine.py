@@ -2,16 +2,16 @@
 
 The pooled opinion of the small models and the LLM's log-vote are added, the latter with one weight for all rows. It is
 chosen so that, over the rows where both small models contradict the LLM, the LLM is right as often as estimated
-(``contradictions.py``). With enough checked rows both weights are fitted to those instead.
+(``contradictions.py``). From the first checked rows on, a model over all views is fitted to those instead (``fusion.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq
 from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
 from mlcore.corpus import NoisyLabels
@@ -19,6 +19,7 @@ from mlcore.probabilities import calibrate, log_probs, match_shares, pool
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray, class_shares
 from mlcore.verdict import constants
 from mlcore.verdict.contradictions import Contradictions, count_contradictions, stated_error
+from mlcore.verdict.fusion import answer_weights, fit_fusion
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Verdict:
             "student_right": self.contradictions.slm_right,
             "teacher_weight": self.llm_weight,
             "checked_rows": float(noisy.looked_at.sum()),
-            "risk_known": float(has_enough_checked(noisy)),
+            "risk_known": float(is_risk_known(noisy)),
             "error_low": self.error_if_shared(constants.LEAST_SHARED_ERROR, noisy),
             "error_high": self.error_if_shared(constants.MOST_SHARED_ERROR, noisy),
         }
@@ -62,7 +63,7 @@ class Verdict:
         if not undecided.any():
             return 0.0
         risk = float(self.machine_risk[undecided].mean())
-        if has_enough_checked(noisy):
+        if is_risk_known(noisy):
             return risk
         return 1.0 - (1.0 - risk) * (1.0 - shared) / (1.0 - constants.SHARED_ERROR)
 
@@ -75,6 +76,7 @@ def combine(
     contradictions: Contradictions | None = None,
     counted: BoolArray | None = None,
     shares: FloatArray | None = None,
+    more: Sequence[FloatArray] = (),
 ) -> Verdict:
     """Weigh the LLM's vote against the small models' opinions.
 
@@ -85,6 +87,7 @@ def combine(
         contradictions: of an earlier verdict; needed where the models were fitted to one, since they no longer tell.
         counted: ``(N,)``, the rows whose contradictions are counted; None for all.
         shares: ``(K,)``, class shares that the small models' opinion is brought to.
+        more: further views ``(N, K)``, out of fold, which count once rows were checked.
     """
     readable = noisy.given != NO_LABEL
     slm_probs = calibrate(pool([encoder, other]), noisy.known)
@@ -93,17 +96,31 @@ def combine(
     sharpness = constants.SHARPNESS if contradictions is None else constants.REFITTED_SHARPNESS
     if contradictions is None:
         rows = readable & ~noisy.looked_at & (True if counted is None else counted)
-        votes = encoder.argmax(axis=1), other.argmax(axis=1)
-        contradictions = count_contradictions(*votes, noisy.given, rows, noisy.count)
-        contradictions = contradictions.at_least(stated_error(noisy))
+        contradictions = estimate_contradictions(encoder, other, noisy, rows)
     opinion = sharpen(log_probs(slm_probs), contradictions.slm_right)
     decision, honest, weight = weigh(opinion, noisy, contradictions, sharpness)
+    shared_error = constants.SHARED_ERROR
+    if has_enough_checked(noisy):
+        views = [calibrate(view, noisy.known) for view in (encoder, other, *more)]
+        rows = np.flatnonzero(noisy.looked_at)
+        fusion = fit_fusion(
+            np.stack([llm_log_vote(noisy), *map(log_probs, views)]),
+            rows,
+            noisy.verified[rows],
+            answer_weights(noisy),
+            llm_weight=weight,
+        )
+        decision = honest = fusion.logs
+        shared_error, weight = 0.0, fusion.llm_weight
+        together = contradictions.together
+        if len(together):
+            kept = np.exp(honest[together, noisy.given[together]]).mean()
+            contradictions = replace(contradictions, llm_wrong=float(1 - kept), least_wrong=float(1 - kept))
     if not readable.all():
         prior = class_shares(noisy.known[noisy.known != NO_LABEL], noisy.count)
         decision[~readable] = honest[~readable] = log_probs(shift_prior(encoder[~readable], prior))
     machine_label = decision.argmax(axis=1)
     confidence = np.exp(honest[np.arange(len(machine_label)), machine_label])
-    shared_error = 0.0 if has_enough_checked(noisy) else constants.SHARED_ERROR
     machine_risk = np.clip(1.0 - (1.0 - shared_error) * confidence, 0.0, 1.0)
     checked = noisy.verified != NO_LABEL
     return Verdict(
@@ -118,12 +135,39 @@ def combine(
     )
 
 
+def estimate_contradictions(
+    encoder: FloatArray, other: FloatArray, noisy: NoisyLabels, rows: BoolArray
+) -> Contradictions:
+    """How often the LLM is wrong where both small models contradict it, by the more cautious of two counts.
+
+    Views that drift to the frequent classes contradict rarer labels whoever is right. So contradictions are counted a second
+    time with each class's share divided out; that estimate holds where it is lower by more than chance, unless the first
+    one is beyond doubt.
+    """
+    shares = class_shares(noisy.known[noisy.known != NO_LABEL], noisy.count)
+    prior = np.maximum(shares, 1.0 / max(len(rows), 1))
+    found, balanced = (
+        count_contradictions(
+            (encoder / by).argmax(axis=1), (other / by).argmax(axis=1), noisy.given, rows, noisy.count
+        )
+        for by in (np.ones(noisy.count), prior)
+    )
+    if found.llm_wrong < constants.BEYOND_DOUBT and balanced.llm_wrong < found.least_wrong:
+        found = replace(found, llm_wrong=balanced.llm_wrong, least_wrong=balanced.least_wrong)
+    return found.with_stated(stated_error(noisy))
+
+
 def has_enough_checked(noisy: NoisyLabels) -> bool:
-    """Whether people looked at enough rows for the weights to be fitted to them.
+    """Whether people looked at enough rows for a model to be fitted to them.
 
     Labels accepted in bulk don't count: they repeat what the models said, and weights fitted to them grow without bound.
     """
     return int(noisy.looked_at.sum()) >= constants.FEWEST_CHECKED
+
+
+def is_risk_known(noisy: NoisyLabels) -> bool:
+    """Whether enough rows were checked for the risk to be more than a guess."""
+    return int(noisy.looked_at.sum()) >= constants.FEWEST_KNOWN
 
 
 def weigh(
@@ -139,11 +183,6 @@ def weigh(
         llm_weight(opinion[rows], vote[rows], noisy.given[rows], float(expit(power * log_odds)))
         for power in (sharpness, 1.0)
     )
-    if has_enough_checked(noisy):
-        checked = noisy.looked_at
-        own, llm = fit_weights(opinion[checked], vote[checked], noisy.verified[checked], decisive)
-        fitted = log_softmax(own * opinion + llm * vote, axis=1)
-        return fitted, fitted, llm / own
     decision, honest = (log_softmax(opinion + weight * vote, axis=1) for weight in (decisive, plain))
     return decision, honest, decisive
 
@@ -158,26 +197,6 @@ def llm_weight(opinion: FloatArray, vote: FloatArray, given: IntArray, right: fl
         return float(softmax(opinion + weight * vote, axis=1)[rows, given].mean()) - right
 
     return rising_root(excess, 0.0, constants.MOST_WEIGHT)
-
-
-def fit_weights(
-    opinion: FloatArray, vote: FloatArray, verified: IntArray, llm_weight: float
-) -> tuple[float, float]:
-    """Weights of the small models' opinion and of the LLM's log-vote, fitted to checked rows.
-
-    A conditional logit with a ridge towards 1 and ``llm_weight``. That people look at the riskiest rows first does no
-    harm, since how a row was chosen depends only on what the model is given.
-    """
-    rows, prior = np.arange(len(verified)), np.array([1.0, llm_weight])
-
-    def cost(weights: FloatArray) -> float:
-        logs = log_softmax(weights[0] * opinion + weights[1] * vote, axis=1)
-        return float(
-            -logs[rows, verified].sum() + (constants.WEIGHT_RIDGE * np.square(weights - prior)).sum() / 2
-        )
-
-    own, llm = minimize(cost, prior, method="L-BFGS-B", bounds=[(0.05, 5.0), (0.0, constants.MOST_WEIGHT)]).x
-    return float(own), float(llm)
 
 
 def sharpen(logs: FloatArray, target: float) -> FloatArray:

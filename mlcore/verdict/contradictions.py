@@ -28,17 +28,19 @@ class Contradictions:
     least_wrong: float
     slm_right: float
 
-    def at_least(self, stated: FloatArray) -> Contradictions:
-        """The same with ``llm_wrong`` no lower than the LLM's own stated error ``(N,)`` has it, on average over ``together``.
+    def with_stated(self, stated: FloatArray) -> Contradictions:
+        """The same with what the LLM itself states of its error ``(N,)`` taken as a second estimate, over ``together``.
 
-        Nothing changes where the LLM states an error (no NaN) of half of these rows or fewer.
+        Where it states a higher error, that one holds; where a lower one, the mean of both. Nothing changes where it states
+        an error (no NaN) of half of these rows or fewer.
         """
         here = stated[self.together]
         here = here[np.isfinite(here)]
         if 2 * len(here) <= len(self.together):
             return self
-        least = within_bounds(here.mean())
-        return replace(self, llm_wrong=max(self.llm_wrong, least), least_wrong=max(self.least_wrong, least))
+        own = within_bounds(here.mean())
+        wrong, least = (max(own, (own + value) / 2) for value in (self.llm_wrong, self.least_wrong))
+        return replace(self, llm_wrong=wrong, least_wrong=least)
 
 
 def count_contradictions(

@@ -7,7 +7,7 @@ this would only take true labels from the small models (MR: 95.2 instead of 95.5
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.cross_fit import weigh_by_clean_prob
 from mlcore.slm.noise import split_clean
 from mlcore.verdict import constants
-from mlcore.verdict.combine import Verdict, combine
+from mlcore.verdict.combine import Verdict, combine, has_enough_checked
 from mlcore.verdict.opinions import CrossFitter
 
 Opinions = tuple[FloatArray, FloatArray]
@@ -34,13 +34,16 @@ def decide_texts(
         noisy: the LLM's and people's labels.
         weights: ``(N,)``, how much each row counts in training.
     """
-    verdict = first_verdict(fitter.text_opinions(network, noisy.known, weights), noisy)
+    more = [fitter.train_head(noisy.known, weights, "paper")] if has_enough_checked(noisy) else []
+    verdict = first_verdict(fitter.text_opinions(network, noisy.known, weights), noisy, more)
     # By the lower end of the estimate: on a few hundred rows, refits would learn the small models' own mistakes.
     if verdict.contradictions.least_wrong <= 0.5:
         return verdict
     clean_weights = weigh_rows(verdict.slm_probs, noisy, weights)
-    verdict = combine(*fitter.text_opinions(network, noisy.known, clean_weights), noisy)
-    return refit_to_verdict(verdict, noisy, lambda labels: fitter.refit_texts(labels, weights))
+    opinions = fitter.text_opinions(network, noisy.known, clean_weights)
+    return refit_to_verdict(
+        first_verdict(opinions, noisy, more), noisy, lambda labels: fitter.refit_texts(labels, weights), more
+    )
 
 
 def decide_table(
@@ -51,12 +54,12 @@ def decide_table(
     The models fitted to a verdict are trees. The network takes part at the end, unless it lost a class: were the trees
     fitted to its labels too, a class would fade away (Adult, docs/decisions/0005).
     """
-    first = combine(*fitter.tree_opinions(noisy.known, weights), noisy)
+    first = combine(*fitter.tree_opinions(noisy.known, weights), noisy, more=[network])
     # Trees on few rows err by chance more than alike, and gain from refits at any estimate.
     if first.contradictions.llm_wrong <= 0.5:
         return first
-    verdict = refit_to_verdict(first, noisy, lambda labels: fitter.refit_trees(labels, weights))
-    if loses_class(network.argmax(axis=1), first):
+    verdict = refit_to_verdict(first, noisy, lambda labels: fitter.refit_trees(labels, weights), [network])
+    if loses_class(network.argmax(axis=1), noisy):
         return verdict
     calibrated = calibrate(network, verdict.slm_probs.argmax(axis=1))
     return combine(
@@ -68,26 +71,40 @@ def decide_table(
     )
 
 
-def first_verdict(opinions: Opinions, noisy: NoisyLabels) -> Verdict:
+def first_verdict(opinions: Opinions, noisy: NoisyLabels, more: Sequence[FloatArray] = ()) -> Verdict:
     """The verdict on texts before any refit, without counting classes that the small models all but give up.
 
     On few rows, or in a language that the encoder does not know, they contradict the LLM in such a class whoever is right.
     """
-    verdict = combine(*opinions, noisy)
-    given = np.bincount(noisy.given[noisy.given != NO_LABEL], minlength=noisy.count)
-    given_up = class_counts(verdict) < constants.LEAST_GIVEN * given
-    return combine(*opinions, noisy, counted=~given_up[noisy.given]) if given_up.any() else verdict
+    verdict = combine(*opinions, noisy, more=more)
+    given_up = class_counts(verdict) < constants.LEAST_GIVEN * given_counts(noisy)
+    if not given_up.any():
+        return verdict
+    return combine(*opinions, noisy, counted=~given_up[noisy.given], more=more)
 
 
-def refit_to_verdict(verdict: Verdict, noisy: NoisyLabels, refit: Callable[[IntArray], Opinions]) -> Verdict:
-    """Fit the small models to the verdict and decide anew, ``REFITS`` times or until a class is lost."""
+def refit_to_verdict(
+    verdict: Verdict,
+    noisy: NoisyLabels,
+    refit: Callable[[IntArray], Opinions],
+    more: Sequence[FloatArray] = (),
+) -> Verdict:
+    """Fit the small models to the verdict and decide anew, ``REFITS`` times or until a class fades.
+
+    A refit after which a class has too few of the rows that it was given is undone: the verdict before it is returned.
+    """
     first, shares = verdict, known_shares(noisy)
     for _ in range(constants.REFITS):
         probs = verdict.slm_probs if shares is None else match_shares(verdict.slm_probs, shares)
         labels = np.where(noisy.verified != NO_LABEL, noisy.verified, probs.argmax(axis=1))
-        if loses_class(labels, first):
+        if loses_class(labels, noisy):
             break
-        verdict = combine(*refit(labels), noisy, contradictions=first.contradictions, shares=shares)
+        refitted = combine(
+            *refit(labels), noisy, contradictions=first.contradictions, shares=shares, more=more
+        )
+        if loses_class(refitted.label, noisy):
+            break
+        verdict = refitted
     return verdict
 
 
@@ -96,10 +113,15 @@ def class_counts(verdict: Verdict) -> IntArray:
     return np.bincount(verdict.slm_probs.argmax(axis=1), minlength=verdict.slm_probs.shape[1])
 
 
-def loses_class(labels: IntArray, first: Verdict) -> bool:
-    """Whether some class has far fewer of the labels ``(N,)`` than it had in the first verdict."""
-    before = class_counts(first)
-    return bool((np.bincount(labels, minlength=len(before)) < constants.LEAST_KEPT * before).any())
+def given_counts(noisy: NoisyLabels) -> IntArray:
+    """How many rows ``(K,)`` have each label, a person's or the LLM's."""
+    return np.bincount(noisy.known[noisy.known != NO_LABEL], minlength=noisy.count)
+
+
+def loses_class(labels: IntArray, noisy: NoisyLabels) -> bool:
+    """Whether some class has far fewer of the labels ``(N,)`` than it was given."""
+    counts = np.bincount(labels, minlength=noisy.count)
+    return bool((counts < constants.LEAST_KEPT * given_counts(noisy)).any())
 
 
 def known_shares(noisy: NoisyLabels) -> FloatArray | None:

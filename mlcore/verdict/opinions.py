@@ -13,14 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.config import DistillConfig
+from mlcore.config import DistillConfig, Method
 from mlcore.corpus import Corpus
 from mlcore.probabilities import calibrate, pool
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.cross_fit import train
 from mlcore.slm.inputs import HEAD, Inputs, Monitor
 from mlcore.verdict import constants
-from mlcore.verdict.classifiers import boosted_probs, logistic_probs, neighbour_votes, ngram_features
+from mlcore.verdict.classifiers import (
+    boosted_probs,
+    has_spaces,
+    logistic_probs,
+    neighbour_votes,
+    ngram_features,
+)
 
 
 @dataclass(frozen=True)
@@ -36,14 +42,15 @@ class CrossFitter:
 
     @cached_property
     def ngrams(self) -> list[Any]:
-        """TF-IDF matrices of words and of characters; fewer where nothing occurs twice."""
-        matrices = [ngram_features(self.corpus.texts, analyzer) for analyzer in ("word", "char")]
+        """TF-IDF matrices of words and of characters; fewer where nothing occurs twice or no spaces part words."""
+        analyzers = ("word", "char") if has_spaces(self.corpus.texts) else ("char",)
+        matrices = [ngram_features(self.corpus.texts, analyzer) for analyzer in analyzers]
         return [matrix for matrix in matrices if matrix is not None]
 
-    def train_head(self, labels: IntArray, weights: FloatArray) -> FloatArray:
-        """Probabilities ``(N, K)`` of a head that was trained plainly on these labels."""
+    def train_head(self, labels: IntArray, weights: FloatArray, method: Method = "plain") -> FloatArray:
+        """Probabilities ``(N, K)`` of a head that was trained on these labels by a method."""
         inputs = replace(self.inputs, build=self.inputs.rebuild, defaults=HEAD)
-        plain = replace(self.config, method="plain", learning_rate=0.0)
+        plain = replace(self.config, method=method, learning_rate=0.0)
         return train(inputs, labels, weights, self.folds, self.count, plain, self.monitor, None).probs
 
     def text_opinions(

@@ -18,13 +18,14 @@ from scipy.special import softmax
 
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
-from annotation.models import Iteration, Prediction, Sample, Source
+from annotation.models import Iteration, Prediction, Project, Sample, Source
 from annotation.models.secret import readable
 from annotation.pipeline.distill.store_predictions import run_summary, store_verdicts
 from annotation.pipeline.distill.training_folder import keep_features, training_folder
 from annotation.pipeline.distill.training_process import run_training
 from annotation.pipeline.engine_rows import as_row, as_table, round_labels
 from annotation.pipeline.measure import round_metrics
+from annotation.pipeline.measure.checked_rows import CheckedRows
 from annotation.pipeline.measure.compare_rounds import check_round
 from annotation.pipeline.measure.llm_opinions import own_answers, rounds_by_model
 from mlcore.config import DistillConfig, LlmConfig
@@ -32,7 +33,7 @@ from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.distill.folder import read_label_arrays, read_result, write_inputs
 from mlcore.label.second_question import AGREED
 from mlcore.probabilities import log_probs
-from mlcore.records import NO_LABEL
+from mlcore.records import NO_LABEL, FloatArray
 
 
 def run_distillation(job: Job[TrainingDetail]) -> None:
@@ -97,6 +98,7 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
         ),
         count=len(labels),
         in_bulk=np.array([sample.batch_id is not None for sample in samples]),
+        stands_for=rows_stood_for(project, samples),
     )
     write_inputs(
         folder,
@@ -107,6 +109,14 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
         cache_dir=settings.CACHE_DIR,
         weights_dir=settings.MODEL_DIR,
     )
+
+
+def rows_stood_for(project: Project, samples: Sequence[Sample]) -> FloatArray:
+    """How many rows each one stands for (N,) that was drawn at random and answered blind; 0 for all others."""
+    checked = CheckedRows.read(project)
+    answered = {row.sample_id for row in checked.checked if row.draw_number}
+    stands_for = {draw.sample_id: draw.weight for draw in checked.draws if draw.sample_id in answered}
+    return np.array([stands_for.get(sample.pk, 0.0) for sample in samples])
 
 
 def llm_probs(iteration: Iteration, samples: Sequence[Sample], label_ids: Sequence[int]) -> Any:

@@ -10,7 +10,7 @@ from mlcore.records import NO_LABEL
 from mlcore.verdict.combine import Verdict, combine
 from mlcore.verdict.constants import REFITS
 from mlcore.verdict.contradictions import Contradictions
-from mlcore.verdict.decide import decide_table, decide_texts, first_verdict, known_shares
+from mlcore.verdict.decide import decide_table, decide_texts, first_verdict, known_shares, refit_to_verdict
 from mlcore.verdict.opinions import CrossFitter
 from tests.mlcore.verdict.test_opinions import table_fitter
 
@@ -77,6 +77,22 @@ def test_text_models_are_fitted_again_only_to_weaker_labels(
         monkeypatch.setattr(CrossFitter, name, fit)
     verdict_on(fitter, given, views[0])
     assert len(fitted) == times
+
+
+def test_a_refit_that_forgets_a_class_is_undone() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.random(400) < 0.2).astype(int)
+    noisy = NoisyLabels(truth, None, np.full(400, NO_LABEL), 2)
+    before = combine(
+        sure_of(truth, 0.9),
+        sure_of(truth, 0.8),
+        noisy,
+        contradictions=Contradictions(np.arange(9), 0.9, 0.9, 0.9),
+    )
+    forgets = sure_of(np.zeros(400, dtype=np.int64), 0.9999)
+    verdict = refit_to_verdict(before, noisy, lambda labels: (forgets, forgets))
+    np.testing.assert_array_equal(verdict.label, before.label)
+    assert (verdict.label == 1).sum() == (truth == 1).sum()
 
 
 def test_shares_are_known_where_the_llm_gave_distributions() -> None:
