@@ -19,7 +19,7 @@ from mlcore.probabilities import calibrate, log_probs, match_shares, pool
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray, class_shares
 from mlcore.verdict import constants
 from mlcore.verdict.contradictions import Contradictions, count_contradictions, stated_error
-from mlcore.verdict.fusion import answer_weights, fit_fusion
+from mlcore.verdict.fusion import Fusion, answer_weights, fit_fusion
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,7 @@ def combine(
     decision, honest, weight = weigh(opinion, noisy, contradictions, sharpness)
     shared_error = constants.SHARED_ERROR
     if has_enough_checked(noisy):
-        views = [calibrate(view, noisy.known) for view in (encoder, other, *more)]
-        rows = np.flatnonzero(noisy.looked_at)
-        fusion = fit_fusion(
-            np.stack([llm_log_vote(noisy), *map(log_probs, views)]),
-            rows,
-            noisy.verified[rows],
-            answer_weights(noisy),
-            llm_weight=weight,
-        )
+        fusion = fuse([encoder, other, *more], noisy, weight)
         decision = honest = fusion.logs
         shared_error, weight = 0.0, fusion.llm_weight
         together = contradictions.together
@@ -132,6 +124,19 @@ def combine(
         doubt=log_odds_wrong(decision, machine_label),
         contradictions=contradictions,
         llm_weight=weight,
+    )
+
+
+def fuse(views: Sequence[FloatArray], noisy: NoisyLabels, llm_weight: float) -> Fusion:
+    """The model over the LLM's vote and these views ``(N, K)``, fitted to the rows at which people looked."""
+    logs = [log_probs(calibrate(view, noisy.known)) for view in views]
+    rows = np.flatnonzero(noisy.looked_at)
+    return fit_fusion(
+        np.stack([llm_log_vote(noisy), *logs]),
+        rows,
+        noisy.verified[rows],
+        answer_weights(noisy),
+        llm_weight=llm_weight,
     )
 
 
