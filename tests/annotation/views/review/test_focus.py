@@ -275,7 +275,7 @@ def test_every_answer_and_undo_tells_how_many_rows_are_left_and_for_how_long(cas
 
 def test_a_row_shows_the_same_clean_probability_as_the_table(cast: Cast) -> None:
     Sample.objects.update(clean_prob=0.001)
-    assert "(clean probability 0.1\N{NO-BREAK SPACE}%)" in html_of(cast)
+    assert "(clean probability 0.1\N{NO-BREAK SPACE}%, not calibrated)" in html_of(cast)
 
 
 def test_a_skipped_row_is_not_shown_again(cast: Cast) -> None:
