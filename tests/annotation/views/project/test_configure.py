@@ -279,7 +279,8 @@ def test_what_is_missing_is_said_and_the_button_is_not_there() -> None:
 def test_a_corpus_in_another_script_gets_a_warning() -> None:
     cast = make_cast()
     cast.project.samples.update(text="这个产品很好，价格也合适，下次还会再买")
-    assert "know only English" in cast.client("owner").get(cast.url("configure/start/")).content.decode()
+    html = cast.client("owner").get(cast.url("configure/start/")).content.decode()
+    assert "the built-in language model knows only English" in html
 
 
 def test_saving_the_untouched_prompt_as_a_browser_sends_it_changes_nothing() -> None:
