@@ -31,12 +31,23 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
         settings["TEST"]["NAME"] = f"test_coral_{os.getpid()}"
 
 
+@pytest.fixture(scope="session")
+def unpacked_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the embedded models' weights, which take seconds to unpack, for the tests of all processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "weights"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _own_folders(settings: Any, tmp_path: Path) -> None:
+def _own_folders(settings: Any, tmp_path: Path, unpacked_weights: Path) -> None:
     """No test reads or writes the developer's data folder."""
     settings.DATA_DIR = tmp_path
     settings.UPLOAD_DIR, settings.EXPORT_DIR = tmp_path / "uploads", tmp_path / "exports"
     settings.RUN_DIR, settings.CACHE_DIR = tmp_path / "runs", tmp_path / "cache"
+    settings.CACHE_DIR.mkdir()
+    (settings.CACHE_DIR / "weights").symlink_to(unpacked_weights)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ Money is in the unit of the project's prices, minutes are people's minutes, a ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -152,23 +152,3 @@ class Step:
     amount: int
     reason: Message
     forecast: Forecast
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a step, in the words of :class:`Forecast`; None where it is not known."""
-
-    accuracy: float | None = None
-    money: float | None = None
-    minutes: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A forecast beside its outcome: whether each figure fell into its range, and how far it fell from the forecast.
-
-    ``error``: distance of the accuracy from the forecast, in half widths of the range towards the outcome.
-    """
-
-    within: dict[str, bool] = field(default_factory=dict)
-    error: float | None = None
