@@ -56,7 +56,7 @@ def test_training_before_labeling_gets_a_sentence() -> None:
         (["good"], "at least 2"),
         (["good", "Good"], "could not tell these label names apart"),
         (["good", " "], "no name"),
-        ([f"label {number}" for number in range(51)], "at most 50"),
+        ([f"label {number}" for number in range(1_001)], "at most 1,000"),
     ],
 )
 def test_labels_that_can_not_work_get_a_sentence(names: list[str], sentence: str) -> None:
