@@ -28,21 +28,27 @@ _HARMLESS = {"<": "‹", "[": "⁅"}
 _TARGET = (
     r"(?:instructions?|prompts?|rules?|directions?|guidelines|commands?|what (?:you|i) (?:were|was) told)"
 )
+_WHOSE = (
+    r"(?:(?:all|any|the|your|my|our|its|these|those|this|that|previous|prior|above|earlier|preceding|former|other|"
+    r"given|original|system|initial|of)\s+){1,4}"
+)
 _KINDS = (
     r"<\|[^|<>]{1,40}\|>|\[/?inst\]|<</?sys>>|<(?:start|end)_of_turn>",
     r"</?\s*(?:row|text|document|system|user|assistant|instructions?|example|prompt|input|output|answer|label)\s*>",
     r"(?:^|\s)#{2,}\s*(?:instructions?|response|system|user|assistant|input|output|answer|new task)\b",
     r"(?:-{3,}|={3,}|`{3})\s*(?:end|begin|start)\b[^\n]{0,40}",
-    r"\b(?:ignore|disregard|forget|override|bypass|skip)\b[^.!?]{0,60}\b" + _TARGET,
+    r"\b(?:ignore|disregard|forget|override|bypass|skip)\b[^.!?]{0,40}\b" + _WHOSE + _TARGET,
     r"\b(?:new|updated|real|hidden|system|admin|override)\s+(?:instructions?|prompt|task|rules?)\s*[:：]",
     r"(?:^|[.!?>\"'\]}]\s*|\n)(?:system|assistant|human|user|ai)\s*[:：]\s*\S",
-    r"\byou (?:are|act) (?:now )?(?:as )?(?:an?|the|in) (?:[\w-]+ ){0,3}(?:assistant|model|ai|bot|classifier|annotator|mode)\b",
+    r"(?:(?:^|[.!?:>\n]\s*)you (?:are|act)|\byou are now|\bact) (?:as )?(?:an?|the|in) "
+    r"(?:[\w-]+ ){0,3}(?:assistant|model|ai|bot|classifier|annotator|mode)\b",
     r"\b(?:answer|respond|reply|output|return|say|print)\s+(?:only|just|with|exactly|always|the (?:word|label))\b[^.!?]{0,30}[\"'“‘:]",
     r"\b(?:classify|label|mark|tag|rate|categori[sz]e)\s+(?:this|it|every|everything|all|any|anything|each|the)\b[^.!?]{0,40}\bas\b",
 )
 _CHINESE = re.compile(
     r"(?:忽略|无视|忘记|不要理会|不用管)[^。！？]{0,20}(?:指令|指示|提示词?|要求|规则|命令)|(?:系统|助手)\s*[:：]\s*\S"
-    r"|(?:请|必须|务必|只需?|直接)(?:一律|直接|只|都)?(?:回答|输出|回复|标注为|标为|判为|归为|归类为)"
+    r"|(?:请|必须|务必|只需?|直接)(?:一律|直接|只|都)?(?:标注为|标为|判为|归为|归类为|(?:回答|输出|回复)\s*[:：“”\"'「『])"
+    r"|(?:请|必须|务必)?(?:一律|只需?|直接)(?:回答|输出|回复)"
 )
 _ENGLISH = re.compile("|".join(f"(?:{kind})" for kind in _KINDS))
 _WIDTHLESS = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")

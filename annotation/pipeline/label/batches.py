@@ -89,7 +89,7 @@ def label_by_batches(run: LabelingRun, *, requests_of: RequestsOf, store: Store)
                 pass
             if at_work := batch_run.batches:
                 raise PausedError(
-                    "%(count)s batches with %(rows)s rows are at work at the server, which has answered %(done)s of them. "
+                    "%(count)s batches with %(rows)s rows are being processed by the server, which has answered %(done)s of them. "
                     "They are looked at every minute.",
                     count=len(at_work),
                     rows=sum(len(batch.rows) for batch in at_work),

@@ -18,9 +18,7 @@ from mlcore.records import FloatArray
 from mlcore.verdict import constants
 
 MOST_ROWS = 5_000
-FIRST_ROWS = (
-    constants.FEWEST_CHECKED
-)  # drawn before anything is known of a file: they make the risk known, too
+FIRST_ROWS = constants.FEWEST_KNOWN  # drawn before anything is known of a file: they make the risk known, too
 READ_ROWS = 5_000
 NAN = float("nan")
 FRAME = [

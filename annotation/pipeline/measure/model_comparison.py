@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from annotation.jobs import kinds
 from annotation.jobs.details import ComparisonDetail
@@ -67,6 +66,8 @@ def compare_models(project: Project) -> tuple[list[ComparedModel], int]:
 def _compared(
     detail: ComparisonDetail, prompt: int, common: Sequence[str], right: BoolArray, best: BoolArray | None
 ) -> ComparedModel:
+    from scipy.stats import binomtest  # only where it is needed: pages load no scipy
+
     hits, rows = int(right.sum()), len(common)
     bounds = binomtest(hits, rows).proportion_ci(method="wilson")
     cost = detail.cost(*detail.answer_tokens)

@@ -63,12 +63,13 @@ def test_forty_answers_make_the_risk_known_and_the_open_rows_are_ordered_anew(pr
     judge(project)
     labels = project.label_list()
     rows = list(project.samples.order_by("position")[:41])
-    for row in rows[:39]:
+    for row in rows[:19]:
         correct(row, labels, project)
     assert not project.stages.filter(kind=kinds.UPDATE.key).exists()
-    correct(rows[39], labels, project)
+    correct(rows[19], labels, project)
     stage = project.stages.get(kind=kinds.UPDATE.key)
-    correct(rows[40], labels, project)  # meanwhile
+    for row in rows[20:]:  # meanwhile
+        correct(row, labels, project)
     with work_on(stage.pk) as job:
         assert job is not None
         run_update(job)
