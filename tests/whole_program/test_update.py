@@ -14,18 +14,20 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from mlcore.verdict.review_order import RISKY
+
 pytestmark = pytest.mark.slow
 
 DUMP = Path(__file__).parent / "data" / "version_0_1.sql"
 KEPT = {
-    "annotation_sample": "position, text, fields, label_id, source, llm_label_id, slm_label_id, risk, flag, version",
+    "annotation_sample": "position, text, fields, label_id, source, llm_label_id, slm_label_id, risk, version",
     "annotation_prediction": "sample_id, iteration_id, source, label_id, probs, calibrated, raw, second_raw, error",
     "annotation_correction": "sample_id, user_id, label_id, replaced_label_id, replaced_source, because, batch_id",
     "annotation_correctionbatch": "user_id, label_id, query, samples, undoes_id, stage_id",
     "annotation_iteration": "number, labels, prompt, demonstrations, metrics",
     "annotation_stage": "iteration_id, kind, status, done, total, phase, attempt, error, detail, run_id",
     "annotation_auditdraw": "sample_id, project_id",
-    "annotation_cachedanswer": "*",
+    "annotation_cachedanswer": "key, label, probs, raw, tokens_in, tokens_out, created_at, owner_id",
 }
 PAGES = [
     "configure/data/",
@@ -53,6 +55,8 @@ import json, sys
 import django
 django.setup()
 from django.conf import settings
+
+from mlcore.verdict.review_order import RISKY
 settings.ALLOWED_HOSTS = ["testserver"]
 from django.contrib.auth.models import User
 from django.test import Client
@@ -83,6 +87,16 @@ def rows(path: Path) -> dict[str, list[Any]]:
         }
 
 
+def flags_of_open_rows(path: Path) -> set[tuple[bool, str]]:
+    """Whether the risk is low, and the flag: flags were not the risk's before version 0.2."""
+    with closing(sqlite3.connect(path)) as database:
+        judged = database.execute(
+            "SELECT risk, flag FROM annotation_sample WHERE risk IS NOT NULL AND source != 'person'"
+        ).fetchall()
+    assert judged
+    return {(risk <= RISKY, flag) for risk, flag in judged}
+
+
 def run(folder: Path, *command: str) -> str:
     environment = {
         **os.environ,
@@ -106,6 +120,7 @@ def test_a_project_of_the_version_before_keeps_its_data_and_opens_every_page(tmp
     assert len(before["annotation_stage"]) == 14
     run(tmp_path, "manage.py", "migrate", "--verbosity", "0")
     assert rows(path) == before
+    assert flags_of_open_rows(path) <= {(True, "right"), (False, "inconsistent"), (False, "wrong")}
     run(tmp_path, "manage.py", "collectstatic", "--noinput", "--verbosity", "0")
     seen = json.loads(run(tmp_path, "-c", LOOK, *PAGES).splitlines()[-1])
     assert {page: status for page, status in seen["pages"].items() if status != 200} == {}

@@ -130,7 +130,8 @@ class Dialect:
         if sent.confidence:
             return self._unstated if read_confidence(reply.text) is None else None
         has_logprobs = any(token.candidates for token in reply.tokens)
-        if self._unstated or not sent.schema or has_logprobs:
+        is_json = "{" in reply.text  # a server may take the schema and not follow it
+        if self._unstated or not sent.schema or has_logprobs or not is_json:
             return None
         self._unstated = sent
         return replace(sent, confidence=True, logprobs=False)

@@ -156,13 +156,16 @@ def test_a_request_is_the_same_for_every_row_but_for_the_message() -> None:
     with fake_llm(says("positive")) as server:
         ask(server, rows=5)
     bodies = [{**call.json, "messages": None} for call in server.calls]
-    trial = bodies.pop(1)
-    assert "confidence" in str(trial["response_format"]), (
-        "asked for once, since there are no log-probabilities"
-    )
-    assert bodies == [bodies[0]] * 4
+    assert bodies == [bodies[0]] * 5
     assert len({call.prompt for call in server.calls}) == 5
     assert all(call.headers["authorization"] == "Bearer user-token" for call in server.calls)
+
+
+def test_a_confidence_is_asked_for_once_where_answers_are_json_without_one() -> None:
+    with fake_llm(says('{"label": "positive"}')) as server:
+        ask(server, rows=5)
+    asked = ["confidence" in str(call.json["response_format"]) for call in server.calls]
+    assert asked.count(True) == 1
 
 
 def test_the_distribution_is_read_from_logprobs() -> None:
