@@ -41,12 +41,13 @@ def unpacked_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(settings: Any, tmp_path: Path, unpacked_weights: Path) -> None:
+def _own_folders(
+    settings: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, unpacked_weights: Path
+) -> None:
     """No test reads or writes the developer's data folder."""
     settings.DATA_DIR = tmp_path
     settings.UPLOAD_DIR, settings.EXPORT_DIR = tmp_path / "uploads", tmp_path / "exports"
-    settings.RUN_DIR, settings.CACHE_DIR = tmp_path / "runs", tmp_path / "cache"
-    settings.CACHE_DIR.mkdir()
+    settings.RUN_DIR, settings.CACHE_DIR = tmp_path / "runs", tmp_path_factory.mktemp("cache")
     (settings.CACHE_DIR / "weights").symlink_to(unpacked_weights)
 
 
