@@ -136,8 +136,11 @@ def replan(project_id: int, *, unless_within: timedelta = timedelta(0)) -> None:
         goal = Goal.objects.filter(project=project_id, project__put_away_at__isnull=True).first()
         if goal is None:
             return
+        plans = Stage.objects.filter(project=project_id, kind=PLAN.key)
+        if unless_within and plans.filter(queued_at__gt=timezone.now() - unless_within).exists():
+            return  # before the lock below: people's answers would wait for each other
         Project.objects.select_for_update(no_key=True).get(pk=project_id)  # one stage, also on a double click
-        stage = Stage.objects.select_for_update().filter(project=project_id, kind=PLAN.key).first()
+        stage = plans.select_for_update().first()
         if stage is None:
             create_stage(goal.project, PLAN, user=None, total=1)
         elif stage.queued_at <= timezone.now() - unless_within:
