@@ -63,7 +63,7 @@ def test_rows_are_asked_by_a_batch_while_no_worker_waits(project: Project) -> No
     with fake_llm(script) as server:
         stage = start(project, server)
         assert (stage.status, stage.resume_at is not None) == (Stage.Status.PAUSED, True)
-        assert "1 batches with 40 rows are at work" in message_text(stage.error)
+        assert "1 batches with 40 rows are being processed" in message_text(stage.error)
         assert go_on(stage).status == Stage.Status.PAUSED
         script.is_working = True
         assert go_on(stage).status == Stage.Status.DONE, stage.error

@@ -172,7 +172,7 @@ def test_a_test_shows_the_answer_its_price_and_what_the_server_takes() -> None:
         assert shown in html
     assert "0.0001" in html
     assert "about 0.1040 per 1,000 rows" in html
-    assert "The test took 4 calls" in html
+    assert "The test took 2 calls" in html
     assert '<option value="large-model">' in html
     assert (
         "max_tokens</dd>" in html.replace(" ", "").replace("max_tokens", "max_tokens") or "max_tokens" in html
