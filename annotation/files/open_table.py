@@ -44,7 +44,7 @@ def open_table(
         InvalidFileError: The file as a whole can't be read, with a sentence that says why; also later, from ``rows``.
     """
     notes = Notes()
-    if reading.format in ("jsonl", "json"):
+    if reading.format in ("jsonl", "json", "object"):
         return open_json(path, reading, limits, notes, text_columns=text_columns, scan_rows=scan_rows)
     if reading.format == "parquet":
         return open_parquet(path, limits, notes, text_columns=text_columns)

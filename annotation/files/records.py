@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -11,8 +11,8 @@ from annotation.messages import message
 from mlcore.messages import Message
 
 #: Formats that are text and so have an encoding.
-TEXT_FORMATS = ("csv", "jsonl", "json")
-FileFormat = Literal["csv", "xlsx", "jsonl", "json", "parquet"]
+TEXT_FORMATS = ("csv", "jsonl", "json", "object")
+FileFormat = Literal["csv", "xlsx", "jsonl", "json", "object", "parquet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Reading:
     ``sure`` is false where the encoding is a guess. ``guarded`` says that the file is CORAL's own CSV export, whose
     leading apostrophes guard formulas and are taken off again.
 
-    ``header`` is the filled row that names the columns, counted from 1, or 0 if none does. ``replace_bad`` puts the
+    ``header`` is the filled row that names the columns, counted from 1, or 0 if none does; ``header_said`` that a person
+    said so. ``inner`` names fields within lists and objects that are columns, too. ``replace_bad`` puts the
     character U+FFFD for what does not fit the encoding instead of rejecting the row; ``fill_merged`` gives every cell
     of a merged area in Excel its value instead of the first alone.
     """
@@ -63,6 +64,8 @@ class Reading:
     sheets: tuple[Sheet, ...] = ()
     guarded: bool = False
     header: int = 1
+    header_said: bool = False
+    inner: tuple[str, ...] = ()
     replace_bad: bool = False
     fill_merged: bool = False
 
@@ -72,14 +75,24 @@ class Reading:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Reading:
         reading = cls(**values)
+        reading = replace(reading, inner=tuple(reading.inner))
         return replace(reading, sheets=tuple(Sheet(**each) for each in values.get("sheets", ())))
 
 
 class SourceRow(NamedTuple):
-    """One row as it stands in the file; ``line`` is where it begins, counted from 1 as an editor or Excel does."""
+    """One row as it stands in the file; ``line`` is where it begins, counted from 1 as an editor or Excel does.
+
+    ``types`` has a letter of :mod:`annotation.files.cells` for each cell; none where all are texts.
+    """
 
     line: int
     cells: list[str]
+    types: str = ""
+
+
+def letters(types: Sequence[str]) -> str:
+    """``SourceRow.types`` of a row."""
+    return "" if types.count("s") == len(types) else "".join(types)
 
 
 class RejectedRow(NamedTuple):
@@ -108,8 +121,12 @@ class Notes:
 
 @dataclass(slots=True)
 class Table:
-    """An opened file: its columns, its rows (read as they are asked for), and what was noticed so far."""
+    """An opened file: its columns, its rows (read as they are asked for), and what was noticed so far.
+
+    ``inner``: those of the columns that are fields within another.
+    """
 
     columns: tuple[str, ...]
     rows: Iterator[SourceRow | RejectedRow]
     notes: Notes
+    inner: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from typing import Any
 from annotation.errors import InvalidFileError
 from annotation.files.excel.package import main_part
 from annotation.files.excel.sheets import list_sheets
+from annotation.files.json_layouts import ONE_OBJECT, rows_within
 from annotation.files.parquet_file import check_parquet
 from annotation.files.records import FileFormat, Limits, Notes, Reading
 from annotation.files.text.delimiters import sniff_delimiter
@@ -23,8 +24,6 @@ from annotation.messages import message
 from mlcore.messages import Message
 
 _HEAD = 1 << 18
-# An array that begins with a text, and goes on with a text or ends.
-_TEXTS = re.compile(r'\[\s*"(?:[^"\\]|\\.)*"\s*(?:,\s*"|\]\s*\Z)')
 _CHUNK = 1 << 20
 _SAVE_AS = message("Save it as .xlsx or .csv.")
 
@@ -46,9 +45,6 @@ _FOREIGN = [
     (b"\x93NUMPY", message("a NumPy array")),
     (b"{\\rtf", message("a Word document (RTF)")),
 ]
-_ONE_OBJECT = message(
-    "The file is one JSON object, not rows. Write one object a line (JSON Lines), or an array of objects."
-)
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HTML = re.compile(
     r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype html|html|head|body|table|script|meta)\b",
@@ -169,7 +165,7 @@ def detect_structure(path: Path, reading: Reading, limits: Limits) -> Reading:
         complete = not stream.read(1)
     _refuse_untextual(text)
     start = text.lstrip("\ufeff \t\r\n")
-    if start.startswith(("{", "[")) and (found := _json_format(start)):
+    if start.startswith(("{", "[")) and (found := _json_format(start, complete=complete)):
         return replace(reading, format=found)
     reading = sniff_delimiter(
         text, replace(reading, format="csv", quote='"', separator_line=False), complete=complete
@@ -215,39 +211,41 @@ def _refuse_untextual(text: str) -> None:
         )
 
 
-def _json_format(start: str) -> FileFormat | None:
-    """``jsonl`` if most of the first lines are values of their own, ``json`` for an array of objects."""
+def _json_format(start: str, *, complete: bool) -> FileFormat | None:
+    """``jsonl`` if most of the first lines are values of their own, ``json`` for arrays and values over several lines,
+    ``object`` for one object that is a whole table."""
     lines = [line for line in re.split(r"[\r\n]+", start, maxsplit=20)[:20] if line.strip()]
-    objects = sum(_is_object(line) for line in lines)
-    if _TEXTS.match(start):
-        raise InvalidFileError(
-            "The file is a JSON array of texts, not of rows. Write an object for each, such as %(example)s, or one "
-            "plain text a line.",
-            example='{"text": "…"}',
-        )
-    if len(lines) == 1 and objects and _wraps_rows(json.loads(lines[0], parse_int=str)):
-        raise InvalidFileError(_ONE_OBJECT)
-    if start.startswith("{") and lines[0].rstrip().endswith(("{", "[")):
-        raise InvalidFileError(_ONE_OBJECT)  # its rows may stand one a line, but it is no JSON Lines
-    if objects * 2 > len(lines) or (objects and start.startswith("{")):
+    values = list(map(_json_value, lines if complete or len(lines) < 2 else lines[:-1]))
+    rows = sum(isinstance(value, dict | list) for value in values)
+    if start.startswith("["):
+        if len(values) > 1 and rows * 2 > len(values):
+            return "jsonl"
+        return "json" if re.match(r'\[\s*[\{\["\]]', start) else None
+    if not re.match(r'\{\s*("|\})', start):
+        return None
+    if isinstance(values[0], dict):
+        if len(values) == 1 and rows_within(values[0]) is not None:
+            return "object"
         return "jsonl"
-    if re.match(r"\[\s*[\{\]]", start):
-        return "json"
-    if re.match(r'\{\s*("|\})', start) and not re.match(r'\{[^"\n]*\}', start):
-        raise InvalidFileError(_ONE_OBJECT)
-    return None
+    return _spread_format(start, complete=complete)
 
 
-def _wraps_rows(value: dict[str, Any]) -> bool:
-    """Whether an object is a whole table rather than a row: one list of objects, or columns of cells by their row."""
-    cells = list(value.values())
-    if len(cells) == 1 and isinstance(cells[0], list):
-        return bool(cells[0]) and all(isinstance(row, dict) for row in cells[0])
-    return len(cells) > 1 and all(isinstance(each, dict) for each in cells)
-
-
-def _is_object(line: str) -> bool:
+def _spread_format(start: str, *, complete: bool) -> FileFormat | None:
+    """What an object is that goes over several lines, or over more than was read."""
     try:
-        return isinstance(json.loads(line, parse_int=str), dict)
+        value, end = json.JSONDecoder(parse_int=str).raw_decode(start)
     except (ValueError, RecursionError):
-        return False
+        # Cut off by what was read of it, or damaged; text in braces is neither.
+        return None if re.match(r'\{[^"\n]*\}', start) else "object"
+    if start[end:].strip(" \t\r\n,"):
+        return "json"
+    if rows_within(value) is None and complete:
+        raise InvalidFileError(ONE_OBJECT)
+    return "object"
+
+
+def _json_value(line: str) -> Any:
+    try:
+        return json.loads(line, parse_int=str)
+    except (ValueError, RecursionError):
+        return None

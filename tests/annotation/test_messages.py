@@ -23,7 +23,7 @@ from django.utils import translation
 
 from annotation import errors
 from annotation.errors import AnnotationError, InvalidFileError
-from annotation.files.json_file import DECODER_FAULTS, fault_of
+from annotation.files.json_items import DECODER_FAULTS, fault_of
 from annotation.messages import KEYWORDS, message_text
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, EpochReport, NoisyLabels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
@@ -11,12 +12,14 @@ from annotation.jobs.details import ImportDetail
 from annotation.models import Project, Upload
 from mlcore.column_kinds import CHOICES
 
+# What stands before the name of a field within others: data.text, messages[0].content.
+_OUTER = re.compile(r".*[.\]](?=\w+$)")
 OnBadRow = Literal["skip", "reject"]
 
 ID_NAMES = ("id", "key", "uid", "编号")
 REFERENCE_NAMES = (
     *("label", "reference", "class", "target", "gold", "category", "topic", "sentiment", "truth"),
-    *("标签", "类别"),
+    *("choices", "accept", "标签", "类别"),
 )
 TEXT_NAMES = (
     *("text", "content", "message", "review", "sentence"),
@@ -87,6 +90,8 @@ def guess_roles(project: Project, columns: Sequence[str]) -> dict[str, Any]:
 def _named(columns: Sequence[str], names: Sequence[str], *, endings: tuple[str, ...]) -> str:
     """The column with the first of these names, else the only one that ends so, as Chinese compounds do; else ""."""
     folded = {column.strip().casefold(): column for column in columns}
+    for name, column in list(folded.items()):  # a field within another, by its own name
+        folded.setdefault(_OUTER.sub("", name), column)
     if name := next((name for name in names if name in folded), ""):
         return folded[name]
     ending = [column for name, column in folded.items() if name.endswith(endings)]
@@ -125,6 +130,13 @@ def check_roles(upload: Upload, roles: ColumnRoles) -> None:
                 kind=kind,
                 allowed=", ".join(CHOICES),
             )
+
+
+def columns_kept(upload: Upload, roles: ColumnRoles) -> list[str]:
+    """The file's columns; of the fields within others those that have a role, since the others are in their column."""
+    used = {*roles.content_columns, roles.id_column, roles.reference_column}
+    unused = {*upload.reading.get("inner", ())} - used
+    return [name for name in upload.columns if name not in unused]
 
 
 def check_same_columns(first: Upload, other: Upload) -> None:

@@ -68,6 +68,8 @@ class ImportReport:
             self.rows.append((line, outcome, reason))
 
     def count_reference(self, value: str) -> None:
+        if value == "[]":  # a list of no labels
+            return
         if value in self.reference_values or (value and len(self.reference_values) < MAX_VALUES):
             self.reference_values[value] = self.reference_values.get(value, 0) + 1
         elif value:

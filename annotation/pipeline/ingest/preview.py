@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from django.utils.text import Truncator, capfirst
 from django.utils.translation import gettext as _
 
 from annotation.errors import InvalidFileError
+from annotation.files.first_row import FirstRow, judge_first_row
 from annotation.files.open_table import open_table
 from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Table
 from annotation.files.text.encodings import ENCODINGS
-from annotation.files.text.title import below_title, is_like_text, is_like_title
+from annotation.files.text.title import below_title, is_like_title
 from annotation.messages import message_text
 from mlcore.column_kinds import Kind, guess_kind
 
@@ -29,7 +30,8 @@ MAX_SHOWN_NAMES = 200
 class Preview:
     """What would be imported: the columns, the first rows, how the file is read, and what a person should know.
 
-    ``kinds``: what each column holds, guessed from the first rows.
+    ``kinds``: what each column holds, guessed from the first rows. ``first_row``: why the first row looks like a row, where
+    nobody has said whether it is one.
     """
 
     columns: tuple[str, ...]
@@ -37,6 +39,7 @@ class Preview:
     reading: Reading
     warnings: list[str]
     kinds: dict[str, Kind]
+    first_row: FirstRow | None = None
 
     def examples(self, column: str) -> list[str]:
         """Some different values of a column."""
@@ -44,25 +47,23 @@ class Preview:
         return list(dict.fromkeys(row[place] for row in self.rows))[:EXAMPLES]
 
 
-def first_look(path: Path, reading: Reading, limits: Limits, *, is_sure: bool) -> tuple[Reading, Preview]:
-    """What the file looks like, by the column names below a title if there is one above them.
-
-    Args:
-        is_sure: a person said where the names are.
-    """
-    if is_sure:
-        return reading, look(path, reading, limits)
+def first_look(path: Path, reading: Reading, limits: Limits) -> Preview:
+    """What the file looks like, by the column names below a title if there is one above them, or by none at all."""
+    if reading.header_said:
+        return look(path, reading, limits)
     try:
         preview = look(path, reading, limits)
     except InvalidFileError:
         if (below := below_title(path, reading, limits)) == reading:
             raise
     else:
+        if preview.first_row and preview.first_row.sure:
+            return look(path, replace(reading, header=0), limits)
         if not is_like_title(preview.columns):
-            return reading, preview
+            return preview
         if (below := below_title(path, reading, limits)) == reading:
-            return reading, preview
-    return below, look(path, below, limits)
+            return preview
+    return look(path, below, limits)
 
 
 def look(path: Path, reading: Reading, limits: Limits) -> Preview:
@@ -75,8 +76,20 @@ def look(path: Path, reading: Reading, limits: Limits) -> Preview:
             names=Truncator(", ".join(table.columns[:10])).chars(MAX_SHOWN_NAMES),
         )
     kinds = {name: guess_kind([row[place] for row in rows]) for place, name in enumerate(table.columns)}
-    warnings = list(_warnings(table, reading, seen))
-    return Preview(table.columns, rows[:PREVIEW_ROWS], reading, warnings, kinds)
+    judged = None if reading.header_said or reading.header > 1 else judge_first_row(path, reading, limits)
+    warnings = [*_warnings(table, reading, seen), *_first_row_warning(reading, judged)]
+    reading = replace(reading, inner=table.inner)
+    return Preview(table.columns, rows[:PREVIEW_ROWS], reading, warnings, kinds, judged)
+
+
+def _first_row_warning(reading: Reading, judged: FirstRow | None) -> Iterator[str]:
+    if judged is None:
+        return
+    if reading.header:
+        sentence = _("The first row is used as the column names, but it may be a row: %(why)s.")
+    else:
+        sentence = _("The first row is imported as a row, since it looks like one: %(why)s.")
+    yield sentence % {"why": judged.reason}
 
 
 def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow]) -> Iterator[str]:
@@ -90,10 +103,6 @@ def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow
         )
     if any(sheet.hidden and sheet.name == reading.sheet for sheet in reading.sheets):
         yield _("The chosen sheet is hidden in Excel.")
-    if reading.header and len(table.columns) == 1 and is_like_text(table.columns[0]):
-        yield _(
-            "The first text is used as the column name. If it is a row, choose below that there are no column names."
-        )
     for what, times in table.notes.counts.items():
         yield _("%(what)s: %(value)s") % {"what": capfirst(message_text(what)), "value": f"{times:,}"}
     for row in [row for row in seen if isinstance(row, RejectedRow)][:5]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -10,9 +12,9 @@ from operator import itemgetter
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Q, TextField, Value
 from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Trim
+from django.db.models.functions import NullIf, Trim
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -28,14 +30,34 @@ _UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-
 
 
 def plain_label(value: str) -> str:
-    """A label as people see it: without characters that have no width, single blanks between its words."""
+    """A label as people see it: without characters that have no width, single blanks between its words. A list with one
+    label, as JSON or as pandas writes it, is that label; an empty one is none."""
+    value = value.strip()
+    if value.startswith("[") and value.endswith("]"):
+        value = _only_entry(value)
     return " ".join(_UNSEEN.sub("", value).split())
 
 
+def _only_entry(text: str) -> str:
+    try:
+        entries = ast.literal_eval(text) if "'" in text else json.loads(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text
+    if not isinstance(entries, list) or len(entries) > 1:
+        return text
+    return str(entries[0]) if entries and isinstance(entries[0], str | int) else "" if not entries else text
+
+
 def label_finder(project: Project) -> Callable[[str], int | None]:
-    """The id of the label that a cell names, whatever its capitals, white space and unseen characters are."""
-    ids = {plain_label(label.name).casefold(): label.pk for label in project.label_list()}
-    return lambda cell: ids.get(plain_label(cell).casefold())
+    """The id of the label that a cell names: exactly, else whatever its capitals, white space and unseen characters are."""
+    labels = project.label_list()
+    exact = {label.name: label.pk for label in labels}
+    ids = {plain_label(label.name).casefold(): label.pk for label in labels}
+
+    def find(cell: str) -> int | None:
+        return exact.get(cell) or ids.get(plain_label(cell).casefold())
+
+    return find
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +165,7 @@ def _has_column(project: Project) -> bool:
     return project.reference_column in project.columns
 
 
-def _cell(project: Project, sample: str = "") -> Trim:
+def _cell(project: Project, sample: str = "") -> NullIf:
     place = project.columns.index(project.reference_column)
-    return Trim(KeyTextTransform(place, f"{sample}fields"))
+    cell = Trim(KeyTextTransform(place, f"{sample}fields"))
+    return NullIf(cell, Value("[]"), output_field=TextField())

@@ -56,6 +56,9 @@ class ImportAttempt:
 
     def _open(self) -> Table:
         reading = Reading.from_dict(self._upload.reading)
+        reading = replace(
+            reading, inner=tuple(name for name in reading.inner if name in self._project.columns)
+        )
         table = open_table(
             path_of(self._upload), reading, self._limits, text_columns=self._project.content_columns
         )

@@ -25,6 +25,7 @@ from annotation.pipeline.ingest.column_roles import (
     check_roles,
     check_same_columns,
     check_same_roles,
+    columns_kept,
 )
 from annotation.pipeline.ingest.discard_import import discard_import, leftovers
 from annotation.pipeline.ingest.import_report import clear_report
@@ -73,10 +74,11 @@ def start_import(
             ),
         )
         values = {name: value for name, value in asdict(roles).items() if value is not None}
+        columns = columns_kept(upload, roles)
         if project.samples.exists():
-            check_same_roles(project, upload.columns, roles)
+            check_same_roles(project, columns, roles)
         else:
-            values["columns"] = list(upload.columns)
+            values["columns"] = columns
         Project.objects.filter(pk=project.pk).update(**values)
         clear_report(upload)
     project.refresh_from_db()

@@ -30,7 +30,7 @@ from mlcore.messages import Message
 
 MAX_NAME = 255
 MAX_HEADER = 20
-LINES = Reading("csv", delimiter="", quote="", header=0)
+LINES = Reading("csv", delimiter="", quote="", header=0, header_said=True)
 
 
 def file_limits() -> Limits:
@@ -86,14 +86,14 @@ def store_upload(
         size, digest = _write(file, path, limits)
         reading = LINES if one_text_a_line else recognise(path, limits)
         reading = _chosen(path, reading, limits, chosen)
-        reading, preview = first_look(path, reading, limits, is_sure=chosen.get("header") is not None)
+        preview = first_look(path, reading, limits)
         return Upload.objects.create(
             project=project,
             name=shown_name(file.name or ""),
             stored_name=stored_name,
             size=size,
             sha256=digest,
-            reading=reading.as_dict(),
+            reading=preview.reading.as_dict(),
             columns=list(preview.columns),
             preview=preview.rows,
             created_by=user,
@@ -113,9 +113,9 @@ def read_preview(upload: Upload, **chosen: Unpack[ReadingChoice]) -> Preview:
     before = Reading.from_dict(upload.reading)
     reading = _chosen(path, before, limits, chosen)
     preview = look(path, reading, limits)
-    if reading != before:
+    if preview.reading != before:
         upload.reading, upload.columns, upload.preview = (
-            reading.as_dict(),
+            preview.reading.as_dict(),
             list(preview.columns),
             preview.rows,
         )
@@ -213,7 +213,7 @@ def _with_header(reading: Reading, chosen: ReadingChoice) -> Reading:
                 most=MAX_HEADER,
                 row=header,
             )
-        reading = replace(reading, header=header)
+        reading = replace(reading, header=header, header_said=True)
     if reading.format in TEXT_FORMATS:
         return replace(reading, replace_bad=_or(chosen.get("replace_bad"), reading.replace_bad))
     return reading

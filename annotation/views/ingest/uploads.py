@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from django.contrib import messages
 from django.core.files.base import ContentFile, File
@@ -27,6 +27,7 @@ from annotation.models import Activity, Project, Role, Stage, Upload
 from annotation.pipeline.ingest import import_report, start_import
 from annotation.pipeline.ingest.column_roles import guess_roles
 from annotation.pipeline.ingest.upload import (
+    ReadingChoice,
     delete_upload,
     read_preview,
     shown_name,
@@ -114,8 +115,10 @@ def remove_upload(request: MemberRequest, project: Project, upload_id: int) -> H
 def configure_columns(request: MemberRequest, project: Project, upload_id: int) -> HttpResponse:
     """How the file is read (changeable), its first rows, and what its columns mean."""
     upload = get_object_or_404(Upload, pk=upload_id, project=project)
+    if "first_row" in request.POST:
+        return _read_again(request, upload, header=int(request.POST["first_row"] == "names"))
     if "read" in request.POST:
-        return _read_again(request, project, upload)
+        return _change_reading(request, upload)
     preview = read_preview(upload)
     others = [each for each in waiting_uploads(project) if each.pk != upload.pk]
     alike = [each for each in others if set(each.columns) == set(upload.columns)]
@@ -180,20 +183,24 @@ def left_out_rows(request: MemberRequest, project: Project, upload_id: int) -> D
     return Download(file, filename=f"left-out-of-{Path(upload.name).stem}.csv")
 
 
-def _read_again(request: MemberRequest, project: Project, upload: Upload) -> HttpResponse:
+def _change_reading(request: MemberRequest, upload: Upload) -> HttpResponse:
     form = ReadingForm(request.POST, reading=upload.reading)
     if not form.is_valid():
         messages.error(
             request, _("These reading options are not available for this file; choose from the lists.")
         )
-    else:
-        chosen = {
-            name: value
-            for name, value in form.cleaned_data.items()
-            if value is not None and value != upload.reading.get(name)
-        }
-        try:
-            read_preview(upload, **chosen)
-        except AnnotationError as error:
-            messages.error(request, str(error))
-    return redirect("annotation:configure_columns", project.pk, upload.pk)
+        return redirect("annotation:configure_columns", upload.project_id, upload.pk)
+    chosen = {
+        name: value
+        for name, value in form.cleaned_data.items()
+        if value is not None and value != upload.reading.get(name)
+    }
+    return _read_again(request, upload, **chosen)
+
+
+def _read_again(request: MemberRequest, upload: Upload, **chosen: Unpack[ReadingChoice]) -> HttpResponse:
+    try:
+        read_preview(upload, **chosen)
+    except AnnotationError as error:
+        messages.error(request, str(error))
+    return redirect("annotation:configure_columns", upload.project_id, upload.pk)

@@ -10,8 +10,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from annotation.errors import InvalidFileError
-from annotation.models import Project, Sample, Stage
-from annotation.pipeline.ingest.reference_labels import Suggestion, match_references, suggest_labels
+from annotation.models import Project, Sample, Stage, Upload
+from annotation.pipeline.ingest.reference_labels import (
+    Suggestion,
+    label_finder,
+    match_references,
+    suggest_labels,
+    unknown_references,
+)
 from annotation.pipeline.project import configure
 from annotation.pipeline.project.configure import LabelDraft
 from tests.support.factories import make_user
@@ -100,7 +106,9 @@ def test_only_the_first_thousand_rejected_rows_are_named(project: Project) -> No
 
 def attempt(project: Project, data: bytes, column: str) -> Stage | InvalidFileError:
     try:
-        return load(project, data, content_columns=[column], reference_column="")
+        stored = upload(project, data)
+        column = column if column in stored.columns else stored.columns[-1]
+        return run(start(project, stored, content_columns=[column], reference_column=""))
     except InvalidFileError as error:
         return error
 
@@ -129,7 +137,10 @@ def test_a_malformed_file_is_imported_by_the_same_rules_or_leaves_nothing(
     assert project.samples.count() == report.imported
     if case.rows is not None:
         place = case.columns.index(column)
-        expected = [row for row in case.rows if row[place].strip()]
+        stored = Upload.objects.get()
+        judged_a_row = stored.reading["header"] == 0 and case.reading.get("header") != 0
+        rows = [list(case.columns), *case.rows] if judged_a_row else case.rows
+        expected = [row for row in rows if row[place].strip()]
         assert [sample.fields for sample in project.samples.order_by("position")] == expected
 
 
@@ -272,3 +283,32 @@ def test_samples_of_the_command_and_of_the_pages_are_alike(project: Project) -> 
     plain = Sample(project=project, position=0, text="one", fields=[], content_hash="")
     for name in ("source", "flag", "round", "version", "label_id", "risk", "clean_rank", "corrected_at"):
         assert getattr(sample, name) == getattr(plain, name)
+
+
+NESTED = (
+    b'{"data": {"text": "a fine film"}, "label": ["good"]}\n{"data": {"text": "a poor film"}, "label": []}\n'
+)
+
+
+def test_a_field_within_another_is_content_and_a_list_with_one_label_is_the_label(project: Project) -> None:
+    stage = load(project, NESTED, content_columns=["data.text"], reference_column="label")
+    assert stage.status == Stage.Status.DONE
+    assert texts(project) == ["a fine film", "a poor film"]
+    assert project.columns == ["data", "label", "data.text"]
+    assert suggest_labels(project).names == ["good"]
+    configure.set_labels(project, [LabelDraft("good"), LabelDraft("bad")])
+    assert match_references(project) == 1
+    assert unknown_references(project).rows == 0
+
+
+def test_a_name_is_compared_exactly_before_it_is_taken_for_another(project: Project) -> None:
+    configure.set_labels(project, [LabelDraft("[x]"), LabelDraft('["y"]')])
+    find = label_finder(project)
+    names = dict(project.labels.values_list("pk", "name"))
+    assert [names.get(find(cell) or 0) for cell in ("[X]", '["y"]', " [x] ", '["[x]"]', '["a", "b"]')] == [
+        "[x]",
+        '["y"]',
+        "[x]",
+        "[x]",
+        None,
+    ]
