@@ -53,6 +53,7 @@ urlpatterns = [
         f"{PROJECT}/configure/data/<id:upload_id>/left-out.csv", uploads.left_out_rows, name="left_out_rows"
     ),
     path(f"{PROJECT}/configure/labels/", configure.configure_labels, name="configure_labels"),
+    path(f"{PROJECT}/configure/labels/merge/", configure.merge_labels, name="merge_labels"),
     path(f"{PROJECT}/configure/prompt/", configure.configure_prompt, name="configure_prompt"),
     path(f"{PROJECT}/configure/prompt/preview/", configure.preview_prompt, name="preview_prompt"),
     path(f"{PROJECT}/configure/models/", models.configure_models, name="configure_models"),

@@ -11,7 +11,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from annotation.models import Project
+from annotation.models import Label, Project
 from annotation.pipeline.ingest.reference_labels import suggest_labels
 from annotation.pipeline.project.configure import MANY_LABELS, LabelDraft
 
@@ -51,13 +51,14 @@ class LabelForm(forms.Form):
         required=False,
         widget=forms.TextInput(attrs={"aria-label": _("Key"), "size": 2}),
     )
+    label = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     def draft(self) -> LabelDraft | None:
         """The label typed in this line; None for an empty line."""
         data = self.cleaned_data
         if not (data.get("name") or data.get("description")):
             return None
-        return LabelDraft(data["name"], data["description"], data["key"])
+        return LabelDraft(data["name"], data["description"], data["key"], data["label"])
 
 
 class LabelLines(forms.BaseFormSet):  # type: ignore[type-arg]
@@ -75,7 +76,7 @@ LabelFormSet = forms.formset_factory(
 def label_drafts(project: Project) -> list[LabelDraft]:
     """The project's labels; where there are none yet, the values of the reference column."""
     if labels := project.label_list():
-        return [LabelDraft(label.name, label.description, label.key) for label in labels]
+        return [LabelDraft(label.name, label.description, label.key, label.pk) for label in labels]
     names = suggest_labels(project).names
     return [
         LabelDraft(name, key=str(place) if place < 10 else "") for place, name in enumerate(names, start=1)
@@ -108,7 +109,7 @@ class LabelListForm(forms.Form):
             if len(line) > LINE_CHARACTERS:
                 raise forms.ValidationError(_("Line %(line)s is too long to be a label.") % {"line": number})
             draft = _draft_of(line)
-            for name, value in asdict(draft).items():
+            for name, value in (("name", draft.name), ("description", draft.description), ("key", draft.key)):
                 most = LabelForm.base_fields[name].max_length  # type: ignore[attr-defined]
                 if len(value) > most:
                     raise forms.ValidationError(
@@ -148,6 +149,29 @@ def label_form(drafts: Sequence[LabelDraft], change: str = "") -> Any:
         return LabelListForm(initial={"label_list": written_list(drafts)})
     empty = max(1, EMPTY_LINES - len(drafts))
     return LabelFormSet(initial=[*map(asdict, drafts), *[{}] * empty], prefix="labels")
+
+
+class MergeForm(forms.Form):
+    """A label that becomes another one, or none."""
+
+    label = forms.ModelChoiceField(label=_("Label"), queryset=Label.objects.none())
+    into = forms.ModelChoiceField(
+        label=_("Merge into"),
+        queryset=Label.objects.none(),
+        required=False,
+        empty_label=_("none: delete it"),
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("label", "into"):
+            self.fields[name].queryset = project.labels.order_by("position")  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if data.get("label") and data["label"] == data.get("into"):
+            raise forms.ValidationError(_("A label can't be merged into itself. Choose another one."))
+        return data
 
 
 class ReferenceForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from unicodedata import east_asian_width
 
 from django.contrib.auth.models import User
@@ -35,11 +35,12 @@ RESERVED_KEYS = {"u", "s", "?"}  # undo, skip and help in the focus view
 
 @dataclass(frozen=True, slots=True)
 class LabelDraft:
-    """A label as a person typed it."""
+    """A label as a person typed it; ``label`` is the id of the one that it was, where it had another name."""
 
     name: str
     description: str = ""
     key: str = ""
+    label: int | None = None
 
 
 def create_project(*, name: str, task_type: str, owner: User) -> Project:
@@ -85,34 +86,52 @@ def set_task(project: Project, *, name: str, task_type: str) -> None:
 
 
 def set_labels(project: Project, drafts: Sequence[LabelDraft]) -> list[Label]:
-    """Make the project's labels be exactly these, in this order. Labels are matched by name.
+    """Make the project's labels be exactly these, in this order, matched by their id, else by name: rows keep their label under
+    its new name.
 
-    A label that rows carry is never removed in silence: take it off the rows first.
+    A label that rows carry is never removed in silence: :func:`merge_label` first.
 
     Raises:
         AnnotationError: fewer than 2 or more than 1,000 labels, equal names or keys, an empty name, or a label in use left out.
         BusyError: a stage is at work.
     """
     drafts = [
-        LabelDraft(draft.name.strip(), draft.description.strip(), draft.key.strip()) for draft in drafts
+        replace(draft, name=draft.name.strip(), description=draft.description.strip(), key=draft.key.strip())
+        for draft in drafts
     ]
     _check_drafts(drafts)
+    check_idle(project)
+    with transaction.atomic():
+        existing = project.label_list()
+        by_id, by_name = ({label.pk: label for label in existing}, {label.name: label for label in existing})
+        chosen = [by_id.get(draft.label or 0) for draft in drafts]
+        taken = {label.pk for label in chosen if label}
+        for place, draft in enumerate(drafts):
+            same = by_name.get(draft.name)
+            if chosen[place] is None and same and same.pk not in taken:
+                chosen[place] = same
+                taken.add(same.pk)
+        _remove_labels([label for label in existing if label.pk not in taken])
+        # Names may change places, and no two may be the same even for a moment.
+        for label in existing:
+            if label.pk in taken and not any(
+                kept == label and draft.name == label.name for kept, draft in zip(chosen, drafts, strict=True)
+            ):
+                project.labels.filter(pk=label.pk).update(name=f"\u200b{label.pk}")
+        for position, (draft, old) in enumerate(zip(drafts, chosen, strict=True)):
+            label = old or Label(project=project, colour=position % PALETTE_SIZE)
+            label.name, label.description, label.key = draft.name, draft.description, draft.key
+            label.position = position
+            label.save()
+    return project.label_list()
+
+
+def check_idle(project: Project) -> None:
+    """Raise BusyError while a job may give rows the labels that are to change."""
     if project.stages.active().exclude(kind=kinds.PLAN.key).exists():
         raise BusyError(
             "A job of this project is running. Change the labels when it is done, or cancel it first."
         )
-    with transaction.atomic():
-        existing = {label.name: label for label in project.labels.all()}
-        _remove_labels(
-            [label for name, label in existing.items() if name not in {draft.name for draft in drafts}]
-        )
-        for position, draft in enumerate(drafts):
-            label = existing.get(draft.name) or Label(
-                project=project, name=draft.name, colour=position % PALETTE_SIZE
-            )
-            label.description, label.key, label.position = draft.description, draft.key, position
-            label.save()
-    return project.label_list()
 
 
 def _check_drafts(drafts: Sequence[LabelDraft]) -> None:
@@ -150,7 +169,7 @@ def _remove_labels(labels: Sequence[Label]) -> None:
     for label in labels:
         if _is_used(label):
             raise AnnotationError(
-                "The label “%(name)s” is already used on rows, so it can't be removed or renamed.",
+                "The label “%(name)s” is used on rows. Keep its line, where it can be renamed, or merge it into another label.",
                 name=label.name,
             )
         label.delete()

@@ -14,12 +14,14 @@ from annotation.errors import AnnotationError
 from annotation.forms.configure import (
     LabelFormSet,
     LabelListForm,
+    MergeForm,
     PromptForm,
     ReferenceForm,
     TaskForm,
     label_drafts,
     label_form,
 )
+from annotation.forms.fields import sentence_of
 from annotation.forms.goal import GoalForm
 from annotation.forms.models import ModelsForm
 from annotation.models import Activity, Project, Role, Sample
@@ -34,6 +36,7 @@ from annotation.pipeline.project import activity, connection, readiness
 from annotation.pipeline.project import configure as configuring
 from annotation.pipeline.project.default_prompts import default_prompts
 from annotation.pipeline.project.goal import set_goal
+from annotation.pipeline.project.merge_labels import merge_label
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.project.projects import task_choices
 from annotation.views.project.wizard import first_open, obstacle_of, wizard_context, wizard_steps
@@ -87,16 +90,45 @@ def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
     drafts = form.drafts(change)
     if change:
         return _labels_page(request, project, label_form(drafts, change), references)
+    names = dict(project.labels.values_list("pk", "name"))
     try:
-        configuring.set_labels(project, drafts)
+        labels = configuring.set_labels(project, drafts)
     except AnnotationError as error:
         return _labels_page(request, project, form, references, sentence=str(error))
     project.save(update_fields=["unknown_references"])
     match_references(project)
     if sentence := unknown_references_sentence(project):
         messages.warning(request, sentence)
-    record(request, project, _("labels"))
+    renamed = [
+        f"“{names[label.pk]}” → “{label.name}”"
+        for label in labels
+        if names.get(label.pk, label.name) != label.name
+    ]
+    record(request, project, ", ".join([_("labels"), *renamed]))
     return redirect("annotation:configure_prompt", project.pk)
+
+
+@for_members(Role.OWNER, "POST", back="annotation:configure_labels")
+def merge_labels(request: MemberRequest, project: Project) -> HttpResponse:
+    """Merge a label into another one, or delete it."""
+    form = MergeForm(request.POST, project=project)
+    if not form.is_valid():
+        messages.error(request, sentence_of(form))
+        return redirect("annotation:configure_labels", project.pk)
+    label, into = form.cleaned_data["label"], form.cleaned_data["into"]
+    name = label.name
+    try:
+        rows = merge_label(project, label, into, user=request.user)
+    except AnnotationError as error:
+        messages.error(request, str(error))
+    else:
+        done = (
+            _("“%(label)s” is now “%(into)s” (%(rows)s rows).")
+            if into
+            else _("“%(label)s” is deleted (%(rows)s rows).")
+        )
+        messages.success(request, done % {"label": name, "into": into and into.name, "rows": f"{rows:,}"})
+    return redirect("annotation:configure_labels", project.pk)
 
 
 def _labels_page(
@@ -110,6 +142,7 @@ def _labels_page(
         failed=bool(sentence) or (form.is_bound and not form.is_valid()),
         list_form=form if isinstance(form, LabelListForm) else None,
         formset=form,
+        merge_form=MergeForm(project=project) if project.labels.count() > 2 else None,
         references=references,
         sentence=sentence,
         suggested=suggested,

@@ -70,7 +70,7 @@ def test_a_label_that_rows_carry_is_not_removed_in_silence() -> None:
     project = make_project()
     sample = project.samples.get(position=0)
     corrections.correct_sample(sample.pk, label_id=project.label_list()[0].pk, user=project.owner)
-    with pytest.raises(AnnotationError, match="“positive” is already used on rows"):
+    with pytest.raises(AnnotationError, match="“positive” is used on rows"):
         configure.set_labels(project, [LabelDraft("negative"), LabelDraft("mixed")])
 
 

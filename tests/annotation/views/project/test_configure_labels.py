@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from annotation.models import Upload
+from annotation.models import Sample, Upload
 from tests.support.configuring import make_empty, upload
 from tests.support.factories import make_user
 
@@ -133,3 +133,20 @@ def test_a_line_is_added_and_removed_and_nothing_is_stored(owner: Client) -> Non
     assert 'value="b"' in less
     assert 'value="a"' not in less
     assert project.labels.count() == 0
+
+
+def test_a_label_that_rows_carry_is_renamed_in_its_line_and_merged_below(owner: Client) -> None:
+    project = make_empty(owner)
+    url = f"/projects/{project.pk}/configure/labels/"
+    owner.post(url, lines("good", "bad", "fair"))
+    good, bad, fair = project.label_list()
+    Sample.objects.create(project=project, position=0, text="x", fields=["x"], label=fair)
+    html = owner.get(url).content.decode()
+    assert f'name="labels-2-label" value="{fair.pk}"' in html
+    ids = {f"labels-{place}-label": str(label.pk) for place, label in enumerate((good, bad, fair))}
+    owner.post(url, lines("very good", "bad", "fair", **ids))
+    assert [label.name for label in project.label_list()] == ["very good", "bad", "fair"]
+    assert "“good” → “very good”" in project.activities.latest("pk").what
+    answer = owner.post(f"{url}merge/", {"label": fair.pk, "into": good.pk}, follow=True)
+    assert "“fair” is now “very good” (1 rows)." in answer.content.decode()
+    assert Sample.objects.get().label == good
