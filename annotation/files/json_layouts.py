@@ -30,7 +30,9 @@ def rows_within(value: Mapping[str, Any]) -> Iterator[Any] | None:
         ]
         return _with_index(keys, rows)
     parts = list(value.values())
-    tables = [part for name, part in value.items() if _is_rows(part) and (name in _ROWS or len(parts) == 1)]
+    tables: list[list[Any]] = [
+        part for name, part in value.items() if _is_rows(part) and (name in _ROWS or len(parts) == 1)
+    ]
     if len(tables) == 1:
         return iter(tables[0])
     if not parts or tables:
