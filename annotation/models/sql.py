@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -12,6 +13,23 @@ from django.db import connection, models
 from django.db.models.expressions import RawSQL
 
 _Row = TypeVar("_Row")
+
+LOCK_SECONDS = 1  # a page whose write waits longer keeps its reader waiting, too
+
+
+@contextmanager
+def little_patience() -> Iterator[None]:
+    """Let a write fail after :data:`LOCK_SECONDS`, where SQLite waits for another process's lock for the usual time."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    usual = connection.settings_dict["OPTIONS"].get("timeout", 5)
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout={usual * 1000}")
 
 
 def parts_by_key(

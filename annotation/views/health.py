@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
@@ -16,12 +14,12 @@ from django.views.decorators.http import require_GET
 from annotation.jobs import broker
 from annotation.jobs.kinds import queues
 from annotation.models import Stage
+from annotation.models.sql import little_patience
 
 logger = logging.getLogger(__name__)
 
 
 LEAST_FREE_MB = 100  # below it the next import or export will fail
-LOCK_SECONDS = 1  # a write that waits longer keeps people waiting, too
 
 
 @never_cache
@@ -62,7 +60,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 def _is_writable() -> bool:
     try:
-        with _little_patience(), transaction.atomic():
+        with little_patience(), transaction.atomic():
             Stage.objects.filter(pk=0).update(
                 done=0
             )  # changes no row, and is refused where none may be changed
@@ -70,18 +68,3 @@ def _is_writable() -> bool:
         logger.exception("The database can't be written.")
         return False
     return True
-
-
-@contextmanager
-def _little_patience() -> Iterator[None]:
-    """SQLite waits for another's lock for the usual time otherwise, and so would the answer."""
-    if connection.vendor != "sqlite":
-        yield
-        return
-    usual = connection.settings_dict["OPTIONS"].get("timeout", 5)
-    with connection.cursor() as cursor:
-        cursor.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
-        try:
-            yield
-        finally:
-            cursor.execute(f"PRAGMA busy_timeout={usual * 1000}")

@@ -24,12 +24,13 @@ class Program:
     """Starts, kills and asks the program. Use it as a context manager; what it started is gone afterwards.
 
     Attributes:
+        folder: holds its data folder and its log.
         address: where the pages are.
         password: of the account ``admin``, once the first start has printed it.
     """
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        self._folder = folder
+        self.folder = folder
         bind = f"127.0.0.1:{free_port()}"
         self.address = f"http://{bind}"
         own = {"CORAL_DATA_DIR": str(folder / "data"), "CORAL_BIND": bind, "CORAL_LEASE_SECONDS": "2"}
@@ -139,7 +140,7 @@ class Program:
         if url := self._environment.get("DATABASE_URL"):
             with psycopg.connect(url.replace("postgres://", "postgresql://")) as connection:
                 return connection.execute(sql.encode()).fetchall()
-        with closing(sqlite3.connect(self._folder / "data" / "coral.sqlite3", timeout=20)) as database:
+        with closing(sqlite3.connect(self.folder / "data" / "coral.sqlite3", timeout=20)) as database:
             return database.execute(sql).fetchall()
 
     def wait_for_row(self, sql: str, *, seconds: float = 30.0) -> None:

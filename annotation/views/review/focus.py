@@ -21,6 +21,7 @@ from annotation.errors import AnnotationError, ConflictError
 from annotation.forms.fields import is_id, sentence_of
 from annotation.forms.review import AnswerForm, HeldRowsForm, UndoForm
 from annotation.models import Correction, Project, Role, Sample
+from annotation.models.sql import little_patience
 from annotation.pipeline.measure import compare_rounds, draw_sample
 from annotation.pipeline.review import corrections, queue, throughput
 from annotation.templatetags.coral import duration
@@ -39,7 +40,8 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     drawn to measure the file."""
     only_random = _only_random(request)
     try:
-        claims = queue.take_rows(project, user=request.user, only_random=only_random)
+        with little_patience():
+            claims = queue.take_rows(project, user=request.user, only_random=only_random)
         wanted = [(claim.sample_id, claim.because) for claim in claims]
     except (
         DatabaseError
