@@ -67,11 +67,15 @@ CSRF_TRUSTED_ORIGINS = env_list(
 )
 BIND = env_str("CORAL_BIND", "127.0.0.1:8000", "Address and port of the web server.")
 SIGNUP_OPEN = env_bool("CORAL_SIGNUP", False, "Anyone who reaches the site may make an account.")
+LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
+IS_SERVED_TO_OTHERS = HTTPS or BIND.rpartition(":")[0] not in LOOPBACK
 LLM_ALLOWED_HOSTS = env_list(
     "CORAL_LLM_ALLOWED_HOSTS",
-    ["127.0.0.1", "localhost", "[::1]"],
+    # Other people's projects have no business with the ports of the server itself.
+    [] if IS_SERVED_TO_OTHERS else LOOPBACK,
     "Hosts (or host:port) that a project may call as an LLM server, besides the Hugging Face Inference API; * allows all public "
-    "ones. Where it is set, nothing more can be allowed in the admin.",
+    "ones. Where it is set, nothing more can be allowed in the admin. By default this machine alone, and nothing where the "
+    "site is served to others (CORAL_HTTPS, or another CORAL_BIND).",
 )
 LLM_HOSTS_ARE_FIXED = "CORAL_LLM_ALLOWED_HOSTS" in os.environ
 MODEL_DIR = Path(

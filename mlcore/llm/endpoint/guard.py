@@ -29,7 +29,10 @@ HUB_ADDRESS = "https://router.huggingface.co/v1"
 HEADER_BYTES = 65_536  # of one header
 HEADERS = 1_000
 _METADATA = {ipaddress.ip_address("100.100.100.200"), ipaddress.ip_address("fd00:ec2::254")}
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: Networks of the sixth version whose addresses end in one of the fourth: NAT64, and RFC 2765's translated ones.
+_TRANSLATED = [ipaddress.ip_network(each) for each in ("64:ff9b::/96", "::ffff:0:0:0/96")]
+#: Not global, which Python 3.11's tables don't say of them: local NAT64 (RFC 8215) and protocol assignments (RFC 6890).
+_LOCAL = [ipaddress.ip_network(each) for each in ("64:ff9b:1::/48", "192.0.0.0/24")]
 _VERSIONED = re.compile(r"/v\d+\w*(/|$)|/deployments/[^/]+$|/openai$")
 _PORTS = {"http": 80, "https": 443}
 
@@ -246,7 +249,8 @@ def _may_connect(address: ipaddress.IPv4Address | ipaddress.IPv6Address, listed:
     address = _carried(address)
     if address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA:
         return False
-    return listed or (address.is_global and not getattr(address, "is_site_local", False))
+    is_local = getattr(address, "is_site_local", False) or any(address in network for network in _LOCAL)
+    return listed or (address.is_global and not is_local)
 
 
 def _carried(
@@ -256,6 +260,6 @@ def _carried(
     if isinstance(address, ipaddress.IPv4Address):
         return address
     number = int(address)
-    if address in _NAT64 or 1 < number < 2**32:
+    if 1 < number < 2**32 or any(address in network for network in _TRANSLATED):
         return ipaddress.IPv4Address(number % 2**32)
     return address.ipv4_mapped or address.sixtofour or address

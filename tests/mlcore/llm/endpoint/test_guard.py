@@ -114,6 +114,8 @@ def test_a_name_that_the_internet_has_no_form_for_is_refused(address: str) -> No
         "::10.0.0.1",
         "::ffff:10.0.0.1",
         "2001:0:1::1",
+        "64:ff9b:1::808:808",
+        "::ffff:0:127.0.0.1",
     ],
 )
 def test_an_internal_address_in_a_form_of_the_sixth_version_is_refused_under_a_star(address: str) -> None:
