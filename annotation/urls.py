@@ -20,6 +20,7 @@ from annotation.views.project import (
     projects,
     saved_tables,
     team,
+    tokens,
 )
 from annotation.views.review import bulk, focus, review
 
@@ -124,5 +125,7 @@ urlpatterns = [
     ),
     path(f"{PROJECT}/members/activity/", team.activity, name="activity"),
     path(f"{PROJECT}/members/guidelines/", team.guidelines, name="guidelines"),
+    path("tokens/", tokens.tokens, name="tokens"),
+    path("tokens/<id:token_id>/revoke/", tokens.revoke_token, name="revoke_token"),
     path("join/<str:secret>/", invitations.join, name="join"),
 ]

@@ -134,6 +134,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "axes",
     "csp",
+    "ninja",
     "annotation",
 ]
 MIDDLEWARE = [
@@ -252,6 +253,9 @@ MAX_ROWS = env_int("CORAL_MAX_ROWS", 1_000_000, "Most rows of one project.", min
 MAX_COLUMNS = env_int("CORAL_MAX_COLUMNS", 512, "Most columns of an uploaded file.", minimum=1)
 MAX_CELL_CHARACTERS = env_int(
     "CORAL_MAX_CELL_CHARACTERS", 262_144, "Longest cell of an uploaded file.", minimum=100
+)
+API_RATE = env_int(
+    "CORAL_API_RATE", 600, "Requests that one token of the API may make in a minute.", minimum=1
 )
 EXPORT_DAYS = env_int("CORAL_EXPORT_DAYS", 7, "Exported files are removed after so many days.", minimum=1)
 CACHE_DAYS = env_int(

@@ -10,6 +10,7 @@ from annotation.views import accounts, health
 
 urlpatterns = [
     path("", include("annotation.urls")),
+    path("api/v1/", include(("annotation.api.urls", "api"))),
     path("login/", accounts.LoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("signup/", accounts.signup, name="signup"),

@@ -7,7 +7,7 @@ from django.contrib.auth.forms import AuthenticationForm, UserCreationForm, User
 from django.contrib.auth.models import User
 from django.utils.translation import gettext_lazy as _
 
-from annotation.models import Role
+from annotation.models import ApiToken, Role
 
 
 class MemberForm(forms.Form):
@@ -63,6 +63,23 @@ class InvitationForm(forms.Form):
         required=False,
         initial=True,
         help_text=_("Otherwise anyone with the link can join until it expires or is revoked."),
+    )
+
+
+class TokenForm(forms.Form):
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=80,
+        help_text=_("Where it is used, such as “nightly import”."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    scope = forms.ChoiceField(label=_("Scope"), choices=ApiToken.Scope.choices)
+    days = forms.IntegerField(
+        label=_("Valid for (days)"),
+        min_value=1,
+        max_value=3_650,
+        required=False,
+        help_text=_("Left empty, it is valid until it is revoked."),
     )
 
 

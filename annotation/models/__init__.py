@@ -21,11 +21,13 @@ from annotation.models.teamwork import (
     RowSkip,
     SavedFilter,
 )
+from annotation.models.token import ApiToken
 from annotation.models.upload import LeftOutRow, TextPage, Upload
 
 __all__ = [
     "Activity",
     "AllowedHost",
+    "ApiToken",
     "AuditDraw",
     "CachedAnswer",
     "Connection",

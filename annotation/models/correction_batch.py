@@ -43,3 +43,8 @@ class CorrectionBatch(models.Model):
 
     def __str__(self) -> str:
         return f"batch {self.pk} of {self.project}"
+
+    @property
+    def rows(self) -> int:
+        """How many rows it changes, or is to change in the background."""
+        return self.stage.total if self.stage else self.corrections.count()

@@ -12,7 +12,16 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Project, Sample
 from annotation.table.filters import FilterForm
-from annotation.table.keyset import FAR_WINDOW_ROWS, SORTS, WINDOW_ROWS, Cursor, Page, Sort, page_of
+from annotation.table.keyset import (
+    FAR_WINDOW_ROWS,
+    PAGE_ROWS,
+    SORTS,
+    WINDOW_ROWS,
+    Cursor,
+    Page,
+    Sort,
+    page_of,
+)
 
 #: Filters that have a control of their own above the table; the others fold away.
 PLAIN = ("q", "show", "label")
@@ -66,7 +75,7 @@ class TableForm(FilterForm):
     def order(self) -> Sort:
         return SORTS[self.cleaned_data["sort"] or self.default_sort]
 
-    def page(self, rows: QuerySet[Sample]) -> Page:
+    def page(self, rows: QuerySet[Sample], *, size: int = PAGE_ROWS) -> Page:
         """The page of chosen rows that the form's cursor points to; ``rows`` says what is read of each."""
         wanted = self.cleaned_data
         return page_of(
@@ -76,6 +85,7 @@ class TableForm(FilterForm):
             conditions=self.conditions,
             after=wanted["after"] or self._before_row(),
             before=wanted["before"],
+            size=size,
             window=FAR_WINDOW_ROWS if wanted["far"] else WINDOW_ROWS,
         )
 

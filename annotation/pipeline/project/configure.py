@@ -8,10 +8,12 @@ from unicodedata import east_asian_width
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, BusyError
 from annotation.jobs import kinds
 from annotation.models import (
+    Activity,
     ConnectionSettings,
     Correction,
     Label,
@@ -22,6 +24,7 @@ from annotation.models import (
     Sample,
 )
 from annotation.pipeline.ingest.reference_labels import MAX_LABELS
+from annotation.pipeline.project import activity
 from annotation.pipeline.project.connection import identity_of
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.prompting.answers import confusable_names
@@ -230,6 +233,13 @@ def set_slm(project: Project, *, config: DistillConfig, chain_stages: bool) -> N
     project.chain_stages = chain_stages
     project.save(update_fields=["slm_settings", "chain_stages"])
     _mark_saved(project, "models")
+
+
+def set_guidelines(project: Project, *, user: User, guidelines: str, double_review_percent: int) -> None:
+    """Set what reviewers go by, and how many rows two people label."""
+    project.guidelines, project.double_review_percent = guidelines, double_review_percent
+    project.save(update_fields=["guidelines", "double_review_percent"])
+    activity.record(project, user=user, verb=Activity.Verb.CONFIGURED, what=_("guidelines"))
 
 
 def _mark_saved(project: Project, step: str) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.translation import gettext as _
 
 from annotation.forms.fields import is_id
 from annotation.forms.team import TeamForm
-from annotation.models import Activity, Project, Role
+from annotation.models import Project, Role
 from annotation.pipeline.measure.agreement import double_review
-from annotation.pipeline.project import activity as activities
+from annotation.pipeline.project.configure import set_guidelines
 from annotation.pipeline.review import throughput
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
@@ -44,10 +43,7 @@ def guidelines(request: MemberRequest, project: Project) -> HttpResponse:
         initial={"guidelines": project.guidelines, "double_review_percent": project.double_review_percent},
     )
     if request.method == "POST" and can_write and form.is_valid():
-        project.guidelines = form.cleaned_data["guidelines"]
-        project.double_review_percent = form.cleaned_data["double_review_percent"]
-        project.save(update_fields=["guidelines", "double_review_percent"])
-        activities.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_("guidelines"))
+        set_guidelines(project, user=request.user, **form.cleaned_data)
         return redirect("annotation:guidelines", project.pk)
     context = page_context(request, project, step="members") | {"form": form}
     status = 403 if request.method == "POST" and not can_write else 400 if form.errors else 200

@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -79,12 +80,31 @@ def correct_many(request: MemberRequest, project: Project) -> HttpResponse:
         reach = bulk_correcting.measure_reach(project, form.choice)
         context |= {"form": form, "choice": form.choice, "reach": reach, "back": back}
         return render(request, "annotation/review/bulk.html", context)
-    batch = bulk_correcting.start_batch(project, form.choice, user=request.user)
-    _write_down(
-        batch, Activity.Verb.CORRECTED, batch.stage.total if batch.stage else batch.corrections.count()
-    )
+    batch = correct_batch(project, form.choice, user=request.user)
     messages.success(request, _done(batch))
     return redirect(back)
+
+
+def correct_batch(project: Project, choice: Choice, *, user: User) -> CorrectionBatch:
+    """Correct the rows, and write down who did."""
+    batch = bulk_correcting.start_batch(project, choice, user=user)
+    _write_down(batch, Activity.Verb.CORRECTED, batch.rows)
+    return batch
+
+
+def undo_correction_batch(batch: CorrectionBatch, *, user: User, role: Role) -> CorrectionBatch:
+    """Take a batch back: who made it may, and an owner of the project.
+
+    Raises:
+        AnnotationError: the user is neither.
+    """
+    if batch.user_id != user.pk and role != Role.OWNER:
+        raise AnnotationError(
+            "Only the person who made these corrections, or an owner of the project, can undo them."
+        )
+    undo = bulk_correcting.undo_batch(batch, user=user)
+    _write_down(undo, Activity.Verb.UNDID, batch.stage.done if batch.stage else batch.corrections.count())
+    return undo
 
 
 def _write_down(batch: CorrectionBatch, verb: Activity.Verb, rows: int) -> None:
@@ -104,14 +124,8 @@ def _done(batch: CorrectionBatch) -> str:
 
 @for_members(Role.REVIEWER, "POST", back="annotation:review")
 def undo_many(request: MemberRequest, project: Project, batch_id: int) -> HttpResponse:
-    """Take a batch back: who made it may, and an owner of the project."""
     batch = get_object_or_404(CorrectionBatch, pk=batch_id, project=project, undoes=None)
-    if batch.user_id != request.user.pk and request.role != Role.OWNER:
-        raise AnnotationError(
-            "Only the person who made these corrections, or an owner of the project, can undo them."
-        )
-    undo = bulk_correcting.undo_batch(batch, user=request.user)
-    _write_down(undo, Activity.Verb.UNDID, batch.stage.done if batch.stage else batch.corrections.count())
+    undo = undo_correction_batch(batch, user=request.user, role=request.role)
     if undo.stage:
         messages.success(request, _("The corrections are being undone in the background."))
     else:
