@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 from django import template
 from django.utils.safestring import SafeString
@@ -12,6 +12,7 @@ register = template.Library()
 
 
 @register.filter
+@lru_cache(maxsize=32)  # a text made to be slow takes seconds, and the focus view shows it on every page
 def markdown(text: str) -> SafeString:
     """Markdown as HTML. The parser escapes all HTML in the text and refuses dangerous links, so its output is safe."""
     html: str = _parser().render(text)
