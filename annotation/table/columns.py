@@ -22,6 +22,9 @@ USUAL = {
     "flag": _("Flag"),
 }
 UPLOADED = "uploaded-"
+MOST_CELLS = (
+    6  # columns of a table's content that are shown before a member chooses: what fits into 1,440 pixels
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +51,35 @@ class Columns:
 
     Attributes:
         hidden: the usual columns that are left out, for templates: ``hidden.llm``.
+        cells: the columns of a record of a table; none for a text, which is shown as one.
         further: the columns that are added.
         choices: all there are, for the list to choose from.
     """
 
     hidden: dict[str, bool]
+    cells: list[FurtherColumn]
     further: list[FurtherColumn]
     choices: list[ColumnChoice]
 
     @property
     def needs_uploaded(self) -> bool:
         """Whether the uploaded cells have to be read."""
-        return any(column.key.startswith(UPLOADED) for column in self.further)
+        return bool(self.cells) or any(column.key.startswith(UPLOADED) for column in self.further)
 
 
 def columns_of(project: Project, membership: Membership | None) -> Columns:
     """The columns that the member chose, or the usual ones."""
-    wanted = set(membership.columns if membership else ()) or set(USUAL)
+    cells = content_cells(project)
+    wanted = set(membership.columns if membership else ()) or {
+        *USUAL,
+        *(column.key for column in cells[:MOST_CELLS]),
+    }
     further = further_columns(project)
+    keys = {column.key for column in cells}
     return Columns(
         hidden={key: key not in wanted for key in USUAL},
-        further=[column for column in further if column.key in wanted],
+        cells=[column for column in cells if column.key in wanted],
+        further=[column for column in further if column.key in wanted - keys],
         choices=[
             *(ColumnChoice(key, title, key in wanted) for key, title in USUAL.items()),
             *(ColumnChoice(column.key, column.title, column.key in wanted) for column in further),
@@ -86,6 +97,18 @@ def further_columns(project: Project) -> list[FurtherColumn]:
         FurtherColumn("at", _("Corrected at"), lambda row: _minute(row.corrected_at)),
         FurtherColumn("round", _("Round"), lambda row: row.round or ""),
         *_uploaded(project.columns, left_out=project.reference_column),
+    ]
+
+
+def content_cells(project: Project) -> list[FurtherColumn]:
+    """The content of a table's record, column by column."""
+    if project.task.student != "table":
+        return []
+    content = set(project.content_columns)
+    return [
+        column
+        for column in _uploaded(project.columns, left_out=project.reference_column)
+        if column.title in content
     ]
 
 

@@ -203,6 +203,11 @@ class Conditions:
         return rows.filter(*self.others, *_bounds("seen_confidence", self.confidence), **indexed)
 
 
+def flag_conditions(flag: str) -> Conditions:
+    """The rows of a flag that no person has decided."""
+    return Conditions(equal={"flag": flag}, others=[~Q(source=Source.PERSON)])
+
+
 def _bounds(name: str, bounds: tuple[float | None, float | None]) -> list[Q]:
     least, most = bounds
     found = [] if least is None else [Q(**{f"{name}__gte": least})]

@@ -25,7 +25,7 @@ from annotation.table.keyset import (
 
 #: Filters that have a control of their own above the table; the others fold away.
 PLAIN = ("q", "show", "label")
-PLACE = ("row", "after", "before", "far")
+PLACE = ("row", "after", "before", "far", "seen")
 LAST_ID = 2**62
 
 
@@ -59,6 +59,7 @@ class TableForm(FilterForm):
     after = CursorField(required=False, max_length=60)
     before = CursorField(required=False, max_length=60)
     far = forms.IntegerField(label=_("Rows looked at before"), required=False, min_value=0, max_value=10**12)
+    seen = forms.IntegerField(label=_("Rows before this page"), required=False, min_value=0, max_value=10**12)
     round = forms.CharField(required=False, max_length=20)  # the round that is looked at; see the frame
 
     def __init__(

@@ -40,6 +40,28 @@ def chip(label: Any) -> str:
 
 
 @register.simple_tag
+def sort_link(table: Any, column: str, title: str) -> str:
+    """A column's head: a link that sorts by it where the table can be sorted."""
+    if not table or not table.can_sort:
+        return format_html("{}", title)
+    link = table.sorts[column]
+    arrow = {"ascending": " ↑", "descending": " ↓"}.get(link["state"], "")
+    return format_html(
+        '<a href="{0}" hx-get="{0}" hx-target="#rows" hx-swap="outerHTML">{1}{2}</a>',
+        link["query"],
+        title,
+        arrow,
+    )
+
+
+@register.simple_tag
+def sorted_as(table: Any, column: str) -> str:
+    """The attribute that tells how a column is sorted."""
+    state = table.sorts[column]["state"] if table and table.can_sort else ""
+    return format_html('aria-sort="{}"', state) if state else ""
+
+
+@register.simple_tag
 def label_options(labels: Sequence[Label], chosen: int | None = None) -> str:
     """An option for each label, one of them selected: for fifty rows of a table, and any number of labels."""
     plain, selected = '<option value="{}">{}</option>', '<option value="{}" selected>{}</option>'

@@ -86,6 +86,8 @@
 
   document.addEventListener("DOMContentLoaded", function () {
     pageTitle = document.title;
+    const step = document.querySelector(".steps [aria-current]");
+    if (step) step.closest("ol").scrollLeft = step.offsetLeft - 40;
     tellGoal();
     offerNotifications();
     lookAtStage();

@@ -102,7 +102,7 @@ def show_every_column(page: Page) -> None:
 
 
 def relabel_all_that_match(page: Page) -> None:
-    page.locator("summary", has_text="Bulk correction").click()
+    page.locator(".many summary").click()
     page.locator("#bulk select").select_option(label="negative")
     take_screenshots(page, "review-bulk")
     page.get_by_role("button", name="For all matching rows…").click()
@@ -114,7 +114,8 @@ def relabel_all_that_match(page: Page) -> None:
 
 
 def undo(page: Page) -> None:
-    card = page.locator(".rail section", has_text="Bulk correction")
+    page.locator("summary", has_text="Bulk corrections").click()
+    card = page.locator(".batches")
     expect(card).to_contain_text("20 rows")
     card.get_by_role("button", name="Undo").click()
     expect(page.locator(".messages")).to_contain_text("20 rows have their earlier labels again")
@@ -125,7 +126,7 @@ def undo(page: Page) -> None:
 
 
 def accept_chosen_rows(page: Page) -> None:
-    page.locator("summary", has_text="Bulk correction").click()
+    page.locator(".many summary").click()
     first, second = page.locator("input.pick").nth(0), page.locator("input.pick").nth(1)
     first.check()
     second.check()

@@ -21,7 +21,6 @@ from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.review import corrections as reviewing
 from annotation.pipeline.review.risk_basis import risk_basis
 from annotation.table.columns import columns_of
-from annotation.table.counts import count_rows
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.review.bulk import newest_batches
@@ -89,19 +88,30 @@ def _because(table: Table) -> str:
 
 
 def _numbers(request: MemberRequest, project: Project, table: Table) -> dict[str, Any]:
-    """What stands beside the table. Nothing here counts all rows: see :mod:`annotation.table.counts`."""
-    counts = count_rows(project)
-    shown = table.form.cleaned_data["show"]
+    """What stands above the table. Nothing here counts all rows: see :mod:`annotation.table.counts`."""
+    shown, counts = table.form.cleaned_data["show"], table.counts
+    assert counts
+    everything = {
+        "flag": "all",
+        "sign": "",
+        "title": _("All rows"),
+        "count": counts.rows,
+        "on": not shown,
+        "query": table.form.query(show=""),
+    }
     buttons = [
-        {
-            "flag": flag,
-            "sign": SIGNS[flag],
-            "title": flag.label,
-            "count": counts.flags[flag],
-            "on": shown == flag,
-            "query": table.form.query(show="" if shown == flag else flag.value),
-        }
-        for flag in (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)
+        everything,
+        *(
+            {
+                "flag": flag,
+                "sign": SIGNS[flag],
+                "title": flag.label,
+                "count": counts.flags[flag],
+                "on": shown == flag,
+                "query": table.form.query(show="" if shown == flag else flag.value),
+            }
+            for flag in (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)
+        ),
     ]
     return {
         "buttons": buttons,

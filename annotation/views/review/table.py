@@ -13,13 +13,21 @@ from django.utils.translation import gettext as _
 from annotation.forms.fields import sentence_of
 from annotation.models import Iteration, Label, Prediction, Project, Sample, Source
 from annotation.pipeline.measure.draw_sample import open_draws
-from annotation.table.columns import Columns, columns_of
+from annotation.table.columns import Columns, FurtherColumn, columns_of
+from annotation.table.counts import Counts, count_matching, count_rows
 from annotation.table.form import TableForm
-from annotation.table.keyset import Cursor, Page
+from annotation.table.keyset import PAGE_ROWS, SORTS, Cursor, Page
 from annotation.views.access import MemberRequest
 from annotation.views.project.projects import bad_request
 
 NEWEST_ROWS = 50
+#: The orders that a click on a column's head changes between: of a number, what deserves a look comes first.
+COLUMN_ORDERS = {
+    "number": ("position", "queue"),
+    "confidence": ("confidence", "-confidence"),
+    "clean": ("clean", "-clean"),
+    "flag": ("risk", "queue"),
+}
 
 
 @dataclass(slots=True)
@@ -41,6 +49,7 @@ class TableRow:
     sentence: str = ""
     saved: bool = False
     blind: bool = False
+    cells: list[tuple[Any, Any]] = field(default_factory=list)
     further: list[tuple[Any, Any]] = field(default_factory=list)
     of_round: bool = False
 
@@ -64,6 +73,8 @@ class Table:
     page: Page
     rows: list[TableRow] = field(default_factory=list)
     columns: Columns | None = None
+    counts: Counts | None = None
+    matching: int | None = None  # rows that match, where they can be counted
 
     @property
     def next_query(self) -> str:
@@ -79,13 +90,41 @@ class Table:
         return (self.form.cleaned_data["far"] or 0) + (self.page.searched or 0)
 
     @property
+    def first_number(self) -> int:
+        """The place of the page's first row among those that match, from 1."""
+        wanted = self.form.cleaned_data
+        return wanted["seen"] + 1 if wanted["seen"] else wanted["row"] or 1
+
+    @property
+    def last_number(self) -> int:
+        return self.first_number + len(self.rows) - 1
+
+    @property
+    def can_sort(self) -> bool:
+        return len(self.form.fields["sort"].choices) > 1  # type: ignore[attr-defined]
+
+    @property
+    def sorts(self) -> dict[str, dict[str, str]]:
+        """What a click on a column's head asks for, and how the column is sorted now, by the column's key."""
+        now = self.form.cleaned_data["sort"] or self.form.default_sort
+        return {column: self._sort_link(now, *orders) for column, orders in COLUMN_ORDERS.items()}
+
+    def _sort_link(self, now: str, first: str, second: str) -> dict[str, str]:
+        way = {True: "descending", False: "ascending"}
+        return {
+            "query": self.form.query(sort=second if now == first else first),
+            "state": way[SORTS[now].descending] if SORTS[now].field == SORTS[first].field else "",
+        }
+
+    @property
     def onward_query(self) -> str:
         """Where a search goes on that has found nothing so far."""
         return self.previous_query if self.form.cleaned_data["before"] else self.next_query
 
     def _query(self, name: str, place: Cursor | None) -> str:
         far = self.looked_at if self.page.searched else ""
-        return self.form.query(**{name: str(place), "far": far}) if place else ""
+        seen = self.last_number if name == "after" else max(0, self.first_number - 1 - PAGE_ROWS)
+        return self.form.query(**{name: str(place), "far": far, "seen": seen or ""}) if place else ""
 
     @property
     def first_query(self) -> str:
@@ -104,8 +143,9 @@ def current_table(request: MemberRequest, project: Project, *, default_sort: str
     ids = [sample.pk for sample in page.rows]
     drawn = set(open_draws(project).filter(sample__in=ids).values_list("sample_id", flat=True))
     # What measures the file is answered without having seen what the models say, here as in the focus view.
-    rows = [TableRow(row, blind=True) if row.pk in drawn else current_row(row, columns) for row in page.rows]
-    return Table(form, page, rows, columns)
+    rows = [current_row(row, columns, blind=row.pk in drawn) for row in page.rows]
+    counts = count_rows(project)
+    return Table(form, page, rows, columns, counts, count_matching(project, form.conditions, counts))
 
 
 def shown_rows(columns: Columns) -> QuerySet[Sample]:
@@ -117,8 +157,13 @@ def shown_rows(columns: Columns) -> QuerySet[Sample]:
 def round_table(request: MemberRequest, project: Project, iteration: Iteration) -> Table:
     """The rows in the file's order with what a round's models said of them."""
     form = _checked(TableForm(request.GET, project=project, default_sort="position", sorts=["position"]))
-    page = form.page(Sample.objects.select_related("label", "corrected_by").defer("fields"))
-    return Table(form, page, rows_of_round(page.rows, iteration))
+    columns = columns_of(project, None)
+    page = form.page(shown_rows(columns))
+    counts = count_rows(project)
+    matching = count_matching(project, form.conditions, counts)
+    return Table(
+        form, page, with_cells(rows_of_round(page.rows, iteration), columns), columns, counts, matching
+    )
 
 
 def _checked(form: TableForm) -> TableForm:
@@ -131,9 +176,25 @@ def refuse(request: MemberRequest, error: BadTableError) -> HttpResponse:
     return bad_request(request, str(error))
 
 
-def current_row(sample: Sample, columns: Columns) -> TableRow:
+def with_cells(rows: list[TableRow], columns: Columns) -> list[TableRow]:
+    """The same rows with the cells of a table's record."""
+    for row in rows:
+        row.cells = _cells(columns.cells, row.sample)
+    return rows
+
+
+def _cells(columns: Sequence[FurtherColumn], sample: Sample) -> list[tuple[Any, Any]]:
+    return [(column.title, column.value(sample)) for column in columns]
+
+
+def current_row(sample: Sample, columns: Columns, *, blind: bool = False) -> TableRow:
+    """The row of a sample; of one that measures the file, nothing that the models say."""
+    cells = _cells(columns.cells, sample)
+    if blind:
+        return TableRow(sample, blind=True, cells=cells)
     return TableRow(
         sample,
+        cells=cells,
         llm_label=sample.llm_label,
         slm_label=sample.slm_label,
         confidence=sample.confidence,
@@ -142,7 +203,7 @@ def current_row(sample: Sample, columns: Columns) -> TableRow:
         flag=sample.flag,
         label=sample.label,
         source=sample.source,
-        further=[(column.title, column.value(sample)) for column in columns.further],
+        further=_cells(columns.further, sample),
     )
 
 
@@ -170,14 +231,13 @@ def labelling_round(iteration: Iteration) -> Iteration | None:
 
 def newest_answers(iteration: Iteration) -> list[TableRow]:
     """The rows that the LLM answered last, newest first: the table that fills while it runs."""
+    columns = columns_of(iteration.project, None)
     asked = Prediction.objects.filter(iteration=iteration, source=Prediction.ModelKind.LLM)
     answers = asked.exclude(origin=Prediction.Origin.EARLIER).order_by("-id")
-    newest = list(
-        answers.select_related("label", "sample__label", "sample__corrected_by").defer("sample__fields")[
-            :NEWEST_ROWS
-        ]
-    )
-    return [_round_row(answer.sample, {(answer.sample_id, answer.source): answer}) for answer in newest]
+    answers = answers.select_related("label", "sample__label", "sample__corrected_by")
+    newest = list((answers if columns.needs_uploaded else answers.defer("sample__fields"))[:NEWEST_ROWS])
+    rows = [_round_row(answer.sample, {(answer.sample_id, answer.source): answer}) for answer in newest]
+    return with_cells(rows, columns)
 
 
 def _round_row(sample: Sample, said: Mapping[tuple[int, str], Prediction]) -> TableRow:
