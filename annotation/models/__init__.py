@@ -9,7 +9,7 @@ from annotation.models.connection import AllowedHost, Connection, ConnectionSett
 from annotation.models.correction import Correction
 from annotation.models.correction_batch import CorrectionBatch
 from annotation.models.goal import Goal, PlanStep
-from annotation.models.prediction import Prediction
+from annotation.models.prediction import EpochRows, Prediction
 from annotation.models.project import Label, Membership, Project, Role
 from annotation.models.round import Iteration, Stage
 from annotation.models.sample import Flag, Sample, Source
@@ -34,6 +34,7 @@ __all__ = [
     "ConnectionSettings",
     "Correction",
     "CorrectionBatch",
+    "EpochRows",
     "Flag",
     "Goal",
     "Invitation",

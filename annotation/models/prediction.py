@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models.project import Label
-from annotation.models.round import Iteration
+from annotation.models.round import Iteration, Stage
 from annotation.models.sample import Flag, Sample, Source, Verdict
 
 
@@ -91,3 +91,17 @@ class Prediction(models.Model):
             flag=self.flag,
             queue_rank=self.queue_rank or 0,
         )
+
+
+class EpochRows(models.Model):
+    """What the networks of a training say of the rows on its map, and of the first rows, after the newest epoch. Shown while
+    it runs, and gone once its verdicts are stored."""
+
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, primary_key=True, related_name="epoch_rows")
+    epoch = models.PositiveIntegerField()
+    rows = models.JSONField(
+        help_text=_("By the row's id: label id, confidence, clean probability, rank, flag, x, y, row number.")
+    )
+
+    def __str__(self) -> str:
+        return f"{self.stage}: epoch {self.epoch}"

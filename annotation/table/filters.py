@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,6 @@ from django.contrib.auth.models import User
 from django.db.models import CharField, Exists, F, IntegerField, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThan
-from django.forms.models import ModelChoiceIterator
 from django.http import QueryDict
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
@@ -19,8 +18,9 @@ from django.utils.translation import gettext_lazy as _
 from annotation.errors import AnnotationError
 from annotation.jobs import kinds
 from annotation.jobs.details import CertificateDetail
-from annotation.models import Label, Prediction, Project, Sample, Source, Stage
+from annotation.models import Prediction, Project, Sample, Source, Stage
 from annotation.models.sql import among
+from annotation.table.filter_fields import NO_LABEL, AreaField, LabelField, LabelOrNoneField, PercentField
 
 SHOWN = {
     "": _("All rows"),
@@ -53,7 +53,6 @@ DIFFERENCES = {
     "models": _("LLM and SLM disagree"),
     "person": _("a person and the SLM disagree"),
 }
-NO_LABEL = "none"  # in place of a label's id
 #: The filters that ask for one value of a column.
 COLUMNS = {
     "label": "label_id",
@@ -62,36 +61,6 @@ COLUMNS = {
     "by": "corrected_by_id",
     "source": "source",
 }
-
-
-class LabelField(forms.ModelChoiceField):  # type: ignore[type-arg]
-    """One of the project's labels, by its id."""
-
-    def __init__(self, label: Any, empty_label: Any) -> None:
-        super().__init__(Label.objects.none(), label=label, required=False, empty_label=empty_label)
-
-
-class _LabelsOrNone(ModelChoiceIterator):  # type: ignore[type-arg]
-    def __iter__(self) -> Iterator[Any]:
-        yield from super().__iter__()
-        yield NO_LABEL, _("no label")
-
-
-class LabelOrNoneField(LabelField):
-    """The same, or :data:`NO_LABEL`."""
-
-    iterator = _LabelsOrNone
-
-    def clean(self, value: Any) -> Any:
-        return NO_LABEL if value == NO_LABEL else super().clean(value)
-
-
-class PercentField(forms.FloatField):
-    """A share that people give as a percentage."""
-
-    def __init__(self, label: Any) -> None:
-        widget = forms.NumberInput(attrs={"min": 0, "max": 100, "step": "any", "inputmode": "decimal"})
-        super().__init__(label=label, required=False, min_value=0, max_value=100, widget=widget)
 
 
 class FilterForm(forms.Form):
@@ -112,6 +81,7 @@ class FilterForm(forms.Form):
     )
     min_confidence = PercentField(_("SLM confidence from (%)"))
     max_confidence = PercentField(_("SLM confidence to (%)"))
+    area = AreaField(label=_("Area of the map"), required=False, max_length=120, widget=forms.HiddenInput)
     q = forms.CharField(
         label=_("Search texts"),
         required=False,
@@ -132,6 +102,8 @@ class FilterForm(forms.Form):
         found = conditions_of(self.cleaned_data)
         if self.cleaned_data["show"] == "uncertified":
             found.others.append(Q(position__in=among(uncertified_places(self._project))))
+        if area := self.cleaned_data["area"]:
+            found.others.append(_in_area(self._project, area))
         return found
 
     def query(self, **changed: Any) -> str:
@@ -140,6 +112,18 @@ class FilterForm(forms.Form):
         values = {name: self.data.get(name, "") for name in names} | changed
         kept = {name: value for name, value in values.items() if value not in ("", None)}
         return "?" + urlencode(kept)
+
+
+def _in_area(project: Project, area: list[float]) -> Q:
+    """The rows whose point of the newest judged round lies in a rectangle of the map."""
+    left, bottom, right, top = area
+    points = Prediction.objects.filter(
+        iteration=project.iterations.in_force(),
+        source=Prediction.ModelKind.SLM,
+        x__range=(left, right),
+        y__range=(bottom, top),
+    )
+    return Q(Exists(points.filter(sample=OuterRef("pk"))))
 
 
 def uncertified_places(project: Project) -> list[int]:

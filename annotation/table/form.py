@@ -24,7 +24,7 @@ from annotation.table.keyset import (
 )
 
 #: Filters that have a control of their own above the table; the others fold away.
-PLAIN = ("q", "show", "label")
+PLAIN = ("q", "show", "label", "area")
 PLACE = ("row", "after", "before", "far", "seen")
 LAST_ID = 2**62
 
@@ -113,6 +113,8 @@ class TableForm(FilterForm):
         return [ActiveFilter(self[name].label, self._words(name), self.query(**{name: ""})) for name in names]
 
     def _words(self, name: str) -> str:
+        if name == "area":
+            return str(_("selected"))
         value = self.cleaned_data[name]
         choices = dict(getattr(self.fields[name], "choices", ())) if isinstance(value, str) else {}
         return str(choices.get(value, value))

@@ -15,7 +15,7 @@ import numpy as np
 
 from mlcore.config import DistillConfig, Method
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
-from mlcore.distill.results import label_model_result, network_result
+from mlcore.distill.results import RowsNow, label_model_result, network_result, rows_now
 from mlcore.records import NO_LABEL
 from mlcore.slm.cross_fit import assign_folds, train
 from mlcore.slm.inputs import (
@@ -41,6 +41,7 @@ def distill_labels(
     *,
     cache_dir: Path,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[RowsNow], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_dir: Path | None = None,
     weights_dir: Path | None = None,
@@ -54,6 +55,7 @@ def distill_labels(
         config: network, method, epochs, seed.
         cache_dir: where features of texts are kept between runs.
         on_progress: told of every batch.
+        on_epoch: told after every epoch what the networks say of the rows by then.
         should_stop: asked after every batch; True ends the run with StoppedError.
         checkpoint_dir: where each epoch is kept; a run with the same inputs goes on from there to the same result.
         weights_dir: the operator's model folder, under which ``config.encoder`` may name a folder.
@@ -80,6 +82,8 @@ def distill_labels(
         hub_token=hub_token,
         monitor=monitor,
     )
+    if on_epoch:
+        monitor.on_epoch = lambda probs: on_epoch(rows_now(probs, noisy, inputs.points, config, order))
     with limited_threads(inputs.defaults.threads):
         result = run_method(corpus, noisy, config, inputs, monitor, checkpoint_dir)
     result.warnings[:0] = [*warnings, *inputs.warnings]
@@ -101,13 +105,13 @@ def run_method(
     training = replace(config, method=choose_method(config, corpus))
     trained = train(inputs, noisy.known, weights, folds, noisy.count, training, monitor, checkpoint_dir)
     if config.method == "paper":
-        return network_result(trained, noisy, inputs.features, config)
+        return network_result(trained, noisy, inputs, config)
     monitor.on_progress(Progress("verdict", len(trained.history), config.epochs))
     quiet = Monitor(lambda progress: None, monitor.should_stop)
     fitter = CrossFitter(corpus, inputs, folds, noisy.count, config, quiet)
     decide = decide_texts if corpus.table is None else decide_table
     verdict = decide(fitter, trained.probs, noisy, weights)
-    return label_model_result(verdict, trained, noisy, inputs.features, config)
+    return label_model_result(verdict, trained, noisy, inputs, config)
 
 
 def choose_method(config: DistillConfig, corpus: Corpus) -> Method:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,11 @@ from mlcore.errors import EngineError, StoppedError
 from mlcore.messages import Message
 from mlcore.records import IntArray
 
+if TYPE_CHECKING:
+    from mlcore.distill.results import RowsNow
+
 EXIT_ERROR, EXIT_STOPPED = 3, 4
+EPOCH_FILE = "epoch.npz"
 SECONDS_BETWEEN_LINES = 0.2
 # In the environment of the child only: a token is never written to the folder.
 TOKEN_VARIABLE = "CORAL_HUB_TOKEN"  # noqa: S105
@@ -174,6 +178,7 @@ def run_folder(folder: Path) -> int:
             inputs.noisy,
             inputs.config,
             on_progress=_ProgressLines(),
+            on_epoch=_EpochFile(folder),
             should_stop=stopping,
             cache_dir=inputs.cache_dir,
             weights_dir=inputs.weights_dir,
@@ -218,6 +223,23 @@ class _ProgressLines:
             return
         self.last, self.phase = now, progress.phase
         print(json.dumps(asdict(progress)), flush=True)
+
+
+class _EpochFile:
+    """Keeps the rows after the newest epoch beside the inputs, and prints that they are there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, rows: RowsNow) -> None:
+        _write_arrays(self.folder / EPOCH_FILE, vars(rows))
+        print(json.dumps({"rows": len(rows.rank)}), flush=True)
+
+
+def read_epoch(folder: Path) -> dict[str, Any]:
+    """The arrays of :class:`RowsNow` after the newest epoch."""
+    with np.load(folder / EPOCH_FILE, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -11,9 +11,10 @@ from mlcore.corpus import LIKELY_RIGHT, Distilled, NoisyLabels
 from mlcore.probabilities import cross_entropy
 from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.cross_fit import Trained
+from mlcore.slm.inputs import Inputs
 from mlcore.slm.noise import CleanSplit, clean_probability, split_clean, suspicion_rank
 from mlcore.verdict.combine import Verdict
-from mlcore.verdict.review_order import flag_rows, map_points, review_order
+from mlcore.verdict.review_order import flag_rows, review_order
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class MachineResult:
 
 
 def label_model_result(
-    verdict: Verdict, trained: Trained, noisy: NoisyLabels, features: FloatArray, config: DistillConfig
+    verdict: Verdict, trained: Trained, noisy: NoisyLabels, inputs: Inputs, config: DistillConfig
 ) -> Distilled:
     """The result of the methods ``coral``, ``adamatch`` and ``plain``, whose labels the label model decides.
 
@@ -48,12 +49,10 @@ def label_model_result(
         doubt=verdict.doubt,
         evidence=verdict.evidence(noisy),
     )
-    return make_result(machine, losses, clean_prob, split, trained, noisy, features, config)
+    return make_result(machine, losses, clean_prob, split, trained, noisy, inputs)
 
 
-def network_result(
-    trained: Trained, noisy: NoisyLabels, features: FloatArray, config: DistillConfig
-) -> Distilled:
+def network_result(trained: Trained, noisy: NoisyLabels, inputs: Inputs, config: DistillConfig) -> Distilled:
     """The result of the method ``paper``: the networks' own predictions and clean probabilities, nothing else.
 
     The final label is the prediction, its risk one minus its probability: flags and queue follow from it. One mixture on
@@ -72,7 +71,31 @@ def network_result(
         risk=1.0 - confidence,
         doubt=1.0 - confidence,
     )
-    return make_result(machine, losses, clean_prob, split, trained, noisy, features, config)
+    return make_result(machine, losses, clean_prob, split, trained, noisy, inputs)
+
+
+@dataclass(frozen=True)
+class RowsNow:
+    """What the networks say of N rows after an epoch, before the verdict: ``prediction``, ``confidence``, ``clean_prob`` and
+    ``rank`` ``(N,)``, see :class:`Distilled`, and their ``points (N, 2)``."""
+
+    prediction: IntArray
+    confidence: FloatArray
+    clean_prob: FloatArray
+    rank: IntArray
+    points: FloatArray
+
+
+def rows_now(
+    probs: FloatArray, noisy: NoisyLabels, points: FloatArray, config: DistillConfig, order: IntArray
+) -> RowsNow:
+    """The rows after an epoch, in the order of the upload; ``order`` as for ``restore_order``."""
+    losses, split = split_losses(probs, noisy, config, per_class=config.method != "paper")
+    clean_prob = np.zeros(len(losses))
+    clean_prob[noisy.known != NO_LABEL] = split.prob
+    values = (probs.argmax(axis=1), probs.max(axis=1), clean_prob, suspicion_rank(clean_prob, losses), points)
+    back = np.argsort(order)
+    return RowsNow(*(each[back] for each in values))
 
 
 def split_losses(
@@ -99,8 +122,7 @@ def make_result(
     split: CleanSplit,
     trained: Trained,
     noisy: NoisyLabels,
-    features: FloatArray,
-    config: DistillConfig,
+    inputs: Inputs,
 ) -> Distilled:
     """The models' result with what people decided, which is final."""
     checked = noisy.verified != NO_LABEL
@@ -114,8 +136,8 @@ def make_result(
         losses=losses,
         clean_prob=clean_prob,
         rank=suspicion_rank(clean_prob, losses),
-        features=features,
-        points=map_points(features),
+        features=inputs.features,
+        points=inputs.points,
         label=np.where(checked, noisy.verified, machine.label),
         risk=np.where(checked, 0.0, machine.risk),
         flag=np.where(checked, LIKELY_RIGHT, flag).astype(np.int8),

@@ -104,6 +104,7 @@ def train(
         if trained.stopped:
             break
         networks.train_epoch(epoch, trained, monitor)
+        monitor.on_epoch(trained.probs)
         trained.stopped = why_stop(trained.history, config)
         if checkpoint:
             notes = {

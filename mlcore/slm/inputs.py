@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from mlcore.slm.heads import (
     column_tensor,
     standardise,
 )
+from mlcore.slm.projection import map_points
 from mlcore.slm.trees import encode_table
 from mlcore.weights import resolve_weights
 from mlcore.weights_embedded import installed_encoder
@@ -94,8 +95,14 @@ def reorder(corpus: Corpus, noisy: NoisyLabels, order: IntArray) -> tuple[Corpus
 class Monitor:
     """Passes progress on, estimates the time left, and raises when the caller wants to stop."""
 
-    def __init__(self, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        on_epoch: Callable[[FloatArray], None] = lambda probs: None,
+    ) -> None:
         self.on_progress = on_progress
+        self.on_epoch = on_epoch  # told of the probabilities (N, K), out of fold, after each epoch
         self.should_stop = should_stop
         self.begun = time.monotonic()
         self.phase = ""
@@ -137,6 +144,11 @@ class Inputs:
     defaults: Defaults
     rebuild: Callable[[], Network]
     warnings: tuple[Message, ...] = ()
+
+    @cached_property
+    def points(self) -> FloatArray:
+        """The map of the rows, see :func:`map_points`: made once, before the first epoch is shown on it."""
+        return map_points(self.features)
 
 
 @dataclass(frozen=True)

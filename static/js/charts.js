@@ -7,6 +7,17 @@ const coralCharts = (function () {
   const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const percent = (value) => (value * 100).toFixed(1) + "\u00a0%";
 
+  const find = (name) => document.querySelector("[" + name + "]");
+  const write = (box, values) =>
+    Object.entries(values).reduce((text, [name, value]) => text.replaceAll("{" + name + "}", value), box);
+  const whole = (count) => count.toLocaleString(document.documentElement.lang);
+
+  function fillChoice(choice, names) {
+    choice.closest("label").hidden = !names.length;
+    if (choice.options.length === names.length + 1) return;
+    choice.replaceChildren(choice.options[0], ...names.map((name, index) => new Option(name, index)));
+  }
+
   function frame() {
     Chart.defaults.font.family = token("--font");
     Chart.defaults.font.size = 12;
@@ -118,5 +129,5 @@ const coralCharts = (function () {
     frame();
     drawers.forEach((drawer) => drawer());
   });
-  return { draw, line, token, percent, start };
+  return { draw, line, token, percent, start, find, write, whole, fillChoice };
 })();

@@ -1,17 +1,10 @@
-/* The SLM page's plots: the epochs, the losses with the two Gaussians fitted to them, and the map of the rows. */
+/* The SLM page's plots: the epochs, and the losses with the two Gaussians fitted to them. The map is in map.js. */
 "use strict";
 (function () {
-  const { draw, line, token, percent } = coralCharts;
+  const { draw, line, token, percent, find, write, whole, fillChoice } = coralCharts;
   const holder = document.querySelector("[data-plots]");
   if (!holder) return;
-  const find = (name) => document.querySelector("[" + name + "]");
-  const write = (box, values) =>
-    Object.entries(values).reduce((text, [name, value]) => text.replaceAll("{" + name + "}", value), box);
-  const whole = (count) => count.toLocaleString(document.documentElement.lang);
-  let data = null,
-    chart = null,
-    suspects = [],
-    place = -1;
+  let data = null;
 
   /* --- Epochs --- */
 
@@ -62,10 +55,19 @@
       options: {
         interaction: { mode: "index", intersect: false },
         scales: {
-          x: { grid: { display: false }, ticks: { maxRotation: 0, autoSkipPadding: 8 } },
-          y: { beginAtZero: true, ticks: { maxTicksLimit: 5 } },
+          x: {
+            grid: { display: false },
+            title: { display: true, text: canvas.dataset.axisX },
+            ticks: { maxRotation: 0, autoSkipPadding: 8 },
+          },
+          y: {
+            beginAtZero: true,
+            title: { display: true, text: canvas.dataset.axisY },
+            ticks: { maxTicksLimit: 5 },
+          },
           share: {
             position: "right",
+            title: { display: true, text: canvas.dataset.axisShare },
             min: 0,
             max: 1,
             grid: { display: false },
@@ -119,12 +121,6 @@
       fallback: losses.parts.length === 1 ? losses.parts[0].fallback : "",
       left_out: losses.parts.length - fitted.length,
     };
-  }
-
-  function fillChoice(choice, names) {
-    choice.closest("label").hidden = !names.length;
-    if (choice.options.length === names.length + 1) return;
-    choice.replaceChildren(choice.options[0], ...names.map((name, index) => new Option(name, index)));
   }
 
   function lossText(box, part) {
@@ -213,160 +209,14 @@
             title: { display: true, text: canvas.dataset.axis },
             ticks: { maxRotation: 0, autoSkipPadding: 14 },
           },
-          y: { beginAtZero: true, ticks: { maxTicksLimit: 5, precision: 0 } },
+          y: {
+            beginAtZero: true,
+            title: { display: true, text: canvas.dataset.axisY },
+            ticks: { maxTicksLimit: 5, precision: 0 },
+          },
         },
       },
     });
-  }
-
-  /* --- The map --- */
-
-  const asPoint = ([id, number, label, flag, rank, x, y]) => ({ x, y, id, number, label, flag, rank });
-  const named = (point) =>
-    write(holder.dataset.point, {
-      number: whole(point.number),
-      label: data.labels[point.label].name,
-      flag: holder.getAttribute("data-flag-" + point.flag) || "",
-    });
-
-  function drawPoints() {
-    const canvas = find("data-plot=points");
-    const text = find("data-points-text");
-    const points = data.points.map(asPoint);
-    const known = points.length > 0;
-    canvas.parentElement.hidden =
-      find("data-points-table").hidden =
-      find("data-map-choice").closest("label").hidden =
-        !known;
-    if (!known) {
-      text.textContent = text.dataset.empty;
-      return;
-    }
-    text.textContent = write(text.dataset.words, { count: whole(points.length) });
-    const choice = find("data-map-choice");
-    fillChoice(
-      choice,
-      data.labels.map((label) => label.name),
-    );
-    const shown = (point) => choice.value === "" || Number(choice.value) === point.label;
-    suspects = points
-      .filter((point) => point.flag !== "right" && shown(point))
-      .sort((one, other) => one.rank - other.rank);
-    place = -1;
-    chart = draw("points", canvas, {
-      type: "scatter",
-      data: { datasets: mapSeries(points, shown) },
-      options: mapOptions(),
-    });
-    listSuspects();
-  }
-
-  /* For each label the plain points and, above all of those, the ringed ones. */
-  function mapSeries(points, shown) {
-    const of = (label, ringed) =>
-      points.filter((point) => point.label === label && (point.flag !== "right") === ringed);
-    const faint = token("--line-2") + "88";
-    return data.labels.flatMap((label, index) => {
-      const colour = token("--l" + (label.colour % 10));
-      const fill = (point) => (shown(point) ? colour + "b0" : faint);
-      const plain = of(index, false),
-        ringed = of(index, true);
-      return [
-        {
-          label: label.name,
-          data: plain,
-          order: 2,
-          pointRadius: 2.5,
-          pointBorderWidth: 0,
-          backgroundColor: plain.map(fill),
-          borderColor: colour,
-        },
-        {
-          label: "",
-          data: ringed,
-          order: 1,
-          pointRadius: ringed.map((point) => (shown(point) ? 4.5 : 2.5)),
-          pointBorderWidth: ringed.map((point) => (shown(point) ? 1.75 : 0)),
-          pointHoverRadius: 6,
-          backgroundColor: ringed.map(fill),
-          borderColor: token("--bad"),
-        },
-      ];
-    });
-  }
-
-  function mapOptions() {
-    const legend = {
-      display: data.labels.length <= 10,
-      onClick: () => {},
-      labels: {
-        filter: (item) => item.datasetIndex % 2 === 0,
-        generateLabels: (plot) =>
-          Chart.defaults.plugins.legend.labels.generateLabels(plot).map((item) => {
-            const colour = token("--l" + (data.labels[Math.floor(item.datasetIndex / 2)].colour % 10));
-            return Object.assign(item, { fillStyle: colour, strokeStyle: colour });
-          }),
-      },
-    };
-    return {
-      onClick: (event, elements) => {
-        if (elements.length) openRow(elements[0].element.$context.raw);
-      },
-      onHover: (event, elements) => {
-        event.native.target.style.cursor = elements.length ? "pointer" : "";
-      },
-      plugins: { legend, tooltip: { callbacks: { label: (item) => named(item.raw) } } },
-      scales: { x: { display: false }, y: { display: false } },
-    };
-  }
-
-  function listSuspects() {
-    const list = find("data-points-table").querySelector("ol");
-    list.replaceChildren(
-      ...suspects.slice(0, 20).map((point) => {
-        const item = document.createElement("li"),
-          link = document.createElement("a");
-        link.href = holder.dataset.rows + point.number + "#sample-" + point.id;
-        link.textContent = named(point);
-        link.addEventListener("click", (event) => {
-          event.preventDefault();
-          openRow(point);
-        });
-        item.append(link);
-        return item;
-      }),
-    );
-  }
-
-  /* The table then begins with this row. */
-  async function openRow(point) {
-    await htmx.ajax("GET", holder.dataset.rows + point.number, { target: "#rows", swap: "outerHTML" });
-    const row = document.getElementById("sample-" + point.id);
-    if (!row) return;
-    row.classList.add("opened");
-    row.tabIndex = -1;
-    row.focus({ preventScroll: true });
-    row.scrollIntoView({ block: "nearest" });
-  }
-
-  /* The arrow keys step through the ringed points, most suspicious first; Enter opens the row. */
-  function stepThrough(event) {
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (event.key === "Enter" && place >= 0) {
-      event.preventDefault();
-      openRow(suspects[place]);
-      return;
-    }
-    if (!step || !suspects.length) return;
-    event.preventDefault();
-    place = place < 0 ? 0 : (place + step + suspects.length) % suspects.length;
-    const point = suspects[place],
-      datasetIndex = 2 * point.label + 1;
-    const active = [{ datasetIndex, index: chart.data.datasets[datasetIndex].data.indexOf(point) }];
-    chart.setActiveElements(active);
-    chart.tooltip.setActiveElements(active, { x: 0, y: 0 });
-    chart.update();
-    find("data-map-said").textContent = named(point);
   }
 
   /* --- All of them --- */
@@ -374,13 +224,15 @@
   async function load() {
     let answer;
     try {
-      answer = await fetch(holder.dataset.plots, { headers: { Accept: "application/json" } });
+      const seen = "&seen=" + ((data && data.version) || "");
+      answer = await fetch(holder.dataset.plots + seen, { headers: { Accept: "application/json" } });
     } catch {
       answer = null;
     }
     if (answer && answer.ok) {
-      data = await answer.json();
-      drawTraining();
+      const fresh = await answer.json();
+      if (fresh.epochs) data = fresh;
+      if (fresh.epochs) drawTraining();
       return;
     }
     if (!data)
@@ -393,13 +245,11 @@
     if (!data) return;
     drawEpochs(data.epochs);
     drawLosses(data.losses);
-    drawPoints();
+    coralMap.show(data);
   }
 
   coralCharts.start(drawTraining);
   load();
   document.addEventListener("coral:progress", load);
   find("data-loss-choice").addEventListener("change", () => drawLosses(data.losses));
-  find("data-map-choice").addEventListener("change", drawPoints);
-  find("data-plot=points").addEventListener("keydown", stepThrough);
 })();

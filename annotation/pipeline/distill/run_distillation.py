@@ -20,7 +20,7 @@ from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Project, Sample, Source
 from annotation.models.secret import readable
-from annotation.pipeline.distill.store_predictions import run_summary, store_verdicts
+from annotation.pipeline.distill.store_predictions import run_summary, store_epoch, store_verdicts
 from annotation.pipeline.distill.training_folder import keep_features, training_folder
 from annotation.pipeline.distill.training_process import run_training
 from annotation.pipeline.engine_rows import as_row, as_table, round_labels
@@ -30,7 +30,7 @@ from annotation.pipeline.measure.compare_rounds import check_round
 from annotation.pipeline.measure.llm_opinions import own_answers, rounds_by_model
 from mlcore.config import DistillConfig, LlmConfig
 from mlcore.corpus import Corpus, NoisyLabels
-from mlcore.distill.folder import read_label_arrays, read_result, write_inputs
+from mlcore.distill.folder import read_epoch, read_label_arrays, read_result, write_inputs
 from mlcore.label.second_question import AGREED
 from mlcore.probabilities import log_probs
 from mlcore.records import NO_LABEL, FloatArray
@@ -54,9 +54,14 @@ def run_distillation(job: Job[TrainingDetail]) -> None:
     if not (folder / "inputs.json").exists():
         job.progress.report(detail=replace(job.progress.detail, read_at=read_at), force=True)
         _prepare(folder, iteration, samples)
-    run_training(job, folder, hub_token=hub_token_of(iteration))
-    result = read_result(folder)
     given, verified = read_label_arrays(folder)
+    run_training(
+        job,
+        folder,
+        hub_token=hub_token_of(iteration),
+        on_epoch=lambda: store_epoch(job, iteration, samples, given, read_epoch(folder)),
+    )
+    result = read_result(folder)
     summary = run_summary(result, given, verified, iteration)
     job.progress.report(phase="saving", detail=replace(job.progress.detail, **summary), force=True)
     store_verdicts(job, iteration, samples, result)

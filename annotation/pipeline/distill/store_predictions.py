@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,8 @@ from django.db import transaction
 
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
-from annotation.models import Flag, Iteration, Prediction, Sample
+from annotation.models import EpochRows, Flag, Iteration, Prediction, Sample
+from annotation.pipeline.distill.training_process import rows_of_share
 from annotation.pipeline.engine_rows import round_labels
 from mlcore.config import DistillConfig
 from mlcore.corpus import Distilled
@@ -20,6 +21,7 @@ from mlcore.records import NO_LABEL, IntArray
 from mlcore.verdict.histogram import loss_histogram
 
 WRITE_ROWS = 1_000
+FIRST_ROWS = 50  # of the file: the first page of the table
 FLAGS = (Flag.RIGHT, Flag.WRONG, Flag.INCONSISTENT)  # in the order of the engine's numbers
 
 
@@ -53,6 +55,45 @@ def run_summary(
             result.prediction[given == NO_LABEL], minlength=len(label_ids)
         ).tolist(),
     }
+
+
+def store_epoch(
+    job: Job[TrainingDetail],
+    iteration: Iteration,
+    samples: Sequence[Sample],
+    given: IntArray,
+    said: Mapping[str, Any],
+) -> None:
+    """Keep what the networks say after an epoch, for pages that follow the run.
+
+    Args:
+        given: ``(N,)`` the LLM's labels as the training saw them.
+        said: the arrays of :class:`mlcore.distill.results.RowsNow`.
+    """
+    label_ids, threshold = round_labels(iteration)[1], DistillConfig(**iteration.slm_settings).clean_threshold
+    differs = (given != NO_LABEL) & (given != said["prediction"])
+    flags = np.where(differs, 2, np.where(said["clean_prob"] < threshold, 1, 0))
+    rows = {
+        samples[row].pk: [
+            label_ids[int(said["prediction"][row])],
+            round(float(said["confidence"][row]), 4),
+            round(float(said["clean_prob"][row]), 4),
+            int(said["rank"][row]),
+            FLAGS[int(flags[row])],
+            *(_rounded(value) for value in said["points"][row]),
+            samples[row].number,
+        ]
+        for row in range(len(samples))
+        if row < FIRST_ROWS or np.isfinite(said["points"][row, 0])
+    }
+    with transaction.atomic():
+        job.lease.fence()
+        EpochRows.objects.update_or_create(stage=job.stage, defaults={"epoch": job.stage.epoch, "rows": rows})
+    job.progress.report(force=True)
+
+
+def _rounded(value: Any) -> float | None:
+    return round(float(value), 3) if np.isfinite(value) else None
 
 
 def store_verdicts(
@@ -93,7 +134,8 @@ def store_verdicts(
                 batch_size=500,
             )
             Sample.objects.write_verdicts(verdicts, round_number=iteration.number)
-        job.progress.report(done=part.stop)
+        job.progress.report(done=rows_of_share(job, "saving", part.stop / len(samples)))
+    EpochRows.objects.filter(stage=job.stage).delete()
     job.progress.report(done=len(samples), force=True)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,24 @@ from mlcore.messages import Message
 WATCH_SECONDS = 0.5
 TERMINATE_SECONDS = 15
 TRAINING_PHASES = ("warm-up", "robust")
+#: Where each phase begins and ends on the bar: their shares of a first run's time on 2,000 news texts, about.
+PHASE_SPANS = {
+    "features": (0.0, 0.4),
+    "warm-up": (0.4, 0.85),
+    "robust": (0.4, 0.85),
+    "verdict": (0.85, 0.95),
+    "saving": (0.95, 1.0),
+}
 EPOCH_FIGURES = ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")
 
 
-def run_training(job: Job[TrainingDetail], folder: Path, *, hub_token: str) -> None:
+def run_training(
+    job: Job[TrainingDetail], folder: Path, *, hub_token: str, on_epoch: Callable[[], None]
+) -> None:
     """Run the training process, pass on what it reports, and end it when the stage is to stop.
 
-    ``hub_token`` fetches an encoder that is not public; empty for none.
+    ``hub_token`` fetches an encoder that is not public; empty for none. ``on_epoch`` is called when the rows after an epoch
+    lie in the folder.
     """
     environment = {
         **os.environ,
@@ -59,7 +70,10 @@ def run_training(job: Job[TrainingDetail], folder: Path, *, hub_token: str) -> N
         stopper.start()
         history: dict[int, dict[str, Any]] = {}
         for event in child_events(child):
-            _report(job, event, history)
+            if "rows" in event:
+                on_epoch()
+            else:
+                _report(job, event, history)
         code = child.wait()
         stopper.join()
     if job.lease.should_stop():
@@ -96,17 +110,17 @@ def child_events(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 
 def _report(job: Job[TrainingDetail], event: dict[str, Any], history: dict[int, dict[str, Any]]) -> None:
-    """Pass one progress event on. The share of the epochs that is done counts as rows, so that one bar tells all."""
+    """Pass one progress event on."""
     training, detail = event["phase"] in TRAINING_PHASES, job.progress.detail
     epoch_share = event["batch"] / event["batches"] if event["batches"] else 0.0
-    share = (event["epoch"] - 1 + epoch_share) / event["epochs"] if training else 0.0
+    share = (event["epoch"] - 1 + epoch_share) / event["epochs"] if training else epoch_share
     if training and epoch_share >= 1.0:
         history[event["epoch"]] = {name: event[name] for name in EPOCH_FIGURES}
     job.progress.report(
         phase=event["phase"],
         epoch=event["epoch"],
         epochs=event["epochs"],
-        done=int(share * job.stage.total),
+        done=rows_of_share(job, event["phase"], share),
         detail=replace(
             detail,
             seconds_left=event["seconds_left"],
@@ -116,6 +130,12 @@ def _report(job: Job[TrainingDetail], event: dict[str, Any], history: dict[int, 
             history=[history[epoch] for epoch in sorted(history)],
         ),
     )
+
+
+def rows_of_share(job: Job[TrainingDetail], phase: str, share: float) -> int:
+    """How many rows count as done: the phases share the bar, so that one bar tells all and only grows."""
+    start, end = PHASE_SPANS[phase]
+    return int((start + share * (end - start)) * job.stage.total)
 
 
 def _crash_message(code: int, folder: Path) -> Message:

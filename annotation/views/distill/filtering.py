@@ -11,13 +11,13 @@ from annotation.errors import NotReadyError
 from annotation.jobs import kinds
 from annotation.jobs.details import TrainingDetail
 from annotation.live import stage_status
-from annotation.models import Activity, Iteration, Prediction, Project, Role, Stage
+from annotation.models import Activity, EpochRows, Iteration, Prediction, Project, Role, Stage
 from annotation.pipeline.distill import start_distillation
 from annotation.pipeline.project import activity
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.distill.training_report import RoundLabel, loss_plot, report_context, round_label_list
 from annotation.views.frame import page_context
-from annotation.views.review.table import BadTableError, refuse, round_table
+from annotation.views.review.table import BadTableError, TableRow, refuse, round_table
 
 MOST_POINTS = 5_000  # as many as the engine maps
 
@@ -40,6 +40,8 @@ def filtering(request: MemberRequest, project: Project) -> HttpResponse:
         table = round_table(request, project, iteration) if iteration else None
     except BadTableError as error:
         return refuse(request, error)
+    if table and stage and stage.is_active:
+        show_epoch(table.rows, project, stage)
     context |= {"table": table, "rows": table.rows if table else []}
     return render(
         request,
@@ -48,6 +50,21 @@ def filtering(request: MemberRequest, project: Project) -> HttpResponse:
         else "annotation/distill/filtering.html",
         context,
     )
+
+
+def show_epoch(rows: list[TableRow], project: Project, stage: Stage) -> None:
+    """Show in the rows of a training that runs what its networks say after the newest epoch."""
+    said = epoch_rows(stage)
+    labels = project.labels.in_bulk()
+    for row in rows:
+        if values := said.get(str(row.sample.pk)):
+            label, row.confidence, row.clean_prob, row.clean_rank, row.flag = values[:5]
+            row.slm_label = labels.get(label)
+
+
+def epoch_rows(stage: Stage) -> dict[str, list[Any]]:
+    kept = EpochRows.objects.filter(stage=stage).first()
+    return kept.rows if kept else {}
 
 
 def _can_start(iteration: Iteration | None, stage: Stage | None) -> bool:
@@ -72,18 +89,24 @@ def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
 
 @for_members(Role.VIEWER, "GET")
 def filtering_plots(request: MemberRequest, project: Project) -> HttpResponse:
-    """What the page's plots show: the epochs so far, then the losses and a map of the rows."""
+    """What the page's plots show: the epochs so far, the losses and a map of the rows; the version alone where it is that
+    which the page has ``seen``."""
     iteration: Iteration | None = page_context(request, project, step="filtering")["iteration"]
     stage = iteration.stage(kinds.SLM.key) if iteration else None
     if iteration is None or stage is None:
         return JsonResponse({"epochs": [], "losses": {"edges": [], "parts": []}, "labels": [], "points": []})
-    labels = round_label_list(project, iteration)
+    labels, version = round_label_list(project, iteration), f"{stage.status}-{stage.epoch}-{stage.phase}"
+    if request.GET.get("seen") == version:
+        return JsonResponse({"version": version})
     return JsonResponse(
         {
+            "version": version,
             "epochs": epochs_of(stage),
             "losses": loss_plot(stage, labels),
             "labels": [{"name": label.name, "colour": label.colour} for label in labels],
-            "points": points_of(iteration, labels) if stage.status == Stage.Status.DONE else [],
+            "points": points_of(iteration, labels)
+            if stage.status == Stage.Status.DONE
+            else epoch_points(stage, labels),
         }
     )
 
@@ -92,6 +115,16 @@ def epochs_of(stage: Stage) -> list[dict[str, Any]]:
     return [
         {name: epoch.get(name) for name in ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")}
         for epoch in TrainingDetail.of(stage).history
+    ]
+
+
+def epoch_points(stage: Stage, labels: list[RoundLabel]) -> list[list[Any]]:
+    """The same of a training that runs, after its newest epoch."""
+    places = {label.pk: place for place, label in enumerate(labels)}
+    return [
+        [int(sample), number, places[label], flag, rank, x, y]
+        for sample, (label, _confidence, _clean, rank, flag, x, y, number) in epoch_rows(stage).items()
+        if x is not None and label in places
     ]
 
 

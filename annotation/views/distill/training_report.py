@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from annotation.jobs.details import TrainingDetail
 from annotation.messages import message_text
 from annotation.models import Iteration, Project, Stage
-from annotation.table.filters import NO_LABEL
+from annotation.table.filter_fields import NO_LABEL
 from annotation.templatetags.coral import share
 from mlcore.verdict.constants import LEAST_WRONG, MOST_RIGHT, MOST_WEIGHT, MOST_WRONG, least_right
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from mlcore.corpus import INCONSISTENT, LIKELY_RIGHT, LIKELY_WRONG
 from mlcore.records import NO_LABEL
-from mlcore.verdict.review_order import flag_rows, map_points, review_order
+from mlcore.verdict.review_order import flag_rows, review_order
 
 
 def test_flags_follow_from_the_risk() -> None:
@@ -28,14 +28,3 @@ def test_the_queue_falls_with_the_risk_and_checked_rows_come_last() -> None:
 def test_equal_risks_are_ordered_by_doubt() -> None:
     order = review_order(np.array([0.2, 0.2, 0.7]), np.array([1.0, 2.0, 0.0]), np.zeros(3, dtype=bool))
     assert order.tolist() == [2, 1, 0]
-
-
-def test_the_map_has_at_most_five_thousand_points() -> None:
-    points = map_points(np.random.default_rng(0).normal(size=(12_000, 3)))
-    shown = ~np.isnan(points[:, 0])
-    assert 3_000 < shown.sum() <= 5_000
-    np.testing.assert_allclose(points[shown].std(axis=0), 1, atol=1e-6)
-
-
-def test_a_map_of_one_dimension_is_still_a_map() -> None:
-    assert np.isfinite(map_points(np.arange(10.0)[:, None])).all()

@@ -13,7 +13,7 @@ from annotation.jobs import state
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import work_on
 from annotation.messages import message_text
-from annotation.models import Flag, Iteration, Prediction, Project, Stage
+from annotation.models import EpochRows, Flag, Iteration, Prediction, Project, Stage
 from annotation.pipeline.distill import run_distillation, start_distillation, training_process
 from annotation.pipeline.distill.training_folder import newest_features, training_folder
 from annotation.pipeline.iterate import start_round
@@ -89,6 +89,33 @@ def test_training_gives_every_row_a_verdict_and_finds_the_wrong_labels(project: 
     assert metrics["final"]["accuracy"] >= metrics["llm"]["accuracy"]
     assert stage.detail["history"]
     assert stage.detail["stopped"]
+
+
+def test_after_every_epoch_the_rows_say_what_the_networks_say_then(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[EpochRows] = []
+    store = run_distillation.store_epoch
+
+    def store_and_look(*arguments: Any) -> None:
+        store(*arguments)
+        kept.append(EpochRows.objects.get())
+
+    monkeypatch.setattr(run_distillation, "store_epoch", store_and_look)
+    stage = run_slm_stage(start_distillation.start_filtering(newest(project), user=project.owner))
+
+    assert [each.epoch for each in kept] == list(range(1, len(stage.detail["history"]) + 1))
+    rows = {str(pk) for pk in project.samples.values_list("pk", flat=True)}
+    assert all(set(each.rows) == rows for each in kept)
+    first, last = kept[0].rows, kept[-1].rows
+    assert any(first[row][1:4] != last[row][1:4] for row in rows), (
+        "confidence, clean probability and rank move"
+    )
+    wrong = project.samples.get(position=WRONG[0])
+    label, _confidence, _clean, _rank, flag, x, _y, number = last[str(wrong.pk)]
+    assert (label, flag, number) == (wrong.reference_id, Flag.INCONSISTENT, wrong.number)
+    assert x is not None
+    assert not EpochRows.objects.exists(), "the verdicts stand in their place"
 
 
 def test_a_finished_training_tells_how_the_models_differ_and_how_the_losses_lie(project: Project) -> None:

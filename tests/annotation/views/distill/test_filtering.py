@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 
 from annotation.jobs import kinds
 from annotation.live.stage_status import stage_context
-from annotation.models import Iteration, Stage
+from annotation.models import EpochRows, Iteration, Stage
 from annotation.pipeline.measure.round_metrics import record_metrics
 from annotation.views.distill.training_report import weight_words
 from tests.support.pages import Cast, judge_rows, make_cast, one_line
@@ -213,3 +213,27 @@ def test_a_run_that_recorded_less_shows_less(cast: Cast) -> None:
     assert "No epoch has finished." in html
     assert "LLM vs. SLM" not in html
     assert "How labels were decided" not in html
+
+
+def test_a_training_that_runs_shows_its_newest_epoch_in_the_table_and_on_the_map(cast: Cast) -> None:
+    stage = Stage.objects.get(kind="slm")
+    stage.status, stage.phase, stage.epoch = Stage.Status.RUNNING, "robust", 2
+    stage.save()
+    sample, label = cast.project.samples.get(position=4), cast.project.label_list()[1]
+    rows = {str(sample.pk): [label.pk, 0.5125, 0.25, 3, "wrong", 0.5, -1.5, 5]}
+    EpochRows.objects.create(stage=stage, epoch=2, rows=rows)
+    html = html_of(cast)
+    row = html[html.index(f'id="sample-{sample.pk}"') :].partition("</tr>")[0]
+    assert all(words in row for words in (label.name, "51.2", "25.0", "#3", "likely wrong")), row
+    answer = plots_of(cast)
+    assert answer["points"] == [[sample.pk, 5, 1, "wrong", 3, 0.5, -1.5]]
+    seen = cast.client("viewer").get(cast.url(f"filtering/plots/?seen={answer['version']}"))
+    assert json.loads(seen.content) == {"version": answer["version"]}, "nothing new, nothing sent"
+
+
+def test_an_area_of_the_map_filters_the_table(cast: Cast) -> None:
+    shown = html_of(cast, "review/?area=0,1.5,2,4.5")  # judge_rows puts row N at (1, N)
+    expected = cast.project.samples.filter(position__in=(2, 3, 4)).values_list("pk", flat=True)
+    assert set(map(int, re.findall(r'<tr id="sample-(\d+)"', shown))) == set(expected)
+    assert cast.client("viewer").get(cast.url("review/?area=0,1,2")).status_code == 400
+    assert cast.client("viewer").get(cast.url("review/?area=a,b,c,nan")).status_code == 400
