@@ -113,7 +113,9 @@ class LabelingDetail(ModelDetail):
     prompt_rows: int = 0  # rows that look like prompts
     asked_twice: int = 0
     agreed: int = 0
-    calibration: Json = field(default_factory=dict)  # checked, strength, temperature
+    calibration: Json = field(
+        default_factory=dict
+    )  # checked, strength, temperature, checksum of the answers, rows written
 
 
 @dataclass(frozen=True, kw_only=True)

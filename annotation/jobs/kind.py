@@ -24,7 +24,10 @@ class JobKind:
     Attributes:
         key: as stages store it; at most 20 characters.
         name: what people read.
-        queue: the broker's queue that its messages go to: llm, slm or files.
+        queue: the broker's queue that its messages go to, unless it is short work: llm, slm or files.
+        is_interactive: whether a person waits for it, so that it goes before long runs.
+        counts_rows: whether a stage's ``total`` is its rows from the start, so that small ones go before long runs, too.
+        takes_turns: whether a stage that is stopped goes on with nothing lost, so that owners can take turns.
         run: dotted path of the function that does the work, given a Job. Imported where the work is done, only then.
         follow: dotted path of the function that starts what follows, given the ended stage. It is called in the
             transaction that sets the stage to done. Empty if nothing follows.
@@ -44,6 +47,9 @@ class JobKind:
     name: StrOrPromise
     queue: str
     run: str
+    is_interactive: bool = False
+    counts_rows: bool = False
+    takes_turns: bool = False
     follow: str = ""
     after_cancel: str = ""
     page: str = "project"

@@ -55,11 +55,6 @@ def keys(chosen: Callable[[JobKind], bool]) -> list[str]:
     return [key for key, kind in KINDS.items() if chosen(kind)]
 
 
-def queues() -> list[str]:
-    """The broker's queues, each once, in the order of the alphabet."""
-    return sorted({kind.queue for kind in KINDS.values()})
-
-
 # --- The registry -------------------------------------------------------------------------------------------------
 
 IMPORT = _register(
@@ -92,6 +87,8 @@ LLM = _register(
         name=_("LLM labeling"),
         queue="llm",
         run="annotation.pipeline.label.run_labeling.run_labeling",
+        counts_rows=True,
+        takes_turns=True,
         follow="annotation.pipeline.distill.start_distillation.follow_labeling",
         after_cancel="annotation.pipeline.label.batches.cancel_batches",
         page="labeling",
@@ -120,6 +117,7 @@ SLM = _register(
         name=_("SLM filtering"),
         queue="slm",
         run="annotation.pipeline.distill.run_distillation.run_distillation",
+        counts_rows=True,
         page="filtering",
         detail=TrainingDetail,
         exclusive_group=CORPUS,
@@ -143,6 +141,7 @@ UPDATE = _register(
         name=_("Update of the review queue"),
         queue="files",
         run="annotation.pipeline.distill.update_verdicts.run_update",
+        is_interactive=True,
         page="review",
         exclusive_group="update",
         changes_counts=True,
@@ -156,6 +155,7 @@ EXPORT = _register(
         name=_("Export"),
         queue="files",
         run="annotation.pipeline.export.run_export.run_export",
+        counts_rows=True,
         page="export",
         detail=ExportDetail,
         only_reads=True,
@@ -175,6 +175,7 @@ TRIAL = _register(
         name=_("Trial run"),
         queue="llm",
         run="annotation.pipeline.label.try_out.run_trial",
+        is_interactive=True,
         page="trial",
         detail=TrialDetail,
         exclusive_group="trial",
@@ -189,6 +190,7 @@ CONNECTION_TEST = _register(
         name=_("Connection test"),
         queue="llm",
         run="annotation.pipeline.label.check_connection.run_connection_test",
+        is_interactive=True,
         page="configure_models",
         detail=ConnectionTestDetail,
         exclusive_group="connection",
@@ -203,6 +205,7 @@ COMPARISON = _register(
         name=_("Model comparison"),
         queue="llm",
         run="annotation.pipeline.label.compare_models.run_comparison",
+        is_interactive=True,
         page="connections",
         detail=ComparisonDetail,
         exclusive_group="comparison",
@@ -219,6 +222,7 @@ BULK = _register(
         name=_("Bulk correction"),
         queue="files",
         run="annotation.pipeline.review.bulk.run_batch",
+        counts_rows=True,
         page="review",
         phases={"correcting": _("Correcting the rows in batches.")},
         sentences={"done": _("The rows are corrected.")},
@@ -231,6 +235,7 @@ RESTORE = _register(
         name=_("Rollback"),
         queue="files",
         run="annotation.pipeline.iterate.restore_round.run_restore",
+        counts_rows=True,
         page="rounds",
         detail=RestoreDetail,
         exclusive_group=CORPUS,
@@ -247,6 +252,7 @@ DELETION = _register(
         name=_("Project deletion"),
         queue="files",
         run="annotation.pipeline.project.archive.run_deletion",
+        counts_rows=True,
         follow="annotation.pipeline.project.archive.delete_emptied",
         exclusive_group=CORPUS,
     )
@@ -258,6 +264,7 @@ PLAN = _register(
         name=_("Plan"),
         queue="files",
         run="annotation.pipeline.plan.run_plan.run_plan",
+        is_interactive=True,
         follow="annotation.jobs.state.plan_again",
         page="goal",
         exclusive_group="plan",
@@ -272,6 +279,7 @@ CERTIFICATE = _register(
         name=_("Certificate"),
         queue="files",
         run="annotation.pipeline.measure.certify.run_certificate",
+        is_interactive=True,
         follow="annotation.jobs.state.plan_after",
         page="certificate",
         exclusive_group="certificate",

@@ -7,22 +7,26 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.utils import timezone
 
 from annotation.errors import LeaseLostError
+from annotation.jobs.kinds import kind_of
+from annotation.jobs.turns import TURN_SECONDS, gives_way
 from annotation.models import Stage
+from annotation.models.sql import from_now
 
 if TYPE_CHECKING:
+    from django.db.models.expressions import Combinable
+
     from annotation.models.round import StageQuerySet
 
 logger = logging.getLogger(__name__)
 
 STOP_POLL_SECONDS = 0.5
+TURN_POLL_SECONDS = 5.0
 
 #: Set when this process is to end: every stage at work here stops after its batch and goes back to the queue.
 shutting_down = threading.Event()
@@ -43,6 +47,7 @@ class Lease:
         self._lost = threading.Event()
         self._stop_requested = False
         self._next_poll = 0.0
+        self._next_turn = self._began + TURN_SECONDS
 
     def owned(self) -> StageQuerySet:
         """The stage's row, as long as this attempt owns it."""
@@ -76,7 +81,8 @@ class Lease:
             time.sleep(time.monotonic() - began)
 
     def should_stop(self) -> bool:
-        """Whether to stop after the current batch: a person asked for it, the lease is lost, or the worker is going.
+        """Whether to stop after the current batch: a person asked for it, the lease is lost, the worker is going, or it is
+        another owner's turn.
 
         Cheap enough for a tight loop: the row is read at most every 0.5 s.
         """
@@ -113,7 +119,7 @@ class Lease:
         try:
             while not over.wait(settings.LEASE_SECONDS / 3):
                 try:
-                    if not self.owned().update(lease_until=lease_end(timezone.now())):
+                    if not self.owned().update(lease_until=lease_end()):
                         self.lose()
                         return
                 except DatabaseError as error:
@@ -127,9 +133,13 @@ class Lease:
         if action is None:
             self.lose()
         else:
-            self._stop_requested = bool(action)
+            # Also where it is taken back meanwhile: what is at work has ended early by then, and goes on from the queue.
+            self._stop_requested = self._stop_requested or bool(action)
+        if kind_of(self.stage).takes_turns and time.monotonic() >= self._next_turn:
+            self._next_turn = time.monotonic() + TURN_POLL_SECONDS
+            self._stop_requested = self._stop_requested or gives_way(self.stage)
 
 
-def lease_end(now: datetime) -> datetime:
-    """When a lease that is taken or renewed now runs out."""
-    return now + timedelta(seconds=settings.LEASE_SECONDS)
+def lease_end() -> Combinable:
+    """When a lease that is taken or renewed now runs out, by the database's clock."""
+    return from_now(seconds=settings.LEASE_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Generic, TypeVar
 
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from annotation.jobs.details import Detail
 from annotation.jobs.kinds import detail_of
@@ -64,8 +64,7 @@ class Progress(Generic[D]):
 
     def _write(self) -> None:
         stage = self._lease.stage
-        stage.updated_at = timezone.now()
-        if not self._lease.owned().update(**self.unwritten(), updated_at=stage.updated_at):
+        if not self._lease.owned().update(**self.unwritten(), updated_at=Now()):
             self._lease.lose()
         self._unwritten.clear()
         self._next_write = time.monotonic() + WRITE_SECONDS

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from annotation.jobs import state
 from annotation.jobs.kinds import KINDS, detail_of
@@ -41,7 +41,7 @@ def _revive(stage_id: int) -> bool:
         elif row.status == Stage.Status.PAUSED:  # the wait after a run of failures is over
             row.status, row.resume_at = Stage.Status.QUEUED, None
         if row.status == Stage.Status.QUEUED:
-            row.queued_at = timezone.now()  # so that it is sent once in a lease time, not by every reaper
+            row.queued_at = Now()  # so that it is sent once in a lease time, not by every reaper
             state.submit(row)
         row.save()
     notify_pages(row)

@@ -5,8 +5,7 @@ lease and a new attempt number (:mod:`annotation.jobs.work`); a heartbeat renews
 that number, so a worker that stalled and woke up late can write nothing (fencing). The reaper
 (:mod:`annotation.jobs.reaper`) takes back stages whose worker is gone.
 
-Leases are times of the machines' clocks. Clocks that differ by more than a lease make a stage change hands too early
-(the fence keeps that harmless) or too late; keep several machines in step by NTP.
+Leases and waits are times of the database's clock, so machines' clocks may differ.
 """
 
 from __future__ import annotations
@@ -18,16 +17,18 @@ from functools import partial
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
 from annotation.errors import BusyError
 from annotation.jobs.broker import wake_worker
 from annotation.jobs.details import Detail
 from annotation.jobs.kind import JobKind
-from annotation.jobs.kinds import PLAN, keys, kind_of
+from annotation.jobs.kinds import PLAN, kind_of
 from annotation.jobs.notify import notify_pages
+from annotation.jobs.turns import queue_of, waiting_in
 from annotation.models import Goal, Iteration, Project, Stage
+from annotation.models.sql import from_now
 
 ANOTHER_AT_WORK = gettext_noop(
     "Another job of this project is running. Wait until it is done, or cancel it first."
@@ -79,6 +80,7 @@ def create_stage(
             kind=kind.key,
             exclusive_group=kind.exclusive_group,
             iteration=iteration,
+            queued_at=Now(),
             total=total,
             requested_by=user,
             detail=detail.to_json() if detail else {},
@@ -89,14 +91,14 @@ def create_stage(
 
 def submit(stage: Stage) -> None:
     """Wake a worker for a queued stage, once the surrounding transaction is committed."""
-    transaction.on_commit(partial(wake_worker, kind_of(stage).queue, stage.pk))
+    transaction.on_commit(partial(wake_worker, queue_of(stage), stage.pk))
 
 
 def wake_workers(queues: Collection[str]) -> None:
     """Send the waiting stages of these queues again: a worker that is going may have taken messages and left them."""
-    waiting = Stage.objects.filter(status=Stage.Status.QUEUED)
-    for stage in waiting.filter(kind__in=keys(lambda kind: kind.queue in queues)):
-        submit(stage)
+    for queue in queues:
+        for stage in waiting_in(queue):
+            submit(stage)
 
 
 def request_pause(stage: Stage) -> None:
@@ -137,13 +139,14 @@ def replan(project_id: int, *, unless_within: timedelta = timedelta(0)) -> None:
         if goal is None:
             return
         plans = Stage.objects.filter(project=project_id, kind=PLAN.key)
-        if unless_within and plans.filter(queued_at__gt=timezone.now() - unless_within).exists():
+        recent = plans.filter(queued_at__gt=from_now(seconds=-unless_within.total_seconds()))
+        if unless_within and recent.exists():
             return  # before the lock below: people's answers would wait for each other
         Project.objects.select_for_update(no_key=True).get(pk=project_id)  # one stage, also on a double click
         stage = plans.select_for_update().first()
         if stage is None:
             create_stage(goal.project, PLAN, user=None, total=1)
-        elif stage.queued_at <= timezone.now() - unless_within:
+        elif not unless_within or not recent.exists():
             stage.total += 1
             if not stage.is_active:
                 _queue_again(stage)
@@ -165,7 +168,7 @@ def plan_after(stage: Stage) -> None:
 def _queue_again(stage: Stage) -> None:
     stage.status, stage.requested_action = Stage.Status.QUEUED, Stage.RequestedAction.NONE
     stage.error, stage.crashes = "", 0
-    stage.queued_at, stage.finished_at, stage.resume_at = timezone.now(), None, None
+    stage.queued_at, stage.finished_at, stage.resume_at = Now(), None, None
     submit(stage)
 
 
@@ -175,13 +178,13 @@ def settle(stage: Stage, status: Stage.Status) -> None:
         stage.seconds += max(0.0, (stage.updated_at - stage.started_at).total_seconds())
     stage.status, stage.requested_action, stage.lease_until = status, Stage.RequestedAction.NONE, None
     if status in (Stage.Status.CANCELLED, Stage.Status.FAILED):
-        stage.finished_at = timezone.now()
+        stage.finished_at = Now()
 
 
 def _request(stage: Stage, action: Stage.RequestedAction) -> None:
     with transaction.atomic():
         row = Stage.objects.select_for_update().get(pk=stage.pk)
-        if row.status == Stage.Status.RUNNING and row.lease_until and row.lease_until > timezone.now():
+        if Stage.objects.filter(pk=row.pk, status=Stage.Status.RUNNING, lease_until__gt=Now()).exists():
             if row.requested_action != Stage.RequestedAction.CANCEL:  # a cancel is not softened to a pause
                 row.requested_action = action
         elif row.status in (Stage.Status.QUEUED, Stage.Status.RUNNING) or (

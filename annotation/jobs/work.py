@@ -6,12 +6,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any, Generic
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
-from django.utils import timezone
+from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
 from annotation.errors import AnnotationError, LeaseLostError, PausedError
@@ -22,8 +21,10 @@ from annotation.jobs.notify import notify_pages
 from annotation.jobs.progress import D, Progress
 from annotation.jobs.run_id import run_id
 from annotation.jobs.state import SETTLED, replan, submit
+from annotation.jobs.turns import queue_of, waiting_in
 from annotation.messages import message
 from annotation.models import Stage
+from annotation.models.sql import from_now
 from mlcore.errors import EngineError, StoppedError
 from mlcore.messages import Message
 
@@ -47,14 +48,31 @@ class Job(Generic[D]):
     progress: Progress[D]
 
 
-def run_stage(stage_id: int) -> None:
-    """Do the work of a queued stage of any kind; of a cancelled one, end what it left at work elsewhere."""
+def run_next(stage_id: int) -> None:
+    """Answer a message: take up the stage whose turn it is of those that wait where this one was sent to."""
+    stage = Stage.objects.filter(pk=stage_id).first()
+    if stage is None:
+        return
+    if stage.status == Stage.Status.CANCELLED:
+        run_stage(stage_id)
+    for waiting in waiting_in(queue_of(stage)):
+        if run_stage(waiting.pk):
+            return
+
+
+def run_stage(stage_id: int) -> bool:
+    """Do the work of a queued stage of any kind; of a cancelled one, end what it left at work elsewhere.
+
+    Returns:
+        Whether it was taken up; False if it was not queued any more.
+    """
     with work_on(stage_id) as job:
         if job:
             import_string(kind_of(job.stage).run)(job)
     stage = Stage.objects.select_related("project", "iteration").filter(pk=stage_id).first()
     if stage and stage.status == Stage.Status.CANCELLED and (clean_up := kind_of(stage).after_cancel):
         import_string(clean_up)(stage)
+    return job is not None
 
 
 @contextmanager
@@ -106,17 +124,16 @@ def take_up(stage_id: int) -> Job[Any] | None:
     """Take a queued stage under a lease with a new attempt number; None if it is not queued any more."""
     if shutting_down.is_set():
         return None  # see annotation.jobs.state.wake_workers
-    now = timezone.now()
     with transaction.atomic():
         taken = Stage.objects.filter(pk=stage_id, status=Stage.Status.QUEUED).update(
             status=Stage.Status.RUNNING,
             requested_action=Stage.RequestedAction.NONE,
             attempt=F("attempt") + 1,
-            lease_until=lease_end(now),
-            started_at=now,
+            lease_until=lease_end(),
+            started_at=Now(),
             finished_at=None,
             resume_at=None,
-            updated_at=now,
+            updated_at=Now(),
             error="",
         )
         if not taken:
@@ -148,7 +165,7 @@ def _pause(job: Job[Any], error: PausedError) -> None:
         action = Stage.RequestedAction(row.requested_action)
         _end(job, SETTLED.get(action, Stage.Status.PAUSED), error=error.message)
         if error.retry_in is not None and not action:
-            row.resume_at = timezone.now() + timedelta(seconds=error.retry_in)
+            row.resume_at = from_now(seconds=error.retry_in)
             row.save(update_fields=["resume_at"])
 
 
@@ -186,7 +203,6 @@ def _fail(job: Job[Any], error: Exception) -> None:
 
 
 def _end(job: Job[Any], status: str, *, error: Message | None = None) -> bool:
-    now = timezone.now()
     ended = status not in (Stage.Status.QUEUED, Stage.Status.PAUSED)
     written = job.lease.owned().update(
         **job.progress.unwritten(),
@@ -194,9 +210,9 @@ def _end(job: Job[Any], status: str, *, error: Message | None = None) -> bool:
         requested_action=Stage.RequestedAction.NONE,
         error=error.as_text() if error else "",
         lease_until=None,
-        updated_at=now,
-        finished_at=now if ended else None,
-        queued_at=now if status == Stage.Status.QUEUED else F("queued_at"),
+        updated_at=Now(),
+        finished_at=Now() if ended else None,
+        queued_at=Now() if status == Stage.Status.QUEUED else F("queued_at"),
         seconds=F("seconds") + job.lease.seconds(),
     )
     if written:

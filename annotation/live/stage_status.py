@@ -11,6 +11,7 @@ from typing import Any
 from annotation.jobs.broker import worker_seen
 from annotation.jobs.details import Detail, Json, RoundMetrics, TrainingDetail, stage_cost
 from annotation.jobs.kinds import detail_of, keys, kind_of
+from annotation.jobs.turns import queue_of
 from annotation.live import stage_figures
 from annotation.models import Stage
 
@@ -27,7 +28,7 @@ def stage_context(stage: Stage) -> dict[str, Any]:
         "cost": stage_cost(stage),
         "cost_when_done": stage_figures.cost_when_done(stage),
         "clean_share": _clean_share(stage),
-        "worker_missing": stage.status == Stage.Status.QUEUED and worker_seen(kind_of(stage).queue) is False,
+        "worker_missing": stage.status == Stage.Status.QUEUED and worker_seen(queue_of(stage)) is False,
         "not_followed": _not_followed(stage),
     }
 

@@ -8,6 +8,7 @@ from annotation.models.audit import AuditDraw
 from annotation.models.connection import AllowedHost, Connection, ConnectionSettings
 from annotation.models.correction import Correction
 from annotation.models.correction_batch import CorrectionBatch
+from annotation.models.deployment import Deployment
 from annotation.models.goal import Goal, PlanStep
 from annotation.models.prediction import EpochRows, Prediction
 from annotation.models.project import Label, Membership, Project, Role
@@ -34,6 +35,7 @@ __all__ = [
     "ConnectionSettings",
     "Correction",
     "CorrectionBatch",
+    "Deployment",
     "EpochRows",
     "Flag",
     "Goal",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -7,6 +9,20 @@ from django.utils.translation import gettext_lazy as _
 from annotation.models.project import Label
 from annotation.models.round import Iteration, Stage
 from annotation.models.sample import Flag, Sample, Source, Verdict
+from annotation.models.sql import among
+
+
+class PredictionQuerySet(models.QuerySet["Prediction"]):
+    def answers_to(self, samples: Sequence[int], *, source: str) -> PredictionQuerySet:
+        """A source's answers to these rows; a failed call is no answer.
+
+        The range of row ids is one range of the unique index. By the ids alone PostgreSQL may read a whole round each
+        time, since its statistics don't know a round that has just begun.
+        """
+        if not samples:
+            return self.none()
+        within = Q(sample__gte=min(samples), sample__lte=max(samples))
+        return self.filter(within, source=source, error="", sample__in=among(samples)).order_by("sample_id")
 
 
 class Prediction(models.Model):
@@ -24,7 +40,11 @@ class Prediction(models.Model):
         EARLIER = "earlier", _("kept from an earlier round")
 
     sample = models.ForeignKey(Sample, on_delete=models.CASCADE, related_name="predictions")
-    iteration = models.ForeignKey(Iteration, on_delete=models.CASCADE, related_name="predictions")
+    # Without an index of its own: the unique constraint begins with it, and a planner that knows nothing of a new round
+    # would read all of the round by it.
+    iteration = models.ForeignKey(
+        Iteration, on_delete=models.CASCADE, related_name="predictions", db_index=False
+    )
     source = models.CharField(max_length=3, choices=ModelKind.choices)
     label = models.ForeignKey(Label, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     probs = models.JSONField(
@@ -60,6 +80,8 @@ class Prediction(models.Model):
     risk = models.FloatField(null=True, blank=True)
     flag = models.CharField(max_length=12, choices=Flag.choices, default=Flag.NONE, blank=True)
     queue_rank = models.PositiveIntegerField(null=True, blank=True)
+
+    objects = PredictionQuerySet.as_manager()
 
     class Meta:
         constraints = [

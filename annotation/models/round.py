@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models.connection import Connection, ConnectionSettings
 from annotation.models.project import Project
+from annotation.models.sql import from_now
 
 
 class IterationQuerySet(models.QuerySet["Iteration"]):
@@ -86,10 +87,9 @@ class StageQuerySet(models.QuerySet["Stage"]):
     def overdue(self) -> StageQuerySet:
         """Stages that ought to be at work and are not: the lease ran out, nobody took them up in that time, or the wait
         after a run of failures is over."""
-        now = timezone.now()
-        waiting = Q(status=Stage.Status.QUEUED, queued_at__lt=now - timedelta(seconds=settings.LEASE_SECONDS))
-        silent = Q(status=Stage.Status.RUNNING, lease_until__lt=now)
-        due = Q(status=Stage.Status.PAUSED, resume_at__lt=now)
+        waiting = Q(status=Stage.Status.QUEUED, queued_at__lt=from_now(seconds=-settings.LEASE_SECONDS))
+        silent = Q(status=Stage.Status.RUNNING, lease_until__lt=Now())
+        due = Q(status=Stage.Status.PAUSED, resume_at__lt=Now())
         return self.filter(waiting | silent | due)
 
 

@@ -11,7 +11,6 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.models.correction_batch import CorrectionBatch
 from annotation.models.project import Label, Project
-from annotation.models.round import Iteration
 
 
 class Source(models.TextChoices):
@@ -57,6 +56,9 @@ class Verdict:
     queue_rank: int
 
 
+_NOT_AT_RISK = Q(llm_label__isnull=False) & (Q(source=Source.PERSON) | Q(flag=Flag.RIGHT))
+
+
 class SampleQuerySet(models.QuerySet["Sample"]):
     def checked_alone(self) -> SampleQuerySet:
         """Rows that a person has decided one by one. What the partial index of these rows holds, and nothing more: another
@@ -67,16 +69,14 @@ class SampleQuerySet(models.QuerySet["Sample"]):
         """Rows with a label that nobody gave them alone: a model's label, or one set in bulk."""
         return self.filter(Q(batch__isnull=False) | ~Q(source=Source.PERSON), label__isnull=False)
 
-    def unlabelled_by(self, iteration: Iteration, source: str) -> SampleQuerySet:
-        """Rows that this source has not answered in this round yet; a failed call is no answer."""
-        answers = iteration.predictions.filter(sample=models.OuterRef("pk"), source=source, error="")
-        return self.filter(~models.Exists(answers))
-
     def at_risk(self) -> SampleQuerySet:
         """Rows that another answer of the LLM may help: no person has decided them, and the small model has not judged
         them, or judged their LLM label as likely wrong or as another than its own."""
-        judged_right = models.Q(flag=Flag.RIGHT, llm_label__isnull=False)
-        return self.exclude(source=Source.PERSON, llm_label__isnull=False).exclude(judged_right)
+        return self.exclude(_NOT_AT_RISK)
+
+    def not_at_risk(self) -> SampleQuerySet:
+        """The other rows, by a condition of their own: a table is not searched for what another query leaves out."""
+        return self.filter(_NOT_AT_RISK)
 
     def write_llm_labels(self, written: Sequence[LlmLabel], *, round_number: int) -> None:
         """Set the LLM's label; it becomes the models' label until a small model has judged the row, and the current one

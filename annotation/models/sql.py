@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from django.db import connection, models
-from django.db.models.expressions import RawSQL
+from django.db.models.expressions import Combinable, ExpressionWrapper, RawSQL
+from django.db.models.functions import Now
 
 _Row = TypeVar("_Row")
 
@@ -107,3 +109,8 @@ def among(numbers: Sequence[int]) -> RawSQL:
     if connection.vendor == "postgresql":
         return RawSQL("SELECT unnest(%s::bigint[])", [list(numbers)])
     return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(list(numbers))])
+
+
+def from_now(*, seconds: float) -> Combinable:
+    """A time by the database's clock, so many seconds from now: machines' clocks differ, and one of them must count."""
+    return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=models.DateTimeField())

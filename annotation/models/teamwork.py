@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -18,7 +19,7 @@ from annotation.models.sample import Sample
 
 class RowClaimQuerySet(models.QuerySet["RowClaim"]):
     def live(self) -> RowClaimQuerySet:
-        return self.filter(until__gt=timezone.now())
+        return self.filter(until__gt=Now())
 
 
 class RowClaim(models.Model):

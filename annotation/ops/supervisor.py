@@ -7,6 +7,7 @@ for a SIGTERM when the supervisor dies (Linux), so that nothing is left running 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import IO
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
@@ -57,9 +59,11 @@ class Supervisor:
 
     Attributes:
         out: where the children's logs and our own words go, a line each.
+        as_json: whether each line is a JSON object, as the children's logs are then, instead of a name and a text.
     """
 
     out: IO[str]
+    as_json: bool = False
     _children: list[_Child] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _hurry: threading.Event = field(default_factory=threading.Event)
@@ -144,9 +148,16 @@ class Supervisor:
                 self._print(name, line.decode(errors="replace").rstrip())
 
     def _print(self, name: str, line: str) -> None:
+        if not self.as_json:
+            line = f"{name:<7}| {line}"
+        elif not _is_json(line):  # our own words, and what a library or a dying interpreter prints
+            line = json.dumps(
+                {"time": datetime.now(UTC).isoformat(), "level": "INFO", "logger": name, "message": line},
+                ensure_ascii=False,
+            )
         with self._lock:
             try:
-                self.out.write(f"{name:<7}| {line}\n")
+                self.out.write(f"{line}\n")
                 self.out.flush()
             except OSError:
                 pass  # nobody reads our output any more (a closed pipe); the children must not stall for it
@@ -177,6 +188,13 @@ class Supervisor:
             self.say(f"{child.service.name} does not end by itself; it is killed.")
         _kill_session(child.process.pid)
         child.process.wait()
+
+
+def _is_json(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _end_with(parent: int) -> Callable[[], None]:

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from annotation.jobs import broker
-from annotation.jobs.kinds import queues
+from annotation.jobs.turns import queues
 from annotation.models import Stage
 from annotation.models.sql import little_patience
 

@@ -1,4 +1,4 @@
-"""The broker's entry point: a stage's id in, the work of its kind, nothing else.
+"""The broker's entry point: the id of a waiting stage in, the work of the one whose turn it is, nothing else.
 
 The pipeline is imported when a stage's work begins, so that a process that only sends messages loads no model code.
 There are no retries and no time limit here: the reaper over the stage rows is the retry, the lease is the limit.
@@ -10,7 +10,7 @@ import dramatiq
 
 from annotation.jobs import work
 from annotation.jobs.broker import ACTOR
-from annotation.jobs.kinds import queues
+from annotation.jobs.turns import queues
 
 #: Names under which versions up to 0.1 queued stages. Messages that waited during an update are answered all the same.
 OLD_NAMES = (
@@ -26,7 +26,7 @@ OLD_NAMES = (
 
 
 def run_stage(stage_id: int) -> None:
-    work.run_stage(stage_id)
+    work.run_next(stage_id)
 
 
 for _name in (ACTOR, *OLD_NAMES):

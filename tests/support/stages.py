@@ -7,7 +7,7 @@ from datetime import timedelta
 import dramatiq
 from django.utils import timezone
 
-from annotation.jobs import kinds
+from annotation.jobs import turns
 from annotation.models import Stage
 from mlcore.errors import StoppedError
 
@@ -22,9 +22,7 @@ def fresh(stage: Stage) -> Stage:
 
 def messages_for(stage: Stage) -> int:
     return sum(
-        queue.qsize()
-        for name, queue in dramatiq.get_broker().queues.items()
-        if name == kinds.kind_of(stage).queue
+        queue.qsize() for name, queue in dramatiq.get_broker().queues.items() if name == turns.queue_of(stage)
     )
 
 

@@ -16,7 +16,7 @@ from tests.support.services import PostgresServer
 TESTS = {
     "jobs": ("state", "lease"),
     "pipeline/review": ("queue",),
-    "pipeline/label": ("run_labeling", "answer_cache", "later_rounds"),
+    "pipeline/label": ("run_labeling", "answer_cache", "later_rounds", "unanswered"),
     "pipeline/ingest": ("run_import", "upload", "interrupted_import", "import_choices"),
     "pipeline/export": ("run_export", "rows", "reimport", "export_kill"),
 }

@@ -9,16 +9,16 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection, connections
-from django.db.migrations.executor import MigrationExecutor
-from django.db.migrations.loader import MigrationLoader
+from django.db import connections
 
+from annotation import __version__
 from annotation.errors import NotReadyError
 from annotation.jobs.broker import broker_answers, shown_address
 from annotation.management.commands.web import bind_address
@@ -26,11 +26,13 @@ from annotation.models import OneTimePassword
 from annotation.ops import valkey
 from annotation.ops.reload import restart_on_change
 from annotation.ops.supervisor import Service, Supervisor
+from annotation.worker.fitness import is_migrated, newer_migrations, record_deployment
 
 BROKER_SECONDS = 10.0
 WEB_SECONDS = 60.0
 WORKER_GRACE = 30.0
 LLM_THREADS = 8
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 class Command(BaseCommand):
@@ -60,7 +62,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, no_web: bool, demo: bool, reload: bool, **options: Any) -> None:
-        supervisor = Supervisor(sys.stdout)
+        supervisor = Supervisor(sys.stdout, as_json=settings.LOG_FORMAT == "json")
         with _only_one_here():
             supervisor.catch_signals()
             os.umask(0o077)  # texts, answers and password hashes are nobody else's business
@@ -120,14 +122,11 @@ def _start_broker(supervisor: Supervisor) -> None:
 
 
 def check_not_newer() -> None:
-    """An older program would write rows that lack what the newer one relies on."""
-    loader = MigrationLoader(connection)
-    newest = max(name for app, name in loader.disk_migrations if app == "annotation")
-    newer = [name for app, name in loader.applied_migrations if app == "annotation" and name > newest]
+    newer = newer_migrations()
     connections.close_all()
     if newer:
         raise CommandError(
-            f"The database was brought up to {max(newer)} by a newer version of CORAL; this one knows {newest}. Start the "
+            f"The database was brought up to {max(newer)} by a newer version of CORAL; this one is {__version__}. Start the "
             "newer version, or restore a backup from before the update."
         )
 
@@ -137,6 +136,7 @@ def _prepare_site() -> str | None:
     _check_address()
     call_command("migrate", interactive=False, verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
+    record_deployment()
     password = make_first_admin()
     connections.close_all()
     return password
@@ -144,15 +144,10 @@ def _prepare_site() -> str | None:
 
 def _wait_for_schema(supervisor: Supervisor) -> None:
     """Wait until the machine with the web server has done that."""
-    if not _is_migrated():
+    if not is_migrated():
         supervisor.say("Waiting for the machine with the web server to bring the database up to date.")
-        supervisor.wait_until(_is_migrated, seconds=float("inf"))
+        supervisor.wait_until(is_migrated, seconds=float("inf"))
     connections.close_all()
-
-
-def _is_migrated() -> bool:
-    executor = MigrationExecutor(connection)
-    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
 
 
 def _check_address() -> None:
@@ -186,13 +181,22 @@ def _start_services(supervisor: Supervisor, *, web: bool, demo: bool) -> None:
     command = settings.COMMAND
     if web:
         supervisor.start(Service("web", [*command, "web"]))
-    llm = [*command, "worker", "--queues", "llm,files", "--threads", str(LLM_THREADS)]
+    llm = [*command, "worker", "--queues", "llm,files,short", "--threads", str(LLM_THREADS)]
     supervisor.start(Service("llm", llm, grace=WORKER_GRACE))
-    supervisor.start(
-        Service("slm", [*command, "worker", "--queues", "slm", "--threads", "1"], grace=WORKER_GRACE)
-    )
+    slm = [*command, "worker", "--queues", "slm", "--threads", "1"]
+    for gpu in gpus() or [""]:
+        of_gpu = ["--gpu", gpu] if gpu else []
+        supervisor.start(Service(f"slm{gpu}", [*slm, *of_gpu], grace=WORKER_GRACE))
     if demo:
         supervisor.start(Service("demo", [*command, "demo", "--with-workers"], once=True))
+
+
+def gpus() -> list[str]:
+    """The numbers of this machine's GPUs, of those that CUDA_VISIBLE_DEVICES names where it is set."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [number.strip() for number in chosen.split(",") if number.strip()]
+    return [str(number) for number, _gpu in enumerate(NVIDIA_GPUS.glob("*"))]
 
 
 def _announce(supervisor: Supervisor, password: str | None, *, web: bool) -> None:

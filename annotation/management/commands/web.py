@@ -15,6 +15,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, connections
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from annotation.worker.fitness import record_deployment
+
 logger = logging.getLogger(__name__)
 
 HEAD_SECONDS = 20.0  # a slow phone sends a head of 8 kB within a second or two
@@ -30,6 +32,8 @@ class Command(BaseCommand):
         keep_answers_through_power_cuts()
         os.umask(0o077)
         raise_file_limit()
+        record_deployment()
+        connections.close_all()
         # WhiteNoise's static files are small, so that they may be read whole; what is large is a Download.
         warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
         logger.info("Serving at http://%s/", settings.BIND)

@@ -75,7 +75,7 @@ def run_restore(job: Job[RestoreDetail]) -> None:
 def _write_back(
     job: Job[RestoreDetail], iteration: Iteration, verdicts: QuerySet[Prediction], *, done: int = 0
 ) -> int:
-    for predictions in parts_by_key(verdicts, "pk", WRITE_ROWS):
+    for predictions in parts_by_key(verdicts, "sample_id", WRITE_ROWS):
         if job.lease.should_stop():
             raise StoppedError
         llm = _llm_labels(iteration, [prediction.sample_id for prediction in predictions])

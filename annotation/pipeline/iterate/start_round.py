@@ -87,7 +87,7 @@ def stopped_without_answers(iteration: Iteration) -> Stage | None:
 
 def _own_answers(iteration: Iteration) -> QuerySet[Prediction]:
     """What was answered in this round, not kept from an earlier one."""
-    return iteration.predictions.exclude(pk__in=_kept_answers(iteration).values("pk"))
+    return iteration.predictions.exclude(origin=Prediction.Origin.EARLIER, source="llm")
 
 
 def _kept_answers(iteration: Iteration) -> QuerySet[Prediction]:

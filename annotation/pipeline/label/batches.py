@@ -17,11 +17,16 @@ from django.utils import timezone
 
 from annotation.errors import PausedError
 from annotation.models import Sample, Stage, SubmittedBatch
-from annotation.models.sample import SampleQuerySet
 from annotation.models.secret import readable
-from annotation.models.sql import parts_by_key
+from annotation.models.sql import among
 from annotation.pipeline.engine_rows import as_row, round_labels
 from annotation.pipeline.label.answer_cache import RememberingModel
+from annotation.pipeline.label.unanswered import (
+    READ_ROWS,
+    count_unanswered,
+    unanswered_samples,
+    without_answer,
+)
 from annotation.pipeline.project import connection
 from mlcore.config import LlmConfig
 from mlcore.errors import StoppedError
@@ -41,7 +46,6 @@ LOOK_SECONDS = 60.0
 MOST_BATCHES = 8  # at work at the same time
 SWEEPS = 2  # how often a row is asked by a batch, where its call failed
 FEW_ROWS = 100  # so few rows that are left are asked one by one
-READ_ROWS = 500
 
 RequestsOf = Callable[[list[Row]], list[Request]]
 Store = Callable[["LabelingRun", Iterable[Answer]], None]
@@ -65,9 +69,10 @@ class BatchRun:
     def batches(self) -> list[SubmittedBatch]:
         return list(SubmittedBatch.objects.filter(stage=self.run.lease.stage, collected_at=None))
 
-    @property
-    def waiting(self) -> SampleQuerySet:
-        return self.run.project.samples.unlabelled_by(self.run.iteration, "llm")
+    def waiting(self, keys: list[int]) -> list[Sample]:
+        """Those of these rows that have no answer yet, in the corpus' order."""
+        left = without_answer(self.run.iteration, keys)
+        return list(Sample.objects.filter(pk__in=among(left)).order_by("position"))
 
 
 def label_by_batches(run: LabelingRun, *, requests_of: RequestsOf, store: Store) -> bool:
@@ -96,7 +101,7 @@ def label_by_batches(run: LabelingRun, *, requests_of: RequestsOf, store: Store)
                     done=done,
                     retry_in=LOOK_SECONDS,
                 )
-            left, sweep = batch_run.waiting.count(), run.progress.detail.batch_sweep
+            left, sweep = count_unanswered(run.iteration), run.progress.detail.batch_sweep
             if not left or sweep >= SWEEPS or left <= FEW_ROWS:
                 return bool(left) and sweep < SWEEPS
             run.progress.report(detail=replace(run.progress.detail, batch_sweep=sweep + 1), force=True)
@@ -142,8 +147,7 @@ def _collect(batch_run: BatchRun, batch: SubmittedBatch) -> int:
     results = {answer.key: (answer, usage) for answer, usage in client.answers(state, labels)}
     piece = _Piece(run.model, run.budget, results)
     for start in range(0, len(batch.rows), READ_ROWS):
-        waiting = batch_run.waiting.filter(pk__in=batch.rows[start : start + READ_ROWS])
-        answer_rows(batch_run, piece, list(waiting))
+        answer_rows(batch_run, piece, batch_run.waiting(batch.rows[start : start + READ_ROWS]))
     with run.lease.piece():
         if state.status != "failed":
             batch.collected_at = timezone.now()
@@ -163,10 +167,10 @@ def _submit_next(batch_run: BatchRun) -> bool:
     last = SubmittedBatch.objects.filter(stage=run.lease.stage, sweep=sweep).aggregate(
         last=Max("last_position")
     )["last"]
-    waiting = batch_run.waiting.filter(position__gt=-1 if last is None else last)
+    waiting = unanswered_samples(run.iteration, after=-1 if last is None else last)
     batch = SubmittedBatch(stage=run.lease.stage, sweep=sweep, rows=[], last_position=0, most=[0, 0])
     lines: list[bytes] = []
-    for samples in parts_by_key(waiting, "position", READ_ROWS):
+    for samples in waiting:
         piece = _Piece(run.model, run.budget, {})
         answer_rows(batch_run, piece, samples)
         taken = _reserve(batch_run, piece.missing)
@@ -210,7 +214,7 @@ def _send(batch_run: BatchRun, batch: SubmittedBatch) -> str:
     labels, _label_ids = round_labels(batch_run.run.iteration)
     project, lines = batch_run.run.project, list[bytes]()
     for start in range(0, len(batch.rows), READ_ROWS):
-        samples = batch_run.waiting.filter(pk__in=batch.rows[start : start + READ_ROWS]).order_by("position")
+        samples = batch_run.waiting(batch.rows[start : start + READ_ROWS])
         rows = [as_row(sample, project) for sample in samples]
         lines += [batch_run.client.line(request, labels) for request in batch_run.requests_of(rows)]
     return batch_run.client.submit(lines, key=str(batch.key))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from annotation.pipeline.engine_rows import round_labels
 from annotation.pipeline.label.answer_cache import probs_text
 from annotation.pipeline.label.reuse_answers import target_shares
 from annotation.pipeline.measure.annotations import blind_answers
+from mlcore.errors import StoppedError
 from mlcore.label.calibrate import calibrate_batch, choose_strength, spread_stated
 from mlcore.probabilities import apply_temperature, fit_temperature
 from mlcore.records import NO_LABEL, Answer, BoolArray, FloatArray, IntArray
@@ -70,16 +73,24 @@ def calibrate_corpus(run: LabelingRun) -> None:
     Answers that were kept from an earlier round were calibrated there, over the whole corpus, and stay as they are.
     Distributions that two answers to one row gave, or a stated confidence, or that a row like a prompt got, hold no bias to
     remove, and their rows are no fair sample; they are only made as sure as checked rows show them to be.
-    Repeating it gives the same labels, so a run that is killed here simply does it again.
+    Repeating it gives the same labels. A run that stops here goes on behind the rows that it wrote.
+
+    Raises:
+        StoppedError: a person asked to pause or cancel.
     """
     lease, progress, iteration = run.lease, run.progress, run.iteration
     _labels, label_ids = round_labels(iteration)
     stored = _stored_answers(iteration, label_ids)
     if not len(stored):
         return
-    progress.report(phase="calibration", force=True)
+    before = progress.detail.calibration
+    run.begin_phase("calibration", steps=len(stored))
     calibrated = _calibrate(run, stored["probs"], stored["sample"], label_ids, biased=stored["biased"])
-    for start in range(0, len(stored), WRITE_ROWS):
+    # What an earlier attempt wrote stands if neither answers nor checked rows have changed since.
+    written_rows = before.get("written", 0) if _chosen(before) == _chosen(progress.detail.calibration) else 0
+    for start in range(written_rows, len(stored), WRITE_ROWS):
+        if lease.should_stop():
+            raise StoppedError
         part = slice(start, start + WRITE_ROWS)
         predictions, written = [], []
         keys = zip(stored["pk"][part].tolist(), stored["sample"][part].tolist(), strict=True)
@@ -91,6 +102,13 @@ def calibrate_corpus(run: LabelingRun) -> None:
             lease.fence()
             update_rows(Prediction, ("label_id", "calibrated"), predictions)
             Sample.objects.write_llm_labels(written, round_number=iteration.number)
+            done = min(start + WRITE_ROWS, len(stored))
+            told = progress.detail.calibration | {"written": done}
+            progress.report(detail=replace(progress.detail, calibration=told, phase_done=done), force=True)
+
+
+def _chosen(calibration: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in calibration.items() if name != "written"}
 
 
 def _stored_answers(iteration: Iteration, label_ids: list[int]) -> Any:
@@ -178,7 +196,13 @@ def _calibrate(
             np.array([row.weight for row in checked]),
         )
         calibrated = apply_temperature(calibrated, temperature)
-    found = {"checked": len(checked), "strength": strength, "temperature": round(temperature, 3)}
+    answers = zlib.crc32(biased.tobytes(), zlib.crc32(probs.tobytes()))
+    found = {
+        "checked": len(checked),
+        "strength": strength,
+        "temperature": round(temperature, 3),
+        "answers": answers,
+    }
     run.progress.report(detail=replace(run.progress.detail, calibration=found), force=True)
     return calibrated
 

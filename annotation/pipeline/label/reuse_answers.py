@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from django.db import transaction
 
-from annotation.models import Iteration, Prediction, Sample
+from annotation.models import Iteration, Prediction, Project, Sample
 from annotation.models.sample import LlmLabel
-from annotation.models.sql import parts_by_key
+from annotation.models.sql import among
+from annotation.pipeline.label.unanswered import unanswered_keys
 from mlcore.errors import StoppedError
 from mlcore.records import FloatArray
 
 if TYPE_CHECKING:
     from annotation.pipeline.label.session import LabelingRun
 
-BATCH_ROWS = 1_000
 SMALLEST_SHARE = 0.01
 
 
@@ -47,9 +47,13 @@ def keep_earlier_answers(run: LabelingRun) -> None:
     earlier = earlier_round(run.iteration)
     if earlier is None or run.progress.detail.kept_from:
         return
-    run.progress.report(phase="keeping", force=True)
-    for batch in _batches(run.iteration, earlier):
-        _store_copies(run, batch)
+    done = 0
+    run.begin_phase("keeping", steps=run.project.samples.count())
+    for keys in unanswered_keys(run.iteration):
+        if answers := _answers_to_keep(run.project, earlier, keys):
+            _store_copies(run, answers)
+        done += len(keys)
+        run.report_steps(done)
         if run.lease.should_stop():
             raise StoppedError
     kept = run.iteration.predictions.filter(origin=Prediction.Origin.EARLIER).count()
@@ -67,12 +71,12 @@ def target_shares(iteration: Iteration) -> FloatArray | None:
     kept = iteration.predictions.filter(origin=Prediction.Origin.EARLIER)
     if earlier is None or not kept.exists():
         return None
-    found = earlier.predictions.filter(source="llm", calibrated__isnull=False).exclude(
-        sample__in=kept.values("sample")
-    )
+    unasked = set(kept.values_list("sample", flat=True).iterator())
+    found = earlier.predictions.filter(source="llm", calibrated__isnull=False)
     mass = np.full(len(iteration.labels), SMALLEST_SHARE)
-    for probs in found.values_list("calibrated", flat=True).iterator():
-        mass += probs
+    for sample, probs in found.values_list("sample", "calibrated").iterator():
+        if sample not in unasked:
+            mass += probs
     shares: FloatArray = np.maximum(mass / mass.sum(), SMALLEST_SHARE)
     evened: FloatArray = shares / shares.sum()
     return evened
@@ -82,15 +86,10 @@ def _label_ids(iteration: Iteration) -> list[int]:
     return [item["id"] for item in iteration.labels]
 
 
-def _batches(iteration: Iteration, earlier: Iteration) -> Iterator[list[Prediction]]:
-    """Earlier answers of rows that are not at risk and have none in this round, by row."""
-    project = iteration.project
-    waiting = project.samples.unlabelled_by(iteration, "llm").exclude(
-        pk__in=project.samples.at_risk().values("pk")
-    )
-    answers = Prediction.objects.filter(iteration=earlier, source="llm", error="").order_by("sample_id")
-    for samples in parts_by_key(waiting.values_list("pk", flat=True), "pk", BATCH_ROWS, int):
-        yield list(answers.filter(sample__in=samples))
+def _answers_to_keep(project: Project, earlier: Iteration, keys: Sequence[int]) -> list[Prediction]:
+    """The earlier answers to those of these rows that are not at risk."""
+    kept = project.samples.filter(pk__in=among(keys)).not_at_risk().values_list("pk", flat=True)
+    return list(earlier.predictions.answers_to(list(kept), source="llm"))
 
 
 def _store_copies(run: LabelingRun, batch: list[Prediction]) -> None:

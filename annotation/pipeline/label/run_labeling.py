@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 from django.db import transaction
 
@@ -12,7 +13,7 @@ from annotation.jobs.details import LabelingDetail
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
-from annotation.models.sql import insert_rows, parts_by_key
+from annotation.models.sql import insert_rows
 from annotation.pipeline.engine_rows import as_row, round_labels, round_prompt
 from annotation.pipeline.label.answer_cache import gather, probs_text
 from annotation.pipeline.label.batches import label_by_batches
@@ -21,6 +22,7 @@ from annotation.pipeline.label.demonstrations import choose_demonstrations
 from annotation.pipeline.label.reuse_answers import keep_earlier_answers, target_shares
 from annotation.pipeline.label.second_question import ask_riskiest_again
 from annotation.pipeline.label.session import LabelingRun, open_run
+from annotation.pipeline.label.unanswered import count_unanswered, unanswered_samples
 from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.project.text_length import count_cut_rows
 from annotation.table.filters import failure
@@ -34,7 +36,6 @@ from mlcore.records import NO_LABEL, Answer, Demonstration, Request, Row
 # only the first is small, so that answers are on the page at once. A server is asked row by row.
 FIRST_ROWS, PART_ROWS = 500, 10_000
 PART_CHARACTERS = 20_000_000
-READ_ROWS = 500
 STREAM_ROWS = 100  # made at a time for a server, while answers of others wait to be stored
 ANSWER_COLUMNS = ("origin", "label_id", "probs", "stated", "calibrated", "raw", "error")
 
@@ -69,7 +70,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
     lease, progress, iteration = run.lease, run.progress, run.iteration
     labels, _label_ids = round_labels(iteration)
     total = iteration.project.samples.count()
-    done = total - iteration.project.samples.unlabelled_by(iteration, "llm").count()
+    done = total - count_unanswered(iteration)
     progress.report(
         phase="labeling",
         total=total,
@@ -121,7 +122,8 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
 def _unlabelled_rows(iteration: Iteration, *, most: int) -> Iterator[list[Row]]:
     """Rows without an answer in this round, in the corpus' order, in parts of ``most``; each row once."""
     limit, part, characters = min(most, FIRST_ROWS), list[Row](), 0
-    for row in _read_unlabelled(iteration):
+    samples = chain.from_iterable(unanswered_samples(iteration))
+    for row in (as_row(sample, iteration.project) for sample in samples):
         part.append(row)
         characters += len(row.text) + sum(map(len, row.fields.values()))
         if len(part) >= limit or characters >= PART_CHARACTERS:
@@ -129,14 +131,6 @@ def _unlabelled_rows(iteration: Iteration, *, most: int) -> Iterator[list[Row]]:
             limit, part, characters = most, [], 0
     if part:
         yield part
-
-
-def _read_unlabelled(iteration: Iteration) -> Iterator[Row]:
-    # Without the project it would be asked for row by row.
-    columns = ("project", "position", "text", "fields")
-    waiting = iteration.project.samples.unlabelled_by(iteration, "llm").only(*columns)
-    for samples in parts_by_key(waiting, "position", READ_ROWS):
-        yield from (as_row(sample, iteration.project) for sample in samples)
 
 
 def store_answers(

@@ -80,9 +80,13 @@ class ModelRun(Generic[M]):
         self.progress.report(phase=phase, detail=detail, force=True)
 
     def count_in_phase(self, batch: Sequence[Answer]) -> None:
-        self._steps += len(batch)
         self.count(batch)
-        self.progress.report(detail=replace(self.progress.detail, phase_done=self._steps))
+        self.report_steps(self._steps + len(batch))
+
+    def report_steps(self, steps: int) -> None:
+        """Say how far the phase is."""
+        self._steps = steps
+        self.progress.report(detail=replace(self.progress.detail, phase_done=steps))
 
     def count(self, batch: Sequence[Answer]) -> None:
         """Add what these answers cost. Call it in the transaction that stores them, so that none is counted twice."""

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import chain, zip_longest
 
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from annotation.models import AuditDraw, Correction, Project, RowClaim, RowSkip, Sample, Source
+from annotation.models.sql import from_now
 from annotation.pipeline.measure.draw_sample import pending_draws
 
-HOLD = timedelta(minutes=10)
+HOLD_SECONDS = 600.0
 HELD_ROWS = 8  # there before they are asked for
 MOST_HELD = 40  # so many answers can wait for a lost connection
 AUDIT_HELD = 2  # among them: about a quarter of the answers measures the file while it is being measured
@@ -101,7 +102,7 @@ def _renew(project: Project, user: User) -> list[RowClaim]:
     """The rows that the person holds, for another ten minutes; those that somebody else has decided are let go."""
     mine = RowClaim.objects.live().filter(project=project, user=user)
     mine.filter(sample__source=Source.PERSON, because=Correction.Because.QUEUE).delete()
-    mine.update(until=timezone.now() + HOLD)
+    mine.update(until=from_now(seconds=HOLD_SECONDS))
     return _held(project, user)
 
 
@@ -115,14 +116,14 @@ def _placed(rows: Sequence[Wanted], first_place: int) -> list[Placed]:
 
 def _claim(project: Project, user: User, wanted: Sequence[Placed]) -> None:
     """Claim rows; the database's unique constraint decides where two people want the same one."""
-    now = timezone.now()
+    until = from_now(seconds=HOLD_SECONDS)
     ordered = sorted(wanted)  # one order for all: nobody waits for each other in a circle
     claims = [
-        RowClaim(sample_id=pk, project=project, user=user, because=because, place=place, until=now + HOLD)
+        RowClaim(sample_id=pk, project=project, user=user, because=because, place=place, until=until)
         for pk, because, place in ordered
     ]
     with transaction.atomic():
-        RowClaim.objects.filter(sample__in=[claim.sample_id for claim in claims], until__lte=now).delete()
+        RowClaim.objects.filter(sample__in=[claim.sample_id for claim in claims], until__lte=Now()).delete()
         RowClaim.objects.bulk_create(claims, ignore_conflicts=True)
 
 

@@ -55,6 +55,18 @@ def test_a_heartbeat_keeps_the_lease_of_work_that_says_nothing(stage: Stage) -> 
     assert fresh(stage).status == Stage.Status.DONE
 
 
+@pytest.mark.parametrize("minutes", [-2, 2])
+def test_a_machine_whose_clock_is_off_takes_no_stage_from_another(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    with work_on(stage.pk):
+        real = timezone.now
+        monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(minutes=minutes))
+        assert reap() == 0
+        state.request_pause(stage)
+        assert fresh(stage).requested_action == Stage.RequestedAction.PAUSE, "its worker is known to live"
+
+
 @pytest.mark.usefixtures("_quick")
 def test_a_worker_whose_lease_went_to_another_can_write_nothing(stage: Stage) -> None:
     with work_on(stage.pk) as stalled:
@@ -190,7 +202,7 @@ def test_a_worker_that_is_going_takes_up_nothing_and_wakes_others_for_what_waits
         shutting_down.clear()
     state.wake_workers({"slm", "files"})
     assert messages_for(stage) == 0
-    state.wake_workers({"llm"})
+    state.wake_workers({"short"})
     assert messages_for(stage) == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 
-from annotation.jobs import kinds, state
+from annotation.jobs import kinds, state, turns
 from annotation.jobs.broker import ACTOR
 from annotation.jobs.kind import JobKind
 from annotation.jobs.work import Job
@@ -37,7 +37,8 @@ def make_stage(kind: JobKind) -> Stage:
 
 
 def finish(worker: dramatiq.Worker, stage: Stage) -> Stage:
-    dramatiq.get_broker().join(kinds.kind_of(stage).queue)
+    for queue in turns.queues():
+        dramatiq.get_broker().join(queue)
     worker.join()
     return Stage.objects.get(pk=stage.pk)
 
@@ -121,7 +122,7 @@ def test_a_message_that_an_earlier_version_queued_is_answered(
 
 def test_every_queue_is_known_to_the_worker_and_nothing_is_retried_by_the_broker() -> None:
     broker = dramatiq.get_broker()
-    assert {kind.queue for kind in kinds.KINDS.values()} <= broker.get_declared_queues()
+    assert set(turns.queues()) <= broker.get_declared_queues()
     for name in (ACTOR, *actors.OLD_NAMES):
         assert broker.get_actor(name).options["max_retries"] == 0
 

@@ -11,7 +11,7 @@ from annotation.jobs.details import LabelingDetail, stage_cost
 from annotation.jobs.work import run_stage
 from annotation.messages import message_text
 from annotation.models import Project, Stage, SubmittedBatch
-from annotation.pipeline.label import batches
+from annotation.pipeline.label import batches, unanswered
 from annotation.pipeline.project import configure
 from annotation.table.filters import filter_rows
 from mlcore.config import LlmConfig
@@ -75,6 +75,7 @@ def test_rows_are_asked_by_a_batch_while_no_worker_waits(project: Project) -> No
 def test_pieces_keep_to_the_limits_and_begin_alike(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "BATCH_ROWS", 10)
     monkeypatch.setattr(batches, "READ_ROWS", 10)
+    monkeypatch.setattr(unanswered, "READ_ROWS", 10)
     script = BatchServer(truthful)
     with fake_llm(script) as server:
         stage = go_on(start(project, server))
@@ -100,6 +101,7 @@ def test_a_worker_that_dies_before_or_while_reading_answers_pays_nothing_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "READ_ROWS", 10)
+    monkeypatch.setattr(unanswered, "READ_ROWS", 10)
     script = BatchServer(truthful)
     kept, calls = batches.answer_rows, []
 
@@ -159,6 +161,7 @@ def test_the_budget_is_kept_at_the_price_of_batches(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "READ_ROWS", 10)
+    monkeypatch.setattr(unanswered, "READ_ROWS", 10)
     script = BatchServer(truthful)
     with fake_llm(script) as server:
         stage = start(project, server, budget_money=0.005)

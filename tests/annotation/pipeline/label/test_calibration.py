@@ -9,13 +9,22 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from annotation.jobs import state
 from annotation.models import AuditDraw, CachedAnswer, Correction, Prediction, Project, Stage
-from annotation.pipeline.label import run_labeling
+from annotation.models.sql import update_rows
+from annotation.pipeline.label import calibration, run_labeling
 from annotation.pipeline.project import configure
 from annotation.pipeline.review import corrections
 from mlcore.config import LlmConfig
 from mlcore.label.calibrate import calibrate_batch, choose_strength
-from tests.support.factories import GOOD, ScriptedModel, make_project, run_llm_stage, start_llm_round
+from tests.support.factories import (
+    GOOD,
+    ScriptedModel,
+    judge_sentiment,
+    make_project,
+    run_llm_stage,
+    start_llm_round,
+)
 from tests.support.fake_llm import Call, Step, fake_llm, says
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -122,3 +131,38 @@ def test_a_stated_confidence_is_kept_apart_and_calibrated(monkeypatch: pytest.Mo
     }
     assert 0.5 < means[0.6] < means[0.9] < 1.0
     assert CachedAnswer.objects.filter(stated__isnull=False).count() == answers.count()
+
+
+@pytest.mark.parametrize("checked_meanwhile", [False, True])
+def test_a_calibration_that_stops_goes_on_behind_the_rows_that_it_wrote(
+    monkeypatch: pytest.MonkeyPatch, checked_meanwhile: bool
+) -> None:
+    monkeypatch.setattr(calibration, "WRITE_ROWS", 30)
+    project, written = make_project(rows=120), list[int]()
+
+    def dying(model: Any, columns: Any, rows: Any) -> None:
+        if len(written) == 60:
+            written.append(0)
+            raise RuntimeError("the worker dies")
+        update_rows(model, columns, rows)
+        written.extend(row[-1] for row in rows)
+
+    monkeypatch.setattr(calibration, "update_rows", dying)
+    project.llm_settings = {**project.llm_settings, "demonstrations": 0, "demonstration_sets": 1}
+    project.save()
+    model = ScriptedModel(judge_sentiment)
+    monkeypatch.setattr(run_labeling, "open_model", lambda *args, **kwargs: model)
+    iteration = start_llm_round(project)
+    stage = run_llm_stage(iteration)
+    assert (stage.status, stage.detail["phase_done"]) == (Stage.Status.FAILED, 60)
+    if checked_meanwhile:
+        check(project, 60)
+    state.resume(stage)
+    stage = run_llm_stage(iteration)
+    assert stage.status == Stage.Status.DONE, stage.error
+    again = 120 if checked_meanwhile else 60
+    assert len(written) == 60 + 1 + again, "what people checked meanwhile changes all rows, nothing else does"
+    answers = Prediction.objects.order_by("pk").values_list("probs", "calibrated")
+    if not checked_meanwhile:
+        probs, calibrated = (np.array(values) for values in zip(*answers, strict=True))
+        assert calibrated == pytest.approx(calibrate_batch(probs, strength=1.0), abs=1e-4)

@@ -1,0 +1,45 @@
+"""Rows that the LLM has not answered in a round yet, window by window.
+
+Two reads by an index each: the rows of a window of positions, and the answers to these rows. One statement for both, an
+anti-join, is planned by statistics that know nothing of a round that has just begun: PostgreSQL then reads all answers of
+the round for each page, so that the whole grows with the square of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import itemgetter
+
+from annotation.models import Iteration, Prediction, Sample
+from annotation.models.sql import among, parts_by_key
+
+SOURCE = Prediction.ModelKind.LLM
+WINDOW_ROWS = 2_000
+READ_ROWS = 500
+
+
+def count_unanswered(iteration: Iteration) -> int:
+    return iteration.project.samples.count() - iteration.predictions.filter(source=SOURCE, error="").count()
+
+
+def unanswered_keys(iteration: Iteration, *, after: int = -1) -> Iterator[list[int]]:
+    """Ids of the rows without an answer whose position is above ``after``, in the corpus' order, a window at a time."""
+    rows = iteration.project.samples.filter(position__gt=after).values_list("pk", "position")
+    for window in parts_by_key(rows, "position", WINDOW_ROWS, itemgetter(1)):
+        yield without_answer(iteration, [pk for pk, _position in window])
+
+
+def without_answer(iteration: Iteration, keys: list[int]) -> list[int]:
+    """Those of these rows that have no answer yet; a failed call is none."""
+    answers = iteration.predictions.answers_to(keys, source=SOURCE)
+    answered = set(answers.values_list("sample", flat=True))
+    return [key for key in keys if key not in answered]
+
+
+def unanswered_samples(iteration: Iteration, *, after: int = -1) -> Iterator[list[Sample]]:
+    """The same rows with what a question needs of them, a part at a time."""
+    # Without the project it would be asked for row by row.
+    rows = Sample.objects.only("project", "position", "text", "fields").order_by("position")
+    for keys in unanswered_keys(iteration, after=after):
+        for start in range(0, len(keys), READ_ROWS):
+            yield list(rows.filter(pk__in=among(keys[start : start + READ_ROWS])))
