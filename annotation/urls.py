@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
-from annotation.views.distill import filtering
+from annotation.views.distill import filtering, model
 from annotation.views.export import exports
 from annotation.views.ingest import uploads
 from annotation.views.iterate import rounds
@@ -79,6 +79,9 @@ urlpatterns = [
     path(f"{PROJECT}/filtering/", filtering.filtering, name="filtering"),
     path(f"{PROJECT}/filtering/start/", filtering.start_filtering, name="start_filtering"),
     path(f"{PROJECT}/filtering/plots/", filtering.filtering_plots, name="filtering_plots"),
+    path(f"{PROJECT}/model/", model.model, name="model"),
+    path(f"{PROJECT}/model/download/", model.download_model, name="download_model"),
+    path(f"{PROJECT}/model/new-rows/", model.label_new_rows, name="label_new_rows"),
     path(f"{PROJECT}/stages/<id:stage_id>/", labeling.stage_progress, name="stage_progress"),
     path(f"{PROJECT}/stages/<id:stage_id>/pause/", labeling.pause_stage, name="pause_stage"),
     path(f"{PROJECT}/stages/<id:stage_id>/cancel/", labeling.cancel_stage, name="cancel_stage"),

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
+    "mlcore.classifier.classifier": ("Classifier",),
     "mlcore.config": ("DistillConfig", "LlmConfig"),
     "mlcore.corpus": ("Corpus", "Distilled", "NoisyLabels", "Progress"),
     "mlcore.distill.distill": ("distill_labels",),

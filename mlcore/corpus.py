@@ -19,7 +19,7 @@ from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 LIKELY_RIGHT, LIKELY_WRONG, INCONSISTENT = 0, 1, 2
 
 # What a running distillation is at; every phase has its words on the page.
-Phase = Literal["features", "warm-up", "robust", "verdict"]
+Phase = Literal["features", "warm-up", "robust", "verdict", "model"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ class Distilled:
     is wrong (0 if verified). ``flag (N,)`` int8: 0 likely right, 1 likely wrong, 2 inconsistent (LLM and small model
     differ). ``order (N,)``: row numbers, the review queue; verified rows come last. ``machine_label``,
     ``machine_risk`` and ``machine_flag (N,)``: the same as if nobody had looked, so that a round can be measured on the
-    rows that people checked (all opinions are out of fold: no model saw a row's own label).
+    rows that people checked (all opinions are out of fold: no model saw a row's own label). ``kept_label (N,)``: the kept
+    model's, out of fold too; None where none is kept.
     """
 
     probs: FloatArray
@@ -151,6 +152,7 @@ class Distilled:
     machine_label: IntArray
     machine_risk: FloatArray
     machine_flag: IntArray
+    kept_label: IntArray | None = None
     history: list[EpochReport] = field(default_factory=list)
     mixtures: list[Mixture] = field(default_factory=list)
     stopped: Message | None = None

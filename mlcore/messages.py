@@ -77,6 +77,22 @@ MESSAGES: dict[str, str] = {
         "One fold is for the paper's method only. Take 0 for the default, or at least 2."
     ),
     "unknown_task": gettext_noop("There is no task type “%(name)s”. Choose one of: %(names)s."),
+    # the kept model
+    "no_kept_model": gettext_noop(
+        "“%(folder)s” holds no model that CORAL kept (%(problem)s). Give the folder that a download was unpacked into."
+    ),
+    "newer_model": gettext_noop(
+        "The model in “%(folder)s” has the format %(format)s; this version of CORAL reads format %(known)s. Update CORAL."
+    ),
+    "other_encoder": gettext_noop(
+        "The encoder “%(name)s” is another one here than in training. Download the model again, with its encoder."
+    ),
+    "records_needed": gettext_noop(
+        "This model was trained on records. Give it rows with these columns: %(columns)s."
+    ),
+    "columns_missing": gettext_noop(
+        "The rows have no column %(missing)s. This model was trained on: %(columns)s."
+    ),
     # warnings of a training, and why it ended
     "one_label_only": gettext_noop(
         "All readable labels are the same, so nothing can be told about which are wrong."

@@ -129,9 +129,24 @@ SLM = _register(
             "warm-up": _("Warm-up: plain training on all labels."),
             "robust": _("Robust training: the SLM learns from clean rows; the others count as unlabelled."),
             "verdict": _("Combining the evidence for every row."),
+            "model": _("Fitting the model that is kept to the final labels of all rows."),
             "saving": _("Saving the results."),
         },
         sentences={"done": _("Every row has a prediction, a confidence and a clean probability.")},
+    )
+)
+
+NEW_ROWS = _register(
+    JobKind(
+        key="new-rows",
+        name=_("Labeling of new rows"),
+        queue="slm",
+        run="annotation.pipeline.distill.label_new_rows.run_new_rows",
+        page="model",
+        exclusive_group=CORPUS,
+        changes_counts=True,
+        phases={"predicting": _("The kept model labels the new rows.")},
+        sentences={"done": _("The new rows have a label and a risk, and joined the review queue.")},
     )
 )
 

@@ -2,7 +2,8 @@
 
 The rows get features (``slm/inputs.py``); networks are trained to survive wrong labels (``slm/cross_fit.py``); the label model
 weighs their predictions and other opinions against the LLM's vote (``verdict/``); and from the verdict follows what
-is shown of each row (``results.py``). With ``method="paper"`` the networks alone decide.
+is shown of each row (``results.py``). With ``method="paper"`` the networks alone decide. A model that is fitted to the final
+labels is kept (``classifier/``).
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcore.classifier.classifier import About
+from mlcore.classifier.fit import fit_classifier
 from mlcore.config import DistillConfig, Method
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
 from mlcore.distill.results import RowsNow, label_model_result, network_result, rows_now
-from mlcore.records import NO_LABEL
-from mlcore.slm.cross_fit import assign_folds, train
+from mlcore.records import NO_LABEL, FloatArray
+from mlcore.slm.cross_fit import Trained, assign_folds, train
 from mlcore.slm.inputs import (
+    FINETUNE,
     Inputs,
     Monitor,
     canonical_order,
@@ -46,6 +50,8 @@ def distill_labels(
     checkpoint_dir: Path | None = None,
     weights_dir: Path | None = None,
     hub_token: str = "",
+    about: About | None = None,
+    model_dir: Path | None = None,
 ) -> Distilled:
     """Train on noisy labels and judge every row.
 
@@ -60,6 +66,8 @@ def distill_labels(
         checkpoint_dir: where each epoch is kept; a run with the same inputs goes on from there to the same result.
         weights_dir: the operator's model folder, under which ``config.encoder`` may name a folder.
         hub_token: the user's token for an encoder on the hub that is not public.
+        about: label names, task and columns of the model that is to be kept; None keeps none.
+        model_dir: where it is kept, see :class:`mlcore.classifier.classifier.Classifier`.
 
     Returns:
         The verdicts, in the order of the corpus. A permutation of the rows permutes the result and changes nothing
@@ -85,7 +93,9 @@ def distill_labels(
     if on_epoch:
         monitor.on_epoch = lambda probs: on_epoch(rows_now(probs, noisy, inputs.points, config, order))
     with limited_threads(inputs.defaults.threads):
-        result = run_method(corpus, noisy, config, inputs, monitor, checkpoint_dir)
+        result, trained, weights = run_method(corpus, noisy, config, inputs, monitor, checkpoint_dir)
+        if about is not None and model_dir is not None:
+            result = keep_model(result, trained, weights, corpus, config, inputs, monitor, about, model_dir)
     result.warnings[:0] = [*warnings, *inputs.warnings]
     return restore_order(result, order)
 
@@ -97,21 +107,54 @@ def run_method(
     inputs: Inputs,
     monitor: Monitor,
     checkpoint_dir: Path | None = None,
-) -> Distilled:
-    """Train by the method of the settings and judge every row; arguments as for :func:`distill_labels`."""
+) -> tuple[Distilled, Trained, FloatArray]:
+    """Train by the method of the settings and judge every row; arguments as for :func:`distill_labels`.
+
+    Returns:
+        The verdicts, the trained networks, and how much each row counted in training, ``(N,)``.
+    """
     weights = np.where(noisy.verified != NO_LABEL, VERIFIED_WEIGHT, 1.0)
     fold_count = min(config.folds or inputs.defaults.folds, len(corpus))
     folds = assign_folds(corpus.texts, noisy.known, fold_count, seed=config.seed)
     training = replace(config, method=choose_method(config, corpus))
     trained = train(inputs, noisy.known, weights, folds, noisy.count, training, monitor, checkpoint_dir)
     if config.method == "paper":
-        return network_result(trained, noisy, inputs, config)
+        return network_result(trained, noisy, inputs, config), trained, weights
     monitor.on_progress(Progress("verdict", len(trained.history), config.epochs))
     quiet = Monitor(lambda progress: None, monitor.should_stop)
     fitter = CrossFitter(corpus, inputs, folds, noisy.count, config, quiet)
     decide = decide_texts if corpus.table is None else decide_table
     verdict = decide(fitter, trained.probs, noisy, weights)
-    return label_model_result(verdict, trained, noisy, inputs, config)
+    return label_model_result(verdict, trained, noisy, inputs, config), trained, weights
+
+
+def keep_model(
+    result: Distilled,
+    trained: Trained,
+    weights: FloatArray,
+    corpus: Corpus,
+    config: DistillConfig,
+    inputs: Inputs,
+    monitor: Monitor,
+    about: About,
+    folder: Path,
+) -> Distilled:
+    """Fit a model to the final labels and save it; the result with what it says of each row out of fold."""
+    monitor.on_progress(Progress("model", len(trained.history), config.epochs))
+    fitted = fit_classifier(
+        corpus,
+        inputs,
+        result.label,
+        result.risk,
+        weights,
+        replace(config, epochs=len(trained.history)),
+        about,
+        Monitor(lambda progress: None, monitor.should_stop),
+        # A whole encoder is too costly to train on two more halves; what the run's own say of each other's half stands for it.
+        network=trained.probs if inputs.defaults is FINETUNE else None,
+    )
+    fitted.classifier.save(folder)
+    return replace(result, kept_label=fitted.out_of_fold.argmax(axis=1))
 
 
 def choose_method(config: DistillConfig, corpus: Corpus) -> Method:

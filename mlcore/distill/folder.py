@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 EXIT_ERROR, EXIT_STOPPED = 3, 4
 EPOCH_FILE = "epoch.npz"
+MODEL = "model"  # the folder of the kept model
 SECONDS_BETWEEN_LINES = 0.2
 # In the environment of the child only: a token is never written to the folder.
 TOKEN_VARIABLE = "CORAL_HUB_TOKEN"  # noqa: S105
@@ -51,10 +52,13 @@ def write_inputs(
     label_names: Sequence[str],
     cache_dir: Path,
     weights_dir: Path | None = None,
+    task: str = "topic",
+    columns: Sequence[str] = (),
 ) -> None:
     """Write everything that a run needs into ``folder`` (made if it is not there), whole or not at all.
 
-    An earlier result or error in the folder is removed; its checkpoints stay and are used if the inputs are the same.
+    ``task`` and ``columns`` are what the kept model remembers of how a row is shown to it. An earlier result or error in the
+    folder is removed; its checkpoints stay and are used if the inputs are the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("result.npz", "result.json", "error.json"):
@@ -74,6 +78,8 @@ def write_inputs(
             "table": table,
             "column_kinds": dict(corpus.column_kinds),
             "label_names": list(label_names),
+            "task": task,
+            "columns": list(columns),
             "config": config.as_dict(),
             "cache_dir": str(cache_dir),
             "weights_dir": None if weights_dir is None else str(weights_dir),
@@ -88,6 +94,9 @@ class Inputs:
     corpus: Corpus
     noisy: NoisyLabels
     config: DistillConfig
+    label_names: list[str]
+    task: str
+    columns: list[str]
     cache_dir: Path
     weights_dir: Path | None
 
@@ -107,9 +116,12 @@ def read_inputs(folder: Path) -> Inputs:
         )
     weights_dir = stored["weights_dir"] and Path(stored["weights_dir"])
     config = DistillConfig(**stored["config"])
-    # A folder that an earlier version wrote has no kinds, and is finished with guessed ones.
+    # A folder that an earlier version wrote has no kinds and no task, and is finished with guessed ones.
     corpus = Corpus(stored["texts"], table, stored.get("column_kinds", {}))
-    return Inputs(corpus, noisy, config, Path(stored["cache_dir"]), weights_dir)
+    shown = stored.get("task", "topic"), stored.get("columns", [])
+    return Inputs(
+        corpus, noisy, config, stored["label_names"], *shown, Path(stored["cache_dir"]), weights_dir
+    )
 
 
 def read_label_arrays(folder: Path) -> tuple[IntArray, IntArray]:
@@ -120,7 +132,8 @@ def read_label_arrays(folder: Path) -> tuple[IntArray, IntArray]:
 
 def write_result(folder: Path, result: Distilled) -> None:
     """Write a result; ``result.json`` comes last and says that it is whole."""
-    _write_arrays(folder / "result.npz", {name: getattr(result, name) for name in _ARRAYS})
+    arrays = {name: values for name in _ARRAYS if (values := getattr(result, name)) is not None}
+    _write_arrays(folder / "result.npz", arrays)
     _write_json(
         folder / "result.json",
         {
@@ -146,7 +159,7 @@ def read_result(folder: Path) -> Distilled:
     stored = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     with np.load(folder / "result.npz", allow_pickle=False) as arrays:
         return Distilled(
-            **{name: arrays[name] for name in _ARRAYS},
+            **{name: arrays[name] for name in _ARRAYS if name in arrays},
             history=[EpochReport(**report) for report in stored["history"]],
             mixtures=[_read_mixture(mixture) for mixture in stored["mixtures"]],
             stopped=stored["stopped"] and Message.of(stored["stopped"]),
@@ -167,7 +180,9 @@ def read_error(folder: Path) -> Message:
 
 def run_folder(folder: Path) -> int:
     """Distil what lies in ``folder``; returns the exit code."""
-    from mlcore.distill.distill import distill_labels  # torch is loaded here, in the child only
+    # torch is loaded here, in the child only
+    from mlcore.classifier.classifier import About
+    from mlcore.distill.distill import distill_labels
 
     stopping = _StopSignal()
     token = os.environ.pop(TOKEN_VARIABLE, "")
@@ -184,6 +199,8 @@ def run_folder(folder: Path) -> int:
             weights_dir=inputs.weights_dir,
             checkpoint_dir=folder / "checkpoints",
             hub_token=token,
+            about=About(inputs.label_names, inputs.task, inputs.columns),
+            model_dir=folder / MODEL,
         )
     except StoppedError:
         return EXIT_STOPPED

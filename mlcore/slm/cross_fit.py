@@ -41,12 +41,13 @@ STILL_CHANGING = 0.002  # share of the predictions that change in an epoch; belo
 
 @dataclass
 class Trained:
-    """``probs (N, K)`` and ``losses (N,)``, both out of fold; the epochs, and why they ended."""
+    """``probs (N, K)`` and ``losses (N,)``, both out of fold; the epochs, why they ended, and the networks by fold."""
 
     probs: FloatArray
     losses: FloatArray
     history: list[EpochReport] = field(default_factory=list)
     stopped: Message | None = None
+    learners: list[Learner] = field(default_factory=list)
 
     @property
     def warnings(self) -> list[Message]:
@@ -94,6 +95,7 @@ def train(
     """
     networks = CrossFitted(inputs, known, weights, folds, count, config)
     trained = Trained(np.full((len(known), count), 1.0 / count), np.full(len(known), np.nan))
+    trained.learners = networks.learners
     checkpoint = None if checkpoint_dir is None else checkpoint_dir / "last.pt"
     identity = fingerprint(inputs, known, weights, folds, config)
     if checkpoint and (notes := load_checkpoint(checkpoint, networks.learners, identity)) is not None:

@@ -28,13 +28,17 @@ POOLED = 4  # feature vectors per text
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A loaded encoder and its tokenizer. ``fingerprint`` changes when the weights do; ``prompt`` stands before every text."""
+    """A loaded encoder and its tokenizer. ``fingerprint`` changes when the weights do; ``prompt`` stands before every text.
+
+    ``folder``: where it was loaded from.
+    """
 
     model: Any
     tokenizer: Any
     fingerprint: str
     dimensions: int
     prompt: str = ""
+    folder: Path = Path()
 
     def tokenize(self, texts: Sequence[str], **settings: Any) -> Any:
         """The tokens of texts behind the prompt, cut to what the encoder reads at once."""
@@ -58,7 +62,7 @@ def load_encoder(folder: Path) -> TextEncoder:
         source["add_pooling_layer"] = False
     model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **source).eval()
     return TextEncoder(
-        model, tokenizer, fingerprint(folder), int(model.config.hidden_size), default_prompt(folder)
+        model, tokenizer, fingerprint(folder), int(model.config.hidden_size), default_prompt(folder), folder
     )
 
 

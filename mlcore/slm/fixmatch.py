@@ -183,20 +183,31 @@ class Learner:
                 average.lerp_(current[name], 1.0 - self.config.average)
         return True
 
+    @property
+    def final_weights(self) -> dict[str, Tensor]:
+        """What predicts: the averaged weights, or the network's own where none are averaged."""
+        return self.averaged or self.network.state_dict()
+
     def predict(self, rows: IntArray) -> FloatArray:
         """Probabilities ``(len(rows), K)`` of the plain view, by the averaged weights."""
-        self.network.eval()
-        lengths = self.network.lengths
-        order = np.arange(len(rows)) if lengths is None else np.argsort(lengths[rows], kind="stable")
-        weights = self.averaged or self.network.state_dict()
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(order), PREDICTED_AT_ONCE):
-                batch = torch.as_tensor(rows[order[start : start + PREDICTED_AT_ONCE]])
-                logits = torch.func.functional_call(self.network, weights, (batch, "plain", self.generator))
-                parts.append(functional.softmax(logits.cpu().double(), dim=1))
-        probs = torch.cat(parts).numpy()  # (len(rows), K), in the order of the forward passes
-        return np.asarray(probs[np.argsort(order)])
+        return predict_rows(self.network, self.final_weights, rows, self.generator)
+
+
+def predict_rows(
+    network: Network, weights: dict[str, Tensor], rows: IntArray, generator: torch.Generator
+) -> FloatArray:
+    """Probabilities ``(len(rows), K)`` of the plain view of a network with these weights."""
+    network.eval()
+    lengths = network.lengths
+    order = np.arange(len(rows)) if lengths is None else np.argsort(lengths[rows], kind="stable")
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(order), PREDICTED_AT_ONCE):
+            batch = torch.as_tensor(rows[order[start : start + PREDICTED_AT_ONCE]])
+            logits = torch.func.functional_call(network, weights, (batch, "plain", generator))
+            parts.append(functional.softmax(logits.cpu().double(), dim=1))
+    probs = torch.cat(parts).numpy()  # (len(rows), K), in the order of the forward passes
+    return np.asarray(probs[np.argsort(order)])
 
 
 def make_batches(

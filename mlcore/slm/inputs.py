@@ -30,7 +30,7 @@ from mlcore.slm.heads import (
     standardise,
 )
 from mlcore.slm.projection import map_points
-from mlcore.slm.trees import encode_table
+from mlcore.slm.trees import ColumnEncoder, encode_table
 from mlcore.weights import resolve_weights
 from mlcore.weights_embedded import installed_encoder
 
@@ -135,7 +135,7 @@ class Inputs:
     ``features (N, D)`` float16 serve the map, the neighbours and the choice of demonstrations; ``matrix (N, D')`` is what
     a network or another classifier learns from: of texts float16, mapped to a file, and not standardised. ``build`` makes
     a network on it, ``rebuild`` a cheap one, for fitting again. ``warnings`` are about values that were not taken as they
-    stand.
+    stand. ``encoder`` of texts and its name, or ``columns`` of a table, are what further rows are prepared with.
     """
 
     features: FloatArray
@@ -144,6 +144,9 @@ class Inputs:
     defaults: Defaults
     rebuild: Callable[[], Network]
     warnings: tuple[Message, ...] = ()
+    encoder: TextEncoder | None = None
+    encoder_name: str = ""
+    columns: tuple[ColumnEncoder, ...] = ()
 
     @cached_property
     def points(self) -> FloatArray:
@@ -184,7 +187,9 @@ def prepare(
         values, columns = torch.from_numpy(encoded.values), column_tensor(encoded.columns)
         build_mlp = partial(TableMlp, values, columns, count, TABLE_HIDDEN)
         half = encoded.values.astype(np.float16)
-        return Inputs(half, encoded.values, build_mlp, TABLE, build_mlp, encoded.warnings)
+        return Inputs(
+            half, encoded.values, build_mlp, TABLE, build_mlp, encoded.warnings, columns=encoded.encoders
+        )
     name, warnings = config.encoder, []
     if installed_encoder(name) != name:
         name = installed_encoder(name)
@@ -196,15 +201,21 @@ def prepare(
     def on_batch(done: int) -> None:
         monitor.report(Progress("features", batch=done, batches=total), done / total)
 
-    pooled = encode_texts(corpus.texts, encoder, cache_dir=cache_dir, on_batch=on_batch)
-    for start in range(0, total, PIECE):  # a broken encoder must not spoil the rest
-        np.nan_to_num(pooled[start : start + PIECE], copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    pooled = finite(encode_texts(corpus.texts, encoder, cache_dir=cache_dir, on_batch=on_batch))
     build_head = partial(FeatureHead, standardise(pooled), count)
-    embedding = pooled[:, : encoder.dimensions]
+    build: Callable[[], Network] = build_head
+    defaults = HEAD
     if choose_network(config) == "finetune":
-        build_encoder = partial(build_finetuned, encoder, list(corpus.texts), count)
-        return Inputs(embedding, pooled, build_encoder, FINETUNE, build_head, tuple(warnings))
-    return Inputs(embedding, pooled, build_head, HEAD, build_head, tuple(warnings))
+        build, defaults = partial(build_finetuned, encoder, list(corpus.texts), count), FINETUNE
+    embedding = pooled[:, : encoder.dimensions]
+    return Inputs(embedding, pooled, build, defaults, build_head, tuple(warnings), encoder, name)
+
+
+def finite(features: FloatArray) -> FloatArray:
+    """The features ``(N, D)`` with 0 for what is no finite number, in place: a broken encoder must not spoil the rest."""
+    for start in range(0, len(features), PIECE):
+        np.nan_to_num(features[start : start + PIECE], copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return features
 
 
 def choose_network(config: DistillConfig) -> str:

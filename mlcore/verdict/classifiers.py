@@ -69,14 +69,18 @@ def has_spaces(texts: Sequence[str]) -> bool:
     return float(np.median([len(text) / max(len(text.split()), 1) for text in texts])) < LONGEST_WORD
 
 
-def ngram_features(texts: Sequence[str], analyzer: str) -> Any | None:
-    """TF-IDF of words and word pairs (``word``) or of characters (``char``); None if no n-gram occurs twice."""
+def ngram_vectorizer(analyzer: str, **more: Any) -> TfidfVectorizer:
+    """TF-IDF of words and word pairs (``word``) or of characters (``char``)."""
     settings: dict[str, Any] = {"ngram_range": (1, 2), "min_df": 2, "token_pattern": r"(?u)\b\w+\b"}
     if analyzer == "char":
         settings = {"ngram_range": (1, 5), "min_df": 3, "analyzer": "char_wb"}
-    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=constants.MOST_NGRAMS, **settings)
+    return TfidfVectorizer(sublinear_tf=True, max_features=constants.MOST_NGRAMS, **settings | more)
+
+
+def ngram_features(texts: Sequence[str], analyzer: str) -> Any | None:
+    """TF-IDF of :func:`ngram_vectorizer`; None if no n-gram occurs twice."""
     try:
-        return sparse.csr_matrix(vectorizer.fit_transform(texts))
+        return sparse.csr_matrix(ngram_vectorizer(analyzer).fit_transform(texts))
     except ValueError:  # scikit-learn's word for an empty vocabulary
         return None
 

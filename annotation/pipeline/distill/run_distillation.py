@@ -19,16 +19,15 @@ from scipy.special import softmax
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Project, Sample, Source
-from annotation.models.secret import readable
 from annotation.pipeline.distill.store_predictions import run_summary, store_epoch, store_verdicts
-from annotation.pipeline.distill.training_folder import keep_features, training_folder
+from annotation.pipeline.distill.training_folder import hub_token_of, keep_features, training_folder
 from annotation.pipeline.distill.training_process import run_training
 from annotation.pipeline.engine_rows import as_row, as_table, round_labels
 from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.measure.checked_rows import CheckedRows
 from annotation.pipeline.measure.compare_rounds import check_round
 from annotation.pipeline.measure.llm_opinions import own_answers, rounds_by_model
-from mlcore.config import DistillConfig, LlmConfig
+from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.distill.folder import read_epoch, read_label_arrays, read_result, write_inputs
 from mlcore.label.second_question import AGREED
@@ -70,16 +69,6 @@ def run_distillation(job: Job[TrainingDetail]) -> None:
     check_round(iteration)
 
 
-def hub_token_of(iteration: Iteration) -> str:
-    """The token of the round's LLM, if it is one for the hub: that of another server must not be sent there.
-
-    Raises:
-        AnnotationError: it can't be decrypted.
-    """
-    kind = LlmConfig.from_dict(iteration.llm_settings).kind
-    return "" if kind == "endpoint" else readable(iteration.connected.llm_token)
-
-
 def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> None:
     labels, label_ids = round_labels(iteration)
     project = iteration.project
@@ -113,6 +102,8 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
         label_names=labels.names,
         cache_dir=settings.CACHE_DIR,
         weights_dir=settings.MODEL_DIR,
+        task=project.task.name,
+        columns=project.content_columns,
     )
 
 

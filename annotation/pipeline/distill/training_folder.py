@@ -10,7 +10,9 @@ import numpy as np
 from django.conf import settings
 
 from annotation.jobs import kinds
-from annotation.models import Project, Sample, Stage
+from annotation.models import Iteration, Project, Sample, Stage
+from annotation.models.secret import readable
+from mlcore.config import LlmConfig
 from mlcore.records import FloatArray
 
 
@@ -40,3 +42,13 @@ def newest_features(project: Project, samples: Sequence[Sample]) -> FloatArray |
     if not all(sample.pk in place for sample in samples):
         return None
     return features[[place[sample.pk] for sample in samples]]
+
+
+def hub_token_of(iteration: Iteration) -> str:
+    """The token of the round's LLM, if it is one for the hub: that of another server must not be sent there.
+
+    Raises:
+        AnnotationError: it can't be decrypted.
+    """
+    kind = LlmConfig.from_dict(iteration.llm_settings).kind
+    return "" if kind == "endpoint" else readable(iteration.connected.llm_token)

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlcore.classifier.classifier import Classifier
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, NoisyLabels
-from mlcore.distill.folder import EXIT_ERROR, EXIT_STOPPED, read_inputs, read_result, write_inputs
+from mlcore.distill.folder import EXIT_ERROR, EXIT_STOPPED, MODEL, read_inputs, read_result, write_inputs
 from mlcore.errors import EngineError
 from mlcore.messages import Message
 from mlcore.records import NO_LABEL
@@ -37,7 +38,14 @@ def prepare(folder: Path, *, rows: int = 120, given: np.ndarray | None = None, e
     corpus = Corpus([f"amount: {value}" for value in table["amount"]], table, {"amount": "number"})
     names = ["low", "high"]
     write_inputs(
-        folder, corpus, labels, DistillConfig(epochs=epochs), label_names=names, cache_dir=folder / "cache"
+        folder,
+        corpus,
+        labels,
+        DistillConfig(epochs=epochs),
+        label_names=names,
+        cache_dir=folder / "cache",
+        task="tabular",
+        columns=["amount", "空"],
     )
 
 
@@ -59,12 +67,16 @@ def test_a_child_process_distils_and_reports(tmp_path: Path) -> None:
     lines, errors = child.communicate(timeout=120)
     assert child.returncode == 0, errors
     events = [json.loads(line) for line in lines.splitlines()]
-    assert [event["phase"] for event in events][-1] == "verdict"
+    assert [event["phase"] for event in events][-2:] == ["verdict", "model"]
     assert {"epoch", "epochs", "batch", "batches", "clean_share", "seconds_left"} <= set(events[0])
     result = read_result(tmp_path)
     assert result.label.shape == (120,)
     assert Message("not_numbers", {"count": 1, "column": "amount"}) in result.warnings
     assert len(result.history) == 3
+    assert result.kept_label is not None
+    table = read_inputs(tmp_path).corpus.table
+    kept = Classifier.load(tmp_path / MODEL).predict(table if table is not None else [])
+    assert (kept.label == np.arange(120) % 2).mean() > 0.8
     assert not list(tmp_path.glob("*.tmp"))
 
 

@@ -14,7 +14,14 @@ from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import work_on
 from annotation.messages import message_text
 from annotation.models import EpochRows, Flag, Iteration, Prediction, Project, Stage
-from annotation.pipeline.distill import run_distillation, start_distillation, training_process
+from annotation.pipeline.distill import (
+    run_distillation,
+    start_distillation,
+    training_process,
+)
+from annotation.pipeline.distill import (
+    training_folder as folders,
+)
 from annotation.pipeline.distill.training_folder import newest_features, training_folder
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.label import demonstrations, run_labeling
@@ -290,7 +297,7 @@ def test_the_token_of_another_server_never_goes_to_the_hub(project: Project) -> 
     seen: dict[str, str] = {}
     for kind in ("hub", "local", "endpoint"):
         iteration.llm_settings = {**iteration.llm_settings, "kind": kind}
-        seen[kind] = run_distillation.hub_token_of(iteration)
+        seen[kind] = folders.hub_token_of(iteration)
     assert seen == {"hub": "hf_mine", "local": "hf_mine", "endpoint": ""}
 
 

@@ -11,7 +11,8 @@ from django.utils import timezone
 from annotation.errors import AnnotationError, NotReadyError
 from annotation.jobs.work import run_stage
 from annotation.models import AuditDraw, Connection, Correction, Prediction, Stage
-from annotation.pipeline.distill.run_distillation import hub_token_of, llm_probs
+from annotation.pipeline.distill.run_distillation import llm_probs
+from annotation.pipeline.distill.training_folder import hub_token_of
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.label import compare_models, run_labeling, start_try_out
 from annotation.pipeline.measure.llm_opinions import labels_by_model
