@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext_lazy as _
 
-from annotation.jobs import sentences
-from annotation.jobs.details import (
-    CertificateDetail,
-    ComparisonDetail,
-    ConnectionTestDetail,
-    ExportDetail,
-    ImportDetail,
-    LabelingDetail,
-    PlanDetail,
-    RestoreDetail,
-    TrainingDetail,
-    TrialDetail,
-)
+from annotation.jobs import details, sentences
 from annotation.jobs.kind import JobKind
 
 if TYPE_CHECKING:
@@ -65,7 +53,7 @@ IMPORT = _register(
         run="annotation.pipeline.ingest.start_import.run_import",
         follow="annotation.pipeline.ingest.start_import.import_next",
         page="configure_data",
-        detail=ImportDetail,
+        detail=details.ImportDetail,
         exclusive_group=CORPUS,
         is_step=True,
         changes_counts=True,
@@ -92,7 +80,7 @@ LLM = _register(
         follow="annotation.pipeline.distill.start_distillation.follow_labeling",
         after_cancel="annotation.pipeline.label.batches.cancel_batches",
         page="labeling",
-        detail=LabelingDetail,
+        detail=details.LabelingDetail,
         exclusive_group=CORPUS,
         is_step=True,
         phases={
@@ -119,7 +107,7 @@ SLM = _register(
         run="annotation.pipeline.distill.run_distillation.run_distillation",
         counts_rows=True,
         page="filtering",
-        detail=TrainingDetail,
+        detail=details.TrainingDetail,
         exclusive_group=CORPUS,
         is_step=True,
         changes_counts=True,
@@ -172,7 +160,7 @@ EXPORT = _register(
         run="annotation.pipeline.export.run_export.run_export",
         counts_rows=True,
         page="export",
-        detail=ExportDetail,
+        detail=details.ExportDetail,
         only_reads=True,
         phases={"writing": _("Writing the file.")},
         sentences={
@@ -192,7 +180,7 @@ TRIAL = _register(
         run="annotation.pipeline.label.try_out.run_trial",
         is_interactive=True,
         page="trial",
-        detail=TrialDetail,
+        detail=details.TrialDetail,
         exclusive_group="trial",
         phases={"trial": _("The LLM answers a few rows; their labels are not saved.")},
         sentences={"done": _("The answers are cached; the full run does not ask these questions again.")},
@@ -207,7 +195,7 @@ CONNECTION_TEST = _register(
         run="annotation.pipeline.label.check_connection.run_connection_test",
         is_interactive=True,
         page="configure_models",
-        detail=ConnectionTestDetail,
+        detail=details.ConnectionTestDetail,
         exclusive_group="connection",
         only_reads=True,
         phases={"asking": _("Asking the server about one row, and finding out what it takes.")},
@@ -222,7 +210,7 @@ COMPARISON = _register(
         run="annotation.pipeline.label.compare_models.run_comparison",
         is_interactive=True,
         page="connections",
-        detail=ComparisonDetail,
+        detail=details.ComparisonDetail,
         exclusive_group="comparison",
         only_reads=True,
         phases={
@@ -252,7 +240,7 @@ RESTORE = _register(
         run="annotation.pipeline.iterate.restore_round.run_restore",
         counts_rows=True,
         page="rounds",
-        detail=RestoreDetail,
+        detail=details.RestoreDetail,
         exclusive_group=CORPUS,
         changes_counts=True,
         sentences={
@@ -284,7 +272,7 @@ PLAN = _register(
         page="goal",
         exclusive_group="plan",
         only_reads=True,
-        detail=PlanDetail,
+        detail=details.PlanDetail,
     )
 )
 
@@ -299,7 +287,7 @@ CERTIFICATE = _register(
         page="certificate",
         exclusive_group="certificate",
         only_reads=True,
-        detail=CertificateDetail,
+        detail=details.CertificateDetail,
         sentences={"done": _("The certificate is ready.")},
     )
 )
