@@ -133,8 +133,9 @@ class Distilled:
     is wrong (0 if verified). ``flag (N,)`` int8: 0 likely right, 1 likely wrong, 2 inconsistent (LLM and small model
     differ). ``order (N,)``: row numbers, the review queue; verified rows come last. ``machine_label``,
     ``machine_risk`` and ``machine_flag (N,)``: the same as if nobody had looked, so that a round can be measured on the
-    rows that people checked (all opinions are out of fold: no model saw a row's own label). ``kept_label (N,)``: the kept
-    model's, out of fold too; None where none is kept.
+    rows that people checked (all opinions are out of fold: no model saw a row's own label). ``views (N, V, K)`` float16: the
+    small models' opinions apart, for a verdict anew without a training. ``kept_label (N,)``: the kept model's, out of fold
+    too; None where none is kept.
     """
 
     probs: FloatArray
@@ -152,6 +153,7 @@ class Distilled:
     machine_label: IntArray
     machine_risk: FloatArray
     machine_flag: IntArray
+    views: FloatArray
     kept_label: IntArray | None = None
     history: list[EpochReport] = field(default_factory=list)
     mixtures: list[Mixture] = field(default_factory=list)

@@ -27,7 +27,7 @@ from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, EpochReport, Mixture, NoisyLabels, Progress
 from mlcore.errors import EngineError, StoppedError
 from mlcore.messages import Message
-from mlcore.records import IntArray
+from mlcore.records import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from mlcore.distill.results import RowsNow
@@ -166,6 +166,15 @@ def read_result(folder: Path) -> Distilled:
             warnings=[Message.of(warning) for warning in stored["warnings"]],
             evidence=stored["evidence"],
         )
+
+
+def read_views(folder: Path) -> FloatArray | None:
+    """The small models' opinions ``(N, V, K)`` of a finished run; None where there are none, or an earlier version wrote it."""
+    if not (folder / "result.json").exists():
+        return None
+    with np.load(folder / "result.npz", allow_pickle=False) as arrays:
+        stored: FloatArray | None = arrays.get("views")
+        return stored
 
 
 def _read_mixture(stored: dict[str, Any]) -> Mixture:

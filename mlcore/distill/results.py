@@ -22,13 +22,15 @@ class MachineResult:
     """What the models say of N rows, as if nobody had looked.
 
     ``probs (N, K)``: the small model's. ``label (N,)``, ``risk (N,)``: the final label and the probability that it is
-    wrong; flags follow from it. ``doubt (N,)``: the order in the queue of rows of equal risk, highest first.
+    wrong; flags follow from it. ``doubt (N,)``: the order in the queue of rows of equal risk, highest first. ``views (N, V, K)``:
+    the opinions apart; none where the networks decide alone.
     """
 
     probs: FloatArray
     label: IntArray
     risk: FloatArray
     doubt: FloatArray
+    views: FloatArray
     evidence: dict[str, float] = field(default_factory=dict)
 
 
@@ -47,6 +49,7 @@ def label_model_result(
         label=verdict.machine_label,
         risk=verdict.machine_risk,
         doubt=verdict.doubt,
+        views=verdict.views,
         evidence=verdict.evidence(noisy),
     )
     return make_result(machine, losses, clean_prob, split, trained, noisy, inputs)
@@ -70,6 +73,7 @@ def network_result(trained: Trained, noisy: NoisyLabels, inputs: Inputs, config:
         label=trained.probs.argmax(axis=1),
         risk=1.0 - confidence,
         doubt=1.0 - confidence,
+        views=np.empty((len(losses), 0, noisy.count), dtype=np.float16),
     )
     return make_result(machine, losses, clean_prob, split, trained, noisy, inputs)
 
@@ -145,6 +149,7 @@ def make_result(
         machine_label=machine.label,
         machine_risk=machine.risk,
         machine_flag=flag,
+        views=machine.views,
         history=trained.history,
         mixtures=split.mixtures,
         stopped=trained.stopped,

@@ -30,6 +30,7 @@ class Verdict:
     where there is one; ``risk (N,)``: the probability that it is wrong, 0 for a person's. ``machine_label``,
     ``machine_risk (N,)``: the same as if no person had decided. ``doubt (N,)``: log-odds of the machine's label being
     wrong by the weights of the decision. ``llm_weight``: of the LLM's log-vote in it, where the small models' is 1.
+    ``views (N, V, K)`` float16: the small models' opinions apart, for deciding anew when people have answered.
     """
 
     slm_probs: FloatArray
@@ -40,6 +41,7 @@ class Verdict:
     doubt: FloatArray
     contradictions: Contradictions
     llm_weight: float
+    views: FloatArray
 
     def evidence(self, noisy: NoisyLabels) -> dict[str, float]:
         """What was estimated, under the names by which finished rounds are stored."""
@@ -101,7 +103,7 @@ def combine(
     decision, honest, weight = weigh(opinion, noisy, contradictions, sharpness)
     shared_error = constants.SHARED_ERROR
     if has_enough_checked(noisy):
-        fusion = fuse([encoder, other, *more], noisy, weight)
+        fusion = fuse([encoder, other, *more], noisy)
         decision = honest = fusion.logs
         shared_error, weight = 0.0, fusion.llm_weight
         together = contradictions.together
@@ -124,19 +126,16 @@ def combine(
         doubt=log_odds_wrong(decision, machine_label),
         contradictions=contradictions,
         llm_weight=weight,
+        views=np.stack([encoder, other, *more], axis=1).astype(np.float16),
     )
 
 
-def fuse(views: Sequence[FloatArray], noisy: NoisyLabels, llm_weight: float) -> Fusion:
+def fuse(views: Sequence[FloatArray], noisy: NoisyLabels) -> Fusion:
     """The model over the LLM's vote and these views ``(N, K)``, fitted to the rows at which people looked."""
     logs = [log_probs(calibrate(view, noisy.known)) for view in views]
     rows = np.flatnonzero(noisy.looked_at)
     return fit_fusion(
-        np.stack([llm_log_vote(noisy), *logs]),
-        rows,
-        noisy.verified[rows],
-        answer_weights(noisy),
-        llm_weight=llm_weight,
+        np.stack([llm_log_vote(noisy), *logs]), rows, noisy.verified[rows], answer_weights(noisy)
     )
 
 

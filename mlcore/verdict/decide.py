@@ -17,7 +17,7 @@ from mlcore.records import NO_LABEL, FloatArray, IntArray
 from mlcore.slm.cross_fit import weigh_by_clean_prob
 from mlcore.slm.noise import split_clean
 from mlcore.verdict import constants
-from mlcore.verdict.combine import Verdict, combine, has_enough_checked
+from mlcore.verdict.combine import Verdict, combine
 from mlcore.verdict.opinions import CrossFitter
 
 Opinions = tuple[FloatArray, FloatArray]
@@ -34,15 +34,14 @@ def decide_texts(
         noisy: the LLM's and people's labels.
         weights: ``(N,)``, how much each row counts in training.
     """
-    more = [fitter.train_head(noisy.known, weights, "paper")] if has_enough_checked(noisy) else []
-    verdict = first_verdict(fitter.text_opinions(network, noisy.known, weights), noisy, more)
+    verdict = first_verdict(fitter.text_opinions(network, noisy.known, weights), noisy)
     # By the lower end of the estimate: on a few hundred rows, refits would learn the small models' own mistakes.
     if verdict.contradictions.least_wrong <= 0.5:
         return verdict
     clean_weights = weigh_rows(verdict.slm_probs, noisy, weights)
     opinions = fitter.text_opinions(network, noisy.known, clean_weights)
     return refit_to_verdict(
-        first_verdict(opinions, noisy, more), noisy, lambda labels: fitter.refit_texts(labels, weights), more
+        first_verdict(opinions, noisy), noisy, lambda labels: fitter.refit_texts(labels, weights)
     )
 
 
@@ -71,16 +70,16 @@ def decide_table(
     )
 
 
-def first_verdict(opinions: Opinions, noisy: NoisyLabels, more: Sequence[FloatArray] = ()) -> Verdict:
+def first_verdict(opinions: Opinions, noisy: NoisyLabels) -> Verdict:
     """The verdict on texts before any refit, without counting classes that the small models all but give up.
 
     On few rows, or in a language that the encoder does not know, they contradict the LLM in such a class whoever is right.
     """
-    verdict = combine(*opinions, noisy, more=more)
+    verdict = combine(*opinions, noisy)
     given_up = class_counts(verdict) < constants.LEAST_GIVEN * given_counts(noisy)
     if not given_up.any():
         return verdict
-    return combine(*opinions, noisy, counted=~given_up[noisy.given], more=more)
+    return combine(*opinions, noisy, counted=~given_up[noisy.given])
 
 
 def refit_to_verdict(

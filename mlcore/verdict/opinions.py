@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.config import DistillConfig, Method
+from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus
 from mlcore.probabilities import calibrate, pool
 from mlcore.records import NO_LABEL, FloatArray, IntArray
@@ -47,10 +47,10 @@ class CrossFitter:
         matrices = [ngram_features(self.corpus.texts, analyzer) for analyzer in analyzers]
         return [matrix for matrix in matrices if matrix is not None]
 
-    def train_head(self, labels: IntArray, weights: FloatArray, method: Method = "plain") -> FloatArray:
-        """Probabilities ``(N, K)`` of a head that was trained on these labels by a method."""
+    def train_head(self, labels: IntArray, weights: FloatArray) -> FloatArray:
+        """Probabilities ``(N, K)`` of a head that was trained plainly on these labels."""
         inputs = replace(self.inputs, build=self.inputs.rebuild, defaults=HEAD)
-        plain = replace(self.config, method=method, learning_rate=0.0)
+        plain = replace(self.config, method="plain", learning_rate=0.0)
         return train(inputs, labels, weights, self.folds, self.count, plain, self.monitor, None).probs
 
     def text_opinions(

@@ -12,15 +12,17 @@ from mlcore.verdict.combine import Verdict, combine
 from mlcore.verdict.contradictions import Contradictions
 
 
-def update_verdict(slm_probs: FloatArray, noisy: NoisyLabels, evidence: Mapping[str, float]) -> Verdict:
+def update_verdict(views: FloatArray, noisy: NoisyLabels, evidence: Mapping[str, float]) -> Verdict:
     """Decide anew with what people have answered since the training.
 
     Args:
-        slm_probs: ``(N, K)``, the small models' pooled opinion at the end of the training.
+        views: ``(N, V, K)``, the small models' opinions at the end of the training, see :class:`Verdict`.
         noisy: the LLM's labels and people's as they are now.
         evidence: of the verdict at the end of the training, see :meth:`Verdict.evidence`.
     """
-    contradicted = (noisy.given != NO_LABEL) & (slm_probs.argmax(axis=1) != noisy.given)
+    encoder, other, *more = np.moveaxis(views.astype(np.float64), 1, 0)
+    together = encoder.argmax(axis=1) == other.argmax(axis=1)
+    contradicted = together & (noisy.given != NO_LABEL) & (encoder.argmax(axis=1) != noisy.given)
     wrong = evidence["teacher_wrong_when_contradicted"]
     contradictions = Contradictions(np.flatnonzero(contradicted), wrong, wrong, evidence["student_right"])
-    return combine(slm_probs, slm_probs, noisy, contradictions=contradictions)
+    return combine(encoder, other, noisy, contradictions=contradictions, more=more)

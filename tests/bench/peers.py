@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, NoisyLabels
@@ -35,16 +37,22 @@ def network_probs(
 def remembered(cache_dir: Path, method: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
     """What a peer answers, from the cache if it was asked the same before: an interrupted run goes on, and a change of our
     own method does not cost hours of the others'. Not for measuring time."""
-    asked = hashlib.sha256(method.__name__.encode())
-    for each in (*arguments, *sorted(settings.items())):
-        asked.update(each.tobytes() if isinstance(each, np.ndarray) else repr(each).encode())
-    kept = cache_dir / f"peer-{asked.hexdigest()[:16]}.npz"
-    if not kept.exists():
-        found = method(*arguments, **settings)
-        part = kept.with_suffix(".part.npz")
-        np.savez(part, *(found if isinstance(found, tuple) else (found,)))
-        part.replace(kept)
-    with np.load(kept) as arrays:
+    asked = (method.__name__, *arguments, *sorted(settings.items()))
+    return kept(cache_dir, asked, lambda: method(*arguments, **settings))
+
+
+def kept(cache_dir: Path, asked: Iterable[Any], compute: Callable[[], Any]) -> Any:
+    """An array or a tuple of arrays, from the cache if it was computed for the same before."""
+    digest = hashlib.sha256()
+    for part in asked:
+        digest.update(part.tobytes() if isinstance(part, np.ndarray) else str(part).encode())
+    path = cache_dir / f"peer-{digest.hexdigest()[:16]}.npz"
+    if not path.exists():
+        computed = compute()
+        temporary = path.with_suffix(".part.npz")
+        np.savez(temporary, *(computed if isinstance(computed, tuple) else (computed,)))
+        temporary.replace(path)
+    with np.load(path) as arrays:
         answers = tuple(arrays.values())
     return answers if len(answers) > 1 else answers[0]
 
@@ -78,3 +86,24 @@ def find_wrong(probs: FloatArray, given: IntArray, readable: BoolArray) -> BoolA
     wrong = np.zeros(len(given), dtype=bool)
     wrong[readable] = find_label_issues(given[readable], probs[readable], n_jobs=1)
     return wrong
+
+
+def fit_logit(views: FloatArray, verified: IntArray) -> FloatArray:
+    """Probabilities (N, K) by a conditional logit over views (V, N, K) of log-probabilities, the LLM's, the encoder's, the
+    words' and the paper's network, fitted to the answers (N,) with ridges towards fixed weights."""
+    start = np.array([1.0, 0.4, 0.3, 0.4])
+    count, classes = len(views), views.shape[2]
+    rows = np.flatnonzero(verified != NO_LABEL)
+    answers, checked = verified[rows], views[:, rows]
+
+    def cost(values: FloatArray) -> tuple[float, FloatArray]:
+        weights, bias = values[:count], values[count:]
+        logs = log_softmax(np.tensordot(weights, checked, 1) + bias, axis=1)
+        slope = np.exp(logs) - np.eye(classes)[answers]
+        loss = -logs[np.arange(len(rows)), answers].sum()
+        loss += np.square(weights - start).sum() + 10.0 * np.square(bias).sum()
+        by_view = np.einsum("vrk,rk->v", checked, slope) + 2.0 * (weights - start)
+        return float(loss), np.concatenate([by_view, slope.sum(axis=0) + 20.0 * bias])
+
+    best = minimize(cost, np.concatenate([start, np.zeros(classes)]), jac=True, method="L-BFGS-B").x
+    return np.asarray(softmax(np.tensordot(best[:count], views, 1) + best[count:], axis=1))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.config import DistillConfig
+from mlcore.config import SECOND_ENCODER, DistillConfig
 from mlcore.corpus import Corpus
 from mlcore.label.calibrate import calibrate_batch
 from mlcore.records import FloatArray
@@ -27,6 +27,7 @@ from tests.bench.harness import Options, Report, run_bench
 from tests.bench.peers import network_probs
 from tests.bench.quality_flips import measure_flips, measure_others, measure_tables
 from tests.bench.quality_mr import measure_mr
+from tests.bench.quality_unseen import measure_unseen
 from tests.bench.scores import accuracy, index_labels, mean, ours, read, score_flags, seeds
 
 LLM_ROWS = 2000
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         default="mr,llm,flips,others,tables,finetune,scaling",
-        help="parts to run, separated by commas",
+        help="parts to run, separated by commas; “unseen” (corpora that nobody tuned for) runs only if named",
     )
     parser.add_argument(
         "--cache", type=Path, help="where features are kept between runs; default a temporary folder"
@@ -44,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], choices=[0, 1, 2], help="which seeds"
     )
+    parser.add_argument("--rows", type=int, default=2_500, help="most rows of a cell, for the part “unseen”")
+    parser.add_argument(
+        "--leave-out", action="store_true", help="“unseen” with constants chosen on other corpora, too"
+    )
+    parser.add_argument("--encoder", default=SECOND_ENCODER, help="for the part “unseen”")
     parser.add_argument(
         "--sizes",
         type=int,
@@ -65,6 +71,7 @@ def measure(options: Options, report: Report) -> None:
             ("tables", measure_tables),
             ("finetune", measure_finetune),
             ("scaling", measure_scaling),
+            ("unseen", measure_unseen),
         ):
             if name in parts:
                 part(options, report, cache)

@@ -92,7 +92,7 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
         ),
         count=len(labels),
         in_bulk=np.array([sample.batch_id is not None for sample in samples]),
-        stands_for=rows_stood_for(project, samples),
+        stands_for=rows_stood_for(project, [sample.pk for sample in samples]),
     )
     write_inputs(
         folder,
@@ -107,12 +107,12 @@ def _prepare(folder: Path, iteration: Iteration, samples: Sequence[Sample]) -> N
     )
 
 
-def rows_stood_for(project: Project, samples: Sequence[Sample]) -> FloatArray:
+def rows_stood_for(project: Project, keys: Sequence[int]) -> FloatArray:
     """How many rows each one stands for (N,) that was drawn at random and answered blind; 0 for all others."""
     checked = CheckedRows.read(project)
     answered = {row.sample_id for row in checked.checked if row.draw_number}
     stands_for = {draw.sample_id: draw.weight for draw in checked.draws if draw.sample_id in answered}
-    return np.array([stands_for.get(sample.pk, 0.0) for sample in samples])
+    return np.array([stands_for.get(key, 0.0) for key in keys])
 
 
 def llm_probs(iteration: Iteration, samples: Sequence[Sample], label_ids: Sequence[int]) -> Any:

@@ -14,12 +14,14 @@ from annotation.jobs.details import Detail, TrainingDetail
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample, Source, Stage
 from annotation.models.sql import update_rows
+from annotation.pipeline.distill.run_distillation import rows_stood_for
 from annotation.pipeline.distill.start_update import is_at_work
 from annotation.pipeline.distill.store_predictions import FLAGS, WRITE_ROWS
 from annotation.pipeline.engine_rows import round_labels
 from annotation.pipeline.measure import round_metrics
 from mlcore.config import DistillConfig
 from mlcore.corpus import NoisyLabels
+from mlcore.distill.folder import read_views
 from mlcore.errors import StoppedError
 from mlcore.records import NO_LABEL, IntArray
 from mlcore.verdict.review_order import flag_rows, review_order
@@ -40,12 +42,12 @@ def run_update(job: Job[Detail]) -> None:
     folder = settings.RUN_DIR / str(training.run_id)
     evidence = TrainingDetail.of(training).evidence
     by_weights = DistillConfig(**iteration.slm_settings).method != "paper" and "student_right" in evidence
-    if by_weights and (folder / "result.json").exists():
+    views = read_views(folder) if by_weights else None
+    if views is not None:
         read_at = timezone.now().isoformat()
         keys = np.load(folder / "keys.npy")
         noisy = _labels_now(iteration, folder, keys)
-        with np.load(folder / "result.npz", allow_pickle=False) as arrays:
-            verdict = update_verdict(arrays["probs"], noisy, evidence)
+        verdict = update_verdict(views, noisy, evidence)
         checked = noisy.verified != NO_LABEL
         queue_rank = np.empty(len(keys), dtype=np.int64)
         queue_rank[review_order(verdict.machine_risk, verdict.doubt, checked)] = np.arange(1, len(keys) + 1)
@@ -73,8 +75,11 @@ def _labels_now(iteration: Iteration, folder: Path, keys: IntArray) -> NoisyLabe
         if pk in row_of:
             verified[row_of[pk]] = index.get(label_id, NO_LABEL)
             in_bulk[row_of[pk]] = batch_id is not None
+    stands_for = rows_stood_for(iteration.project, keys.tolist())
     with np.load(folder / "inputs.npz", allow_pickle=False) as arrays:
-        return NoisyLabels(arrays["given"], arrays.get("probs"), verified, len(label_ids), in_bulk)
+        return NoisyLabels(
+            arrays["given"], arrays.get("probs"), verified, len(label_ids), in_bulk, stands_for
+        )
 
 
 def _store(job: Job[Detail], iteration: Iteration, found: dict[int, tuple[int, float, str, int]]) -> bool:

@@ -226,10 +226,10 @@ def test_rows_without_a_drawn_probability_hardly_bias_the_risk() -> None:
     first, second = opinion(truth, rng, 0.7), opinion(truth, rng, 0.7)
     agree = (first.argmax(axis=1) == given) & (second.argmax(axis=1) == given)
     queue = np.flatnonzero(agree & (given != truth))[:60]  # all of them wrong
-    drawn = rng.choice(np.setdiff1d(np.arange(6000), queue), 100, replace=False)
+    drawn = rng.choice(np.setdiff1d(np.arange(6000), queue), 400, replace=False)
     verified, stands_for = np.full(6000, NO_LABEL), np.zeros(6000)
     verified[queue], verified[drawn] = truth[queue], truth[drawn]
-    stands_for[drawn] = 60.0
+    stands_for[drawn] = 15.0
     rest = agree & (verified == NO_LABEL)
 
     def told(weights: np.ndarray | None) -> float:

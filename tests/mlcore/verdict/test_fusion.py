@@ -6,12 +6,13 @@ from mlcore.corpus import NoisyLabels
 from mlcore.records import NO_LABEL
 from mlcore.verdict.combine import combine
 from mlcore.verdict.fusion import answer_weights, fit_fusion
+from mlcore.verdict.review_order import RISKY
 from tests.mlcore.verdict.test_combine import labels, opinion
 
 
 def fused(views: list[np.ndarray], truth: np.ndarray, checked: int) -> np.ndarray:
     rows = np.arange(checked)
-    fusion = fit_fusion(np.log(np.stack(views)), rows, truth[rows], np.ones(checked), llm_weight=1.0)
+    fusion = fit_fusion(np.log(np.stack(views)), rows, truth[rows], np.ones(checked))
     return np.asarray(fusion.logs.argmax(axis=1))
 
 
@@ -44,6 +45,24 @@ def test_the_risk_of_agreeing_rows_follows_the_random_answers() -> None:
         verdict = combine(sure, sure, labels(shared, verified))
         rest = verified == NO_LABEL
         assert abs(verdict.risk[rest].mean() - (verdict.label != truth)[rest].mean()) < 0.05
+
+
+def test_few_answers_do_not_make_rows_seem_surer_than_they_are() -> None:
+    """Over many corpora, rows called right after 40 random answers are wrong about as often as told."""
+    told, wrong = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        truth = rng.integers(0, 2, 1000)
+        given = np.where(rng.random(1000) < rng.uniform(0.1, 0.3), 1 - truth, truth)
+        first, second = (opinion(truth, rng, rng.uniform(0.6, 0.9)) for _ in range(2))
+        drawn = rng.choice(1000, 40, replace=False)
+        verified = np.full(1000, NO_LABEL)
+        verified[drawn] = truth[drawn]
+        verdict = combine(first, second, labels(given, verified))
+        right = (verdict.risk <= RISKY) & (verified == NO_LABEL)
+        told.append(verdict.risk[right])
+        wrong.append((verdict.label != truth)[right])
+    assert 0.7 < np.concatenate(wrong).mean() / np.concatenate(told).mean() < 1.3
 
 
 def test_random_answers_count_by_what_they_stand_for() -> None:
