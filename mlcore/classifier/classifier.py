@@ -35,7 +35,7 @@ from mlcore.weights import check_folder, resolve_weights
 
 FORMAT = 1
 CONFIG, TENSORS, VOCABULARY, ENCODER = "config.json", "model.safetensors", "vocabulary.json", "encoder"
-DEFAULT_CACHE = Path.home() / ".cache" / "coral"
+DEFAULT_CACHE = Path("~/.cache/coral")
 
 Rows = Sequence[str] | Sequence[Mapping[str, Any]] | pd.DataFrame
 
@@ -201,7 +201,10 @@ class Classifier:
         if self.encoder_folder is not None:
             return load_encoder(check_folder(self.encoder_folder))
         folder = resolve_weights(
-            self.encoder_name, weights_dir=self.weights_dir, cache_dir=self.cache_dir, token=self.hub_token
+            self.encoder_name,
+            weights_dir=self.weights_dir,
+            cache_dir=self.cache_dir.expanduser(),
+            token=self.hub_token,
         )
         encoder = load_encoder(folder)
         if encoder.fingerprint != self.fingerprint:
@@ -274,7 +277,7 @@ class Classifier:
         if self.network == "finetune":
             return FineTunedEncoder(self.encoder, texts, count)
         with tempfile.TemporaryDirectory() as passing:
-            cache_dir = self.cache_dir if self.keep_features else Path(passing)
+            cache_dir = self.cache_dir.expanduser() if self.keep_features else Path(passing)
             features = finite(encode_texts(texts, self.encoder, cache_dir=cache_dir))
         scale = (torch.from_numpy(self.weights[f"features.{part}"]) for part in ("mean", "deviation"))
         return FeatureHead(Standardised(torch.from_numpy(features), *scale), count)

@@ -97,9 +97,11 @@ def rows_now(
     losses, split = split_losses(probs, noisy, config, per_class=config.method != "paper")
     clean_prob = np.zeros(len(losses))
     clean_prob[noisy.known != NO_LABEL] = split.prob
-    values = (probs.argmax(axis=1), probs.max(axis=1), clean_prob, suspicion_rank(clean_prob, losses), points)
     back = np.argsort(order)
-    return RowsNow(*(each[back] for each in values))
+    rank = suspicion_rank(clean_prob, losses)
+    return RowsNow(
+        probs.argmax(axis=1)[back], probs.max(axis=1)[back], clean_prob[back], rank[back], points[back]
+    )
 
 
 def split_losses(

@@ -106,7 +106,7 @@ def clean_and_refit(fitter: KeptFitter) -> tuple[FloatArray, BoolArray]:
 
 
 def decide_unasked(cell: Cell, views: Views) -> Distilled:
-    """The result of our whole method, refits included, before anybody was asked. The map of the rows is left empty."""
+    """The result of our whole method, refits included, before anybody was asked."""
     nobody = np.full(len(cell.given), NO_LABEL)
     noisy = NoisyLabels(cell.given, cell.probs, nobody, cell.count)
     decide = decide_texts if cell.corpus.table is None else decide_table
@@ -114,4 +114,4 @@ def decide_unasked(cell: Cell, views: Views) -> Distilled:
     fitter: Any = views.fitter
     with limited_threads(1):
         verdict = decide(fitter, views.network, noisy, np.ones(len(nobody)))
-    return label_model_result(verdict, trained, noisy, np.zeros((len(nobody), 2)), fitter.config)
+    return label_model_result(verdict, trained, noisy, views.fitter.inputs, fitter.config)

@@ -17,6 +17,7 @@ from annotation.models import EpochRows, Flag, Iteration, Prediction, Project, S
 from annotation.pipeline.distill import (
     run_distillation,
     start_distillation,
+    store_predictions,
     training_process,
 )
 from annotation.pipeline.distill import (
@@ -102,7 +103,7 @@ def test_after_every_epoch_the_rows_say_what_the_networks_say_then(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[EpochRows] = []
-    store = run_distillation.store_epoch
+    store = store_predictions.store_epoch
 
     def store_and_look(*arguments: Any) -> None:
         store(*arguments)

@@ -144,7 +144,8 @@ def test_calls_that_failed_are_asked_again_and_a_refused_row_keeps_its_reason(pr
     assert LabelingDetail.of(stage).refused_by == {"refused": 1}
     for why, count in (("refused", 1), ("long", 0), ("other", 0), ("unreadable", 0)):
         assert filter_rows(project, f"failed={why}").count() == count
-    error = stage.iteration.predictions.exclude(error="").get().error  # type: ignore[union-attr]
+    assert stage.iteration
+    error = stage.iteration.predictions.exclude(error="").get().error
     assert "content filter refused this row" in message_text(error)
 
 
