@@ -5,7 +5,7 @@ from django.urls.converters import IntConverter
 
 from annotation.views.distill import filtering, model
 from annotation.views.export import exports
-from annotation.views.ingest import uploads
+from annotation.views.ingest import given_labels, uploads
 from annotation.views.iterate import rounds
 from annotation.views.label import labeling, try_out
 from annotation.views.measure import accuracy
@@ -49,6 +49,8 @@ urlpatterns = [
     path(f"{PROJECT}/configure/data/", uploads.configure_data, name="configure_data"),
     path(f"{PROJECT}/configure/data/upload/", uploads.upload_file, name="upload_file"),
     path(f"{PROJECT}/configure/data/<id:upload_id>/", uploads.configure_columns, name="configure_columns"),
+    path(f"{PROJECT}/configure/data/<id:upload_id>/edits/", given_labels.take_edits, name="take_edits"),
+    path(f"{PROJECT}/configure/start/labels/", given_labels.take_labels, name="take_labels"),
     path(f"{PROJECT}/configure/data/<id:upload_id>/remove/", uploads.remove_upload, name="remove_upload"),
     path(
         f"{PROJECT}/configure/data/<id:upload_id>/left-out.csv", uploads.left_out_rows, name="left_out_rows"

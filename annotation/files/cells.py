@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -26,7 +27,9 @@ TEXT, INTEGER, FLOAT, NUMBER, BOOLEAN, NULL, MISSING, LIST, OBJECT = (
     "l",
     "o",
 )
-DATE, MOMENT, INNER = "d", "t", "x"
+DATE, MOMENT, CLOCK, INNER = "d", "t", "c", "x"
+#: Not written where a row is an object: a key that it lacks, and a field that its own column holds.
+LEFT_OUT = (MISSING, INNER)
 #: Their text is that of the value in JSON.
 JSON_TYPES = frozenset((INTEGER, FLOAT, NUMBER, BOOLEAN, LIST, OBJECT))
 
@@ -34,6 +37,15 @@ _INNER_DEPTH = 8
 _INDEX = re.compile(r"\[(\d+)\]\.?")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _ABSENT = object()
+_EXCEL_DIGITS, _EXCEL_YEAR = 15, 1901
+_NOT_FINITE = {
+    "": "NaN",
+    "nan": "NaN",
+    "inf": "Infinity",
+    "-inf": "-Infinity",
+    "infinity": "Infinity",
+    "-infinity": "-Infinity",
+}
 
 
 class Number(str):
@@ -120,3 +132,43 @@ def kind_of(value: Any) -> Message:
     if isinstance(value, dict):
         return Message("an object")
     return Message("a list") if isinstance(value, list) else Message("a single value")
+
+
+class TypedText(str):
+    """A cell's text with the letter of its type, on its way out."""
+
+    __slots__ = ("type",)
+    type: str
+
+    @classmethod
+    def of(cls, text: str, letter: str) -> TypedText:
+        cell = cls(text)
+        cell.type = letter
+        return cell
+
+    def as_json(self) -> str:
+        """The value as it stands in a JSON text."""
+        if self.type == NULL:
+            return "null"
+        if self.type == FLOAT and not self[-1:].isdigit():
+            return _NOT_FINITE[self.lower()]
+        if self.type == FLOAT and self.lstrip("-").isdigit():
+            return f"{self}.0"
+        if self.type in JSON_TYPES:
+            return str(self).lower() if self.type == BOOLEAN else str(self)
+        return json.dumps(str(self), ensure_ascii=False)
+
+    def as_excel(self) -> str | float | bool | date | None:
+        """The value as a cell of a workbook; a number of more digits than Excel keeps stays a text."""
+        if self.type == NULL or (self.type == FLOAT and not self[-1:].isdigit()):
+            return None if self.type == NULL else str(self)
+        if self.type == BOOLEAN:
+            return self.lower() == "true"
+        if self.type in (INTEGER, FLOAT):
+            digits = sum(map(str.isdigit, self.lower().partition("e")[0].lstrip("-0.")))
+            return float(self) if digits <= _EXCEL_DIGITS else str(self)
+        if self.type in (DATE, MOMENT):
+            moment = datetime.fromisoformat(self)
+            if moment.tzinfo is None and moment.year >= _EXCEL_YEAR:
+                return moment.date() if self.type == DATE else moment
+        return str(self)

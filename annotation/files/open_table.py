@@ -7,10 +7,11 @@ from itertools import chain, islice
 from pathlib import Path
 
 from annotation.errors import InvalidFileError
+from annotation.files.cells import NULL
+from annotation.files.decoding import open_decoded
 from annotation.files.excel.reader import filled_width, read_excel
 from annotation.files.header import name_columns
 from annotation.files.json_file import open_json
-from annotation.files.parquet_file import open_parquet
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, Table
 from annotation.files.text.csv_file import read_csv
 from annotation.files.writers import unguard
@@ -47,7 +48,7 @@ def open_table(
     if reading.format in ("jsonl", "json", "object"):
         return open_json(path, reading, limits, notes, text_columns=text_columns, scan_rows=scan_rows)
     if reading.format == "parquet":
-        return open_parquet(path, limits, notes, text_columns=text_columns)
+        return open_decoded(path, reading, limits, notes, text_columns=text_columns, scan_rows=scan_rows)
     if reading.format == "xlsx":
         # In a sheet nothing can be shifted, so a column without a name is one all the same.
         width = filled_width(path, reading, limits, scan_rows)
@@ -108,7 +109,7 @@ def _fitting(
             yield _cut_empty_surplus(record, width, notes)
         elif fill_up:
             cells.extend([""] * (width - len(cells)))
-            yield record
+            yield record._replace(types=record.types and record.types.ljust(width, NULL))
         else:
             yield RejectedRow(record.line, _wrong_width(len(cells), width))
 
@@ -133,7 +134,7 @@ def _cut_empty_surplus(record: SourceRow, width: int, notes: Notes) -> SourceRow
     if _filled_width(record.cells, width) > width:
         return RejectedRow(record.line, _wrong_width(len(record.cells), width))
     notes.notice("rows with empty cells beyond the header")
-    return SourceRow(record.line, record.cells[:width])
+    return SourceRow(record.line, record.cells[:width], record.types[:width])
 
 
 def _wrong_width(fields: int, width: int) -> Message:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -48,7 +48,8 @@ class Reading:
     leading apostrophes guard formulas and are taken off again.
 
     ``header`` is the filled row that names the columns, counted from 1, or 0 if none does; ``header_said`` that a person
-    said so. ``inner`` names fields within lists and objects that are columns, too. ``replace_bad`` puts the
+    said so. ``inner`` names fields within lists and objects that are columns, too; ``schema`` the types of a
+    Parquet file. ``replace_bad`` puts the
     character U+FFFD for what does not fit the encoding instead of rejecting the row; ``fill_merged`` gives every cell
     of a merged area in Excel its value instead of the first alone.
     """
@@ -66,6 +67,7 @@ class Reading:
     header: int = 1
     header_said: bool = False
     inner: tuple[str, ...] = ()
+    schema: str = ""
     replace_bad: bool = False
     fill_merged: bool = False
 
@@ -123,10 +125,13 @@ class Notes:
 class Table:
     """An opened file: its columns, its rows (read as they are asked for), and what was noticed so far.
 
-    ``inner``: those of the columns that are fields within another.
+    ``inner``: those of the columns that are fields within another. ``schema``: the types of a Parquet
+    file. ``close`` ends the reading before its last row.
     """
 
     columns: tuple[str, ...]
     rows: Iterator[SourceRow | RejectedRow]
     notes: Notes
     inner: tuple[str, ...] = ()
+    schema: str = ""
+    close: Callable[[], None] = lambda: None

@@ -14,7 +14,6 @@ from annotation.errors import InvalidFileError
 from annotation.files.excel.package import main_part
 from annotation.files.excel.sheets import list_sheets
 from annotation.files.json_layouts import ONE_OBJECT, rows_within
-from annotation.files.parquet_file import check_parquet
 from annotation.files.records import FileFormat, Limits, Notes, Reading
 from annotation.files.text.delimiters import sniff_delimiter
 from annotation.files.text.encodings import detect_encoding
@@ -74,7 +73,6 @@ def recognise(path: Path, limits: Limits) -> Reading:
     if head.startswith(b"\x1f\x8b"):
         return _recognise_text(path, limits, packed=True)
     if head.startswith(b"PAR1"):
-        check_parquet(path, limits)
         return Reading("parquet")
     _refuse_foreign(head)
     return _recognise_text(path, limits, packed=False)

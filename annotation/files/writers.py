@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
+from annotation.files.cells import LEFT_OUT, TypedText
 from annotation.files.records import Reading
 
 #: CORAL's own columns, in the order in which every export has them.
@@ -90,10 +91,15 @@ def write_csv_rows(file: IO[str], header: Sequence[str], rows: Iterable[Sequence
 
 
 def write_json_rows(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    """Rows as JSON Lines, one object a row; nothing is escaped but what JSON asks for."""
+    """Rows as JSON Lines, one object a row; typed cells as the values that they were, missing ones left out."""
+    names = [json.dumps(name, ensure_ascii=False) for name in header]
     count = 0
     for row in rows:
-        record: Mapping[str, Any] = dict(zip(header, row, strict=True))
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        pairs = (
+            f"{name}: {cell.as_json() if isinstance(cell, TypedText) else json.dumps(cell, ensure_ascii=False)}"
+            for name, cell in zip(names, row, strict=True)
+            if not (isinstance(cell, TypedText) and cell.type in LEFT_OUT)
+        )
+        file.write(f"{{{', '.join(pairs)}}}\n")
         count += 1
     return count

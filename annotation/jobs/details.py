@@ -66,6 +66,15 @@ class ImportDetail(Detail):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenDetail(Detail):
+    """``rounds``: ids of the rounds that the columns' labels are stored in, in the same order."""
+
+    columns: list[str] = field(default_factory=list)
+    confidence: str = ""
+    rounds: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelDetail(Detail):
     """Of a stage that asks a language model. Prices are of a million tokens, limits 0 for none."""
 

@@ -99,6 +99,21 @@ LLM = _register(
     )
 )
 
+GIVEN = _register(
+    JobKind(
+        key="given",
+        name=_("Taking of existing labels"),
+        queue="files",
+        run="annotation.pipeline.label.take_labels.run_taking",
+        follow="annotation.pipeline.distill.start_distillation.follow_taking",
+        page="labeling",
+        detail=details.GivenDetail,
+        exclusive_group=CORPUS,
+        is_step=True,
+        sentences={"done": _("The labels of the file are the coarse labels now.")},
+    )
+)
+
 SLM = _register(
     JobKind(
         key="slm",

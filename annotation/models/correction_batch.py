@@ -28,6 +28,11 @@ class CorrectionBatch(models.Model):
     samples = models.JSONField(
         null=True, blank=True, help_text=_("The ids of the rows, if they were chosen.")
     )
+    labels = models.JSONField(
+        null=True,
+        blank=True,
+        help_text=_("The label of each row by its id, where rows get labels of their own."),
+    )
     include_corrected = models.BooleanField(default=False)
     undoes = models.OneToOneField(
         "self", null=True, blank=True, on_delete=models.CASCADE, related_name="undone_by"

@@ -124,6 +124,12 @@ class Sample(models.Model):
     external_id = models.CharField(max_length=200, blank=True)
     text = models.TextField(help_text=_("What a person reads: the content columns."))
     fields = models.JSONField(help_text=_("The uploaded cells, in the order of the project's columns."))
+    cell_types = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("A letter for the type that each cell came with; empty where all are texts."),
+    )
     content_hash = models.CharField(max_length=40)
     prompt_like = models.BooleanField(
         default=False,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from annotation.errors import InvalidFileError
+from annotation.files.cells import BOOLEAN, DATE, MOMENT, NULL, TEXT, number_type
 from annotation.files.excel.merged import MergedAreas, read_merged_areas
 from annotation.files.excel.package import (
     Package,
@@ -21,7 +22,7 @@ from annotation.files.excel.package import (
 )
 from annotation.files.excel.tool_exports import export_sheets, one_table
 from annotation.files.excel.values import GENERAL, CellFormat, number_text, read_formats
-from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, row_too_long
+from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, letters, row_too_long
 from annotation.messages import message
 from mlcore.messages import Message
 
@@ -170,6 +171,7 @@ class _SheetReader:
     def _start_row(self, attributes: dict[str, str]) -> None:
         self._line = whole(attributes.get("r", ""), default=self._line + 1)
         self._cells: list[str] = []
+        self._types: list[str] = []
         self._column = -1
         self._row_size = 0
         self._fault: Message | None = None
@@ -223,8 +225,10 @@ class _SheetReader:
         elif self._row_size > self._limits.row_characters:
             self._fault = row_too_long(self._limits)
         else:
-            self._cells.extend([""] * (self._column + 1 - len(self._cells)))
-            self._cells[self._column] = text
+            missing = self._column + 1 - len(self._cells)
+            self._cells.extend([""] * missing)
+            self._types.extend(NULL * missing)
+            self._cells[self._column], self._types[self._column] = text, self._letter_of(text)
 
     def _text_of(self, raw: str) -> str:
         kind = self._type
@@ -238,6 +242,16 @@ class _SheetReader:
             self._notes.notice("cells with an Excel error, left empty")
             return ""
         return self._plain(raw)
+
+    def _letter_of(self, text: str) -> str:
+        """The type of a cell, where its text says all that Excel knows of it."""
+        if self._type == "b":
+            return BOOLEAN
+        if self._type != "n":
+            return TEXT
+        if self._format.kind == "date" and "-" in text:
+            return MOMENT if "T" in text else DATE
+        return number_type(text) if self._format.kind == "number" else TEXT
 
     def _shared(self, raw: str) -> str:
         index = whole(raw.strip(), default=len(self._strings))
@@ -265,7 +279,8 @@ class _SheetReader:
         if self._fault:
             self.rows.append(RejectedRow(self._line, self._fault))
         elif self._cells:
-            self.rows.append(SourceRow(self._line, self._cells))
+            types = "".join(self._types).ljust(len(self._cells), NULL)
+            self.rows.append(SourceRow(self._line, self._cells, letters(types)))
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ import xlsxwriter
 from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext as _
+
+from annotation.files.cells import TypedText
 
 #: What one sheet holds besides its header, and one cell (in UTF-16 units, as Excel counts).
 MAX_ROWS = 1_048_575
@@ -23,7 +26,7 @@ _CUT_MARK = re.compile(r" … \[cut: the text has [0-9,]+ characters\]\Z")
 _WIDTH_ROWS = 200
 _MIN_WIDTH, _MAX_WIDTH = 8, 60
 
-Cell = str | int | float | None
+Cell = str | int | float | date | None
 
 
 def quality_sheet() -> str:
@@ -89,6 +92,13 @@ class ExcelWriter:
         self._marked = self._book.add_format({"bg_color": "#FBE3E4"})
         self._title = self._book.add_format({"bold": True})
         self._plain = self._book.add_format()
+        self._dates, self._marked_dates = (
+            [
+                self._book.add_format({"num_format": code, **more})
+                for code in ("yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss")
+            ]
+            for more in ({}, {"bg_color": "#FBE3E4"})
+        )
         self.cut = 0
 
     def __enter__(self) -> ExcelWriter:
@@ -148,6 +158,8 @@ class ExcelWriter:
             sheet.set_column(column, column, min(max(width, _MIN_WIDTH), _MAX_WIDTH))
 
     def _write(self, sheet: Any, row: int, column: int, cell: Cell, cell_format: Any) -> None:
+        if isinstance(cell, TypedText):
+            cell = cell.as_excel()
         if isinstance(cell, str) and cell:
             if len(cell) > MAX_TEXT // 2:
                 cell = self._fitted(cell)
@@ -159,6 +171,11 @@ class ExcelWriter:
                 )
             else:
                 sheet.write_string(row, column, cell, cell_format)
+        elif isinstance(cell, bool):
+            sheet.write_boolean(row, column, cell, cell_format)
+        elif isinstance(cell, date):
+            formats = self._marked_dates if cell_format is self._marked else self._dates
+            sheet.write_datetime(row, column, cell, formats[isinstance(cell, datetime)])
         elif isinstance(cell, int | float):
             sheet.write_number(row, column, cell, cell_format)
         elif cell_format:  # coloured and empty, for a spreadsheet's count of filled cells too

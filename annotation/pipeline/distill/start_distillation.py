@@ -33,3 +33,9 @@ def follow_labeling(stage: Stage) -> None:
     """Start the SLM stage of the round that an LLM stage has labelled, if the project goes on by itself."""
     if stage.iteration and stage.project.chain_stages:
         start_filtering(stage.iteration, user=stage.requested_by)
+
+
+def follow_taking(stage: Stage) -> None:
+    """Start the SLM stage once labels that existed are taken: its errors are what they were taken for."""
+    if iteration := stage.project.latest_iteration():
+        start_filtering(iteration, user=stage.requested_by)

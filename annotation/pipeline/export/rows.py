@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 
 from annotation.errors import AnnotationError, NotReadyError
+from annotation.files.cells import TEXT, TypedText
 from annotation.files.excel.writer import Cell
 from annotation.files.writers import NUMBERS, RESULT_COLUMNS, result_columns
 from annotation.jobs.details import ExportDetail
@@ -93,6 +94,7 @@ class Selection:
 ALL_ROWS = Selection()
 COLUMNS = (
     "fields",
+    "cell_types",
     "label_id",
     "source",
     "llm_label_id",
@@ -136,9 +138,14 @@ def export_rows(
 
 
 def _cells(values: Sequence[Any], names: dict[int, str]) -> list[Cell]:
-    fields, label, source, llm, slm, confidence, clean, risk, flag, person, when, number = values
+    fields, types, label, source, llm, slm, confidence, clean, risk, flag, person, when, number = values
     if source == Source.PERSON:  # the models' opinion of a label that is not theirs any more
         clean, flag = None, Flag.NONE
+    if types:
+        fields = [
+            cell if letter == TEXT else TypedText.of(cell, letter)
+            for cell, letter in zip(fields, types, strict=True)
+        ]
     return [
         *fields,
         names.get(label, ""),

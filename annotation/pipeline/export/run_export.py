@@ -254,9 +254,17 @@ def write_jsonl(
 def write_parquet(
     project: Project, path: Path, *, selection: Selection = ALL_ROWS, on_progress: OnProgress | None = None
 ) -> int:
-    """Write rows as Parquet: texts as they are, confidences and rounds as numbers. Returns the number of rows."""
-    rows = export_rows(project, selection, on_progress)
-    return write_parquet_rows(path, export_header(project), number_columns(project), rows)
+    """Write rows as Parquet: cells of the types that they came with, confidences and rounds as numbers. Returns the number
+    of rows."""
+    schemas = (upload.reading.get("schema") for upload in project.uploads.order_by("pk"))
+    return write_parquet_rows(
+        path,
+        export_header(project),
+        number_columns(project),
+        lambda: export_rows(project, selection, on_progress),
+        typed=project.samples.exclude(cell_types="").exists(),
+        stored_schema=next(filter(None, schemas), ""),
+    )
 
 
 WRITERS: dict[str, Callable[..., int]] = {

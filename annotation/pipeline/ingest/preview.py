@@ -24,6 +24,7 @@ PREVIEW_ROWS = 20
 LOOK_ROWS = 200
 EXAMPLES = 4
 MAX_SHOWN_NAMES = 200
+MAX_SHOWN = 2_000  # characters of a cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def first_look(path: Path, reading: Reading, limits: Limits) -> Preview:
 
 def look(path: Path, reading: Reading, limits: Limits) -> Preview:
     table = open_table(path, reading, limits, scan_rows=LOOK_ROWS)
-    seen = list(islice(table.rows, LOOK_ROWS))
+    seen = list(islice(_clipped(table.rows), LOOK_ROWS))
+    table.close()
     rows = [row.cells for row in seen if isinstance(row, SourceRow)]
     if not seen:
         raise InvalidFileError(
@@ -78,8 +80,18 @@ def look(path: Path, reading: Reading, limits: Limits) -> Preview:
     kinds = {name: guess_kind([row[place] for row in rows]) for place, name in enumerate(table.columns)}
     judged = None if reading.header_said or reading.header > 1 else judge_first_row(path, reading, limits)
     warnings = [*_warnings(table, reading, seen), *_first_row_warning(reading, judged)]
-    reading = replace(reading, inner=table.inner)
+    reading = replace(reading, inner=table.inner, schema=table.schema)
     return Preview(table.columns, rows[:PREVIEW_ROWS], reading, warnings, kinds, judged)
+
+
+def _clipped(rows: Iterator[SourceRow | RejectedRow]) -> Iterator[SourceRow | RejectedRow]:
+    """Rows with no more of their cells than is shown: 200 of the longest would take hundreds of megabytes."""
+    for row in rows:
+        yield (
+            row
+            if isinstance(row, RejectedRow)
+            else row._replace(cells=[cell[:MAX_SHOWN] for cell in row.cells])
+        )
 
 
 def _first_row_warning(reading: Reading, judged: FirstRow | None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from annotation.files.records import RejectedRow, SourceRow
+from annotation.files.records import RejectedRow, SourceRow, letters
 from annotation.messages import message
 from annotation.models import Project, Sample
 from annotation.pipeline.ingest.column_roles import ImportChoices
@@ -19,7 +19,7 @@ from mlcore.records import Row
 
 MAX_ID = 200
 _LOOKUP = 1_000
-_GIVEN = ("project", "position", "external_id", "text", "fields", "content_hash", "reference")
+_GIVEN = ("project", "position", "external_id", "text", "fields", "cell_types", "content_hash", "reference")
 # White space, and what has no width: a text of nothing else is empty to everyone who looks at it.
 _INVISIBLE = (
     " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\xad\u1680\u180e\u3000\u3164\ufeff\ufffd\u2800"
@@ -37,6 +37,7 @@ class NewSample(NamedTuple):
     external_id: str
     text: str
     cells: list[str]
+    types: str
     content_hash: str
     reference_id: int | None
 
@@ -75,7 +76,10 @@ class SampleMaker:
         return kept
 
     def _sample_of(self, row: SourceRow) -> NewSample | RejectedRow:
-        cells = row.cells if self._in_order else [row.cells[place] for place in self._order]
+        cells, types = row.cells, row.types
+        if not self._in_order:
+            cells = [cells[place] for place in self._order]
+            types = types and letters([types[place] for place in self._order])
         text = self._text_of(cells)
         if not text and not self._choices.keep_empty:
             return RejectedRow(row.line, message("the text is empty"))
@@ -91,7 +95,7 @@ class SampleMaker:
             )
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         reference = self._label_of(cells[self._reference]) if self._reference >= 0 else None
-        return NewSample(row.line, external_id, text, cells, digest, reference)
+        return NewSample(row.line, external_id, text, cells, types, digest, reference)
 
     def _text_of(self, cells: list[str]) -> str:
         """What a person reads, or nothing if there is nothing to see."""
@@ -177,6 +181,7 @@ def insert_samples(project: Project, samples: Sequence[NewSample], *, first_posi
             sample.external_id,
             sample.text,
             as_json(sample.cells, connection),
+            sample.types,
             sample.content_hash,
             sample.reference_id,
             *defaults,

@@ -26,6 +26,12 @@ def check_ready(project: Project, *, started_from: str, connected: ConnectionSet
         _check_llm(connected or project)
 
 
+def check_rows_and_labels(project: Project) -> None:
+    """Raise what keeps labels that exist from being taken."""
+    check_idle(project)
+    _check_complete(project)
+
+
 def check_trial_ready(project: Project) -> None:
     """The same for a try-out. A run that is paused is no obstacle: trying a few rows tells whether changed settings help."""
     if not project.stages.filter(kind=kinds.LLM.key, status=Stage.Status.PAUSED).exists():

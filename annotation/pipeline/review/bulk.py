@@ -6,12 +6,13 @@ other. Rows that people have decided stay as they are, unless the bulk correctio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Case, Count, F, Max, Q, QuerySet, When
+from django.db.models import Case, Count, F, Max, Q, QuerySet, Value, When
 
 from annotation.errors import AnnotationError, ConflictError
 from annotation.jobs import kinds, state
@@ -38,13 +39,15 @@ class Choice:
         label: the new label; None accepts each row's own.
         include_corrected: whether rows that a person has decided are meant as well.
         same_texts: whether rows with the same text as a chosen one are meant as well.
+        labels: a label's id for each chosen row, in place of ``label``.
     """
 
-    label: Label | None
+    label: Label | None = None
     samples: Sequence[int] | None = None
     query: str = ""
     include_corrected: bool = False
     same_texts: bool = False
+    labels: Mapping[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,9 @@ def start_batch(project: Project, choice: Choice, *, user: User) -> CorrectionBa
         AnnotationError: no row is chosen, or the filter no longer fits.
     """
     chosen = _chosen_rows(project, choice)
-    rows = _changeable(chosen, label=choice.label, include_corrected=choice.include_corrected)
+    rows = _changeable(
+        chosen, label=choice.label, include_corrected=choice.include_corrected, own=choice.labels is not None
+    )
     ids = list(rows.values_list("pk", flat=True)[: LARGE_ROWS + 1])
     if not ids:
         raise AnnotationError("There is no row left to change. Choose other rows, or another filter.")
@@ -81,6 +86,7 @@ def start_batch(project: Project, choice: Choice, *, user: User) -> CorrectionBa
         label=choice.label,
         query=choice.query if samples is None else "",
         samples=samples,
+        labels=choice.labels and {str(row): label for row, label in choice.labels.items()},
         include_corrected=choice.include_corrected,
     )
     return _start(batch, ids if len(ids) <= LARGE_ROWS else None, total=rows.count())
@@ -171,11 +177,12 @@ def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
     samples = list(rows.select_for_update(of=("self",)).only("pk", "label_id", "source", "round"))
     if not samples:
         return 0
+    given = {sample.pk: (batch.labels or {}).get(str(sample.pk), batch.label_id) for sample in samples}
     made = Correction.objects.bulk_create(
         Correction(
             sample=sample,
             user=batch.user,
-            label_id=batch.label_id or sample.label_id,
+            label_id=given[sample.pk] or sample.label_id,
             replaced_label_id=sample.label_id,
             replaced_source=sample.source,
             round=sample.round,
@@ -186,8 +193,9 @@ def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
     changed = [sample.pk for sample in samples]
     # All expressions of an update read the row as it was before.
     model_label = Case(When(source=Source.PERSON, then=F("machine_label")), default=F("label"))
+    labels = [When(pk__in=keys, then=Value(label)) for label, keys in _by_label(given).items()]
     Sample.objects.filter(pk__in=changed).update(
-        **({"label": batch.label} if batch.label else {}),
+        **({"label": Case(*labels, default=F("label"))} if labels else {}),
         source=Source.PERSON,
         batch=batch,
         machine_label=model_label,
@@ -198,6 +206,14 @@ def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
     )
     RowClaim.objects.filter(sample__in=changed).delete()
     return len(samples)
+
+
+def _by_label(given: Mapping[int, int | None]) -> dict[int, list[int]]:
+    rows: dict[int, list[int]] = defaultdict(list)
+    for pk, label in given.items():
+        if label is not None:
+            rows[label].append(pk)
+    return rows
 
 
 def _take_back(undo: CorrectionBatch, ids: Sequence[int]) -> int:
@@ -231,7 +247,9 @@ def _still_matching(batch: CorrectionBatch, ids: Sequence[int]) -> QuerySet[Samp
     rows = Sample.objects.filter(pk__in=ids)
     if batch.samples is None:
         return _matching_of(batch, rows)
-    return _changeable(rows, label=batch.label, include_corrected=batch.include_corrected)
+    return _changeable(
+        rows, label=batch.label, include_corrected=batch.include_corrected, own=batch.labels is not None
+    )
 
 
 def _matching_of(batch: CorrectionBatch, rows: QuerySet[Sample]) -> QuerySet[Sample]:
@@ -249,8 +267,12 @@ def _chosen_rows(project: Project, choice: Choice) -> QuerySet[Sample]:
     return rows_with_texts(project, list(chosen.values_list("content_hash", flat=True))).order_by()
 
 
-def _changeable(rows: QuerySet[Sample], *, label: Label | None, include_corrected: bool) -> QuerySet[Sample]:
-    """Without rows that have no label to accept, or that a person gave this label already."""
+def _changeable(
+    rows: QuerySet[Sample], *, label: Label | None, include_corrected: bool, own: bool = False
+) -> QuerySet[Sample]:
+    """Without rows that have no label to accept, or that a person gave this label already. ``own``: each gets its own."""
+    if own:
+        return rows if include_corrected else rows.filter(~Q(source=Source.PERSON))
     if label is None:
         return rows.filter(~Q(source=Source.PERSON), label__isnull=False)
     if include_corrected:

@@ -35,6 +35,7 @@ from annotation.pipeline.ingest.upload import (
     waiting_uploads,
 )
 from annotation.pipeline.project import activity
+from annotation.pipeline.review import edited_export
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.export.downloads import Download
 from annotation.views.project.wizard import wizard_context
@@ -120,6 +121,8 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
     if "read" in request.POST:
         return _change_reading(request, upload)
     preview = read_preview(upload)
+    if edited_export.is_edited_export(project, upload):
+        return _edited_page(request, project, upload)
     others = [each for each in waiting_uploads(project) if each.pk != upload.pk]
     alike = [each for each in others if set(each.columns) == set(upload.columns)]
     form = MappingForm(
@@ -165,6 +168,19 @@ def configure_columns(request: MemberRequest, project: Project, upload_id: int) 
     return render(
         request, "annotation/ingest/configure_columns.html", context, status=400 if form.errors else 200
     )
+
+
+def _edited_page(request: MemberRequest, project: Project, upload: Upload) -> HttpResponse:
+    """An export of this project that came back: its changed labels, to be taken as corrections."""
+    context = wizard_context(
+        request,
+        project,
+        step="configure_data",
+        upload=upload,
+        edits=edited_export.read_edits(project, upload),
+        most=edited_export.SHOWN_CHANGES,
+    )
+    return render(request, "annotation/ingest/edited_export.html", context)
 
 
 @for_members(Role.VIEWER, "GET")

@@ -22,6 +22,7 @@ from annotation.forms.configure import (
     label_form,
 )
 from annotation.forms.fields import sentence_of
+from annotation.forms.given_labels import GivenLabelsForm
 from annotation.forms.goal import GoalForm
 from annotation.forms.models import ModelsForm
 from annotation.models import Activity, Project, Role, Sample
@@ -246,6 +247,7 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
         form=form,
         obstacle=obstacle_of(lambda: readiness.check_ready(project, started_from="llm")),
         mend_at=readiness.missing_at(project)[0],
+        given_form=GivenLabelsForm(project=project) if _may_hold_labels(project) else None,
         can_try=not obstacle_of(lambda: readiness.check_trial_ready(project)),
         rows=project.samples.count(),
         labels=project.label_list(),
@@ -253,6 +255,14 @@ def configure_start(request: MemberRequest, project: Project) -> HttpResponse:
         slm=project.distill_config,
         llm_kind=dict(ModelsForm.KINDS)[project.llm_config.kind],
         token_end=connection.token_end(project),
+    )
+
+
+def _may_hold_labels(project: Project) -> bool:
+    """Whether the rows have a column beside content and id, and the project has labels to find in it."""
+    return (
+        len(project.columns) > len({*project.content_columns, project.id_column} - {""})
+        and project.labels.count() > 1
     )
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from annotation.errors import InvalidFileError
+from annotation.files import decoding
 from annotation.files.open_table import open_table
 from annotation.files.parquet_writer import write_parquet_rows
-from annotation.files.records import Limits, RejectedRow, SourceRow, Table
+from annotation.files.records import Limits, Reading, RejectedRow, SourceRow, Table
 from annotation.files.sniff import recognise
 from annotation.messages import message
 
@@ -95,8 +99,65 @@ def test_what_is_no_text_is_rejected_where_a_model_is_to_read_it(tmp_path: Path)
     assert rows[0] == RejectedRow(
         1, message("cell %(place)s is %(kind)s, not a text", place=1, kind=message("a list"))
     )
-    assert rows[1] == SourceRow(2, ["", "2"])
+    assert rows[1] == SourceRow(2, ["", "2"], "0i")
     assert isinstance(rows[2], RejectedRow)
+
+
+def test_fields_within_lists_and_records_are_columns(tmp_path: Path) -> None:
+    chats = [[{"role": "user", "content": "hello"}, {"role": "model", "content": "hi"}], None]
+    pq.write_table(pa.table({"messages": chats, "data": [{"a": {"b": 1}}, {"a": None}]}), tmp_path / "a")
+    table = open_table(tmp_path / "a", Reading("parquet"), LIMITS, scan_rows=10)
+    assert "messages[0].content" in table.inner
+    first, second = (dict(zip(table.columns, cells, strict=True)) for cells in cells_of(table))
+    assert (first["messages[0].content"], first["messages[1].content"], first["data.a.b"]) == (
+        "hello",
+        "hi",
+        "1",
+    )
+    assert second["messages[0].content"] == second["data.a.b"] == ""
+    wanted = open_table(
+        tmp_path / "a", Reading("parquet", inner=("data.a.b",)), LIMITS, text_columns=["data.a.b"]
+    )
+    assert [row.cells[-1] for row in wanted.rows if isinstance(row, SourceRow)] == ["1", ""]
+
+
+def test_label_numbers_have_the_names_that_the_schema_gives_them(tmp_path: Path) -> None:
+    label = {"_type": "ClassLabel", "names": ["bad", "good"]}
+    features = {
+        "label": label,
+        "all": {"_type": "Sequence", "feature": label},
+        "n": {"dtype": "int64", "_type": "Value"},
+    }
+    columns = pa.table({"label": [1, 0, -1, None], "all": [[1], [0, 1], [], None], "n": [1, 2, 3, 4]})
+    stored = columns.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    table = opened(tmp_path / "a", stored)
+    assert cells_of(table) == [
+        ["good", '["good"]', "1"],
+        ["bad", '["bad", "good"]', "2"],
+        ["", "[]", "3"],
+        ["", "", "4"],
+    ]
+
+
+@pytest.mark.parametrize("values", [10**8, 3 * 10**7], ids=["by its description", "by its memory"])
+def test_a_list_without_end_ends_neither_page_nor_worker(
+    values: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if values < 10**8:
+        monkeypatch.setattr(decoding, "MEMORY", 100 * 2**20)
+    many = pa.ListArray.from_arrays([0, values, values], pa.array(np.ones(values, np.int64)))
+    pq.write_table(pa.table({"text": ["a", "b"], "x": many}), tmp_path / "a", compression="zstd")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InvalidFileError, match=r"unpacks to more than|MB of memory"):
+        list(open_table(tmp_path / "a", Reading("parquet"), LIMITS).rows)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_a_text_on_so_many_rows_that_they_come_to_far_more_than_the_file_is_refused(tmp_path: Path) -> None:
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 3_000, pa.int32()), pa.array(["x" * 100_000]))
+    table = opened(tmp_path / "a", pa.table({"text": texts}))
+    with pytest.raises(InvalidFileError, match="times its size"):
+        list(table.rows)
 
 
 def test_row_groups_and_batches_make_one_table(tmp_path: Path) -> None:
@@ -182,7 +243,7 @@ def test_a_huge_text_on_every_row_takes_little_memory(nested: bool, tmp_path: Pa
 def test_rows_are_written_with_numbers_as_numbers_and_texts_as_they_are(tmp_path: Path) -> None:
     rows = [[f"={number}", 0.5 if number % 2 else None, number] for number in range(12_000)]
     kinds = {"confidence": float, "round": int}
-    assert write_parquet_rows(tmp_path / "a", ["text", "confidence", "round"], kinds, rows) == 12_000
+    assert write_parquet_rows(tmp_path / "a", ["text", "confidence", "round"], kinds, lambda: rows) == 12_000
     table = pq.read_table(tmp_path / "a")
     assert [str(each) for each in table.schema.types] == ["string", "double", "int64"]
     assert list(map(list, zip(*table.to_pydict().values(), strict=True))) == rows
