@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from annotation.errors import InvalidFileError
@@ -146,7 +146,7 @@ def letter_of(kind: Any) -> str:
     """The letter for a column's type."""
     import pyarrow as pa
 
-    checks = {
+    checks: dict[str, Callable[[], bool]] = {
         INTEGER: lambda: pa.types.is_integer(kind) and not pa.types.is_uint64(kind),
         FLOAT: lambda: pa.types.is_floating(kind),
         NUMBER: lambda: pa.types.is_decimal(kind) or pa.types.is_uint64(kind),
