@@ -20,6 +20,7 @@ from typing import Any
 from annotation.errors import InvalidFileError
 from annotation.files.parquet_file import open_parquet
 from annotation.files.records import Limits, Notes, Reading, RejectedRow, SourceRow, Table
+from annotation.files.sheets_file import open_sheets
 from annotation.messages import message
 from mlcore.messages import Message
 
@@ -30,7 +31,7 @@ _TOO_MUCH = message(
     most=MEMORY // 2**20,
 )
 _BATCH_ROWS, _BATCH_CHARACTERS = 500, 2_000_000
-_OPENERS = {"parquet": open_parquet}
+_OPENERS = {"parquet": open_parquet, "sheets": open_sheets}
 # Arrow's own allocators reserve address space that they never use.
 _ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
 
@@ -163,7 +164,7 @@ def _say(notes: Notes, **answer: Any) -> None:
 
 def _limit_memory(most: int) -> None:
     """Let this process take so much more address space than it has now. Where the system doesn't tell, there is no ceiling."""
-    import pyarrow.parquet  # noqa: F401 - loaded before, so that it does not count
+    import python_calamine  # noqa: F401 - loaded before, so that they do not count
 
     statm = Path("/proc/self/statm")
     if statm.exists():

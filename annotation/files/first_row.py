@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from annotation.files.decoding import open_decoded
 from annotation.files.excel.reader import read_excel
-from annotation.files.records import Limits, Notes, Reading, SourceRow
+from annotation.files.records import WORKBOOKS, Limits, Notes, Reading, SourceRow
 from annotation.files.text.csv_file import read_csv
 from annotation.messages import message
 from mlcore.messages import Message
@@ -42,7 +42,7 @@ class FirstRow(NamedTuple):
 
 def judge_first_row(path: Path, reading: Reading, limits: Limits) -> FirstRow | None:
     """Why the first filled row looks like a row; None where it names the columns."""
-    if reading.format not in ("csv", "xlsx"):
+    if reading.format not in ("csv", *WORKBOOKS):
         return None
     rows = first_rows(path, reading, limits, _LOOK_ROWS)
     if len(rows) < 3:
@@ -68,12 +68,19 @@ def judge_first_row(path: Path, reading: Reading, limits: Limits) -> FirstRow | 
 
 def first_rows(path: Path, reading: Reading, limits: Limits, count: int) -> list[list[str]]:
     """The first filled rows of a sheet or a delimited text, long cells cut."""
-    read = read_excel if reading.format == "xlsx" else read_csv
-    return [
+    if reading.format == "sheets":
+        opened = open_decoded(path, reading, limits, Notes())
+        rows, close = opened.rows, opened.close
+    else:
+        read = read_excel if reading.format == "xlsx" else read_csv
+        rows, close = read(path, reading, limits, Notes()), lambda: None
+    found = [
         [cell[:_LOOK_CHARACTERS] for cell in row.cells]
-        for row in islice(read(path, replace(reading, header=1), limits, Notes()), count)
+        for row in islice(rows, count)
         if isinstance(row, SourceRow) and any(map(str.strip, row.cells))
     ]
+    close()
+    return found
 
 
 def _compare(cell: str, values: Sequence[str]) -> Message | bool:

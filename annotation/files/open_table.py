@@ -54,6 +54,10 @@ def open_table(
         width = filled_width(path, reading, limits, scan_rows)
         columns, records = _named(read_excel(path, reading, limits, notes), reading, limits, notes, width)
         rows = _fitting(records, len(columns), notes, fill_up=True)
+    elif reading.format == "sheets":
+        opened = open_decoded(path, reading, limits, notes)
+        columns, records = _named(opened.rows, reading, limits, notes)
+        rows = _fitting(records, len(columns), notes, fill_up=True)
     else:
         columns, records = _named(read_csv(path, reading, limits, notes), reading, limits, notes)
         rows = _fitting(_believed(records, len(columns)), len(columns), notes, fill_up=False)

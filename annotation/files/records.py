@@ -12,7 +12,9 @@ from mlcore.messages import Message
 
 #: Formats that are text and so have an encoding.
 TEXT_FORMATS = ("csv", "jsonl", "json", "object")
-FileFormat = Literal["csv", "xlsx", "jsonl", "json", "object", "parquet"]
+#: Formats of workbooks, ``sheets`` those that a library reads as a whole.
+WORKBOOKS = ("xlsx", "sheets")
+FileFormat = Literal["csv", "xlsx", "jsonl", "json", "object", "parquet", "sheets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Reading:
     said so. ``inner`` names fields within lists and objects that are columns, too; ``schema`` the types of a
     Parquet file. ``replace_bad`` puts the
     character U+FFFD for what does not fit the encoding instead of rejecting the row; ``fill_merged`` gives every cell
-    of a merged area in Excel its value instead of the first alone.
+    of a merged area in Excel its value instead of the first alone. ``escaped``: a backslash stands before quotes that
+    belong to a cell. ``wrapped``: each row as a whole stands in quotes.
     """
 
     format: FileFormat
@@ -69,6 +72,8 @@ class Reading:
     inner: tuple[str, ...] = ()
     schema: str = ""
     replace_bad: bool = False
+    escaped: bool = False
+    wrapped: bool = False
     fill_merged: bool = False
 
     def as_dict(self) -> dict[str, Any]:

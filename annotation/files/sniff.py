@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from annotation.errors import InvalidFileError
+from annotation.files.decoding import open_decoded
 from annotation.files.excel.package import main_part
 from annotation.files.excel.sheets import list_sheets
 from annotation.files.json_layouts import ONE_OBJECT, rows_within
-from annotation.files.records import FileFormat, Limits, Notes, Reading
+from annotation.files.records import FileFormat, Limits, Notes, Reading, Sheet
 from annotation.files.text.delimiters import sniff_delimiter
 from annotation.files.text.encodings import detect_encoding
 from annotation.files.text.streams import open_bytes, open_text
 from annotation.files.writers import is_guarded
 from annotation.messages import message
-from mlcore.messages import Message
 
 _HEAD = 1 << 18
 _CHUNK = 1 << 20
@@ -50,7 +50,6 @@ _HTML = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ZIP_KINDS = [
-    ("xl/workbook.bin", message("a binary Excel workbook (.xlsb)")),
     ("word/document.xml", message("a Word document")),
     ("ppt/presentation.xml", message("a PowerPoint presentation")),
 ]
@@ -69,7 +68,7 @@ def recognise(path: Path, limits: Limits) -> Reading:
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
         return _recognise_zip(path, limits)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        raise InvalidFileError(_ole_kind(path))
+        return _recognise_sheets(path, limits)
     if head.startswith(b"\x1f\x8b"):
         return _recognise_text(path, limits, packed=True)
     if head.startswith(b"PAR1"):
@@ -110,31 +109,21 @@ def _recognise_zip(path: Path, limits: Limits) -> Reading:
                 what=what,
                 save_as=_SAVE_AS,
             )
-    if is_ods:
-        raise InvalidFileError(
-            "The file is an OpenDocument file (.ods), which is not supported. %(save_as)s",
-            save_as=_SAVE_AS,
-        )
+    if is_ods or "xl/workbook.bin" in names:
+        return _recognise_sheets(path, limits)
     if not main and not any(name.startswith("xl/") for name in names):
         raise InvalidFileError(
-            "The file is a ZIP archive, not an Excel workbook. Unpack it and upload the file in it."
+            "The file is a ZIP archive of several files. Unpack it and upload the tables in it."
         )
     sheets, first = list_sheets(path, limits)
     return Reading("xlsx", sheet=first, sheets=sheets)
 
 
-def _ole_kind(path: Path) -> Message:
-    """The old container holds either an old workbook or a new one that is encrypted."""
-    mark = "EncryptedPackage".encode("utf-16-le")
-    tail = b""
-    with path.open("rb") as file:
-        while block := file.read(_CHUNK):
-            if mark in tail + block:
-                return message("The Excel file is protected with a password. Save it without one.")
-            tail = block[-len(mark) :]
-    return message(
-        "The file is an old Excel workbook (.xls) or another old Office document. Save it as .xlsx."
-    )
+def _recognise_sheets(path: Path, limits: Limits) -> Reading:
+    opened = open_decoded(path, Reading("sheets"), limits, Notes())
+    opened.close()
+    sheets = tuple(Sheet(name, hidden=name in opened.inner) for name in opened.columns)
+    return Reading("sheets", sheet=opened.columns[0], sheets=sheets)
 
 
 def _recognise_text(path: Path, limits: Limits, *, packed: bool) -> Reading:

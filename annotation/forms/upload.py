@@ -9,7 +9,7 @@ from django import forms
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from annotation.files.records import TEXT_FORMATS
+from annotation.files.records import TEXT_FORMATS, WORKBOOKS
 from annotation.files.text.delimiters import DELIMITERS, QUOTES
 from annotation.files.text.encodings import ENCODINGS
 
@@ -51,13 +51,15 @@ class UploadForm(forms.Form):
     """Files, or a text that was pasted."""
 
     file = FilesField(
-        label=_("CSV, Excel (.xlsx), JSON lines or Parquet"),
+        label=_("CSV, Excel, OpenDocument, JSON or Parquet"),
         required=False,
         allow_empty_file=True,  # the reader refuses it, with the file's name
         help_text=_(
             "The first row holds the column names; every other row is one item to label. You can choose several files."
         ),
-        widget=FilesInput(attrs={"accept": ".csv,.tsv,.txt,.xlsx,.jsonl,.json,.parquet,.gz"}),
+        widget=FilesInput(
+            attrs={"accept": ".csv,.tsv,.txt,.xlsx,.xls,.xlsb,.ods,.jsonl,.json,.parquet,.gz,.zip"}
+        ),
     )
     text = forms.CharField(
         label=_("Or paste it here"),
@@ -110,6 +112,8 @@ class ReadingForm(forms.Form):
 
     header = forms.TypedChoiceField(label=_("Column names"), required=False, coerce=int, empty_value=None)
     replace_bad = forms.BooleanField(label=_("Replace invalid bytes"), required=False)
+    escaped = forms.BooleanField(label=_("Backslash before quotes"), required=False)
+    wrapped = forms.BooleanField(label=_("Rows in quotes"), required=False)
     fill_merged = forms.BooleanField(label=_("Fill merged cells"), required=False)
 
     def __init__(self, *args: Any, reading: Mapping[str, Any], **kwargs: Any) -> None:
@@ -117,13 +121,15 @@ class ReadingForm(forms.Form):
         kind = reading["format"]
         self._keep_flag("replace_bad", kind in TEXT_FORMATS, reading)
         self._keep_flag("fill_merged", kind == "xlsx", reading)
+        self._keep_flag("escaped", kind == "csv", reading)
+        self._keep_flag("wrapped", kind == "csv", reading)
         choices = {
             "encoding": list(ENCODINGS.items()) if kind in TEXT_FORMATS else [],
-            "header": HEADER_ROWS if kind in ("csv", "xlsx") else [],
+            "header": HEADER_ROWS if kind in ("csv", *WORKBOOKS) else [],
             "delimiter": list(DELIMITERS.items()) if kind == "csv" else [],
             "quote": _offered(QUOTES) if kind == "csv" else [],
             "sheet": [(sheet["name"], sheet["name"]) for sheet in reading["sheets"]]
-            if kind == "xlsx"
+            if kind in WORKBOOKS
             else [],
         }
         values = {"header": 1, **reading, "quote": reading.get("quote") or NO_CHARACTER}

@@ -10,7 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from enum import Enum, auto
 from itertools import chain
 from pathlib import Path
@@ -25,6 +26,11 @@ from annotation.messages import message
 _NO_DELIMITER = "\0"
 _BAD = re.compile("[\ud800-\udfff]")
 _QUOTES = re.compile('"+')
+
+
+_GOES_ON = message(
+    "a quoted cell goes on after its closing quote; double the quotes inside, or choose that quotes are plain characters"
+)
 
 
 class _Where(Enum):
@@ -100,7 +106,24 @@ def read_csv(path: Path, reading: Reading, limits: Limits, notes: Notes) -> Iter
     with open_text(path, reading, limits, notes) as stream:
         if reading.separator_line:
             stream.readline(limits.row_characters)
-        yield from _Records(stream, reading, limits, notes)
+        if reading.wrapped:
+            yield from _unwrapped(_Records(stream, replace(reading, delimiter=""), limits, notes), reading)
+        else:
+            yield from _Records(stream, reading, limits, notes)
+
+
+def _unwrapped(
+    records: Iterable[SourceRow | RejectedRow], reading: Reading
+) -> Iterator[SourceRow | RejectedRow]:
+    """Rows each of which stands in quotes as a whole, split once more."""
+    for row in records:
+        if isinstance(row, RejectedRow):
+            yield row
+            continue
+        try:
+            yield SourceRow(row.line, next(make_reader(iter(row.cells), reading), []))
+        except csv.Error:
+            yield RejectedRow(row.line, _GOES_ON)
 
 
 class _Records:
@@ -163,10 +186,7 @@ class _Records:
             )
         if "unexpected end" in str(error) or len(self._lines.record) > 1:
             raise self._unclosed(start)
-        return RejectedRow(
-            start,
-            message("a quoted cell goes on after its closing quote; quotes inside must be doubled"),
-        )
+        return RejectedRow(start, _GOES_ON)
 
     def _skip_record(self, start: int) -> int:
         """Reads on to the end of the record at hand, without keeping it, and returns its length."""
@@ -216,4 +236,7 @@ def make_reader(lines: Iterator[str], reading: Reading) -> Iterator[list[str]]:
     delimiter = reading.delimiter or _NO_DELIMITER
     if not reading.quote:
         return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
-    return csv.reader(lines, delimiter=delimiter, quotechar=reading.quote, doublequote=True, strict=True)
+    escape = "\\" if reading.escaped else None
+    return csv.reader(
+        lines, delimiter=delimiter, quotechar=reading.quote, doublequote=True, escapechar=escape, strict=True
+    )

@@ -28,6 +28,10 @@ _RARE = ("^", "\uff0c")
 #: What quotes may be: around cells that hold a delimiter or a line end, or characters like any other.
 QUOTES = {'"': _("around cells"), "": _("plain characters")}
 _MAX_ROWS = 500
+_ALIKE = 0.9  # share of rows as wide as the first, so that quotes around rows are believed
+_WRAPPED = re.compile(r'"(?:[^"]|"")*"')
+# A cell between quotes, as they stand around cells that hold a delimiter.
+_QUOTED_CELL = re.compile(r'(?:^|[,;|^\uff0c])"[^"\n]*"(?:[,;|^\uff0c]|\r?$)', re.MULTILINE)
 
 
 def sniff_delimiter(sample: str, reading: Reading, *, complete: bool) -> Reading:
@@ -44,15 +48,41 @@ def sniff_delimiter(sample: str, reading: Reading, *, complete: bool) -> Reading
         return replace(
             reading, delimiter=named, separator_line=True, quote=_quote_of(rest, reading, named, complete)
         )
+    if inner := _unwrapped(sample):
+        wrapped = replace(reading, delimiter=_best_delimiter(inner, reading, complete=True), wrapped=True)
+        if wrapped.delimiter and _evenness(inner, wrapped, complete=True)[0] > _ALIKE:
+            return wrapped
+    best = _best_delimiter(sample, reading, complete)
+    if not best and (surplus := _evenly_too_wide(sample, reading, complete)):
+        return replace(reading, delimiter=surplus)
+    reading = replace(reading, delimiter=best, quote=_quote_of(sample, reading, best, complete))
+    return replace(reading, escaped=_is_escaped(sample, reading, complete))
+
+
+def _best_delimiter(sample: str, reading: Reading, complete: bool) -> str:
+    """The delimiter under which most rows are as wide as the first; empty if none splits the header."""
     choices = [
         (_evenness(sample, replace(reading, delimiter=each), complete), each) for each in DELIMITERS if each
     ]
     (share, columns), best = max(choices, key=lambda choice: (choice[0][0] > 0.5, *choice[0]))
-    if columns < 2 and not share:
-        if surplus := _evenly_too_wide(sample, reading, complete):
-            return replace(reading, delimiter=surplus)
-        best = ""
-    return replace(reading, delimiter=best, quote=_quote_of(sample, reading, best, complete))
+    return best if columns > 1 or share else ""
+
+
+def _unwrapped(sample: str) -> str:
+    """The lines without the quotes around them and with those inside halved, if every line stands in quotes as a whole."""
+    lines = sample.split("\n")[:_MAX_ROWS]
+    filled = [line.strip("\r") for line in lines[: -1 if len(lines) > 1 else None] if line.strip()]
+    if len(filled) < 2 or not all(_WRAPPED.fullmatch(line) for line in filled):
+        return ""
+    return "\n".join(line[1:-1].replace('""', '"') for line in filled) + "\n"
+
+
+def _is_escaped(sample: str, reading: Reading, complete: bool) -> bool:
+    """Whether backslashes stand before quotes, since only so every row is as wide as the first."""
+    if '\\"' not in sample or not reading.quote:
+        return False
+    plain, escaped = (_widths(sample, replace(reading, escaped=mark), complete) for mark in (False, True))
+    return len(escaped) >= len(plain) and set(escaped) == {escaped[0]} and set(plain) != {escaped[0]}
 
 
 def _evenness(sample: str, reading: Reading, complete: bool) -> tuple[float, int]:
@@ -86,8 +116,8 @@ def _is_punctuation(sample: str, delimiter: str) -> bool:
 
 
 def _quote_of(sample: str, reading: Reading, delimiter: str, complete: bool) -> str:
-    """Quotes are plain characters in a tab-separated file, or one of a text a line, that only so reads evenly."""
-    if delimiter not in ("\t", ""):
+    """Quotes are plain characters in a file that only so reads evenly, and in which no cell stands in quotes."""
+    if delimiter not in ("\t", "") and _QUOTED_CELL.search(sample):
         return '"'
     quoted, plain = (
         _widths(sample, replace(reading, delimiter=delimiter, quote=quote), complete) for quote in ('"', "")

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import charset_normalizer
+
 from annotation.messages import message
 
 #: What a person may choose, most usual first. Python's name and the name to show.
@@ -21,6 +23,31 @@ ENCODINGS = {
     "latin-1": message("Latin-1 (Western Europe)"),
     "cp1250": message("Windows-1250 (Central Europe)"),
     "cp1251": message("Windows-1251 (Cyrillic)"),
+    "cp1253": message("Windows-1253 (Greek)"),
+    "cp1254": message("Windows-1254 (Turkish)"),
+    "cp1255": message("Windows-1255 (Hebrew)"),
+    "cp1256": message("Windows-1256 (Arabic)"),
+    "cp1257": message("Windows-1257 (Baltic)"),
+    "cp1258": message("Windows-1258 (Vietnamese)"),
+    "cp874": message("Windows-874 (Thai)"),
+    "koi8_r": message("KOI8-R (Russian)"),
+    "koi8_u": message("KOI8-U (Ukrainian)"),
+    "cp866": message("DOS 866 (Cyrillic)"),
+    "mac_cyrillic": message("Mac OS (Cyrillic)"),
+    "mac_roman": message("Mac OS (Western Europe)"),
+    "cp437": message("DOS 437 (United States)"),
+    "cp850": message("DOS 850 (Western Europe)"),
+    "cp852": message("DOS 852 (Central Europe)"),
+    "iso8859_2": message("ISO 8859-2 (Central Europe)"),
+    "iso8859_5": message("ISO 8859-5 (Cyrillic)"),
+    "iso8859_6": message("ISO 8859-6 (Arabic)"),
+    "iso8859_7": message("ISO 8859-7 (Greek)"),
+    "iso8859_8": message("ISO 8859-8 (Hebrew)"),
+    "iso8859_9": message("ISO 8859-9 (Turkish)"),
+    "iso8859_15": message("ISO 8859-15 (Western Europe)"),
+    "hz": message("HZ (Simplified Chinese)"),
+    "iso2022_jp": message("ISO-2022-JP (Japanese)"),
+    "utf-7": message("UTF-7"),
     "utf-16-le": message("UTF-16, little endian"),
     "utf-16-be": message("UTF-16, big endian"),
     "utf-32-le": message("UTF-32, little endian"),
@@ -36,8 +63,35 @@ _MARKS = [
 ]
 # Overlong and surrogate sequences count too: such a file is bad UTF-8 and nothing else.
 _UTF8_SEQUENCE = re.compile(rb"[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _LONE_HIGH_BYTE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
+_HIGH_RUN = re.compile(rb"[\x80-\xff]+")
+_IN_LATIN_WORD = re.compile(rb"[A-Za-z][\x80-\xff]+|[\x80-\xff]+[A-Za-z]")
+# Non-ASCII letters of the languages that are written in each encoding of Latin letters; the most usual encoding first.
+_ALPHABETS = {
+    "cp1252": (
+        "äöüß",
+        "àâæçéèêëîïôœùûüÿ",
+        "áéíóúüñªº",
+        "àáâãçéêíóôõúü",
+        "àèéìòù",
+        "åäöæøéüþðýúíóá",
+        "áàäâéèëêíìïîóòöôúùüûýÿñçßœæåøžš",
+    ),
+    "cp1250": ("ąćęłńóśźż", "áčďéěíňóřšťúůýžäôĺľŕ", "áéíóöőúüű", "ăâîşţ", "čćđšž"),
+    "cp1254": ("çğıöşüâîûi̇",),
+    "cp1257": ("ąčęėįšųūž", "āčēģīķļņšūž", "äöõüšž"),
+    "iso8859_2": ("ąćęłńóśźż", "áčďéěíňóřšťúůýžäôĺľŕ", "áéíóöőúüű", "ăâîşţ", "čćđšž"),
+    "latin-1": ("",),
+}
+_TYPOGRAPHY = frozenset("“”„‘’‚«»‹›–—…€·•°§©®™\xa0¿¡´")
+# Encodings that charset-normalizer tells apart well, by how often letters come in their languages.
+_BY_STATISTICS = [
+    *("cp1251", "koi8_r", "koi8_u", "cp866", "iso8859_5", "mac_cyrillic", "cp1253", "iso8859_7"),
+    *("cp1255", "iso8859_8", "cp1256", "iso8859_6", "cp874"),
+]
+_STATISTICS = 20_000  # bytes that it is given
 
 #: Name of the error handler that marks each byte that doesn't fit by a lone surrogate, as PEP 383 does, but for
 #: every byte, so that a row with such a byte can be named and rejected and the next one read.
@@ -118,19 +172,37 @@ def _mostly_utf8(head: bytes) -> bool:
 def _guess(head: bytes) -> str:
     """The encoding under which most letters are usual ones of its language."""
     head = head[:65536]
-    # In Western European text, bytes above ASCII are few and stand alone.
-    if 2 * len(_LONE_HIGH_BYTE.findall(head)) <= len(_HIGH_BYTE.findall(head)):
-        # On a tie the first counts: few characters fit more than one encoding, and there are most readers of the first.
-        score, name = max(
-            ((_usual_share(head, name), name) for name in _IS_USUAL), key=lambda scored: scored[0]
-        )
-        if score > 0.6:
-            return name
+    # In texts of Latin letters, bytes above ASCII are few and stand alone.
+    if 2 * len(_LONE_HIGH_BYTE.findall(head)) > len(_HIGH_BYTE.findall(head)):
+        return _latin(head)
+    # On a tie the first counts: few characters fit more than one encoding, and there are most readers of the first.
+    score, name = max(((_usual_share(head, name), name) for name in _IS_USUAL), key=lambda scored: scored[0])
+    if score > 0.6 and name != "cp1251":
+        return name
+    if 2 * len(_IN_LATIN_WORD.findall(head)) > len(_HIGH_RUN.findall(head)):
+        return _latin(head)
+    found = charset_normalizer.from_bytes(head[:_STATISTICS], cp_isolation=_BY_STATISTICS).best()
+    if found:
+        return str(found.encoding)
+    return name if score > 0.6 else _latin(head)
+
+
+def _latin(head: bytes) -> str:
+    return max(_ALPHABETS, key=lambda name: _alphabet_share(head, name))
+
+
+def _alphabet_share(head: bytes, name: str) -> float:
+    """The share of a text's characters above ASCII that are in the alphabet of one of the encoding's languages; -1 for bytes
+    that it doesn't have."""
     try:
-        head.decode("cp1252")
+        text = head.decode(name)
     except UnicodeDecodeError:
-        return "latin-1"
-    return "cp1252"
+        return -1.0
+    letters = [char.lower() for char in text if char > "\x7f" and char not in _TYPOGRAPHY]
+    shares = (
+        sum(char in alphabet for char in letters) / max(1, len(letters)) for alphabet in _ALPHABETS[name]
+    )
+    return max(shares)
 
 
 def _usual_share(head: bytes, name: str) -> float:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from annotation.files.first_row import first_rows
-from annotation.files.records import Limits, Reading
+from annotation.files.records import WORKBOOKS, Limits, Reading
 
 _LOOK_ROWS = 50
 _MAX_TITLE_ROWS = 19
@@ -27,7 +27,7 @@ def below_title(path: Path, reading: Reading, limits: Limits) -> Reading:
     That is so if the first filled row has a single cell and most of the others have more; the names are then in the first
     row that is as wide as most and looks like names. Otherwise ``reading`` is as it was.
     """
-    if reading.format not in ("csv", "xlsx") or not (reading.format == "xlsx" or reading.delimiter):
+    if reading.format not in WORKBOOKS and not (reading.format == "csv" and reading.delimiter):
         return reading
     rows = first_rows(path, reading, limits, _LOOK_ROWS)
     if len(rows) < 2 or _filled(rows[0]) != 1:

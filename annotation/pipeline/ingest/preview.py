@@ -113,6 +113,10 @@ def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow
         yield _(
             "This is CORAL's own export: the apostrophes that keep texts from becoming formulas are taken off."
         )
+    if reading.escaped:
+        yield _("A backslash before a quote is read as part of the quote, and not of the text.")
+    if reading.wrapped:
+        yield _("Each row stands in quotes as a whole; they are taken off.")
     if any(sheet.hidden and sheet.name == reading.sheet for sheet in reading.sheets):
         yield _("The chosen sheet is hidden in Excel.")
     for what, times in table.notes.counts.items():

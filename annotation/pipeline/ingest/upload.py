@@ -16,11 +16,12 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, InvalidFileError
-from annotation.files.records import TEXT_FORMATS, Limits, Reading
+from annotation.files.records import TEXT_FORMATS, WORKBOOKS, Limits, Reading
 from annotation.files.sniff import detect_structure, recognise
 from annotation.files.text.delimiters import DELIMITERS, QUOTES
 from annotation.files.text.encodings import ENCODINGS
 from annotation.files.text.title import below_title
+from annotation.files.unpack import unpack_only_file
 from annotation.jobs import kinds
 from annotation.jobs.details import ImportDetail
 from annotation.messages import message
@@ -55,6 +56,8 @@ class ReadingChoice(TypedDict, total=False):
     header: int | None
     replace_bad: bool | None
     fill_merged: bool | None
+    escaped: bool | None
+    wrapped: bool | None
 
 
 def store_upload(
@@ -84,6 +87,7 @@ def store_upload(
     path: Path = settings.UPLOAD_DIR / stored_name
     try:
         size, digest = _write(file, path, limits)
+        unpack_only_file(path, limits)
         reading = LINES if one_text_a_line else recognise(path, limits)
         reading = _chosen(path, reading, limits, chosen)
         preview = first_look(path, reading, limits)
@@ -185,7 +189,7 @@ def _write(file: File[bytes], path: Path, limits: Limits) -> tuple[int, str]:
 def _chosen(path: Path, reading: Reading, limits: Limits, chosen: ReadingChoice) -> Reading:
     sheet, encoding, delimiter = chosen.get("sheet"), chosen.get("encoding"), chosen.get("delimiter")
     reading = _with_header(reading, chosen)
-    if reading.format == "xlsx":
+    if reading.format in WORKBOOKS:
         if sheet is not None:
             _check_choice(sheet, [each.name for each in reading.sheets], message("sheet"))
             reading = replace(reading, sheet=sheet)
@@ -201,12 +205,18 @@ def _chosen(path: Path, reading: Reading, limits: Limits, chosen: ReadingChoice)
     if (quote := chosen.get("quote")) is not None and reading.format == "csv":
         _check_choice(quote, list(QUOTES), message("quote"))
         reading = replace(reading, quote=quote)
+    if reading.format == "csv":
+        reading = replace(
+            reading,
+            escaped=_or(chosen.get("escaped"), reading.escaped),
+            wrapped=_or(chosen.get("wrapped"), reading.wrapped),
+        )
     return reading
 
 
 def _with_header(reading: Reading, chosen: ReadingChoice) -> Reading:
     header = chosen.get("header")
-    if header is not None and reading.format in ("csv", "xlsx"):
+    if header is not None and reading.format in ("csv", *WORKBOOKS):
         if not 0 <= header <= MAX_HEADER:
             raise InvalidFileError(
                 "The column names are in one of the first %(most)s rows, or nowhere (0); not in row %(row)s.",
