@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Case, Count, F, Max, Q, QuerySet, Value, When
+from django.db.models import BigIntegerField, Case, Count, F, Max, Q, QuerySet, Value, When
 
 from annotation.errors import AnnotationError, ConflictError
 from annotation.jobs import kinds, state
@@ -195,7 +195,7 @@ def _correct(batch: CorrectionBatch, ids: Sequence[int]) -> int:
     model_label = Case(When(source=Source.PERSON, then=F("machine_label")), default=F("label"))
     labels = [When(pk__in=keys, then=Value(label)) for label, keys in _by_label(given).items()]
     Sample.objects.filter(pk__in=changed).update(
-        **({"label": Case(*labels, default=F("label"))} if labels else {}),
+        **({"label": Case(*labels, default=F("label"), output_field=BigIntegerField())} if labels else {}),
         source=Source.PERSON,
         batch=batch,
         machine_label=model_label,
