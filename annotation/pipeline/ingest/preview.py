@@ -115,6 +115,8 @@ def _warnings(table: Table, reading: Reading, seen: list[SourceRow | RejectedRow
         )
     if reading.escaped:
         yield _("A backslash before a quote is read as part of the quote, and not of the text.")
+    if reading.format == "csv" and reading.delimiter and not reading.quote:
+        yield _("Quotes are read as plain characters, since only so the rows are even.")
     if reading.wrapped:
         yield _("Each row stands in quotes as a whole; they are taken off.")
     if any(sheet.hidden and sheet.name == reading.sheet for sheet in reading.sheets):

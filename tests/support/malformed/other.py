@@ -9,7 +9,9 @@ from tests.support.malformed.case import Case, good, refused
 from tests.support.malformed.excel import zip_of
 
 FOREIGN = [
-    refused("M46 an old Excel file", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "workbook can't be read"),
+    refused(
+        "M46 an old Excel file", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "workbook can't be read"
+    ),
     refused(
         "M47 a binary Excel file",
         lambda: zip_of({"[Content_Types].xml": b"", "xl/workbook.bin": b"x"}),

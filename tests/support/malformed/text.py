@@ -246,16 +246,31 @@ STRUCTURE = [
         ["2", "x\r\ny"],
     ),
     good("M23 quotes in the middle of a cell", b'id,text\n1,a 5" disk\n', ["1", 'a 5" disk']),
-    Case(
+    good(
         "M23 text after a closing quote",
-        lambda: b'id,text\n1,"ab" cd\n2,x\n',
-        rows=[["2", "x"]],
+        b'id,text\n1,"ab" cd\n2,x\n',
+        ["1", '"ab" cd'],
+        ["2", "x"],
+        reading={"quote": ""},
+    ),
+    Case(
+        "M23 text after a closing quote, beside cells in quotes",
+        lambda: b'id,text\n1,"ab" cd\n2,"x, y"\n',
+        rows=[["2", "x, y"]],
         rejected={2: "after its closing quote"},
+    ),
+    good(
+        "M24 a quote that is never closed, where no cell stands in quotes",
+        b'id,text\n1,a\n2,"never closed\n3,b\n',
+        ["1", "a"],
+        ["2", '"never closed'],
+        ["3", "b"],
+        reading={"quote": ""},
     ),
     refused(
         "M24 a quote that is never closed",
-        b'id,text\n1,a\n2,"never closed\n3,b\n',
-        "quote opened at line 3 is never closed",
+        b'id,text\n1,a\n2,"never closed\n3,"b, c"\n',
+        "quote opened at line 3",
     ),
     refused(
         "M24 a quote that another row's quote closes",

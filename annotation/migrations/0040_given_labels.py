@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0035_flags_by_risk'),
+        ('annotation', '0039_deployment'),
     ]
 
     operations = [
