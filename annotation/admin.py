@@ -10,10 +10,12 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
+from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from annotation.jobs.turns import queue_of
 from annotation.models import (
     AllowedHost,
     AuditDraw,
@@ -163,8 +165,12 @@ class StageAdmin(ReadOnlyAdmin):
     list_display = [
         "id",
         "project",
+        "owner",
         "kind",
+        "queue",
         "status",
+        "waits",
+        "worker",
         "requested_action",
         "done",
         "total",
@@ -174,8 +180,24 @@ class StageAdmin(ReadOnlyAdmin):
         "updated_at",
     ]
     list_filter = ["status", "kind", "queued_at"]
-    search_fields = ["project__name", "run_id", "error"]
-    list_select_related = ["project"]
+    search_fields = ["project__name", "run_id", "error", "worker"]
+    list_select_related = ["project__owner"]
+
+    @admin.display(description=_("owner"), ordering="project__owner")
+    def owner(self, stage: Stage) -> str:
+        return str(stage.project.owner)
+
+    @admin.display(description=_("queue"))
+    def queue(self, stage: Stage) -> str:
+        return queue_of(stage)
+
+    @admin.display(description=_("waited"))
+    def waits(self, stage: Stage) -> str:
+        """From when it was queued to when it was taken up, or until now."""
+        if stage.status == Stage.Status.QUEUED:
+            return timesince(stage.queued_at)
+        begun = stage.started_at and stage.started_at > stage.queued_at
+        return timesince(stage.queued_at, stage.started_at) if begun else ""
 
 
 @admin.register(Sample)

@@ -140,6 +140,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "annotation.views.metrics.RequestTimeMiddleware",
     "csp.middleware.CSPMiddleware",
     "coral_site.database_away.DatabaseAwayMiddleware",
     "coral_site.admin_policy.AdminPolicyMiddleware",
@@ -248,8 +249,23 @@ MAX_ATTEMPTS = env_int(
 THREADS = env_int(
     "CORAL_THREADS", 0, "Threads for model arithmetic in one process; 0 is the number of cores."
 )
+LLM_CALLS = env_int(
+    "CORAL_LLM_CALLS",
+    0,
+    "Most calls to an LLM server that one worker makes at once in a labeling that several workers share; 0 is the connection's own "
+    "limit, which all of them share in any case.",
+)
 UPLOAD_MAX_MB = env_int("CORAL_UPLOAD_MAX_MB", 200, "Largest file that may be uploaded.", minimum=1)
 MAX_ROWS = env_int("CORAL_MAX_ROWS", 1_000_000, "Most rows of one project.", minimum=10)
+OWNER_ROWS = env_int("CORAL_OWNER_ROWS", 0, "Most rows of all projects of one owner; 0 is no limit.")
+OWNER_MB = env_int(
+    "CORAL_OWNER_MB", 0, "Most megabytes of files that all projects of one owner keep; 0 is no limit."
+)
+OWNER_JOBS = env_int(
+    "CORAL_OWNER_JOBS",
+    0,
+    "Most jobs of one owner's projects that run or wait at the same time, without the short ones that people wait for; 0 is no limit.",
+)
 MAX_COLUMNS = env_int("CORAL_MAX_COLUMNS", 512, "Most columns of an uploaded file.", minimum=1)
 MAX_CELL_CHARACTERS = env_int(
     "CORAL_MAX_CELL_CHARACTERS", 262_144, "Longest cell of an uploaded file.", minimum=100
@@ -296,6 +312,11 @@ WHITENOISE_MANIFEST_STRICT = False
 
 # --- Logs ---------------------------------------------------------------------------------------------------------
 LOG_LEVEL = env_str("CORAL_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
+METRICS_TOKEN = env_str(
+    "CORAL_METRICS_TOKEN",
+    "",
+    "Whoever sends it as a bearer token gets figures for Prometheus at /metrics. Empty: nobody.",
+)
 LOG_FORMAT = env_str("CORAL_LOG_FORMAT", "text", "text for a person, json for a log collector.")
 LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)
 

@@ -6,7 +6,7 @@ from django.urls import include, path
 from django.views.decorators.http import require_POST
 from django.views.i18n import set_language
 
-from annotation.views import accounts, health
+from annotation.views import accounts, health, metrics
 
 urlpatterns = [
     path("", include("annotation.urls")),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("signup/", accounts.signup, name="signup"),
     path("password/", accounts.PasswordChangeView.as_view(), name="password_change"),
     path("language/", require_POST(set_language), name="set_language"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     # One login page, with its limits, for the admin too.

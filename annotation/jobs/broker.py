@@ -37,6 +37,15 @@ def wake_worker(queue: str, stage_id: int) -> bool:
     return True
 
 
+def messages_waiting(queue: str) -> int:
+    """Messages of a queue that no worker has fetched; 0 where the broker can't be asked."""
+    try:
+        with _client() as client:
+            return int(client.llen(f"dramatiq:{queue}"))
+    except (redis.RedisError, OSError):
+        return 0
+
+
 def report_worker(queues: Iterable[str]) -> None:
     """Tell that a worker of these queues is alive."""
     try:

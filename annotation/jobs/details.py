@@ -112,7 +112,11 @@ class ModelDetail(Detail):
 class LabelingDetail(ModelDetail):
     """``kept``: answers of the round ``kept_from``. ``tokens_before``: in and out, when the rows began."""
 
+    own: Json = field(
+        default_factory=dict
+    )  # figures before the rows were cut into parts, by the names of the columns
     demonstrations_chosen: bool = False
+    features_lost: bool = False  # so that the LLM labelled rows to choose demonstrations from
     kept: int = 0
     kept_from: int | None = None
     tokens_before: list[int] | None = None
@@ -125,6 +129,15 @@ class LabelingDetail(ModelDetail):
     calibration: Json = field(
         default_factory=dict
     )  # checked, strength, temperature, checksum of the answers, rows written
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartDetail(LabelingDetail):
+    """A part of a labeling: rows behind the position ``after`` up to ``last``, and the class shares that they ought to have."""
+
+    after: int = -1
+    last: int = 0
+    target: list[float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,7 @@ CORPUS = "corpus"
 
 
 def _register(kind: JobKind) -> JobKind:
-    KINDS[kind.key] = kind
-    return kind
+    return KINDS.setdefault(kind.key, kind)
 
 
 def kind_of(stage: Stage) -> JobKind:
@@ -43,8 +42,6 @@ def keys(chosen: Callable[[JobKind], bool]) -> list[str]:
     return [key for key, kind in KINDS.items() if chosen(kind)]
 
 
-# --- The registry -------------------------------------------------------------------------------------------------
-
 IMPORT = _register(
     JobKind(
         key="import",
@@ -58,14 +55,18 @@ IMPORT = _register(
         is_step=True,
         changes_counts=True,
         phases={"reading": _("Reading the file.")},
-        sentences={
-            "cancelling": _("Removing the rows of this file that were already imported."),
-            "cancelled": _(
-                "No row of this file was imported. Resume to read it from the start, or upload another file."
-            ),
-            "failed": sentences.import_failed,
-            "done": sentences.rows_read,
-        },
+        sentences=sentences.IMPORT_STATES,
+    )
+)
+
+REFERENCES = _register(
+    JobKind(
+        key="references",
+        name=_("Reference labels"),
+        queue="files",
+        run="annotation.pipeline.ingest.reference_labels.run_matching",
+        page="configure_labels",
+        exclusive_group=CORPUS,
     )
 )
 
@@ -83,18 +84,7 @@ LLM = _register(
         detail=details.LabelingDetail,
         exclusive_group=CORPUS,
         is_step=True,
-        phases={
-            "demonstrations": _("Choosing demonstrations for the prompt."),
-            "self-annotation": _(
-                "The LLM labels some random rows first; those with the highest confidence become the demonstrations in the prompt."
-            ),
-            "keeping": _("Keeping the earlier answers of rows that are not at risk."),
-            "labeling": _("The LLM is labeling the rows."),
-            "second": _(
-                "Asking the riskiest rows a second time with a reworded prompt; whether both answers agree shows how reliable they are."
-            ),
-            "calibration": _("Removing the LLM's bias towards some labels."),
-        },
+        phases=sentences.LABELING_PHASES,
         sentences={"done": sentences.labelled},
     )
 )
@@ -114,6 +104,16 @@ GIVEN = _register(
     )
 )
 
+LLM_PART = _register(
+    JobKind(
+        key="llm-part",
+        name=_("Part of an LLM labeling"),
+        queue="llm",
+        run="annotation.pipeline.label.parts.run_part",
+        detail=details.PartDetail,
+    )
+)
+
 SLM = _register(
     JobKind(
         key="slm",
@@ -127,14 +127,7 @@ SLM = _register(
         is_step=True,
         changes_counts=True,
         counts_epochs=True,
-        phases={
-            "features": _("Computing the features for the SLM."),
-            "warm-up": _("Warm-up: plain training on all labels."),
-            "robust": _("Robust training: the SLM learns from clean rows; the others count as unlabelled."),
-            "verdict": _("Combining the evidence for every row."),
-            "model": _("Fitting the model that is kept to the final labels of all rows."),
-            "saving": _("Saving the results."),
-        },
+        phases=sentences.TRAINING_PHASES,
         sentences={"done": _("Every row has a prediction, a confidence and a clean probability.")},
     )
 )

@@ -5,11 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from annotation.jobs.details import RoundMetrics
 
 if TYPE_CHECKING:
     from annotation.models import Stage
+
+
+LABELING_PHASES = {
+    "demonstrations": _("Choosing demonstrations for the prompt."),
+    "self-annotation": _(
+        "The LLM labels some random rows first; those with the highest confidence become the demonstrations in the prompt."
+    ),
+    "keeping": _("Keeping the earlier answers of rows that are not at risk."),
+    "labeling": _("The LLM is labeling the rows."),
+    "second": _(
+        "Asking the riskiest rows a second time with a reworded prompt; whether both answers agree shows how reliable they are."
+    ),
+    "calibration": _("Removing the LLM's bias towards some labels."),
+}
+
+
+TRAINING_PHASES = {
+    "features": _("Computing the features for the SLM."),
+    "warm-up": _("Warm-up: plain training on all labels."),
+    "robust": _("Robust training: the SLM learns from clean rows; the others count as unlabelled."),
+    "verdict": _("Combining the evidence for every row."),
+    "model": _("Fitting the model that is kept to the final labels of all rows."),
+    "saving": _("Saving the results."),
+}
 
 
 def import_failed(stage: Stage) -> str:
@@ -38,3 +63,13 @@ def labelled(stage: Stage) -> str:
     if stage.done >= stage.total:
         return gettext("Every row has an answer.")
     return gettext("All rows are processed.")
+
+
+IMPORT_STATES = {
+    "cancelling": _("Removing the rows of this file that were already imported."),
+    "cancelled": _(
+        "No row of this file was imported. Resume to read it from the start, or upload another file."
+    ),
+    "failed": import_failed,
+    "done": rows_read,
+}

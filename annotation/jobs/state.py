@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
@@ -24,7 +25,7 @@ from annotation.errors import BusyError
 from annotation.jobs.broker import wake_worker
 from annotation.jobs.details import Detail
 from annotation.jobs.kind import JobKind
-from annotation.jobs.kinds import PLAN, kind_of
+from annotation.jobs.kinds import PLAN, keys, kind_of
 from annotation.jobs.notify import notify_pages
 from annotation.jobs.turns import queue_of, waiting_in
 from annotation.models import Goal, Iteration, Project, Stage
@@ -72,8 +73,10 @@ def create_stage(
         busy: the message where another such stage is active.
 
     Raises:
-        BusyError: the project has an active stage of the kind's exclusive group, or the round a stage of this kind.
+        BusyError: the project has an active stage of the kind's exclusive group, or the round a stage of this kind; or its
+            owner has as many jobs as one may have.
     """
+    _check_owner(project, kind)
     with one_at_a_time(busy):
         stage = Stage.objects.create(
             project=project,
@@ -87,6 +90,23 @@ def create_stage(
         )
         submit(stage)
     return stage
+
+
+def _check_owner(project: Project, kind: JobKind) -> None:
+    if kind.is_interactive or not settings.OWNER_JOBS:
+        return
+    at_work = Stage.objects.filter(
+        project__owner=project.owner_id,
+        parent=None,
+        status__in=(Stage.Status.QUEUED, Stage.Status.RUNNING),
+        kind__in=keys(lambda other: not other.is_interactive),
+    )
+    if at_work.count() >= settings.OWNER_JOBS:
+        raise BusyError(
+            "%(count)s jobs of your projects are running or waiting, as many as one owner may have (CORAL_OWNER_JOBS). "
+            "Wait until one is done, or cancel one.",
+            count=settings.OWNER_JOBS,
+        )
 
 
 def submit(stage: Stage) -> None:
@@ -196,6 +216,9 @@ def _request(stage: Stage, action: Stage.RequestedAction) -> None:
             replan(row.project_id)
         row.resume_at = None  # whoever pauses or cancels it doesn't want it tried again by itself
         row.save()
+    # Without the lock on the whole, which a part at work wants while it holds its own. What waits is not taken up any more.
+    for part in stage.parts.filter(status=Stage.Status.RUNNING):
+        _request(part, Stage.RequestedAction.PAUSE)
     _changed(stage)
 
 

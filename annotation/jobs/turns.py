@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from django.db.models import Min, Q
+
 from annotation.jobs.kinds import KINDS, kind_of
 from annotation.models import Stage
 from annotation.models.sql import from_now
@@ -32,9 +34,12 @@ def queues() -> list[str]:
 
 
 def waiting_in(queue: str) -> list[Stage]:
-    """The waiting stages of a queue, in the order in which they are to be taken up."""
-    queued = Stage.objects.filter(status=Stage.Status.QUEUED, kind__in=KINDS).select_related("project")
-    waiting = [stage for stage in queued if queue_of(stage) == queue]
+    """The waiting stages of a queue, in the order in which they are to be taken up; of a stage in parts the first part."""
+    queued = Stage.objects.filter(status=Stage.Status.QUEUED, kind__in=KINDS)
+    of_running = queued.filter(parent__status=Stage.Status.RUNNING, parent__requested_action="")
+    firsts = of_running.order_by().values("parent").annotate(first=Min("pk")).values("first")
+    found = queued.filter(Q(parent=None) | Q(pk__in=firsts)).select_related("project")
+    waiting = [stage for stage in found if queue_of(stage) == queue]
     owners, projects = _at_work(queue) if len(waiting) > 1 else (Counter[int](), Counter[int]())
     return sorted(
         waiting,
@@ -47,7 +52,9 @@ def gives_way(stage: Stage) -> bool:
     while, and nobody of the others who have as many at work has been at it for longer."""
     queue = queue_of(stage)
     owners, _projects = _at_work(queue)
-    late = Stage.objects.filter(status=Stage.Status.QUEUED, queued_at__lt=from_now(seconds=-WAIT_SECONDS))
+    late = Stage.objects.filter(
+        status=Stage.Status.QUEUED, parent=None, queued_at__lt=from_now(seconds=-WAIT_SECONDS)
+    )
     fewest = min(
         (owners[each.project.owner_id] for each in late.select_related("project") if queue_of(each) == queue),
         default=None,

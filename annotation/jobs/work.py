@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,7 +32,8 @@ from mlcore.messages import Message
 
 logger = logging.getLogger(__name__)
 
-_at_work: set[int] = set()
+#: The stages that this process is at work on, each with the stage that it is a part of, or 0.
+_at_work: dict[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,22 @@ def run_next(stage_id: int) -> None:
         return
     if stage.status == Stage.Status.CANCELLED:
         run_stage(stage_id)
-    for waiting in waiting_in(queue_of(stage)):
-        if run_stage(waiting.pk):
-            return
+    queue = queue_of(stage)
+    while (taken := _take_next(queue)) and taken.parent_id:
+        pass  # parts are many and messages for them few: who has done one goes on
+
+
+def _take_next(queue: str) -> Stage | None:
+    """Do the waiting work whose turn it is; None if there is none for this process."""
+    for waiting in waiting_in(queue):
+        # One process asks a server for one part as fast as for several.
+        if waiting.parent_id not in _parents_at_work() and run_stage(waiting.pk):
+            return waiting
+    return None
+
+
+def _parents_at_work() -> set[int]:
+    return {*_at_work, *_at_work.values()} - {0}
 
 
 def run_stage(stage_id: int) -> bool:
@@ -87,7 +103,7 @@ def work_on(stage_id: int) -> Iterator[Job[Any] | None]:
         yield None
         return
     token = run_id.set(str(job.stage.run_id))
-    _at_work.add(stage_id)
+    _at_work[stage_id] = job.stage.parent_id or 0
     logger.info("%s of project %d: attempt %d", job.stage.kind, job.stage.project_id, job.lease.attempt)
     try:
         with job.lease.heartbeat():
@@ -111,7 +127,7 @@ def work_on(stage_id: int) -> Iterator[Job[Any] | None]:
             else:
                 _finish(job)
     finally:
-        _at_work.discard(stage_id)
+        _at_work.pop(stage_id, None)
         run_id.reset(token)
 
 
@@ -130,6 +146,7 @@ def take_up(stage_id: int) -> Job[Any] | None:
             requested_action=Stage.RequestedAction.NONE,
             attempt=F("attempt") + 1,
             lease_until=lease_end(),
+            worker=f"{socket.gethostname()[:80]}:{os.getpid()}",
             started_at=Now(),
             finished_at=None,
             resume_at=None,
@@ -218,7 +235,8 @@ def _end(job: Job[Any], status: str, *, error: Message | None = None) -> bool:
     if written:
         logger.info("%s after %.1f s", status, job.lease.seconds())
         notify_pages(job.stage)
-        if status != Stage.Status.QUEUED and not kind_of(job.stage).only_reads:
+        is_part = job.stage.parent_id is not None
+        if status != Stage.Status.QUEUED and not is_part and not kind_of(job.stage).only_reads:
             replan(job.stage.project_id)
     else:
         logger.warning("The lease was lost before the end; another attempt owns the stage.")

@@ -87,7 +87,10 @@ class StageQuerySet(models.QuerySet["Stage"]):
     def overdue(self) -> StageQuerySet:
         """Stages that ought to be at work and are not: the lease ran out, nobody took them up in that time, or the wait
         after a run of failures is over."""
-        waiting = Q(status=Stage.Status.QUEUED, queued_at__lt=from_now(seconds=-settings.LEASE_SECONDS))
+        # Whoever is at work on a stage sees to its waiting parts.
+        waiting = Q(
+            status=Stage.Status.QUEUED, parent=None, queued_at__lt=from_now(seconds=-settings.LEASE_SECONDS)
+        )
         silent = Q(status=Stage.Status.RUNNING, lease_until__lt=Now())
         due = Q(status=Stage.Status.PAUSED, resume_at__lt=Now())
         return self.filter(waiting | silent | due)
@@ -115,6 +118,14 @@ class Stage(models.Model):
     iteration = models.ForeignKey(
         Iteration, null=True, blank=True, on_delete=models.CASCADE, related_name="stages"
     )
+    parent = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="parts",
+        help_text=_("The stage of whose work this is a part, so that several workers can do it."),
+    )
     kind = models.CharField(max_length=20)  # a key of annotation.jobs.kinds.KINDS
     exclusive_group = models.CharField(max_length=20, blank=True)  # the kind's
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
@@ -131,6 +142,9 @@ class Stage(models.Model):
     )
     crashes = models.PositiveIntegerField(default=0, help_text=_("Consecutive worker crashes."))
     lease_until = models.DateTimeField(null=True, blank=True)
+    worker = models.CharField(
+        max_length=100, blank=True, help_text=_("Machine and process that took it up last.")
+    )
     queued_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -143,6 +157,10 @@ class Stage(models.Model):
     detail = models.JSONField(
         default=dict, blank=True, help_text=_("What this kind of job tells beyond the common fields.")
     )
+    granted_tokens = models.PositiveBigIntegerField(
+        default=0, help_text=_("What a part may spend of its stage's budget, by now.")
+    )
+    granted_money = models.FloatField(default=0.0)
     tokens_in = models.PositiveBigIntegerField(default=0)
     tokens_out = models.PositiveBigIntegerField(default=0)
     run_id = models.UUIDField(default=uuid.uuid4, editable=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -49,6 +49,8 @@ class Budget:
         prices: what tokens cost.
         spent: what counts as spent, earlier attempts of the run included.
         assumed: calls of which nobody told what they took, so that they count as the most that they may have taken.
+        ask_for: where the limit is a share of one that several runs have: raises this one's so that what it is given fits, if
+            the others leave so much. Called in a thread of its own.
     """
 
     tokens: int = 0
@@ -56,9 +58,11 @@ class Budget:
     prices: Prices = field(default_factory=Prices)
     spent: Usage = field(default_factory=Usage)
     assumed: int = 0
+    ask_for: Callable[[Usage], None] | None = None
     _held: Usage = field(default_factory=Usage)
     _calls: int = 0
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def is_limited(self) -> bool:
@@ -96,6 +100,8 @@ class Budget:
             BudgetSpentError: with no call under way, what is left is less than ``most``.
         """
         while not self._fits(most):
+            if self.ask_for and await self._is_granted(most):
+                break
             if not self._calls:
                 raise self.spent_error(most)
             waiter = asyncio.get_running_loop().create_future()
@@ -115,19 +121,39 @@ class Budget:
                     waiter.set_result(None)
             self._waiting.clear()
 
-    def _fits(self, most: Usage) -> bool:
+    async def _is_granted(self, most: Usage) -> bool:
+        async with self._asking:  # what one call is granted may be enough for the next
+            if not self._fits(most) and self.ask_for:
+                await asyncio.to_thread(self.ask_for, self.total(most))
+        return self._fits(most)
+
+    def total(self, most: Usage) -> Usage:
+        """What is spent, set aside, and ``most``."""
         total = Usage()
         for each in (self.spent, self._held, most):
             total.add(each)
+        return total
+
+    def _fits(self, most: Usage) -> bool:
+        total = self.total(most)
         within_tokens = not self.tokens or total.tokens_in + total.tokens_out <= self.tokens
         return within_tokens and (not self.money or self.cost(total) <= self.money)
 
     def _message(self, most: Usage) -> Message:
         spent, one = self.spent.tokens_in + self.spent.tokens_out, most.tokens_in + most.tokens_out
         if self.tokens and spent + one > self.tokens:
-            return Message("tokens_spent", {"spent": spent, "most": self.tokens, "next": one})
-        costs = {"spent": self.cost(self.spent), "most": self.money, "next": self.cost(most)}
-        return Message("money_spent", {name: f"{cost:.4f}" for name, cost in costs.items()})
+            return self.spent_message(one, tokens=True)
+        return self.spent_message(f"{self.cost(most):.4f}", tokens=False)
+
+    def spent_message(self, next_call: int | str, *, tokens: bool) -> Message:
+        """That what is left doesn't cover the next call, which may take so many tokens, or so much money."""
+        if tokens:
+            spent = self.spent.tokens_in + self.spent.tokens_out
+            return Message("tokens_spent", {"spent": spent, "most": self.tokens, "next": next_call})
+        costs = {"spent": self.cost(self.spent), "most": self.money}
+        return Message(
+            "money_spent", {name: f"{cost:.4f}" for name, cost in costs.items()} | {"next": next_call}
+        )
 
 
 def most_of(text: str, *, beyond: str, tokens_out: int) -> Usage:

@@ -37,12 +37,12 @@ def kill_after(times: int) -> Callable[[], None]:
 def arm(point: str) -> None:
     """Put the kill where it is wanted."""
     from annotation.models.sql import insert_rows
-    from annotation.pipeline.label import run_labeling, second_question
+    from annotation.pipeline.label import label_rows, second_question
     from mlcore.llm.endpoint.chat import ChatClient
 
     complete, store, store_second = (
         ChatClient.complete,
-        run_labeling.store_answers,
+        label_rows.store_answers,
         second_question.store_second_answers,
     )
     at_call, at_batch = kill_after(ROWS // 2), kill_after(3)
@@ -71,8 +71,8 @@ def arm(point: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     ChatClient.complete = killed_call  # type: ignore[method-assign]
-    run_labeling.insert_rows = killed_insert  # type: ignore[attr-defined]
-    run_labeling.store_answers = killed_store
+    label_rows.insert_rows = killed_insert  # type: ignore[attr-defined]
+    label_rows.store_answers = killed_store
     second_question.store_second_answers = killed_second
 
 

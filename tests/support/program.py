@@ -74,12 +74,22 @@ class Program:
         os.kill(pid, number)
         return pid
 
-    def start_worker(self, queues: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, queues: str, *, threads: int = 1) -> subprocess.Popen[bytes]:
         """One more worker, beside the supervisor's, as on a further machine; the caller ends it."""
+        return self._start(self._command("worker", "--queues", queues, "--threads", str(threads)))
+
+    def start_python(self, code: str) -> subprocess.Popen[bytes]:
+        """A process with this code, in the program's environment; the caller ends it."""
+        return self._start([sys.executable, "-c", code])
+
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                self._command("worker", "--queues", queues), env=self._environment, stdout=log, stderr=log
+                command, env=self._environment, cwd=settings.BASE_DIR, stdout=log, stderr=log
             )
+
+    def clear_log(self) -> None:
+        self._log.write_text("")
 
     def kill_supervisor(self) -> list[int]:
         """SIGKILL the supervisor alone; return the process ids of the children that it leaves."""

@@ -66,6 +66,12 @@ class RedisServer:
         self.process.terminate()
         self.process.wait(10)
 
+    def restart(self) -> None:
+        """Crash, and start again with nothing in it."""
+        self.process.kill()
+        self.process.wait(10)
+        self.__enter__()
+
     def _answers(self) -> bool:
         try:
             with redis.Redis.from_url(self.url) as client:
@@ -75,9 +81,14 @@ class RedisServer:
 
 
 class PostgresServer:
-    """A PostgreSQL server in a folder of its own, on a unix socket. It never runs as root, so root lends it a user."""
+    """A PostgreSQL server in a folder of its own, on a unix socket. It never runs as root, so root lends it a user.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        fsync: whether it waits for the disk, as a real one does; tests have no use for that.
+    """
+
+    def __init__(self, folder: Path, *, fsync: bool = False) -> None:
+        self._options = [] if fsync else ["-F"]
         installed = sorted(
             Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4])
         )
@@ -95,18 +106,29 @@ class PostgresServer:
         self._run(
             "initdb", "--auth=trust", "--username=coral", "--encoding=UTF8", "--no-sync", "-D", self._data
         )
-        self.process = subprocess.Popen(
-            [self._programs / "postgres", "-D", self._data, "-k", self._folder, "-h", "", "-F"],
-            user=self._user, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
         self.url = f"postgres://coral@/postgres?host={self._folder}"
-        wait_for(self._answers, seconds=START_SECONDS, what="PostgreSQL starts")
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._crash()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def restart(self) -> None:
+        """Crash, and start again with what was committed."""
+        self._crash()
+        self._start()
+
+    def _start(self) -> None:
+        self.process = subprocess.Popen(
+            [self._programs / "postgres", "-D", self._data, "-k", self._folder, "-h", "", *self._options],
+            user=self._user, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_for(self._answers, seconds=START_SECONDS, what="PostgreSQL starts")
+
+    def _crash(self) -> None:
         self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data)
         self.process.wait(10)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def make_database(self, name: str) -> str:
         """Make a database and return its address."""

@@ -7,10 +7,12 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Count, Q, TextField, Value
 from django.db.models.fields.json import KeyTextTransform
@@ -18,13 +20,18 @@ from django.db.models.functions import NullIf, Trim
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from annotation.jobs import kinds, state
+from annotation.jobs.details import Detail
+from annotation.jobs.work import Job
 from annotation.models import Project, Upload
 from annotation.models.sql import parts_by_key
+from mlcore.errors import StoppedError
 
 MAX_VALUES = MAX_LABELS = 1_000
 MAX_LABEL = 100
 LISTED_VALUES = 20
 _CHUNK_ROWS = 20_000
+ROWS_AT_ONCE = 20_000  # a second or two
 # Without a width, and with a meaning in no label: soft hyphen, marks of direction and of byte order. Joiners have one.
 _UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
@@ -89,16 +96,60 @@ def suggest_labels(source: Project | Upload) -> Suggestion:
     return Suggestion([writing[folded] for folded in kept], left_out + uncounted)
 
 
-def match_references(project: Project) -> int:
+def start_matching(project: Project, *, user: User | None, renamed: bool) -> bool:
+    """Link the rows to labels that were set after the import: at once where they are few, otherwise by a stage, if labels
+    were ``renamed`` or new.
+
+    Returns:
+        Whether it is done.
+
+    Raises:
+        BusyError: a stage of the project is at work.
+    """
+    rows = project.samples.count()
+    if rows <= ROWS_AT_ONCE or not _has_column(project):
+        match_references(project)
+        return True
+    if renamed:
+        state.create_stage(project, kinds.REFERENCES, total=rows, user=user)
+    return False
+
+
+def run_matching(job: Job[Detail]) -> None:
+    """Do the same as a stage. Repeatable: a killed one begins anew, and writes only what is not right yet.
+
+    Raises:
+        StoppedError: a person asked to pause or cancel.
+    """
+
+    def told(done: int) -> None:
+        job.progress.report(done=done)
+        if job.lease.should_stop():
+            raise StoppedError
+
+    match_references(job.stage.project, piece=job.lease.piece, told=told)
+
+
+def match_references(
+    project: Project,
+    *,
+    piece: Callable[[], AbstractContextManager[Any]] = transaction.atomic,
+    told: Callable[[int], None] = lambda done: None,
+) -> int:
     """Link each row's reference cell to the label that it names, wherever one does; for labels set after the import.
 
     A link that no label's name confirms stays: a label may have been renamed since.
 
+    Args:
+        piece: the transaction in which some rows are written.
+        told: called with the number of rows that were looked at.
+
     Returns:
         How many rows have a reference label now.
     """
-    if project.reference_column not in project.columns:
+    if not _has_column(project):
         return 0
+    done = 0
     label_of = label_finder(project)
     cells = project.samples.order_by().values_list("position", "pk", "reference_id", _cell(project))
     for part in parts_by_key(cells, "position", _CHUNK_ROWS, itemgetter(0)):
@@ -108,9 +159,11 @@ def match_references(project: Project) -> int:
             if label_id is not None and label_id != reference_id:
                 named[label_id].append(pk)
         # In pieces, so that nobody waits long for the database.
-        with transaction.atomic():
+        with piece():
             for label_id, keys in named.items():
                 project.samples.filter(pk__in=keys).update(reference_id=label_id)
+        done += len(part)
+        told(done)
     return project.samples.filter(reference__isnull=False).count()
 
 

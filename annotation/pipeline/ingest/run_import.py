@@ -19,6 +19,7 @@ from annotation.models import Project, Upload
 from annotation.pipeline.ingest.column_roles import ColumnRoles, ImportChoices, check_same_roles
 from annotation.pipeline.ingest.duplicates import index_rows, store_run
 from annotation.pipeline.ingest.import_report import ImportReport
+from annotation.pipeline.ingest.owner_limits import check_rows, rows_of_owner
 from annotation.pipeline.ingest.store_rows import SampleMaker, insert_samples
 from annotation.pipeline.ingest.upload import file_limits, path_of
 from mlcore.errors import StoppedError
@@ -44,6 +45,7 @@ class ImportAttempt:
         if self._report.start_position is None:
             last = self._project.samples.aggregate(last=Max("position"))["last"]
             self._report.start_position = 0 if last is None else last + 1
+        self._rows_before = rows_of_owner(self._project) - self._report.imported
         progress = self._job.progress
         progress.report(detail=replace(progress.detail, done_before=self._report.read))
         with _bulk_writing():
@@ -88,6 +90,7 @@ class ImportAttempt:
                     "With this file the project would have more than %(most)s rows, the maximum (CORAL_MAX_ROWS).",
                     most=self._limits.rows,
                 )
+            check_rows(self._rows_before + report.imported + len(samples))
             insert_samples(self._project, samples, first_position=position)
             report.imported += len(samples)
             report.save(self._upload)

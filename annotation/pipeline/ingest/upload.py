@@ -26,6 +26,7 @@ from annotation.jobs import kinds
 from annotation.jobs.details import ImportDetail
 from annotation.messages import message
 from annotation.models import Project, Upload
+from annotation.pipeline.ingest.owner_limits import check_storage
 from annotation.pipeline.ingest.preview import Preview, first_look, look
 from mlcore.messages import Message
 
@@ -79,7 +80,7 @@ def store_upload(
     Raises:
         InvalidFileError: the file is too large, empty, or nothing that can be read, with a sentence that says what it is;
             or a choice is none that there is.
-        AnnotationError: there is no room to store it.
+        AnnotationError: there is no room to store it, or the owner has as many files as one may have.
     """
     limits = file_limits()
     settings.UPLOAD_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -88,6 +89,7 @@ def store_upload(
     try:
         size, digest = _write(file, path, limits)
         unpack_only_file(path, limits)
+        check_storage(project, size)
         reading = LINES if one_text_a_line else recognise(path, limits)
         reading = _chosen(path, reading, limits, chosen)
         preview = first_look(path, reading, limits)

@@ -71,6 +71,7 @@ def resume(stage: Stage) -> None:
         with transaction.atomic():
             if not _own_answers(iteration).exists():
                 _kept_answers(iteration).delete()
+                stage.parts.all().delete()
                 frozen = stage.project.round_settings(iteration.connection) | {"demonstrations": []}
                 Iteration.objects.filter(pk=iteration.pk).update(**frozen)
                 Stage.objects.filter(pk=stage.pk).exclude(status=Stage.Status.RUNNING).update(detail={})

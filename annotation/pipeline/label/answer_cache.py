@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,26 +137,38 @@ class RememberingModel(_ModelAround):
     def keep(self, answers: Iterable[Answer]) -> None:
         """Write the fresh ones among these answers into the cache."""
         now = connection.ops.adapt_datetimefield_value(timezone.now())
-        insert_rows(
-            CachedAnswer,
-            ("owner_id", "key", "label", "probs", "stated", "raw", "tokens_in", "tokens_out", "created_at"),
-            [
-                (
-                    self._owner_id,
-                    self._pop_question(answer),
-                    answer.label,
-                    probs_text(answer.probs),
-                    answer.stated,
-                    answer.raw,
-                    answer.tokens_in,
-                    answer.tokens_out,
-                    now,
-                )
-                for answer in answers
-                if answer.key in self._fresh and not answer.cached
-            ],
-            unique=("owner_id", "key"),
+        rows = (
+            sorted(  # by question: two workers that store the same ones would wait for each other otherwise
+                [
+                    (
+                        self._owner_id,
+                        self._pop_question(answer),
+                        answer.label,
+                        probs_text(answer.probs),
+                        answer.stated,
+                        answer.raw,
+                        answer.tokens_in,
+                        answer.tokens_out,
+                        now,
+                    )
+                    for answer in answers
+                    if answer.key in self._fresh and not answer.cached
+                ],
+                key=itemgetter(1),
+            )
         )
+        columns = (
+            "owner_id",
+            "key",
+            "label",
+            "probs",
+            "stated",
+            "raw",
+            "tokens_in",
+            "tokens_out",
+            "created_at",
+        )
+        insert_rows(CachedAnswer, columns, rows, unique=("owner_id", "key"))
 
     def _pop_question(self, answer: Answer) -> str:
         question = self._fresh.pop(answer.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from annotation.models import Project
     from annotation.pipeline.label.session import LabelingRun
 
+logger = logging.getLogger(__name__)
+
 MAX_CANDIDATES = 3_000  # rows among which the distilled selection looks for demonstrations
 
 
@@ -49,12 +52,18 @@ def choose_demonstrations(run: LabelingRun) -> list[Demonstration]:
     wanted = count_demonstrations(
         run.config.demonstrations, sets=run.config.sets, classes=len(round_labels(iteration)[0])
     )
-    chosen = distilled_selection(iteration, wanted) or _self_annotation(run)
+    distilled = distilled_selection(iteration, wanted)
+    if distilled is None:
+        logger.warning(
+            "The features of the project's last training are gone; the LLM labels rows to choose from."
+        )
+    chosen = distilled or _self_annotation(run)
     with transaction.atomic():
         lease.fence()
         iteration.demonstrations = [demonstration_as_dict(demonstration) for demonstration in chosen]
         iteration.save(update_fields=["demonstrations"])
-    progress.report(detail=replace(progress.detail, demonstrations_chosen=True), force=True)
+    detail = replace(progress.detail, demonstrations_chosen=True, features_lost=distilled is None)
+    progress.report(detail=detail, force=True)
     return chosen
 
 
@@ -93,11 +102,11 @@ def _self_annotation(run: LabelingRun) -> list[Demonstration]:
     return chosen
 
 
-def distilled_selection(iteration: Iteration, count: int) -> list[Demonstration]:
+def distilled_selection(iteration: Iteration, count: int) -> list[Demonstration] | None:
     """Later rounds: representative rows among those that a person corrected or the small model found clean. A label that was
     set in bulk comes after those that people looked at, and counts as no surer than a clean one.
 
-    Empty before the first training, and where its features are gone (another machine, a restored backup).
+    Empty before the first training; None where its features are gone (another machine, a restored backup).
     """
     labels, label_ids = round_labels(iteration)
     judged = iteration.project.samples.filter(clean_prob__isnull=False, label__in=label_ids)
@@ -108,9 +117,11 @@ def distilled_selection(iteration: Iteration, count: int) -> list[Demonstration]
         judged.exclude(source=Source.PERSON).filter(flag=Flag.RIGHT).order_by("risk", "pk")[:MAX_CANDIDATES]
     )
     candidates = list(decided) + list(clean)
-    features = newest_features(iteration.project, candidates) if candidates else None
-    if features is None:
+    if not candidates:
         return []
+    features = newest_features(iteration.project, candidates)
+    if features is None:
+        return None
     task = iteration.project.task
     place: dict[int | None, int] = {label_id: index for index, label_id in enumerate(label_ids)}
     return select_demonstrations(

@@ -18,6 +18,7 @@ from annotation.jobs.work import Job
 from annotation.models import ConnectionSettings, Iteration, Project, Stage
 from annotation.models.secret import readable
 from annotation.pipeline.label.answer_cache import RememberingModel
+from annotation.pipeline.label.shared_budget import SharedBudget
 from annotation.pipeline.project import connection
 from annotation.pipeline.project.goal import limits_of
 from mlcore.config import LlmConfig
@@ -157,7 +158,10 @@ class LabelingRun(ModelRun[LabelingDetail]):
     prompt_like: set[int] = field(default_factory=set)
 
 
-def open_run(job: Job[LabelingDetail], iteration: Iteration, open_model: OpenModel) -> LabelingRun:
+R = TypeVar("R", bound=LabelingRun)
+
+
+def open_run(job: Job[Any], iteration: Iteration, open_model: OpenModel, *, run_type: type[R]) -> R:
     """Open a round's model, with the settings that the round froze.
 
     Raises:
@@ -165,7 +169,7 @@ def open_run(job: Job[LabelingDetail], iteration: Iteration, open_model: OpenMod
     """
     config = LlmConfig.from_dict(iteration.llm_settings)
     run = open_model_of(job, iteration.project, config, open_model, connected=iteration.connected)
-    return LabelingRun(
+    return run_type(
         lease=run.lease,
         progress=run.progress,
         project=run.project,
@@ -230,11 +234,15 @@ def open_connected(
 def budget_of(connected: ConnectionSettings, stage: Stage) -> Budget:
     """A connection's limits and prices, with what the stage has spent already."""
     config, detail = connected.llm_config, ModelDetail.of(stage)
-    tokens, money = limits_of(stage, config)
-    return Budget(
+    tokens, money = limits_of(stage.parent or stage, config)
+    budget = Budget(
         tokens=tokens,
         money=money,
         prices=Prices(config.price_in, config.price_out, config.price_cached, config.batch_share),
         spent=detail.usage(stage.tokens_in, stage.tokens_out),
         assumed=detail.assumed,
     )
+    if stage.parent and budget.is_limited:
+        budget.tokens, budget.money = min(tokens, 1), min(money, 1e-9)  # nothing yet; 0 would be no limit
+        budget.ask_for = SharedBudget(stage, tokens, money, budget).ask_for
+    return budget

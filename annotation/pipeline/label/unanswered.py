@@ -22,11 +22,31 @@ def count_unanswered(iteration: Iteration) -> int:
     return iteration.project.samples.count() - iteration.predictions.filter(source=SOURCE, error="").count()
 
 
-def unanswered_keys(iteration: Iteration, *, after: int = -1) -> Iterator[list[int]]:
-    """Ids of the rows without an answer whose position is above ``after``, in the corpus' order, a window at a time."""
-    rows = iteration.project.samples.filter(position__gt=after).values_list("pk", "position")
-    for window in parts_by_key(rows, "position", WINDOW_ROWS, itemgetter(1)):
-        yield without_answer(iteration, [pk for pk, _position in window])
+def unanswered_ranges(iteration: Iteration) -> Iterator[tuple[int, int, int]]:
+    """Windows with rows that have no answer: the position before the first row, that of the last, and how many there are."""
+    for keys, after, last in _windows(iteration, after=-1, last=None):
+        if keys:
+            yield after, last, len(keys)
+
+
+def unanswered_keys(iteration: Iteration, *, after: int = -1, last: int | None = None) -> Iterator[list[int]]:
+    """Ids of the rows without an answer, in the corpus' order, a window at a time.
+
+    Args:
+        after: the position before the first row.
+        last: the last row's; None for the corpus' end.
+    """
+    return (keys for keys, _after, _last in _windows(iteration, after=after, last=last))
+
+
+def _windows(iteration: Iteration, *, after: int, last: int | None) -> Iterator[tuple[list[int], int, int]]:
+    rows = iteration.project.samples.filter(position__gt=after)
+    if last is not None:
+        rows = rows.filter(position__lte=last)
+    pairs = rows.values_list("pk", "position")
+    for window in parts_by_key(pairs, "position", WINDOW_ROWS, itemgetter(1)):
+        keys = without_answer(iteration, [pk for pk, _position in window])
+        yield keys, window[0][1] - 1, window[-1][1]
 
 
 def without_answer(iteration: Iteration, keys: list[int]) -> list[int]:
@@ -36,10 +56,12 @@ def without_answer(iteration: Iteration, keys: list[int]) -> list[int]:
     return [key for key in keys if key not in answered]
 
 
-def unanswered_samples(iteration: Iteration, *, after: int = -1) -> Iterator[list[Sample]]:
+def unanswered_samples(
+    iteration: Iteration, *, after: int = -1, last: int | None = None
+) -> Iterator[list[Sample]]:
     """The same rows with what a question needs of them, a part at a time."""
     # Without the project it would be asked for row by row.
     rows = Sample.objects.only("project", "position", "text", "fields").order_by("position")
-    for keys in unanswered_keys(iteration, after=after):
+    for keys in unanswered_keys(iteration, after=after, last=last):
         for start in range(0, len(keys), READ_ROWS):
             yield list(rows.filter(pk__in=among(keys[start : start + READ_ROWS])))

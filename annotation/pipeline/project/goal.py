@@ -67,7 +67,7 @@ def limits_of(stage: Stage, config: LlmConfig) -> tuple[int, float]:
 
 def spent(project: Project, *, without: Stage | None = None) -> tuple[int, float]:
     """Tokens that the project's runs have taken, and their cost at the prices of the time; 0 where none were set."""
-    stages = [stage for stage in project.stages.filter(tokens_in__gt=0) if stage != without]
+    stages = [stage for stage in project.stages.filter(tokens_in__gt=0, parent=None) if stage != without]
     return sum(stage.tokens_in + stage.tokens_out for stage in stages), sum(
         stage_cost(stage) or 0.0 for stage in stages
     )

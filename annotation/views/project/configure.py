@@ -28,7 +28,7 @@ from annotation.forms.models import ModelsForm
 from annotation.models import Activity, Project, Role, Sample
 from annotation.pipeline.engine_rows import as_row
 from annotation.pipeline.ingest.reference_labels import (
-    match_references,
+    start_matching,
     suggest_labels,
     unknown_references_sentence,
 )
@@ -94,11 +94,12 @@ def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
     names = dict(project.labels.values_list("pk", "name"))
     try:
         labels = configuring.set_labels(project, drafts)
+        is_renamed = set(names.values()) != {label.name for label in labels}
+        is_matched = start_matching(project, user=request.user, renamed=is_renamed)
     except AnnotationError as error:
         return _labels_page(request, project, form, references, sentence=str(error))
     project.save(update_fields=["unknown_references"])
-    match_references(project)
-    if sentence := unknown_references_sentence(project):
+    if is_matched and (sentence := unknown_references_sentence(project)):
         messages.warning(request, sentence)
     renamed = [
         f"“{names[label.pk]}” → “{label.name}”"

@@ -11,6 +11,7 @@ from django.utils.translation import ngettext
 from annotation.errors import AnnotationError
 from annotation.forms.models import ModelsForm
 from annotation.models import Project, Role
+from annotation.pipeline.ingest.reference_labels import ROWS_AT_ONCE
 from annotation.pipeline.label import start_try_out
 from annotation.pipeline.project import configure as configuring
 from annotation.pipeline.project import readiness
@@ -61,6 +62,8 @@ def _page(request: MemberRequest, project: Project, form: ModelsForm) -> HttpRes
 
 def _warn_of_cut_rows(request: MemberRequest, project: Project) -> None:
     characters = project.llm_config.characters
+    if project.samples.count() > ROWS_AT_ONCE:
+        return  # counting their characters takes seconds; the trial and the run tell it, too
     if count := count_cut_rows(project, characters):
         sentence = ngettext(
             "%(count)s row is longer than the %(characters)s characters that the model reads; it reads its beginning and end.",

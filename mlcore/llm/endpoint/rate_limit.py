@@ -98,6 +98,10 @@ class RateLimiter:
             wait = max(wait or 0.0, backoff(self.failures_in_a_row - 1, first=first_backoff))
         self._pause_until = max(self._pause_until, time.monotonic() + (wait or 0.0))
 
+    def restrict(self, most: int) -> None:
+        """Set the highest number of calls anew: others ask the same server, or have stopped doing so."""
+        self.most, self.limit = most, min(self.limit, most)
+
     def failed(self) -> None:
         self.failures_in_a_row += 1
 

@@ -148,3 +148,18 @@ def test_calibration_can_aim_at_uneven_shares() -> None:
     target = np.array([0.7, 0.2, 0.1])
     assert calibrate_batch(probs, target=target).mean(axis=0) == pytest.approx(target, abs=1e-4)
     assert calibrate_batch(probs).mean(axis=0) == pytest.approx([1 / 3] * 3, abs=1e-4)
+
+
+def test_a_lost_training_folder_is_said_and_the_llm_labels_rows_to_choose_from(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = use(monkeypatch, cast.project)
+    cast.project.llm_settings |= {"demonstrations": 2}
+    cast.project.save()
+    stage = run_llm_stage(start_llm_round(cast.project))
+    assert stage.status == Stage.Status.DONE, stage.error
+    assert stage.detail["features_lost"]
+    assert len(stage.iteration.demonstrations) == 2  # type: ignore[union-attr]
+    assert model.asked
+    html = cast.client("owner").get(cast.url("labeling/")).content.decode()
+    assert "The files of the last SLM filtering are gone" in html

@@ -1,0 +1,231 @@
+"""The rows of an LLM stage in parts, each a stage of its own that any worker on any machine takes up.
+
+The worker that holds the stage cuts it, takes parts as well, and goes on with the stage when the last one is done. A part
+has its own lease and attempt, so one whose worker died is done again by another, from the rows that it lacks. What all
+share lies in the database: the budget (:mod:`annotation.pipeline.label.shared_budget`), and the calls at once, which the
+parts at work divide among themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import sleep
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from annotation.errors import AnnotationError, PausedError
+from annotation.jobs import kinds, state
+from annotation.jobs.broker import messages_waiting, wake_worker
+from annotation.jobs.details import LabelingDetail, PartDetail
+from annotation.jobs.notify import notify_pages
+from annotation.jobs.turns import queue_of
+from annotation.jobs.work import Job, run_stage
+from annotation.models import Iteration, Stage
+from annotation.models.round import StageQuerySet
+from annotation.pipeline.engine_rows import demonstration_from_dict
+from annotation.pipeline.label.label_rows import RowLabeler
+from annotation.pipeline.label.session import LabelingRun, open_run
+from annotation.pipeline.label.unanswered import WINDOW_ROWS, unanswered_ranges, unanswered_samples
+from mlcore.errors import StoppedError
+from mlcore.llm import open_model
+from mlcore.messages import Message
+
+PART_ROWS = (
+    WINDOW_ROWS  # 100 s of 16 calls at once that take 0.8 s; what two workers wait for at the end is shorter
+)
+LOOK_SECONDS = 0.5
+TELL_SECONDS = 1.0
+SUMS = ("cached", "assumed", "unreadable", "prompt_rows", "thoughts", "cached_tokens")
+
+
+def has_parts(stage: Stage) -> bool:
+    return stage.parts.exists()
+
+
+def label_in_parts(run: LabelingRun, labeler: RowLabeler) -> None:
+    """Have all rows without an answer labelled, by this worker and whoever else is free.
+
+    Raises:
+        StoppedError: a person asked to pause or cancel, or it is another owner's turn.
+        PausedError, AnnotationError: what a part stopped with; the others are stopped, too.
+    """
+    stage = run.lease.stage
+    if not has_parts(stage):
+        _cut(run, labeler)
+    for part in stage.parts.filter(status__in=state.RESUMABLE):  # of an attempt before a pause
+        state.resume(part)
+    parts: StageQuerySet = stage.parts.exclude(status=Stage.Status.DONE).order_by("pk")
+    try:
+        while parts.exists():
+            _raise_what_stopped(run, parts)
+            if run.lease.should_stop():
+                raise StoppedError
+            if waiting := parts.filter(status=Stage.Status.QUEUED).first():
+                run_stage(waiting.pk)
+            else:
+                sleep(LOOK_SECONDS)
+    finally:
+        _take_over(run)
+    with transaction.atomic():
+        run.lease.fence()
+        stage.parts.all().delete()
+        run.progress.report(detail=replace(run.progress.detail, own={}), force=True)
+
+
+def run_part(job: Job[PartDetail]) -> None:
+    """Label the rows of a part.
+
+    Raises:
+        ModelUnavailableError, PausedError, StoppedError: as in labeling.
+    """
+    assert job.stage.parent
+    iteration = Iteration.objects.select_related("project").get(stages=job.stage.parent)
+    detail = job.progress.detail
+    run = open_run(job, iteration, open_model, run_type=_PartRun)
+    labeler = RowLabeler(
+        run=run,
+        demonstrations=[demonstration_from_dict(item) for item in iteration.demonstrations],
+        target=None if detail.target is None else np.array(detail.target),
+        done=job.stage.done,
+    )
+    try:
+        with run.pausing():
+            labeler.label(unanswered_samples(iteration, after=detail.after, last=detail.last))
+    finally:
+        run.model.close()
+    job.progress.report(done=labeler.done, force=True)
+    tell_whole(job.stage.parent.pk)
+
+
+@dataclass(kw_only=True)
+class _PartRun(LabelingRun):
+    """A part at work: it tells how far the whole is, and shares the calls at once with the other parts."""
+
+    _next_tell: float = 0.0
+    _next_wake: float = 0.0
+
+    def count(self, batch: Sequence[Any]) -> None:
+        super().count(batch)
+        if time.monotonic() >= self._next_tell:
+            self._next_tell = time.monotonic() + TELL_SECONDS
+            tell_whole(self.lease.stage.parent_id or 0)
+
+    def should_stop(self) -> bool:
+        if time.monotonic() >= self._next_wake:
+            self._next_wake = time.monotonic() + TELL_SECONDS
+            self._share_calls()
+            _wake_another(self.lease.stage)
+        return super().should_stop()
+
+    def _share_calls(self) -> None:
+        limiter = self.model.rate_limiter
+        if limiter is not None:
+            at_work = Stage.objects.filter(parent=self.lease.stage.parent_id, status=Stage.Status.RUNNING)
+            share = max(1, self.config.concurrency // max(1, at_work.count()))
+            limiter.restrict(min(share, settings.LLM_CALLS or share))
+
+
+def _wake_another(part: Stage) -> None:
+    """Send for one more worker while parts wait: messages one by one, not thousands at once that a busy worker holds."""
+    waiting = Stage.objects.filter(parent=part.parent_id, status=Stage.Status.QUEUED).order_by("pk").first()
+    if waiting and not messages_waiting(queue := queue_of(waiting)):
+        wake_worker(queue, waiting.pk)
+
+
+def _cut(run: LabelingRun, labeler: RowLabeler) -> None:
+    stage, detail = run.lease.stage, run.progress.detail
+    own = {name: getattr(detail, name) for name in SUMS}
+    own |= {"done": labeler.done, "tokens_in": stage.tokens_in, "tokens_out": stage.tokens_out}
+    target = None if labeler.target is None else labeler.target.tolist()
+    parts = [
+        Stage(
+            project=run.project,
+            parent=stage,
+            kind=kinds.LLM_PART.key,
+            total=rows,
+            requested_by=stage.requested_by,
+            detail=PartDetail(after=after, last=last, target=target).to_json(),
+        )
+        for after, last, rows in unanswered_ranges(run.iteration)
+    ]
+    with transaction.atomic():
+        run.lease.fence()
+        Stage.objects.bulk_create(parts, batch_size=500)
+        run.progress.report(detail=replace(detail, own=own), force=True)
+
+
+def _totals(stage: Stage) -> tuple[LabelingDetail, dict[str, int]]:
+    """The stage's detail and its figures with those of all parts."""
+    detail = LabelingDetail.of(stage)
+    figures = dict(detail.own)
+    calls: dict[str, Any] = {"at_once": 0, "most": 0, "failures": {}}
+    for part in Stage.objects.filter(parent=stage).only(
+        "status", "done", "tokens_in", "tokens_out", "detail"
+    ):
+        of_part = PartDetail.of(part)
+        for name in SUMS:
+            figures[name] += getattr(of_part, name)
+        for name in ("done", "tokens_in", "tokens_out"):
+            figures[name] += getattr(part, name)
+        for kind, count in of_part.calls.get("failures", {}).items():
+            calls["failures"][kind] = calls["failures"].get(kind, 0) + count
+        if part.status == Stage.Status.RUNNING:
+            calls["at_once"] += of_part.calls.get("at_once", 0)
+            calls["most"] += of_part.calls.get("most", 0)
+            if "next_at" in of_part.calls:
+                calls["next_at"] = of_part.calls["next_at"]
+    sums = {name: figures.pop(name) for name in SUMS}
+    return replace(detail, **sums, calls=calls), figures
+
+
+def tell_whole(stage_id: int) -> None:
+    """Write what all parts of a stage have done to its row."""
+    stage = Stage.objects.filter(pk=stage_id, status=Stage.Status.RUNNING).first()
+    if stage is None:
+        return
+    detail, figures = _totals(stage)
+    Stage.objects.filter(pk=stage.pk, status=Stage.Status.RUNNING).update(
+        **figures, detail=detail.to_json(), updated_at=Now()
+    )
+    notify_pages(stage)
+
+
+def _take_over(run: LabelingRun) -> None:
+    """Count what the parts have done as what this run has done."""
+    stage = run.lease.stage
+    stage.refresh_from_db(fields=["detail"])
+    detail, figures = _totals(stage)
+    run.cached, run.budget.assumed = detail.cached, detail.assumed
+    run.budget.spent = detail.usage(figures["tokens_in"], figures["tokens_out"])
+    run.progress.report(
+        done=figures["done"],
+        tokens_in=figures["tokens_in"],
+        tokens_out=figures["tokens_out"],
+        detail=detail,
+        force=True,
+    )
+
+
+def _raise_what_stopped(run: LabelingRun, parts: StageQuerySet) -> None:
+    """End the stage as a part of it ended, and stop the others."""
+    ended = parts.filter(status__in=state.RESUMABLE).exclude(error="").order_by("status", "pk").first()
+    if ended is None:
+        return
+    for part in parts.active():
+        state.request_pause(part)
+    found = Message.of(ended.error)
+    if ended.status == Stage.Status.FAILED:
+        raise AnnotationError(found)
+    if ended.resume_at is not None:
+        raise PausedError(found, retry_in=max(0.0, (ended.resume_at - timezone.now()).total_seconds()))
+    if found.code in ("tokens_spent", "money_spent"):  # it knows its share only
+        _take_over(run)
+        found = run.budget.spent_message(found.params["next"], tokens=found.code == "tokens_spent")
+    raise PausedError(found)

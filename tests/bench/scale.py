@@ -1,0 +1,294 @@
+"""What several workers on one PostgreSQL (with fsync) and one Redis do: speed, kills, fairness, budgets, clocks, size.
+
+Workers are processes of this machine with one data folder; a scripted server plays the language model. The parts:
+
+- speedup: rows labelled by one worker and by four, at 16 calls at once each.
+- kills: workers are killed at random, Redis and PostgreSQL restarted, while four workers label.
+- fair: a labeling of 200 rows alone and beside a large one.
+- budget: four workers under a budget of tokens.
+- clock: two workers, one of whose clocks is two minutes ahead.
+- rate: bookkeeping of an instant model, in a database with a second project of two rounds.
+- requests: what people ask for in that project.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.harness import Options, Report, in_process, run_bench
+from tests.bench.scale_database import measure_database
+from tests.support.fake_llm import Call, FakeLlm, Step, fake_llm, says
+from tests.support.program import Program
+from tests.support.services import PostgresServer, RedisServer, wait_for
+
+PARTS = ("speedup", "kills", "fair", "budget", "clock", "rate", "requests")
+ANSWER_SECONDS, CALLS_OF_WORKER, WORKERS = 0.2, 16, 4
+TOKENS = 43  # of a call to the scripted server
+BATCH = 100  # rows that are stored at once
+SKEW_SECONDS = 120
+
+MAKE = """
+from dataclasses import replace
+from django.contrib.auth.models import User
+from django.db import connection
+from annotation.pipeline.iterate import start_round
+from annotation.pipeline.project import configure
+from annotation.pipeline.project.configure import LabelDraft
+owner = User.objects.create_user("owner-of-{name}")
+project = configure.create_project(name={name!r}, task_type="sentiment", owner=owner)
+configure.set_slm(project, config=project.distill_config, chain_stages=False)
+project.columns, project.content_columns = ["text"], ["text"]
+project.save()
+configure.set_labels(project, [LabelDraft("positive"), LabelDraft("negative")])
+with connection.cursor() as cursor:
+    cursor.execute('''
+        INSERT INTO annotation_sample (project_id, position, external_id, text, fields, content_hash, source, flag, round, version)
+        SELECT %s, i, i, '{name} ' || i, jsonb_build_array('{name} ' || i), (10000000 + i), '', '', 0, 0
+        FROM generate_series(0, {rows} - 1) AS numbers(i)''', [project.pk])
+config = replace(
+    project.llm_config, kind="endpoint", base_url={url!r}, model="fake", concurrency={calls}, demonstrations=0,
+    second_question_percent=0, budget_tokens={budget},
+)
+configure.set_llm(project, config=config, token=None)
+print(start_round.start_round(project, started_from="llm", user=owner).stages.get().pk)
+"""
+
+# A worker whose clock jumps ahead once it is at work.
+SKEWED = """
+import sys, threading, time
+from datetime import timedelta
+sys.argv = ["manage.py", "worker", "--queues", "llm,files,short"]
+def jump():
+    from django.utils import timezone
+    real, clock = timezone.now, time.time
+    timezone.now = lambda: real() + timedelta(seconds={skew})
+    time.time = lambda: clock() + {skew}
+threading.Timer(8, jump).start()
+from coral_site.command import main
+main()
+"""
+
+
+@dataclass(slots=True)
+class Cluster:
+    """PostgreSQL, Redis, the scripted server and the workers of a part."""
+
+    program: Program
+    postgres: PostgresServer
+    redis: RedisServer
+    llm: FakeLlm
+    workers: list[subprocess.Popen[bytes]]
+
+    def start_workers(self, count: int, *, threads: int = 1) -> None:
+        for _ in range(count):
+            self.workers.append(self.program.start_worker("llm,files,short", threads=threads))
+        wait_for(
+            lambda: self.program.log.count("At work on") >= len(self.workers),
+            seconds=60,
+            what="workers start",
+        )
+
+    def stop_workers(self) -> None:
+        for worker in self.workers:
+            worker.send_signal(signal.SIGTERM)
+        for worker in self.workers:
+            worker.wait(40)
+        self.workers.clear()
+        self.program.clear_log()
+
+    def label(self, name: str, rows: int, *, calls: int, budget: int = 0) -> int:
+        """Start a labeling; return its stage."""
+        code = MAKE.format(name=name, rows=rows, url=f"{self.llm.url}/v1", calls=calls, budget=budget)
+        return int(self.program.execute(code, seconds=200).splitlines()[-1])
+
+    def wait_for_end(self, stage: int, *, seconds: float = 460) -> float:
+        """Seconds from the stage's start to its end by the database's clock."""
+        found: list[Any] = []
+
+        def ended() -> bool:
+            columns = "status, extract(epoch FROM finished_at - queued_at), error"
+            found[:] = self.program.query(f"SELECT {columns} FROM annotation_stage WHERE id = {stage}")[0]
+            return found[0] not in ("queued", "running")
+
+        wait_for(ended, seconds=seconds, what="the labeling ends")
+        return float(found[1] or 0)
+
+    def asked_twice(self) -> int:
+        return sum(count - 1 for count in Counter(call.prompt for call in self.llm.calls).values())
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    def answer(_number: int, _call: Call) -> Step:
+        return Step(body=says("positive").body, delay=ANSWER_SECONDS)
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coral-scale-")))
+        postgres = stack.enter_context(PostgresServer(folder, fsync=True))
+        redis = stack.enter_context(RedisServer(folder))
+        program = Program(
+            folder,
+            DATABASE_URL=postgres.make_database("scale"),
+            REDIS_URL=redis.url,
+            CORAL_LEASE_SECONDS="30",
+            CORAL_LLM_CALLS=str(CALLS_OF_WORKER),
+        )
+        program.execute(
+            "from django.core.management import call_command; call_command('migrate', verbosity=0)",
+            seconds=400,
+        )
+        llm = stack.enter_context(fake_llm(answer))
+        found = Cluster(program, postgres, redis, llm, [])
+        try:
+            yield found
+        finally:
+            for worker in found.workers:
+                worker.kill()
+                worker.wait()
+
+
+def measure(options: Options, report: Report) -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coral_site.settings")
+    parts = options.extra.parts
+    on_machines = {"speedup": _speedup, "kills": _kills, "fair": _fair, "budget": _budget, "clock": _clock}
+    if chosen := [part for name, part in on_machines.items() if name in parts]:
+        with cluster() as machines:
+            for part in chosen:
+                machines.llm.calls.clear()
+                part(machines, report, quick=options.quick)
+                machines.stop_workers()
+    if {"rate", "requests"} & set(parts):
+        folder = Path(tempfile.gettempdir())
+        with PostgresServer(folder, fsync=True) as server, tempfile.TemporaryDirectory() as data:
+            url = server.make_database("large")
+            for row, measures in in_process(measure_database, Path(data), url, parts, options.quick):
+                report.row(**row)
+                for arguments, more in measures:
+                    report.measure(*arguments, **more)
+
+
+def _speedup(machines: Cluster, report: Report, *, quick: bool) -> None:
+    rows, seconds = 4_000 if quick else 20_000, {}
+    for count in (1, WORKERS):
+        machines.start_workers(count)
+        stage = machines.label(f"by-{count}", rows, calls=CALLS_OF_WORKER * WORKERS)
+        seconds[count] = machines.wait_for_end(stage)
+        report.row(
+            part="speedup", workers=count, rows=rows, seconds=seconds[count], rate=rows / seconds[count]
+        )
+        machines.stop_workers()
+    report.measure("llm_endpoint_speedup_4", seconds[1] / seconds[WORKERS], must=">= 3.4")
+
+
+def _kills(machines: Cluster, report: Report, *, quick: bool) -> None:
+    rows, kills = (4_000, 3) if quick else (20_000, 30)
+    machines.start_workers(WORKERS)
+    stage = machines.label("killed", rows, calls=32)
+    chance, waits = random.Random(1), list[float]()
+    held: dict[int, tuple[int, float]] = {}
+    for number in range(kills):
+        until = time.monotonic() + chance.uniform(3, 6)
+        while time.monotonic() < until:
+            _note_taken_over(machines, held, waits)
+            time.sleep(0.5)
+        worker = machines.workers.pop(chance.randrange(WORKERS))
+        running = machines.program.query(
+            "SELECT id, attempt, worker FROM annotation_stage WHERE status = 'running'"
+        )
+        worker.kill()
+        worker.wait()
+        for key, attempt, holder in running:
+            if holder.endswith(f":{worker.pid}"):
+                held[key] = (attempt, time.monotonic())
+        machines.workers.append(machines.program.start_worker("llm,files,short"))
+        if number == kills // 3:
+            machines.redis.restart()
+        if number == 2 * kills // 3:
+            machines.postgres.restart()
+    began = time.monotonic()
+    while held and time.monotonic() < began + 90:
+        _note_taken_over(machines, held, waits)
+        time.sleep(0.5)
+    machines.wait_for_end(stage)
+    found = (
+        "SELECT count(*), count(DISTINCT sample_id) FROM annotation_prediction answer JOIN annotation_stage stage "
+        f"ON stage.iteration_id = answer.iteration_id WHERE answer.error = '' AND stage.id = {stage}"
+    )
+    answers, answered = machines.program.query(found)[0]
+    twice = machines.asked_twice()
+    report.row(
+        part="kills", kills=kills, rows=rows, answers=answers, asked_twice=twice, taken_over=len(waits)
+    )
+    report.measure("asked_twice_per_kill", twice / kills, must=f"<= {BATCH}")
+    report.measure("rows_lost", rows - answered, must="== 0")
+    report.measure("rows_twice", answers - answered, must="== 0")
+    report.measure(
+        "resume_seconds", statistics.median(waits) if waits else float("nan"), unit="s", must="<= 45"
+    )
+
+
+def _note_taken_over(machines: Cluster, held: dict[int, tuple[int, float]], waits: list[float]) -> None:
+    if not held:
+        return
+    keys = ", ".join(map(str, held))
+    rows = machines.program.query(f"SELECT id, attempt FROM annotation_stage WHERE id IN ({keys})")
+    now = dict(rows)
+    for key, (attempt, killed) in list(held.items()):
+        if now.get(key, attempt + 1) > attempt:  # one that is gone was done
+            waits.append(time.monotonic() - killed)
+            del held[key]
+
+
+def _fair(machines: Cluster, report: Report, *, quick: bool) -> None:
+    machines.start_workers(1, threads=8)
+    alone = machines.wait_for_end(machines.label("alone", 200, calls=CALLS_OF_WORKER))
+    large = machines.label("large", 4_000 if quick else 20_000, calls=CALLS_OF_WORKER)
+    machines.program.wait_for_row(f"SELECT 1 FROM annotation_stage WHERE id = {large} AND done > 0")
+    beside = machines.wait_for_end(machines.label("beside", 200, calls=CALLS_OF_WORKER))
+    report.row(part="fair", rows=200, alone_s=alone, beside_s=beside)
+    report.measure("small_job_wait", beside / alone, must="<= 2.0")
+
+
+def _budget(machines: Cluster, report: Report, *, quick: bool) -> None:
+    budget = TOKENS * (1_000 if quick else 3_000)
+    machines.start_workers(WORKERS)
+    machines.wait_for_end(machines.label("budget", 10_000, calls=64, budget=budget))
+    machines.stop_workers()  # what is under way ends with them
+    taken = TOKENS * len(machines.llm.calls)
+    report.row(part="budget", budget=budget, taken=taken)
+    report.measure("budget_exceeded", max(0, taken - budget), unit="tokens", must="== 0")
+    report.measure("budget_used", taken / budget)
+
+
+def _clock(machines: Cluster, report: Report, *, quick: bool) -> None:
+    machines.start_workers(1)
+    machines.workers.append(machines.program.start_python(SKEWED.format(skew=SKEW_SECONDS)))
+    wait_for(lambda: machines.program.log.count("At work on") >= 2, seconds=200, what="workers start")
+    stage = machines.label("clock", 4_000 if quick else 8_000, calls=32)
+    machines.wait_for_end(stage)
+    status = f"SELECT count(*) FROM annotation_stage WHERE id = {stage} AND (status <> 'done' OR crashes > 0)"
+    failed, twice = machines.program.query(status)[0][0], machines.asked_twice()
+    report.row(part="clock", skew_s=SKEW_SECONDS, failed=failed, asked_twice=twice)
+    report.measure("skewed_clock_failures", failed + twice, must="== 0")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+
+
+if __name__ == "__main__":
+    sys.exit(run_bench("scale", __doc__, measure, add_arguments=add_arguments))
