@@ -65,7 +65,6 @@ REFERENCES = _register(
         name=_("Reference labels"),
         queue="files",
         run="annotation.pipeline.ingest.reference_labels.run_matching",
-        page="configure_labels",
         exclusive_group=CORPUS,
     )
 )
