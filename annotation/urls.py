@@ -22,7 +22,7 @@ from annotation.views.project import (
     team,
     tokens,
 )
-from annotation.views.review import bulk, focus, review
+from annotation.views.review import bulk, focus, review, row_marks
 
 app_name = "annotation"
 
@@ -39,6 +39,8 @@ PROJECT = "projects/<id:project_id>"
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
+    path("projects/sample/", projects.load_sample, name="load_sample"),
+    path("help/", projects.help_page, name="help"),
     path("projects/new/", projects.create_project, name="create_project"),
     path(f"{PROJECT}/", projects.project, name="project"),
     path(f"{PROJECT}/put-away/", archive.put_away, name="put_away"),
@@ -102,6 +104,8 @@ urlpatterns = [
     path(f"{PROJECT}/focus/next/", focus.focus_next, name="focus_next"),
     path(f"{PROJECT}/focus/answer/", focus.focus_answer, name="focus_answer"),
     path(f"{PROJECT}/focus/skip/", focus.focus_skip, name="focus_skip"),
+    path(f"{PROJECT}/focus/unclear/", focus.focus_unclear, name="focus_unclear"),
+    path(f"{PROJECT}/samples/<id:sample_id>/mark/", row_marks.mark_sample, name="mark_sample"),
     path(f"{PROJECT}/focus/undo/", focus.focus_undo, name="focus_undo"),
     path(f"{PROJECT}/rounds/", rounds.rounds, name="rounds"),
     path(f"{PROJECT}/rounds/start/", rounds.start_round, name="start_round"),

@@ -25,6 +25,8 @@ RESULT_COLUMNS = (
     "corrected_by",
     "corrected_at",
     "round",
+    "unclear",
+    "note",
 )
 #: Those of them that are numbers, where a file knows types.
 NUMBERS: Mapping[str, type[int] | type[float]] = {

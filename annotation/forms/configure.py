@@ -23,7 +23,9 @@ class TaskForm(forms.Form):
     name = forms.CharField(
         label=_("Project name"),
         max_length=120,
-        widget=forms.TextInput(attrs={"placeholder": _("Customer messages, spring"), "autocomplete": "off"}),
+        widget=forms.TextInput(
+            attrs={"placeholder": _("Customer messages, spring"), "autocomplete": "off", "autofocus": True}
+        ),
     )
     task_type = forms.ChoiceField(
         label=_("What kind of task is it?"), choices=Project.TaskType.choices, widget=forms.RadioSelect

@@ -42,7 +42,10 @@ class LlmForm(ConnectionForm):
         label=_("Model"),
         max_length=200,
         required=False,
-        help_text=_("The name on Hugging Face, as organisation/model."),
+        help_text=_(
+            "The name on Hugging Face, as organisation/model. Where the hub can't be reached, whoever runs CORAL sets "
+            "HF_ENDPOINT to a mirror."
+        ),
         widget=forms.TextInput(
             attrs={"placeholder": "meta-llama/Llama-3.1-8B-Instruct", "list": "server-models"}
         ),

@@ -47,6 +47,16 @@ class AnswerForm(forms.Form):
         )
 
 
+class MarkForm(forms.Form):
+    """What is noted of a row beside its label."""
+
+    unclear = forms.BooleanField(required=False)
+    for_colleague = forms.BooleanField(label=_("A colleague should look at this row"), required=False)
+    note = forms.CharField(
+        label=_("Note"), required=False, max_length=2_000, widget=forms.Textarea(attrs={"rows": 3})
+    )
+
+
 class UndoForm(forms.Form):
     undo_id = forms.UUIDField()
     of = forms.UUIDField(required=False)

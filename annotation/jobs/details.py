@@ -182,6 +182,7 @@ class TrainingDetail(Detail):
     batch: int = 0
     batches: int = 0
     clean_share: float | None = None
+    shown_epoch: int = 0  # after which the rows are kept for pages, see EpochRows
     history: list[Json] = field(default_factory=list)  # see mlcore.corpus.EpochReport
     stopped: Json | str = ""
     warnings: list[Json | str] = field(default_factory=list)

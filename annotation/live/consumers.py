@@ -20,6 +20,7 @@ from django.utils import translation
 
 from annotation.jobs.notify import group_of, project_group
 from annotation.live.goal_status import goal_bar
+from annotation.live.project_work import project_work
 from annotation.live.stage_status import stage_context
 from annotation.models import Role, Stage
 
@@ -145,7 +146,7 @@ class StageConsumer(FollowingConsumer):
 
 
 class GoalConsumer(FollowingConsumer):
-    """``/ws/projects/<id>/goal/``: where a project stands, and what comes next."""
+    """``/ws/projects/<id>/goal/``: what is at work in a project, where it stands, and what comes next."""
 
     @property
     def followed(self) -> str:
@@ -158,5 +159,7 @@ class GoalConsumer(FollowingConsumer):
         membership = member.first()
         if membership is None:
             return None
-        bar = goal_bar(membership.project, Role(membership.role))
-        return render_to_string("annotation/plan/_goal_bar.html", {"bar": bar}) if bar else ""
+        project = membership.project
+        bar = goal_bar(project, Role(membership.role))
+        work = render_to_string("annotation/jobs/_work.html", {"project": project} | project_work(project))
+        return work + (render_to_string("annotation/plan/_goal_bar.html", {"bar": bar}) if bar else "")

@@ -19,6 +19,7 @@ from annotation.models.teamwork import (
     Invitation,
     OneTimePassword,
     RowClaim,
+    RowMark,
     RowSkip,
     SavedFilter,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Project",
     "Role",
     "RowClaim",
+    "RowMark",
     "RowSkip",
     "Sample",
     "SavedFilter",

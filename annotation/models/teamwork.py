@@ -176,3 +176,18 @@ class SavedFilter(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class RowMark(models.Model):
+    """What people noted of a row beside its label: that no label fits it or it is unclear, that a colleague should look, a note."""
+
+    sample = models.OneToOneField(Sample, on_delete=models.CASCADE, primary_key=True, related_name="mark")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="marks")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    unclear = models.BooleanField(default=False)
+    for_colleague = models.BooleanField(default=False)
+    note = models.TextField(blank=True, max_length=2_000)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"mark on row {self.sample_id}"

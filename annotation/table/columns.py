@@ -124,7 +124,7 @@ def _uploaded(names: Sequence[str], *, left_out: str) -> list[FurtherColumn]:
 
 
 def _minute(value: datetime | None) -> str:
-    return f"{localtime(value):%Y-%m-%d %H:%M}" if value else ""
+    return f"{localtime(value):%Y-%m-%d %H:%M %Z}" if value else ""
 
 
 def _percent(value: float | None) -> str:

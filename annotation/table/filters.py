@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from annotation.errors import AnnotationError
 from annotation.jobs import kinds
 from annotation.jobs.details import CertificateDetail
-from annotation.models import Prediction, Project, Sample, Source, Stage
+from annotation.models import Prediction, Project, RowMark, Sample, Source, Stage
 from annotation.models.sql import among
 from annotation.table.filter_fields import NO_LABEL, AreaField, LabelField, LabelOrNoneField, PercentField
 
@@ -32,7 +32,12 @@ SHOWN = {
     "unlabelled": _("Without a label"),
     "uncertified": _("Not certified"),
     "prompts": _("Look like prompts"),
+    "unclear": _("No label fits, or unclear"),
+    "colleague": _("For a colleague"),
+    "noted": _("With a note"),
 }
+#: The marks that people put on rows, and what holds of them.
+MARKS = {"unclear": Q(unclear=True), "colleague": Q(for_colleague=True), "noted": ~Q(note="")}
 #: Why a row has no label of the LLM, by the codes of the stored messages.
 FAILURES = {
     "": _("Anything"),
@@ -236,6 +241,8 @@ def conditions_of(wanted: Mapping[str, Any]) -> Conditions:
         found.require("label_id", None)
     elif show == "prompts":
         found.others.append(Q(prompt_like=True))
+    elif show in MARKS:
+        found.others.append(Q(Exists(RowMark.objects.filter(MARKS[show], sample=OuterRef("pk")))))
     elif show and show != "uncertified":
         found.require("flag", show)
         found.others.append(~Q(source=Source.PERSON))

@@ -123,7 +123,7 @@ def goal_value(value: Any) -> Any:
     if isinstance(value, bool):
         return _("on") if value else _("off")
     if isinstance(value, datetime):
-        return f"{timezone.localtime(value):%Y-%m-%d %H:%M}"
+        return f"{timezone.localtime(value):%Y-%m-%d %H:%M %Z}"
     return value if isinstance(value, str) else f"{value:,.10g}"
 
 
@@ -162,7 +162,7 @@ def money(value: float | None) -> str:
 @register.filter
 def clock(epoch: float) -> str:
     """A moment of the near future, as the time of day."""
-    return timezone.localtime(datetime.fromtimestamp(epoch, UTC)).strftime("%H:%M:%S")
+    return timezone.localtime(datetime.fromtimestamp(epoch, UTC)).strftime("%H:%M:%S %Z")
 
 
 @register.filter
@@ -209,6 +209,6 @@ def stage_words(stage: Stage) -> str:
         return words
     if state == Stage.Status.PAUSED and stage.resume_at:
         return _("It is retried automatically at %(time)s, or when you resume it. Finished work is kept.") % {
-            "time": timezone.localtime(stage.resume_at).strftime("%H:%M:%S")
+            "time": timezone.localtime(stage.resume_at).strftime("%H:%M:%S %Z")
         }
     return str(STATE_SENTENCES.get(state) or kind.phases.get(stage.phase) or _("Running."))

@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 
 from annotation.jobs import kinds
 from annotation.live.goal_status import goal_bar
+from annotation.live.project_work import project_work
 from annotation.models import Iteration, Project, Role, Stage
-from annotation.pipeline.label import script_warning
 from annotation.views.access import RANKS, MemberRequest
 
 
@@ -42,9 +42,8 @@ def page_context(request: MemberRequest, project: Project, *, step: str) -> dict
         "iteration": shown,
         "now": now,
         "is_past": shown != now,
-        "script_warning": script_warning.script_warning(project),
         "bar": goal_bar(project, request.role),
-    }
+    } | project_work(project)
 
 
 def current_round(iterations: list[Iteration]) -> Iteration | None:

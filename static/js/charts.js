@@ -121,13 +121,16 @@ const coralCharts = (function () {
   }
 
   start(drawRounds);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", function () {
+  function drawAnew() {
     for (const name of Object.keys(charts)) {
       charts[name].destroy();
       delete charts[name];
     }
     frame();
     drawers.forEach((drawer) => drawer());
-  });
+  }
+
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAnew);
+  document.addEventListener("coral:theme", drawAnew);
   return { draw, line, token, percent, start, find, write, whole, fillChoice };
 })();

@@ -53,7 +53,9 @@ document.addEventListener("DOMContentLoaded", function () {
   function fromHtml(html) {
     const shell = document.createElement("template");
     shell.innerHTML = html.trim();
-    return shell.content.firstElementChild;
+    const row = shell.content.firstElementChild;
+    htmx.process(row);
+    return row;
   }
 
   /* A row that the server wants to be looked at once more comes next, in place of its old self. */
@@ -77,6 +79,7 @@ document.addEventListener("DOMContentLoaded", function () {
 
   async function fetchRows() {
     const ahead = rows().slice(at);
+    if (!words.next) return; // the rows of a filter, which are all there
     if (fetching || ahead.length > FEW_AHEAD) return;
     fetching = true;
     const toldBefore = told;
@@ -236,13 +239,16 @@ document.addEventListener("DOMContentLoaded", function () {
     show(rows().indexOf(row));
   }
 
-  function skip() {
+  function pass(how, word) {
     const row = current();
     if (!row || row.classList.contains("arriving")) return;
-    change((waiting) => waiting.push({ id: newId(), skip: true, sample: row.dataset.row }));
+    change((waiting) => waiting.push({ id: newId(), [how]: true, sample: row.dataset.row }));
+    mark(row, word);
     show(at + 1);
     send();
   }
+  const skip = () => pass("skip", "");
+  const unclear = () => pass("unclear", page.querySelector("[data-do=unclear]").firstChild.textContent.trim());
 
   /* --- Sending: one after the other, in the order given ----------------------------------------------------------- */
   function send() {
@@ -273,11 +279,13 @@ document.addEventListener("DOMContentLoaded", function () {
       }
     }
     fetchRows();
+    const measured = document.getElementById("measured");
+    if (measured && !end.hidden) htmx.trigger(measured, "answered");
   }
 
-  const addressOf = (one) => (one.skip ? words.skip : one.undo_id ? words.undo : words.answer);
+  const addressOf = (one) => (one.skip ? words.skip : one.unclear ? words.unclear : one.undo_id ? words.undo : words.answer);
   const fieldsOf = (one) =>
-    Object.fromEntries(Object.entries(one).filter(([name]) => name !== "skip" && name !== "tried"));
+    Object.fromEntries(Object.entries(one).filter(([name]) => !["skip", "unclear", "tried"].includes(name)));
   const drop = (one) =>
     change((waiting) => {
       const place = placeOf(waiting, one);
@@ -385,6 +393,7 @@ document.addEventListener("DOMContentLoaded", function () {
   /* --- Keys and buttons --------------------------------------------------------------------------------------------- */
   const actions = {
     skip,
+    unclear,
     undo,
     help: toggleHelp,
     back: () => show(at - 1),
@@ -392,7 +401,7 @@ document.addEventListener("DOMContentLoaded", function () {
       if (current()) show(at + 1);
     },
   };
-  const KEYS = { ArrowLeft: "back", ArrowRight: "on", s: "skip", u: "undo", "?": "help" };
+  const KEYS = { ArrowLeft: "back", ArrowRight: "on", s: "skip", x: "unclear", u: "undo", "?": "help" };
 
   /* Many labels: what is typed leaves those whose name holds it, and Enter takes the first. */
   function fitting(find) {

@@ -2,20 +2,37 @@
 "use strict";
 (function () {
   document.documentElement.classList.add("js");
-  const REFRESH_MS = 1500;
+  useTheme(localStorage.getItem("coral-theme"));
+  const REFRESH_MS = 1500,
+    EPOCH_MS = 400; // an epoch's rows are shown before the next one's come
   const sockets = new Set();
   let rowsDone = null,
     statusSeen = "",
     rowsAt = 0,
+    epochSeen = "",
     rowsTimer = null,
     said = null,
     pageTitle = "",
-    goalSeen = "";
+    goalSeen = "",
+    workSeen = "";
 
-  function notify(text) {
+  /* The person's own choice of light or dark goes before the system's. */
+  function useTheme(theme) {
+    if (theme) document.getElementById("dark").media = theme === "dark" ? "all" : "not all";
+  }
+
+  function switchTheme() {
+    const dark = document.getElementById("dark").media;
+    const isDark = dark === "all" || (dark !== "not all" && matchMedia(dark).matches);
+    localStorage.setItem("coral-theme", isDark ? "light" : "dark");
+    useTheme(isDark ? "light" : "dark");
+    document.dispatchEvent(new CustomEvent("coral:theme"));
+  }
+
+  function notify(text, tone = "error") {
     const box = document.getElementById("notice");
     const note = document.createElement("p");
-    note.className = "note error";
+    note.className = "note " + tone;
     const words = document.createElement("span");
     words.textContent = text;
     note.append(words);
@@ -25,13 +42,14 @@
     box.timer = setTimeout(() => {
       box.hidden = true;
     }, 8000);
+    return words;
   }
 
-  function refreshRows() {
+  function refreshRows(after = REFRESH_MS) {
     clearTimeout(rowsTimer);
-    const wait = REFRESH_MS - (Date.now() - rowsAt);
+    const wait = after - (Date.now() - rowsAt);
     if (wait > 0) {
-      rowsTimer = setTimeout(refreshRows, wait);
+      rowsTimer = setTimeout(() => refreshRows(after), wait);
       return;
     }
     rowsAt = Date.now();
@@ -54,13 +72,32 @@
     if (!card) return;
     tellProgress(card);
     const seen = [card.dataset.done, card.dataset.epoch, card.dataset.status].join("/");
-    if (rowsDone !== null && seen !== rowsDone) refreshRows();
+    if (rowsDone !== null && seen !== rowsDone) refreshRows(card.dataset.epoch === epochSeen ? REFRESH_MS : EPOCH_MS);
+    epochSeen = card.dataset.epoch;
     const rests = card.dataset.active === "no" || card.dataset.status === "paused";
     if (rowsDone !== null && rests && card.dataset.status !== statusSeen) {
       document.querySelectorAll("[data-after-stage]").forEach((part) => htmx.trigger(part, "ended"));
     }
     rowsDone = seen;
     statusSeen = card.dataset.status;
+  }
+
+  /* A run that this page has seen at work has ended: say so, wherever it was started, and bring the steps up to date. */
+  function tellWork() {
+    const work = document.getElementById("work");
+    if (!work) return;
+    const ended = workSeen === work.dataset.run && work.dataset.active === "no";
+    workSeen = work.dataset.active === "yes" ? work.dataset.run : "";
+    if (!ended) return;
+    if (!document.querySelector("[data-stage='" + work.dataset.run + "']")) {
+      const link = Object.assign(document.createElement("a"), { href: "" });
+      link.textContent = document.querySelector("[data-ended]").dataset.ended;
+      notify(work.textContent.trim() + ". ", "success").append(link);
+      htmx.ajax("GET", location.href, { target: "#steps", select: "#steps", swap: "outerHTML" });
+    }
+    if (document.hidden && "Notification" in window && Notification.permission === "granted") {
+      new Notification(pageTitle, { body: work.textContent.trim(), tag: "work" });
+    }
   }
 
   /* The tab tells how far the project is, whichever of its pages is open. */
@@ -89,6 +126,7 @@
     const step = document.querySelector(".steps [aria-current]");
     if (step) step.closest("ol").scrollLeft = step.offsetLeft - 40;
     tellGoal();
+    tellWork();
     offerNotifications();
     lookAtStage();
     const body = document.body;
@@ -100,11 +138,16 @@
       const isPushed = [...sockets].some((part) => part.contains(event.target));
       if (polls && isPushed) event.preventDefault();
     });
-    body.addEventListener("htmx:afterSettle", lookAtStage);
+    body.addEventListener("htmx:afterSettle", () => {
+      lookAtStage();
+      const lead = document.querySelector("[data-lead-on]");
+      if (lead) location.assign(lead.href);
+    });
     body.addEventListener("htmx:oobAfterSwap", () => setTimeout(lookAtStage, 0));
     body.addEventListener("htmx:wsAfterMessage", () => {
       lookAtStage();
       tellGoal();
+      tellWork();
     });
     body.addEventListener("htmx:sendError", (event) => {
       if (!event.target.matches("[data-poll]")) notify(body.dataset.offline);
@@ -116,6 +159,7 @@
         .querySelector(".note, main p");
       notify(status !== 500 && answer ? answer.textContent.trim() : body.dataset.offline);
     });
+    document.querySelector("[data-theme]").addEventListener("click", switchTheme);
     /* A select that acts at once; without scripts its form has a button. */
     body.addEventListener("change", function (event) {
       if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();

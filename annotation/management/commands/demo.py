@@ -2,67 +2,21 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.errors import AnnotationError
 from annotation.jobs import kinds
 from annotation.management.autopilot import certificate_words, follow_plan
-from annotation.management.console import accuracy_table, complete, console_user, errors_only, store_file
+from annotation.management.console import accuracy_table, complete, console_user, errors_only
 from annotation.models import Project, Source, Stage
 from annotation.pipeline.export import run_export
-from annotation.pipeline.ingest import start_import
-from annotation.pipeline.ingest.column_roles import ColumnRoles
-from annotation.pipeline.project import configure
-from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.ingest.samples import CHINESE, ENGLISH, Sample, configure_sample, import_sample
 from annotation.pipeline.project.goal import set_goal
-from mlcore.prompting.prompts import PromptTemplate
-
-FOLDER = Path(__file__).resolve().parents[2] / "samples"
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One of the corpora that come with the program, and how its project is set up. None is the task's default."""
-
-    name: str
-    file: str
-    task: str
-    reference: str
-    labels: tuple[LabelDraft, ...]
-    prompt: PromptTemplate | None = None
-    demonstrations: int | None = None
-
-
-# The embedded LLM is tiny. Asked in these words, and without demonstrations, it labels this corpus far better than with
-# the default prompt (docs/benchmarks.md has the figures). Larger models are better off with the defaults.
-ENGLISH = Sample(
-    name="Customer messages",
-    file="customer_messages.csv",
-    task="topic",
-    reference="topic",
-    labels=(
-        LabelDraft("billing", "charges, refunds, invoices, payment methods", "b"),
-        LabelDraft("delivery", "shipping, parcels, delays, addresses", "d"),
-        LabelDraft("product quality", "defects, performance, materials, missing parts", "q"),
-        LabelDraft("account access", "login, passwords, verification, account settings", "a"),
-    ),
-    prompt=PromptTemplate("{labels}", "{demonstrations}", "Message: {content}\nThis message is about"),
-    demonstrations=0,
-)
-CHINESE = Sample(
-    name="商品评价",
-    file="product_reviews_zh.csv",
-    task="sentiment",
-    reference="sentiment",
-    labels=(LabelDraft("好评", "满意、推荐", "1"), LabelDraft("差评", "不满意、失望", "2")),
-)
 
 
 class Command(BaseCommand):
@@ -125,30 +79,13 @@ class Command(BaseCommand):
 def _load(sample: Sample, *, here: bool) -> Project:
     """The sample's project with its rows; what an earlier run made is kept, and a half import is seen through."""
     user = console_user()
-    project = Project.objects.filter(name=sample.name, owner=user).order_by("pk").first() or _configure(
+    project = Project.objects.filter(name=sample.name, owner=user).order_by("pk").first() or configure_sample(
         sample, user
     )
-    stage = project.stages.filter(kind=kinds.IMPORT.key).order_by("-id").first()
-    if stage is None:
-        upload = store_file(project, FOLDER / sample.file, user)
-        stage = start_import.start_import(
-            project,
-            upload,
-            ColumnRoles(["text"], "id", sample.reference),
-            user=user,
-        )
+    stage = project.stages.filter(kind=kinds.IMPORT.key).order_by("-id").first() or import_sample(
+        project, sample, user
+    )
     if stage.status != Stage.Status.DONE:
         complete(stage, here=here)
     project.refresh_from_db()
-    return project
-
-
-def _configure(sample: Sample, user: User) -> Project:
-    project = configure.create_project(name=sample.name, task_type=sample.task, owner=user)
-    configure.set_labels(project, sample.labels)
-    if sample.prompt:
-        configure.set_prompt(project, **sample.prompt.blocks)
-    if sample.demonstrations is not None:
-        config = replace(project.llm_config, demonstrations=sample.demonstrations)
-        configure.set_llm(project, config=config, token=None)
     return project

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def store_epoch(
     with transaction.atomic():
         job.lease.fence()
         EpochRows.objects.update_or_create(stage=job.stage, defaults={"epoch": job.stage.epoch, "rows": rows})
-    job.progress.report(force=True)
+    job.progress.report(detail=replace(job.progress.detail, shown_epoch=job.stage.epoch), force=True)
 
 
 def _rounded(value: Any) -> float | None:

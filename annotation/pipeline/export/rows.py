@@ -106,6 +106,8 @@ COLUMNS = (
     "corrected_by__username",
     "corrected_at",
     "round",
+    "mark__unclear",
+    "mark__note",
 )
 
 
@@ -138,7 +140,10 @@ def export_rows(
 
 
 def _cells(values: Sequence[Any], names: dict[int, str]) -> list[Cell]:
-    fields, types, label, source, llm, slm, confidence, clean, risk, flag, person, when, number = values
+    fields, types, label, source, llm, slm, confidence, clean, risk, flag, person, when, number, *marks = (
+        values
+    )
+    unclear, note = marks
     if source == Source.PERSON:  # the models' opinion of a label that is not theirs any more
         clean, flag = None, Flag.NONE
     if types:
@@ -159,6 +164,8 @@ def _cells(values: Sequence[Any], names: dict[int, str]) -> list[Cell]:
         person or "",
         when.isoformat(timespec="seconds") if when else "",
         number if label else None,
+        "unclear" if unclear else "",
+        note or "",
     ]
 
 

@@ -33,7 +33,7 @@ from mlcore.prompting.tasks import task_named
 
 PALETTE_SIZE = 10
 MANY_LABELS = 60  # more are edited as a list, and chosen by typing
-RESERVED_KEYS = {"u", "s", "?"}  # undo, skip and help in the focus view
+RESERVED_KEYS = {"u", "s", "x", "?"}  # undo, skip, unclear and help in the focus view
 
 
 @dataclass(frozen=True, slots=True)

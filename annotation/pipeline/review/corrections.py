@@ -22,6 +22,7 @@ from annotation.models import (
     Prediction,
     Project,
     RowClaim,
+    RowMark,
     Sample,
     Source,
 )
@@ -76,6 +77,7 @@ def correct_sample(
             _return_to_models(sample)
         else:
             _decide(sample, label, correction)
+            _clear(sample)
         _save(sample)
         _tell_plan(sample, because)
     update_when_due(sample.project_id)
@@ -176,7 +178,7 @@ def correction_before(target: Correction) -> Correction | None:
 
 
 def _locked(sample_id: int) -> Sample:
-    rows = Sample.objects.select_for_update(of=("self",)).select_related("label", "corrected_by")
+    rows = Sample.objects.select_for_update(of=("self",)).select_related("label", "corrected_by", "mark")
     return rows.get(pk=sample_id)
 
 
@@ -198,6 +200,14 @@ def _decide(sample: Sample, label: Label, correction: Correction) -> None:
     sample.label, sample.source, sample.risk = label, Source.PERSON, 0.0
     sample.corrected_by, sample.corrected_at = correction.user, correction.created_at
     sample.batch_id = correction.batch_id
+
+
+def _clear(sample: Sample) -> None:
+    """A row that has a label is not unclear any more."""
+    mark: RowMark | None = getattr(sample, "mark", None)
+    if mark and mark.unclear:
+        mark.unclear = False
+        mark.save(update_fields=["unclear"])
 
 
 def _save(sample: Sample) -> None:

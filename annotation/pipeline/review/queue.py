@@ -17,7 +17,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from annotation.models import AuditDraw, Correction, Project, RowClaim, RowSkip, Sample, Source
+from annotation.models import AuditDraw, Correction, Project, RowClaim, RowMark, RowSkip, Sample, Source
 from annotation.models.sql import from_now
 from annotation.pipeline.measure.draw_sample import pending_draws
 
@@ -162,7 +162,8 @@ def _riskiest(project: Project, user: User, count: int) -> list[int]:
     # Drawn rows are left out: whoever saw them here would have seen the models' labels.
     skipped = RowSkip.objects.filter(sample=OuterRef("pk"), user=user)
     drawn = AuditDraw.objects.filter(sample=OuterRef("pk"))
-    waiting = _unheld(project.samples.filter(~Exists(drawn))).exclude(source=Source.PERSON)
+    unclear = RowMark.objects.filter(sample=OuterRef("pk"), unclear=True)
+    waiting = _unheld(project.samples.filter(~Exists(drawn), ~Exists(unclear))).exclude(source=Source.PERSON)
     fresh = waiting.filter(~Exists(skipped))
     orders = (
         fresh.filter(queue_rank__isnull=False).order_by("queue_rank"),

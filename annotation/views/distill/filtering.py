@@ -95,7 +95,7 @@ def filtering_plots(request: MemberRequest, project: Project) -> HttpResponse:
     stage = iteration.stage(kinds.SLM.key) if iteration else None
     if iteration is None or stage is None:
         return JsonResponse({"epochs": [], "losses": {"edges": [], "parts": []}, "labels": [], "points": []})
-    labels, version = round_label_list(project, iteration), f"{stage.status}-{stage.epoch}-{stage.phase}"
+    labels, version = round_label_list(project, iteration), _version(stage)
     if request.GET.get("seen") == version:
         return JsonResponse({"version": version})
     return JsonResponse(
@@ -109,6 +109,11 @@ def filtering_plots(request: MemberRequest, project: Project) -> HttpResponse:
             else epoch_points(stage, labels),
         }
     )
+
+
+def _version(stage: Stage) -> str:
+    """Changes with whatever the plots show."""
+    return f"{stage.status}-{stage.epoch}-{stage.phase}-{TrainingDetail.of(stage).shown_epoch}"
 
 
 def epochs_of(stage: Stage) -> list[dict[str, Any]]:

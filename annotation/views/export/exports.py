@@ -75,6 +75,8 @@ def column_meanings() -> list[str]:
         _("the person who corrected the row"),
         _("when, in UTC"),
         _("the round that the label comes from; empty where there is no label"),
+        _("“unclear” where a person said that no label fits or the row is unclear"),
+        _("what people noted of the row"),
     ]
 
 

@@ -61,6 +61,8 @@ def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
         context |= stage_status.stage_context(stage) | {
             "upload": upload,
             "left_out": left_out,
+            # Nothing to read before going on: every row of the first file is in, and the page has seen it happen.
+            "lead_on": bool(request.htmx) and not project.labels.exists() and _is_clean(upload),
             "earlier": [
                 (each, import_report.stored_summary(each.report))
                 for each in import_report.finished_uploads(project)
@@ -70,12 +72,23 @@ def configure_data(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "annotation/ingest/configure_data.html", context)
 
 
+def _is_clean(upload: Upload | None) -> bool:
+    """Whether an import left nothing to say."""
+    report = upload.report if upload else {}
+    return bool(report) and report.get("read") == report.get("imported") and not report.get("warnings")
+
+
 def _upload_of(project: Project, stage: Stage) -> Upload | None:
     return project.uploads.filter(pk=ImportDetail.of(stage).upload).first()
 
 
 @for_members(Role.OWNER, "POST", back="annotation:configure_data")
 def upload_file(request: MemberRequest, project: Project) -> HttpResponse:
+    return store_files(request, project)
+
+
+def store_files(request: MemberRequest, project: Project) -> HttpResponse:
+    """Store what was sent, and lead to the preview of the first file, or back with what is wrong."""
     form = UploadForm(request.POST, request.FILES)
     if not form.is_valid():
         messages.error(request, sentence_of(form))

@@ -19,7 +19,14 @@ from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import activity, configure
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
-from annotation.views.review.table import BadTableError, labelling_round, newest_answers, refuse, round_table
+from annotation.views.review.table import (
+    BadTableError,
+    labelling_round,
+    newest_answers,
+    newest_distribution,
+    refuse,
+    round_table,
+)
 from mlcore.config import LlmConfig
 
 
@@ -54,7 +61,12 @@ def _rows(
     if iteration is None:
         return {"table": None, "rows": []}
     if stage and stage.is_active:
-        return {"table": None, "rows": newest_answers(iteration), "is_filling": True}
+        return {
+            "table": None,
+            "rows": newest_answers(iteration),
+            "is_filling": True,
+            "distribution": newest_distribution(iteration, project.label_list()),
+        }
     table = round_table(request, project, iteration)
     return {"table": table, "rows": table.rows}
 

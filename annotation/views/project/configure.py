@@ -35,7 +35,7 @@ from annotation.pipeline.ingest.reference_labels import (
 from annotation.pipeline.iterate import start_round
 from annotation.pipeline.project import activity, connection, readiness
 from annotation.pipeline.project import configure as configuring
-from annotation.pipeline.project.default_prompts import default_prompts
+from annotation.pipeline.project.default_prompts import default_prompts, use_corpus_language
 from annotation.pipeline.project.goal import set_goal
 from annotation.pipeline.project.merge_labels import merge_label
 from annotation.views.access import MemberRequest, for_members
@@ -107,7 +107,9 @@ def configure_labels(request: MemberRequest, project: Project) -> HttpResponse:
         if names.get(label.pk, label.name) != label.name
     ]
     record(request, project, ", ".join([_("labels"), *renamed]))
-    return redirect("annotation:configure_prompt", project.pk)
+    use_corpus_language(project)
+    following = "configure_models" if posted.get("next") == "models" else "configure_prompt"
+    return redirect(f"annotation:{following}", project.pk)
 
 
 @for_members(Role.OWNER, "POST", back="annotation:configure_labels")

@@ -7,18 +7,24 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
+from django.db.models import Max
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.forms.configure import TaskForm
+from annotation.forms.upload import UploadForm
 from annotation.jobs import kinds
+from annotation.jobs.details import PlanDetail
 from annotation.models import Project, Role, Stage
+from annotation.pipeline.ingest import samples
 from annotation.pipeline.project import configure as configuring
 from annotation.table.counts import row_counts
 from annotation.views.access import MemberRequest, for_members
+from annotation.views.ingest import uploads
 from mlcore.prompting.tasks import TASKS
 
 
@@ -43,11 +49,13 @@ def projects(request: MemberRequest) -> HttpResponse:
     )
     rows = row_counts(found)
     newest = newest_stages([project.pk for project in found])
+    measured = measured_accuracy([project.pk for project in found])
     cards = [
         {
             "project": project,
             "rows": rows[project.pk],
             "state": state_of(project, stage=newest.get(project.pk)),
+            "accuracy": measured.get(project.pk),
             "role": next(
                 member.get_role_display()
                 for member in project.memberships.all()
@@ -59,8 +67,18 @@ def projects(request: MemberRequest) -> HttpResponse:
     return render(
         request,
         "annotation/project/projects.html",
-        {"cards": cards, "put_away": put_away_lines(request.user)},
+        {
+            "cards": cards,
+            "busy": any(card["state"].tone == "run" for card in cards),
+            "put_away": put_away_lines(request.user),
+        },
     )
+
+
+@require_GET
+@login_required
+def help_page(request: MemberRequest) -> HttpResponse:
+    return render(request, "annotation/help.html")
 
 
 def put_away_lines(user: User) -> list[dict[str, Any]]:
@@ -70,6 +88,16 @@ def put_away_lines(user: User) -> list[dict[str, Any]]:
         stage.project_id: stage for stage in Stage.objects.filter(project__in=found, kind=kinds.DELETION.key)
     }
     return [{"project": project, "deletion": deletions.get(project.pk)} for project in found]
+
+
+def measured_accuracy(project_ids: list[int]) -> dict[int, list[float]]:
+    """The accuracy that each project's newest plan knows of, with its interval; projects without one are left out."""
+    plans = Stage.objects.filter(
+        project__in=project_ids, kind=kinds.PLAN.key, status=Stage.Status.DONE
+    ).order_by()
+    newest = plans.values("project").annotate(newest=Max("id")).values("newest")
+    known = {plan.project_id: PlanDetail.of(plan).now for plan in Stage.objects.filter(pk__in=newest)}
+    return {project_id: now for project_id, now in known.items() if now}
 
 
 def newest_stages(project_ids: list[int]) -> dict[int, Stage]:
@@ -112,20 +140,32 @@ def state_of(project: Project, *, stage: Stage | None) -> ProjectState:
 @login_required
 @never_cache
 def create_project(request: MemberRequest) -> HttpResponse:
-    form = TaskForm(
-        request.POST if request.method == "POST" else None, initial={"task_type": Project.TaskType.SENTIMENT}
-    )
-    if request.method == "POST" and form.is_valid():
+    """A new project, and its file where one was chosen at once."""
+    is_sent = request.method == "POST"
+    form = TaskForm(request.POST if is_sent else None, initial={"task_type": Project.TaskType.SENTIMENT})
+    if is_sent and form.is_valid():
         project = configuring.create_project(
             name=form.cleaned_data["name"], task_type=form.cleaned_data["task_type"], owner=request.user
         )
+        if request.FILES:
+            return uploads.store_files(request, project)
         return redirect("annotation:configure_data", project.pk)
     return render(
         request,
         "annotation/project/project_new.html",
-        {"form": form, "tasks": task_choices()},
+        {"form": form, "upload": UploadForm(), "tasks": task_choices()},
         status=400 if form.errors else 200,
     )
+
+
+@require_POST
+@login_required
+def load_sample(request: MemberRequest) -> HttpResponse:
+    """A project with the sample corpus of the reader's language, to look around in."""
+    sample = samples.CHINESE if get_language() == "zh-hans" else samples.ENGLISH
+    project = samples.configure_sample(sample, request.user)
+    samples.import_sample(project, sample, request.user)
+    return redirect("annotation:configure_data", project.pk)
 
 
 def task_choices() -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from annotation.errors import AnnotationError
 from annotation.models import Iteration, Project
 from annotation.pipeline.iterate import start_round
+from annotation.pipeline.label import script_warning
 from annotation.pipeline.project import readiness
 from annotation.views.access import MemberRequest
 from annotation.views.frame import page_context
@@ -63,7 +64,9 @@ def wizard_context(request: MemberRequest, project: Project, *, step: str, **mor
     context = page_context(request, project, step="configure")
     now: Iteration | None = context["now"]
     missing_at, missing = readiness.missing_at(project) if steps[place].done else ("", "")
+    warned = step in ("configure_models", "configure_start")  # where something can be done about it
     return context | {
+        "script_warning": script_warning.script_warning(project) if warned else "",
         "stopped": start_round.stopped_without_answers(now) if now else None,
         "missing_here": missing if missing_at == step else "",
         "wizard": steps,

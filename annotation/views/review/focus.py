@@ -23,14 +23,18 @@ from annotation.forms.review import AnswerForm, HeldRowsForm, UndoForm
 from annotation.models import Correction, Project, Role, Sample
 from annotation.models.sql import little_patience
 from annotation.pipeline.measure import compare_rounds, draw_sample
-from annotation.pipeline.review import corrections, queue, throughput
+from annotation.pipeline.review import corrections, marks, queue, throughput
+from annotation.table.filters import FilterForm
+from annotation.table.form import TableForm
 from annotation.templatetags.coral import duration
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
+from annotation.views.project.projects import bad_request
 from annotation.views.review.focus_rows import FocusRow, focus_rows
 
 logger = logging.getLogger(__name__)
 
+FILTERED_ROWS = 25  # of a filter, before the next ones are asked for
 AHEAD = 4  # rows beyond those that the page has already
 
 
@@ -38,6 +42,8 @@ AHEAD = 4  # rows beyond those that the page has already
 def focus(request: MemberRequest, project: Project) -> HttpResponse:
     """The page with the person's first rows; ``?row=`` shows a certain row before them, ``?only=random`` those alone that were
     drawn to measure the file."""
+    if set(request.GET) & FilterForm.base_fields.keys():
+        return _filtered(request, project)
     only_random = _only_random(request)
     try:
         with little_patience():
@@ -59,6 +65,29 @@ def focus(request: MemberRequest, project: Project) -> HttpResponse:
     context |= _figures(request, project) | {
         "rows": focus_rows(project, wanted),
         "random_left": draw_sample.pending_draws(project, request.user).exists(),
+        "undo_id": uuid4(),
+        "csrf_cookie": settings.CSRF_COOKIE_NAME,
+    }
+    return render(request, "annotation/review/focus.html", context)
+
+
+def _filtered(request: MemberRequest, project: Project) -> HttpResponse:
+    """The rows of a filter of the table one by one, in its order, decided ones among them; then the way to the next ones."""
+    form = TableForm(request.GET, project=project, default_sort="queue")
+    if not form.is_valid():
+        return bad_request(request, sentence_of(form))
+    page = form.page(Sample.objects.only("pk"), size=FILTERED_ROWS)
+    ids = [row.pk for row in page.rows]
+    drawn = set(
+        draw_sample.pending_draws(project, request.user).filter(pk__in=ids).values_list("pk", flat=True)
+    )
+    because = {True: Correction.Because.AUDIT.value, False: Correction.Because.BROWSING.value}
+    context = page_context(request, project, step="review") | _figures(request, project)
+    context |= {
+        "rows": focus_rows(project, [(pk, because[pk in drawn]) for pk in ids]),
+        "filter_query": form.query(),
+        "filters": form.active,
+        "next_query": form.query(after=str(page.next)) if page.next else "",
         "undo_id": uuid4(),
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
     }
@@ -177,6 +206,18 @@ def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
     sample = _row(project, int(sample_id))
     if sample is None:
         return _refuse(request, project, _gone(), status=404)
+    queue.skip_row(sample, user=request.user)
+    return JsonResponse({}) if _wants_json(request) else redirect("annotation:focus", project.pk)
+
+
+@for_members(Role.REVIEWER, "POST", back="annotation:focus")
+def focus_unclear(request: MemberRequest, project: Project) -> HttpResponse:
+    """No label fits the row, or it is unclear: an answer of its own. A row that measures the file stays open for others."""
+    sample_id = request.POST.get("sample", "")
+    sample = _row(project, int(sample_id)) if is_id(sample_id) else None
+    if sample is None:
+        return _refuse(request, project, _gone(), status=404)
+    marks.mark_row(sample, user=request.user, unclear=True)
     queue.skip_row(sample, user=request.user)
     return JsonResponse({}) if _wants_json(request) else redirect("annotation:focus", project.pk)
 

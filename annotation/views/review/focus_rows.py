@@ -83,6 +83,11 @@ class FocusRow:
         return self.sample.flag
 
     @property
+    def similar_query(self) -> str:
+        """The similar rows, for the address of a bulk correction."""
+        return "".join(f"&row={each.sample.pk}" for each in self.similar)
+
+    @property
     def suggestion(self) -> Label | None:
         return None if self.is_blind else self.sample.label
 
@@ -103,7 +108,7 @@ def focus_rows(project: Project, wanted: Sequence[tuple[int, str]], *, sentence:
         sentence: what a person must know before answering, shown on every row.
     """
     ids = [sample_id for sample_id, _because in wanted]
-    samples = _samples(project, ids, "label", "llm_label", "slm_label", "corrected_by")
+    samples = _samples(project, ids, "label", "llm_label", "slm_label", "corrected_by", "mark")
     labels = project.label_list()
     rows = [
         FocusRow(samples[sample_id], because, label_choices(labels), sentence)

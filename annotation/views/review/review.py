@@ -17,6 +17,7 @@ from annotation.forms.review import CorrectionForm
 from annotation.live import stage_status
 from annotation.models import Correction, Flag, Project, Role, Sample, SavedFilter
 from annotation.pipeline.ingest.duplicates import rows_with_texts
+from annotation.pipeline.iterate.refine_estimate import refine_estimate
 from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.review import corrections as reviewing
 from annotation.pipeline.review.risk_basis import risk_basis
@@ -67,6 +68,9 @@ def review(request: MemberRequest, project: Project) -> HttpResponse:
             answer["HX-Push-Url"] = request.path + table.form.address  # without the empty fields of the form
         return answer
     context |= _numbers(request, project, table)
+    if context["now"] and table.counts:
+        at_risk = table.counts.flags[Flag.WRONG] + table.counts.flags[Flag.INCONSISTENT]
+        context["refine"] = refine_estimate(project, context["now"], rows=at_risk)
     if context["accuracy"] and context["now"]:
         accuracy = context["accuracy"]["accuracy"]
         context["alone"] = round_metrics.models_alone(context["now"], file_accuracy=accuracy)
@@ -117,7 +121,6 @@ def _numbers(request: MemberRequest, project: Project, table: Table) -> dict[str
         "buttons": buttons,
         "risky": RISKY,
         "corrected": counts.decided,
-        "corrected_by_you": project.samples.filter(corrected_by=request.user).count(),
         "total": counts.rows,
         "accuracy": round_metrics.shown_accuracy(project, rows=counts.rows),
         "saved_filters": SavedFilter.objects.visible_to(request.user)

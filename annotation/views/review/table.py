@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ from annotation.views.access import MemberRequest
 from annotation.views.project.projects import bad_request
 
 NEWEST_ROWS = 50
+DISTRIBUTION_ROWS = 2_000  # newest answers whose labels are counted while a run fills the table
+SHOWN_LABELS = 12
 #: The orders that a click on a column's head changes between: of a number, what deserves a look comes first.
 COLUMN_ORDERS = {
     "number": ("position", "queue"),
@@ -150,7 +153,7 @@ def current_table(request: MemberRequest, project: Project, *, default_sort: str
 
 def shown_rows(columns: Columns) -> QuerySet[Sample]:
     """Rows with all that the member's table shows of them."""
-    rows = Sample.objects.select_related("label", "llm_label", "slm_label", "corrected_by")
+    rows = Sample.objects.select_related("label", "llm_label", "slm_label", "corrected_by", "mark")
     return rows if columns.needs_uploaded else rows.defer("fields")
 
 
@@ -238,6 +241,16 @@ def newest_answers(iteration: Iteration) -> list[TableRow]:
     newest = list((answers if columns.needs_uploaded else answers.defer("sample__fields"))[:NEWEST_ROWS])
     rows = [_round_row(answer.sample, {(answer.sample_id, answer.source): answer}) for answer in newest]
     return with_cells(rows, columns)
+
+
+def newest_distribution(iteration: Iteration, labels: Sequence[Label]) -> list[tuple[Label, int, float]]:
+    """How often the LLM gave each label among its newest answers, the most frequent first; empty before the first one."""
+    answers = Prediction.objects.filter(
+        iteration=iteration, source=Prediction.ModelKind.LLM, label__isnull=False
+    )
+    given = Counter(answers.order_by("-id").values_list("label_id", flat=True)[:DISTRIBUTION_ROWS])
+    counts = [(label, given[label.pk], given[label.pk] / given.total()) for label in labels if given]
+    return sorted(counts, key=lambda line: -line[1])[:SHOWN_LABELS]
 
 
 def _round_row(sample: Sample, said: Mapping[tuple[int, str], Prediction]) -> TableRow:

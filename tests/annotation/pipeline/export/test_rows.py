@@ -58,6 +58,7 @@ def test_a_row_tells_its_labels_where_they_come_from_and_who_corrected_it(
     assert row == {
         "final_label": "negative", "source": "person", "llm_label": "negative", "slm_label": "positive", "confidence": 0.912346,
         "clean_probability": None, "risk": 0, "flag": None, "corrected_by": "olga", "round": 2,
+        "unclear": None, "note": None,
     }  # fmt: skip
     assert when.endswith("+00:00")
 
@@ -124,7 +125,7 @@ def test_the_header_is_frozen_filtered_and_likely_wrong_rows_are_coloured(
     run_export.write_excel(project, tmp_path / "a.xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "a.xlsx")["Rows"]
     assert sheet.freeze_panes == "A2"
-    assert sheet.auto_filter.ref == "A1:N13"
+    assert sheet.auto_filter.ref == "A1:P13"
     assert 8 <= sheet.column_dimensions["B"].width <= 61
     coloured = {row[0].row for row in sheet.iter_rows(min_row=2) if row[0].fill.fgColor.rgb == "FFFBE3E4"}
     assert coloured == {5}

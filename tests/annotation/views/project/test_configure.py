@@ -8,6 +8,7 @@ from django.test import Client
 
 from annotation.models import Iteration, Project
 from annotation.pipeline.project import configure
+from annotation.pipeline.project.default_prompts import use_corpus_language
 from mlcore.config import LlmConfig, Method
 from tests.support.configuring import make_empty
 from tests.support.factories import make_project, make_user
@@ -291,3 +292,32 @@ def test_saving_the_untouched_prompt_as_a_browser_sends_it_changes_nothing() -> 
     project.refresh_from_db()
     assert project.prompt == before
     assert "\n" in before.output
+
+
+@pytest.mark.parametrize(("text", "is_chinese"), [("送餐很快，味道也好", True), ("a fine film", False)])
+def test_a_chinese_corpus_is_asked_about_in_chinese_whoever_reads_the_pages(
+    text: str, is_chinese: bool
+) -> None:
+    cast = make_cast()
+    cast.project.samples.update(text=text)
+    lines = {
+        "labels-TOTAL_FORMS": "2",
+        "labels-INITIAL_FORMS": "0",
+        "labels-0-name": "good",
+        "labels-1-name": "bad",
+    }
+    answer = cast.client("owner").post(cast.url("configure/labels/"), lines | {"next": "models"})
+    assert answer.headers["Location"] == cast.url("configure/models/")
+    cast.project.refresh_from_db()
+    assert (cast.project.prompt == cast.project.task.default_prompt) != is_chinese
+    assert (
+        "文本" in cast.project.prompt.description or "情感" in cast.project.prompt.description
+    ) == is_chinese
+
+
+def test_a_prompt_that_somebody_saved_stays_in_its_language() -> None:
+    cast = make_cast()
+    cast.project.samples.update(text="送餐很快，味道也好")
+    configure.set_prompt(cast.project, **cast.project.prompt.blocks)
+    use_corpus_language(cast.project)
+    assert cast.project.prompt == cast.project.task.default_prompt

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from annotation.models import Membership, Role, Stage
+from annotation.jobs.work import run_stage
+from annotation.models import Membership, Project, Role, Stage, Upload
 from tests.support.factories import make_user
-from tests.support.pages import Cast, make_cast
+from tests.support.pages import Cast, make_cast, one_line
 from tests.support.running import html_of, running
 
 pytestmark = pytest.mark.django_db
@@ -89,3 +91,35 @@ def test_a_removed_member_no_longer_sees_the_project(cast: Cast) -> None:
     theirs = Membership.objects.get(project=cast.project, role=Role.VIEWER)
     cast.client("owner").post(cast.url(f"members/{theirs.pk}/remove/"))
     assert cast.client("viewer").get(cast.url("members/")).status_code == 404
+
+
+def test_the_sample_is_loaded_by_a_button_of_the_empty_page() -> None:
+    client = Client()
+    client.force_login(make_user())
+    assert "Load the sample project" in client.get("/").content.decode()
+    answer = client.post("/projects/sample/")
+    project = Project.objects.get()
+    assert answer.headers["Location"] == f"/projects/{project.pk}/configure/data/"
+    assert (project.name, project.labels.count()) == ("Customer messages", 4)
+    run_stage(project.stages.get(kind="import").pk)
+    assert project.samples.count() == 400
+
+
+def test_a_file_can_be_sent_with_the_new_project() -> None:
+    client = Client()
+    client.force_login(make_user())
+    file = SimpleUploadedFile("notes.csv", b"id,text\n1,a fine film\n2,a poor film\n")
+    answer = client.post("/projects/new/", {"name": "Notes", "task_type": "topic", "file": file})
+    upload = Upload.objects.get()
+    assert answer.headers["Location"] == f"/projects/{upload.project_id}/configure/data/{upload.pk}/"
+
+
+def test_every_page_of_a_project_shows_the_run_that_is_at_work(cast: Cast) -> None:
+    stage = running(cast)
+    html = cast.client("viewer").get(cast.url("members/")).content.decode()
+    work = one_line(html[html.index('id="work"') :].partition("</a>")[0])
+    assert "LLM labeling: running, 41 %" in work
+    stage.status = Stage.Status.DONE
+    stage.save()
+    html = cast.client("viewer").get(cast.url("members/")).content.decode()
+    assert " hidden" in one_line(html[html.index('id="work"') :].partition("</a>")[0])
