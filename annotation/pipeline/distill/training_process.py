@@ -32,7 +32,8 @@ PHASE_SPANS = {
     "features": (0.0, 0.4),
     "warm-up": (0.4, 0.85),
     "robust": (0.4, 0.85),
-    "verdict": (0.85, 0.95),
+    "verdict": (0.85, 0.92),
+    "model": (0.92, 0.95),
     "saving": (0.95, 1.0),
 }
 EPOCH_FIGURES = ("epoch", "phase", "loss", "loss_unlabelled", "clean_share")
