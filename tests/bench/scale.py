@@ -125,6 +125,7 @@ class Cluster:
             return found[0] not in ("queued", "running")
 
         wait_for(ended, seconds=seconds, what="the labeling ends")
+        assert found[0] in ("done", "paused"), f"{found}\n{self.program.log}"
         return float(found[1] or 0)
 
     def asked_twice(self) -> int:
@@ -182,7 +183,7 @@ def measure(options: Options, report: Report) -> None:
 
 
 def _speedup(machines: Cluster, report: Report, *, quick: bool) -> None:
-    rows, seconds = 4_000 if quick else 20_000, {}
+    rows, seconds = 8_000 if quick else 20_000, {}
     for count in (1, WORKERS):
         machines.start_workers(count)
         stage = machines.label(f"by-{count}", rows, calls=CALLS_OF_WORKER * WORKERS)

@@ -14,7 +14,7 @@ from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sql import among, parts_by_key
 
 SOURCE = Prediction.ModelKind.LLM
-WINDOW_ROWS = 2_000
+WINDOW_ROWS = 1_000
 READ_ROWS = 500
 
 
