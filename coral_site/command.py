@@ -20,7 +20,7 @@ COMMANDS = {
     "import": "Read files into a project.",
     "export": "Write a project's rows and labels to a file.",
     "predict": "Label a file with a kept small model, without a language model.",
-    "push-model": "Push a project's kept model to the Hugging Face hub, or write its folder.",
+    "push": "Push a project's kept model or labelled rows to the Hugging Face hub, or write their folder.",
     "install-models": "Install the small embedded models.",
     "backup": "Write everything that can't be made again to one file.",
     "restore": "Bring a backup into an empty data folder.",

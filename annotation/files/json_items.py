@@ -13,6 +13,7 @@ from annotation.files.cells import Number
 from annotation.files.json_layouts import ONE_OBJECT, rows_within
 from annotation.files.records import Limits, Notes, Reading, RejectedRow
 from annotation.files.text.streams import open_text
+from annotation.files.tools.flatten import flatten_record
 from annotation.messages import message
 from mlcore.messages import Message
 
@@ -42,9 +43,11 @@ class Item(NamedTuple):
 
 
 def json_items(path: Path, reading: Reading, limits: Limits, notes: Notes) -> Iterator[Item | RejectedRow]:
+    """The file's values; records of other annotation tools come flat."""
     decoder = _decoder(notes)
     with open_text(path, reading, limits, notes) as stream:
-        yield from _READERS[reading.format](stream, decoder, limits, notes)
+        for item in _READERS[reading.format](stream, decoder, limits, notes):
+            yield item if isinstance(item, RejectedRow) else item._replace(value=flatten_record(item.value))
 
 
 def _decoder(notes: Notes) -> JSONDecoder:

@@ -40,6 +40,7 @@ def write_parquet_rows(
     *,
     typed: bool = False,
     stored_schema: str = "",
+    metadata: Mapping[str, str] | None = None,
 ) -> int:
     """Writes rows to a file: the columns in ``numbers`` as such, typed cells as the values that they were, others as texts.
 
@@ -47,6 +48,7 @@ def write_parquet_rows(
         rows: begins anew each time; they are read once to learn the columns' types, and once more to be written.
         typed: whether any cell is typed.
         stored_schema: the types of the Parquet file that the cells came from, see :func:`schema_as_text`.
+        metadata: what the new file's schema tells of it.
 
     Returns:
         The number of rows.
@@ -60,9 +62,10 @@ def write_parquet_rows(
     for column, kind in before.items():
         if column in learned and _fits(kind, learned[column]):
             learned[column] = kind
+    told = dict(metadata or {})
     kept = [name for name in header if name in given or learned.get(name, pa.string()) is not None]
-    exact = pa.schema([(name, given.get(name) or learned.get(name, pa.string())) for name in kept])
-    plain = pa.schema([(name, given.get(name) or pa.string()) for name in kept])
+    exact = pa.schema([(name, given.get(name) or learned.get(name, pa.string())) for name in kept], told)
+    plain = pa.schema([(name, given.get(name) or pa.string()) for name in kept], told)
     try:
         return _write(path, header, exact, rows())
     except (pa.ArrowException, ValueError, TypeError, OverflowError):

@@ -26,6 +26,13 @@ class ExportForm(forms.Form):
         ("csv", _("CSV")),
         ("jsonl", _("JSON lines")),
         ("parquet", _("Parquet")),
+        ("label-studio.json", "Label Studio (JSON)"),
+        ("label-studio-min.json", "Label Studio (JSON_MIN)"),
+        ("doccano.jsonl", "doccano (JSONL)"),
+        ("doccano.csv", "doccano (CSV)"),
+        ("argilla.json", "Argilla (JSON)"),
+        ("prodigy.jsonl", "Prodigy (JSONL)"),
+        ("huggingface.zip", _("Hugging Face data set (zip)")),
     ]
     ROWS = [("", _("All rows")), ("sure", _("Only rows whose label is likely enough to be right"))]
 

@@ -7,6 +7,7 @@ measure, and every command that does so says it.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from uuid import uuid4
 
 from django.core.management.base import CommandError
@@ -16,9 +17,13 @@ from annotation.jobs.details import CertificateDetail, PlanDetail
 from annotation.jobs.kinds import PLAN
 from annotation.jobs.work import run_stage
 from annotation.live.goal_status import AT_WORK
-from annotation.management.console import POLL_SECONDS, complete
+from annotation.management.console import POLL_SECONDS, complete, store_file
 from annotation.messages import message_text
 from annotation.models import Correction, Project, Sample, Stage
+from annotation.pipeline.distill.start_new_rows import start_new_rows
+from annotation.pipeline.ingest.column_roles import ColumnRoles
+from annotation.pipeline.ingest.reference_labels import match_references
+from annotation.pipeline.ingest.start_import import start_import
 from annotation.pipeline.measure.certify import newest_certificate
 from annotation.pipeline.measure.draw_sample import pending_draws
 from annotation.pipeline.measure.statement_words import part_sentence, statement_sentence
@@ -51,6 +56,19 @@ def follow_plan(project: Project, *, from_reference: bool, here: bool = True) ->
                 _answer(project, sample, Correction.Because.QUEUE)
         else:
             return now
+
+
+def label_new_file(project: Project, path: Path) -> None:
+    """Import a file with the project's columns, and let the kept model label its rows.
+
+    Raises:
+        CommandError: a stage failed.
+        AnnotationError: the file does not fit, or has no new row.
+    """
+    upload = store_file(project, path, project.owner)
+    complete(start_import(project, upload, ColumnRoles.of(project), user=project.owner))
+    match_references(project)
+    complete(start_new_rows(project, user=project.owner))
 
 
 def certificate_words(project: Project) -> str:

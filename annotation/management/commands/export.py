@@ -18,7 +18,7 @@ from annotation.pipeline.export.rows import Selection
 
 class Command(BaseCommand):
     help = (
-        "Write a project's rows, with their labels, to an Excel, CSV, JSON Lines or Parquet file. "
+        "Write a project's rows, with their labels, to an Excel, CSV, JSON Lines or Parquet file, or to one of another annotation tool. "
         "For example: coral export 3 letters.xlsx --filter show=wrong"
     )
 
@@ -49,7 +49,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"There is no project {options['project']}. The number stands in its address in the browser."
             )
-        write = run_export.WRITERS.get(path.suffix.lower().lstrip("."))
+        write = run_export.writer_of(path)
         if write is None:
             raise CommandError(
                 f"{path.name} must end in one of: {', '.join('.' + name for name in run_export.WRITERS)}."

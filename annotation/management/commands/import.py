@@ -18,6 +18,7 @@ from annotation.messages import message_text
 from annotation.models import Activity, Project, Upload
 from annotation.pipeline.ingest import start_import
 from annotation.pipeline.ingest.column_roles import ColumnRoles, ImportChoices
+from annotation.pipeline.ingest.data_sets import expand
 from annotation.pipeline.ingest.import_report import ImportReport
 from annotation.pipeline.ingest.upload import delete_upload, read_preview, waiting_uploads
 from annotation.pipeline.project import activity
@@ -32,7 +33,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "file", type=Path, nargs="+", help="a file, or several with the same columns, one after the other"
+            "file",
+            nargs="+",
+            help="a file, or several with the same columns, one after the other; the folder of a Hugging Face data set, or "
+            "hf:OWNER/NAME for one on the hub",
         )
         parser.add_argument("--project", type=int, required=True, metavar="ID", help="the project's number")
         parser.add_argument(
@@ -54,8 +58,9 @@ class Command(BaseCommand):
         kinds = _kinds(options["kind"])
         uploads: list[Upload] = []
         try:
-            for path in options["file"]:
-                with _naming(path, one_of_several=len(options["file"]) > 1):
+            paths = [path for name in options["file"] for path in expand(str(name))]
+            for path in paths:
+                with _naming(path, one_of_several=len(paths) > 1):
                     uploads.append(store_file(project, path, user, **_reading(options)))
                     for warning in read_preview(uploads[-1]).warnings:
                         self.stderr.write(f"note: {warning}")

@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from annotation.errors import AnnotationError
 from annotation.jobs import kinds
 from annotation.jobs.details import PlanDetail
-from annotation.management.autopilot import certificate_words, follow_plan, waiting_words
+from annotation.management.autopilot import certificate_words, follow_plan, label_new_file, waiting_words
 from annotation.management.console import accuracy_table, complete, console_user, errors_only, store_file
 from annotation.models import Project
 from annotation.pipeline.distill import start_distillation
@@ -59,13 +59,19 @@ class Command(BaseCommand):
         )
         parser.add_argument("--name", help="name of the project (default: the file's name)")
         parser.add_argument("--rounds", type=int, default=2, metavar="N", help="how many rounds (default: 2)")
+        parser.add_argument(
+            "--new-rows",
+            type=Path,
+            metavar="FILE",
+            help="further rows with the same columns; after the rounds the kept small model labels them, without the LLM",
+        )
         _add_file_options(parser)
         _add_model_options(parser)
         _add_goal_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
-        write = run_export.WRITERS.get(options["out"].suffix.lower().lstrip("."))
+        write = run_export.writer_of(options["out"])
         if write is None:
             raise CommandError(f"{options['out'].name} must end in one of: {', '.join(run_export.WRITERS)}.")
         call_command("migrate", interactive=False, verbosity=0)  # it may be the first command of all
@@ -80,6 +86,8 @@ class Command(BaseCommand):
                 else:
                     for _ in range(options["rounds"]):
                         _run_round(project, ask_all=options["ask_all"])
+                if options["new_rows"]:
+                    label_new_file(project, options["new_rows"])
                 rows = write(project, options["out"])
         except (AnnotationError, EngineError) as error:
             raise CommandError(str(error)) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -34,6 +34,7 @@ from annotation.jobs.details import ExportDetail
 from annotation.jobs.work import Job
 from annotation.models import Flag, Project, Stage
 from annotation.pipeline.export.certificate_lines import certificate_lines
+from annotation.pipeline.export.other_tools import TOOL_WRITERS
 from annotation.pipeline.export.provenance import provenance_lines, quality_lines
 from annotation.pipeline.export.rows import (
     ALL_ROWS,
@@ -47,7 +48,6 @@ from annotation.pipeline.export.rows import (
 from annotation.pipeline.project.goal import goal_of
 from mlcore.errors import StoppedError
 
-Format = Literal["xlsx", "csv", "jsonl", "parquet"]
 #: The end of a working folder's name.
 WORKING = ".part"
 
@@ -58,7 +58,7 @@ def start_export(
     project: Project,
     *,
     user: User | None,
-    format: Format,
+    format: str,
     query: str = "",
     certainty: float | None = None,
 ) -> Stage:
@@ -272,7 +272,14 @@ WRITERS: dict[str, Callable[..., int]] = {
     "csv": write_csv,
     "jsonl": write_jsonl,
     "parquet": write_parquet,
+    **TOOL_WRITERS,
 }
+
+
+def writer_of(path: Path) -> Callable[..., int] | None:
+    """The writer of a file by the end of its name, such as ``.xlsx`` or ``.label-studio.json``; None if there is none."""
+    by_length = sorted(WRITERS, key=len, reverse=True)
+    return next((WRITERS[end] for end in by_length if path.name.lower().endswith(f".{end}")), None)
 
 
 def _new_file(path: Path, encoding: str) -> IO[str]:

@@ -108,7 +108,7 @@ def write_rows(path: Path) -> list[str]:
 
 def test_a_file_is_labelled_by_a_project_s_model_and_by_its_folder(project: Project, tmp_path: Path) -> None:
     texts = write_rows(tmp_path / "new.csv")
-    call_command("push_model", str(project.pk), folder=tmp_path / "model", stdout=StringIO())
+    call_command("push", "model", str(project.pk), folder=tmp_path / "model", stdout=StringIO())
     said = StringIO()
     call_command(
         "predict", str(project.pk), str(tmp_path / "new.csv"), str(tmp_path / "out.jsonl"), stdout=said
@@ -147,24 +147,33 @@ def test_columns_that_are_named_otherwise_are_chosen_and_missing_ones_told(
 
 def test_a_model_is_pushed_to_the_hub_with_its_card(project: Project, hub: type[Hub]) -> None:
     said = StringIO()
-    call_command("push_model", str(project.pk), "me/film-notes", stdout=said)
+    call_command("push", "model", str(project.pk), "me/film-notes", stdout=said)
     assert "me/film-notes" in said.getvalue()
     assert {"README.md", "config.json", "model.safetensors", "vocabulary.json"} <= set(hub.files)
     assert b"Film notes" in hub.files["README.md"]
     assert (hub.tokens, hub.private) == ({"Bearer hf_right"}, [True])
 
 
+def test_rows_are_pushed_as_a_data_set_and_written_to_a_folder(hub: type[Hub], tmp_path: Path) -> None:
+    project = make_project(rows=12)
+    call_command("push", "data", str(project.pk), "me/film-notes", stdout=StringIO())
+    call_command("push", "data", str(project.pk), folder=tmp_path / "data", stdout=StringIO())
+    assert set(hub.files) >= {"README.md", "data/train.parquet"}
+    assert (tmp_path / "data" / "data" / "train.parquet").read_bytes()[:4] == b"PAR1"
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["README.md", "data"]
+
+
 def test_what_the_hub_refuses_is_told(
     project: Project, hub: type[Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(CommandError, match=r"did not take the model.*401"):
-        call_command("push_model", str(project.pk), "me/film-notes")
+    with pytest.raises(CommandError, match=r"did not take it.*401"):
+        call_command("push", "model", str(project.pk), "me/film-notes")
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(CommandError, match="HF_TOKEN is empty"):
-        call_command("push_model", str(project.pk), "me/film-notes")
+        call_command("push", "model", str(project.pk), "me/film-notes")
 
 
 def test_a_project_without_a_model_is_told() -> None:
     with pytest.raises(CommandError, match="no kept model"):
-        call_command("push_model", str(make_project(rows=12).pk), folder=Path("anywhere"))
+        call_command("push", "model", str(make_project(rows=12).pk), folder=Path("anywhere"))
