@@ -117,7 +117,9 @@ def data_set_files(
 ) -> tuple[int, Mapping[str, Path]]:
     """Write the files of a data set into a folder. Returns the number of rows, and the files by their names."""
     header, labels = export_header(project), _label_names(project)
-    label_column = next(name for name in ("label", f"{PREFIX}label", f"{PREFIX}class") if name not in header)
+    label_column = "label"
+    while label_column in header:
+        label_column = PREFIX + label_column
     place = {name: number for number, name in enumerate(labels)}
 
     def with_class() -> Iterator[list[Any]]:
