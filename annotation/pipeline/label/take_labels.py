@@ -20,6 +20,7 @@ from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Project, Sample, Stage
 from annotation.models.sample import LlmLabel
 from annotation.models.sql import insert_rows, parts_by_key
+from annotation.pipeline.ingest.label_columns import check_label_columns, forget_reference
 from annotation.pipeline.ingest.reference_labels import label_finder, plain_label
 from annotation.pipeline.project.readiness import check_rows_and_labels
 from mlcore.config import LlmConfig
@@ -62,25 +63,6 @@ def start_taking(
             ),
             busy=busy,
         )
-
-
-def check_label_columns(project: Project, columns: Sequence[str]) -> None:
-    """Raise AnnotationError if labels can't stand in these columns."""
-    if not columns:
-        raise AnnotationError("Choose at least one column that holds labels.")
-    for name in columns:
-        if name not in project.columns or name in project.content_columns or name == project.id_column:
-            raise AnnotationError(
-                "“%(name)s” can't hold labels: it is no column of the rows, or content, or the id.", name=name
-            )
-
-
-def forget_reference(project: Project, columns: Sequence[str]) -> None:
-    """A column whose labels count from now on measures nothing any more."""
-    if project.reference_column in columns:
-        project.samples.filter(reference__isnull=False).update(reference=None)
-        project.reference_column = ""
-        project.save(update_fields=["reference_column"])
 
 
 def run_taking(job: Job[GivenDetail]) -> None:

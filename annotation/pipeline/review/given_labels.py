@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 from annotation.errors import AnnotationError
 from annotation.models import CorrectionBatch, Project
 from annotation.models.sql import parts_by_key
+from annotation.pipeline.ingest.label_columns import check_label_columns, forget_reference
 from annotation.pipeline.ingest.reference_labels import label_finder, plain_label
-from annotation.pipeline.label.take_labels import check_label_columns, forget_reference
 from annotation.pipeline.review.bulk import Choice, start_batch
 
 _ROWS = 5_000
