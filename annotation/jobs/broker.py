@@ -37,13 +37,13 @@ def wake_worker(queue: str, stage_id: int) -> bool:
     return True
 
 
-def messages_waiting(queue: str) -> int:
-    """Messages of a queue that no worker has fetched; 0 where the broker can't be asked."""
+def messages_waiting(queue: str) -> int | None:
+    """Messages of a queue that no worker has fetched; None where the broker can't be asked."""
     try:
         with _client() as client:
             return int(client.llen(f"dramatiq:{queue}"))
     except (redis.RedisError, OSError):
-        return 0
+        return None
 
 
 def report_worker(queues: Iterable[str]) -> None:

@@ -136,7 +136,7 @@ class _PartRun(LabelingRun):
 def _wake_another(part: Stage) -> None:
     """Send for one more worker while parts wait: messages one by one, not thousands at once that a busy worker holds."""
     waiting = Stage.objects.filter(parent=part.parent_id, status=Stage.Status.QUEUED).order_by("pk").first()
-    if waiting and not messages_waiting(queue := queue_of(waiting)):
+    if waiting and messages_waiting(queue := queue_of(waiting)) == 0:
         wake_worker(queue, waiting.pk)
 
 
