@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext, ngettext
@@ -10,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from annotation.jobs.details import RoundMetrics
 
 if TYPE_CHECKING:
+    from annotation.jobs.kind import Sentence
     from annotation.models import Stage
 
 
@@ -65,7 +67,7 @@ def labelled(stage: Stage) -> str:
     return gettext("All rows are processed.")
 
 
-IMPORT_STATES = {
+IMPORT_STATES: Mapping[str, Sentence] = {
     "cancelling": _("Removing the rows of this file that were already imported."),
     "cancelled": _(
         "No row of this file was imported. Resume to read it from the start, or upload another file."
