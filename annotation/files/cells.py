@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from mlcore.messages import Message
@@ -151,7 +152,7 @@ class TypedText(str):
         if self.type == NULL:
             return "null"
         if self.type == FLOAT and not self[-1:].isdigit():
-            return _NOT_FINITE[self.lower()]
+            return _NOT_FINITE.get(self.lower(), json.dumps(str(self)))
         if self.type == FLOAT and self.lstrip("-").isdigit():
             return f"{self}.0"
         if self.type in JSON_TYPES:
@@ -166,9 +167,12 @@ class TypedText(str):
             return self.lower() == "true"
         if self.type in (INTEGER, FLOAT):
             digits = sum(map(str.isdigit, self.lower().partition("e")[0].lstrip("-0.")))
-            return float(self) if digits <= _EXCEL_DIGITS else str(self)
+            return float(self) if digits <= _EXCEL_DIGITS and isfinite(float(self)) else str(self)
         if self.type in (DATE, MOMENT):
-            moment = datetime.fromisoformat(self)
+            try:
+                moment = datetime.fromisoformat(self)
+            except ValueError:
+                return str(self)  # beyond the calendar
             if moment.tzinfo is None and moment.year >= _EXCEL_YEAR:
                 return moment.date() if self.type == DATE else moment
         return str(self)

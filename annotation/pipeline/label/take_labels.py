@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -52,15 +53,12 @@ def start_taking(
     busy = gettext_noop("Another round of this project was started at the same time and is running now.")
     with state.one_at_a_time(busy):
         forget_reference(project, columns)
-        rounds = [_make_round(project, column, user) for column in columns]
         return state.create_stage(
             project,
             kinds.GIVEN,
             total=project.samples.count(),
             user=user,
-            detail=GivenDetail(
-                columns=list(columns), confidence=confidence, rounds=[each.pk for each in rounds]
-            ),
+            detail=GivenDetail(columns=list(columns), confidence=confidence),
             busy=busy,
         )
 
@@ -72,7 +70,13 @@ def run_taking(job: Job[GivenDetail]) -> None:
         StoppedError: a person asked to pause or cancel.
     """
     project, detail = job.stage.project, job.progress.detail
-    rounds = [Iteration.objects.get(pk=pk) for pk in detail.rounds]
+    rounds = list(Iteration.objects.filter(pk__in=detail.rounds).order_by("number"))
+    if not rounds:
+        with transaction.atomic():
+            job.lease.fence()
+            rounds = [_make_round(project, column, job.stage.requested_by) for column in detail.columns]
+            detail = replace(detail, rounds=[each.pk for each in rounds])
+            job.progress.report(detail=detail, force=True)
     taking = _Taking(project, detail, rounds)
     rows = project.samples.order_by().values_list("position", "pk", "fields")
     done = 0
@@ -84,6 +88,7 @@ def run_taking(job: Job[GivenDetail]) -> None:
         done += len(part)
         job.progress.report(done=done)
     if not any(taking.labelled):
+        Iteration.objects.filter(pk__in=detail.rounds).delete()
         raise AnnotationError(
             "No cell of the chosen columns names a label of the project. Choose other columns, or correct the labels."
         )

@@ -122,3 +122,23 @@ def test_numbers_and_dates_of_a_workbook_stay_such(project: Project, tmp_path: P
     assert second == ["two", None, 1e-7, None, None, False, "008"]
     write_jsonl(project, tmp_path / "a.jsonl")
     assert uploaded(tmp_path / "a.jsonl", 6)[0]["n"] == 7
+
+
+def test_values_beyond_numbers_and_calendars_are_texts_in_excel(project: Project, tmp_path: Path) -> None:
+    far = pa.table({"text": ["one"], "when": pa.array([10**18], pa.timestamp("us")), "x": [float("nan")]})
+    buffer = io.BytesIO()
+    pq.write_table(far, buffer)
+    load_rows(project, buffer.getvalue())
+    write_excel(project, tmp_path / "a.xlsx")
+    write_jsonl(project, tmp_path / "a.jsonl")
+    row = [cell.value for cell in load_workbook(tmp_path / "a.xlsx")["Rows"][2]][:3]
+    assert row == ["one", str(10**18), "nan"]
+    assert '"x": NaN' in (tmp_path / "a.jsonl").read_text()
+
+
+def test_a_number_beyond_floats_stays_as_it_is_written(project: Project, tmp_path: Path) -> None:
+    load_rows(project, b'{"text": "a", "n": 1e999}')
+    write_excel(project, tmp_path / "a.xlsx")
+    write_jsonl(project, tmp_path / "a.jsonl")
+    assert load_workbook(tmp_path / "a.xlsx")["Rows"]["B2"].value == "1e999"
+    assert '"n": 1e999' in (tmp_path / "a.jsonl").read_text()

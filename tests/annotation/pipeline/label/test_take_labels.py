@@ -86,6 +86,7 @@ def test_columns_that_hold_no_labels_are_refused(project: Project) -> None:
     stage = take(project, ["sure"])
     assert stage.status == Stage.Status.FAILED
     assert "No cell of the chosen columns" in str(stage.error)
+    assert not project.iterations.exists()
 
 
 def test_rows_and_labels_come_first() -> None:
