@@ -21,6 +21,7 @@ from annotation.views.project import (
     saved_tables,
     team,
     tokens,
+    webhooks,
 )
 from annotation.views.review import bulk, focus, review, row_marks
 
@@ -134,6 +135,10 @@ urlpatterns = [
     ),
     path(f"{PROJECT}/members/activity/", team.activity, name="activity"),
     path(f"{PROJECT}/members/guidelines/", team.guidelines, name="guidelines"),
+    path(f"{PROJECT}/webhooks/", webhooks.webhooks, name="webhooks"),
+    path(f"{PROJECT}/webhooks/add/", webhooks.add_webhook, name="add_webhook"),
+    path(f"{PROJECT}/webhooks/call/", webhooks.call_webhooks, name="call_webhooks"),
+    path(f"{PROJECT}/webhooks/<id:webhook_id>/remove/", webhooks.remove_webhook, name="remove_webhook"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<id:token_id>/revoke/", tokens.revoke_token, name="revoke_token"),
     path("join/<str:secret>/", invitations.join, name="join"),

@@ -18,6 +18,7 @@ from django.utils.translation import get_language_from_request, override
 from django.utils.translation import gettext as _
 
 from annotation.models import Membership, Role
+from annotation.pipeline.project.tokens import token_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,7 +29,7 @@ Send = Callable[[Message], Awaitable[None]]
 FORM_BYTES = 16 * 2**20
 #: Files of one upload, each of which is checked against CORAL_UPLOAD_MAX_MB as well.
 FILES = 10
-_UPLOAD = re.compile(r"^/projects/(\d{1,18})/configure/data/upload/$")
+_UPLOAD = re.compile(r"^/(?:projects/(\d{1,18})/configure/data/upload/|api/v1/projects/(\d{1,18})/uploads)$")
 
 
 class BodyLimit:
@@ -48,7 +49,7 @@ class BodyLimit:
             seen += len(message.get("body", b""))
             return message if seen <= most else {"type": "http.disconnect"}  # Django drops what it has stored
 
-        if (match := _UPLOAD.match(scope["path"])) and await _may_upload(scope, int(match[1])):
+        if (match := _UPLOAD.match(scope["path"])) and await _may_upload(scope, int(match[1] or match[2])):
             most = FILES * settings.UPLOAD_MAX_MB * 2**20 + FORM_BYTES
         if declared.isdecimal() and int(declared) > most:
             await _refuse(scope, send, most)
@@ -66,6 +67,9 @@ def _header(scope: Scope, name: bytes) -> str:
 def _may_upload(scope: Scope, project: int) -> bool:
     key = parse_cookie(_header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME)
     user = import_module(settings.SESSION_ENGINE).SessionStore(key).get(SESSION_KEY) if key else None
+    if secret := _header(scope, b"authorization").partition(" ")[2]:
+        token = token_of(secret)
+        user = token.user_id if token else None
     if user is None:
         return False
     return Membership.objects.filter(project=project, role=Role.OWNER, user=int(user)).exists()

@@ -101,7 +101,6 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
@@ -270,9 +269,7 @@ MAX_COLUMNS = env_int("CORAL_MAX_COLUMNS", 512, "Most columns of an uploaded fil
 MAX_CELL_CHARACTERS = env_int(
     "CORAL_MAX_CELL_CHARACTERS", 262_144, "Longest cell of an uploaded file.", minimum=100
 )
-API_RATE = env_int(
-    "CORAL_API_RATE", 600, "Requests that one token of the API may make in a minute.", minimum=1
-)
+API_RATE = env_int("CORAL_API_RATE", 600, "Requests a minute that one API token may make.", minimum=1)
 EXPORT_DAYS = env_int("CORAL_EXPORT_DAYS", 7, "Exported files are removed after so many days.", minimum=1)
 CACHE_DAYS = env_int(
     "CORAL_CACHE_DAYS",

@@ -11,7 +11,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("annotation", "coral_site", "mlcore")
+PACKAGES = ("annotation", "coral", "coral_site", "mlcore")
 #: The steps of the loop, in the order of the data.
 LOOP = ("project", "ingest", "label", "distill", "review", "measure", "iterate", "export", "plan")
 MODULE_LINES, TEST_MODULE_LINES, FUNCTION_LINES, LINE_CHARACTERS = 300, 400, 60, 160

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.contrib.auth.models import User
+from django.http import Http404, HttpRequest
 from django.utils.translation import gettext as _
 from ninja import Path
 from ninja.errors import AuthenticationError, AuthorizationError, Throttled
 from ninja.security import HttpBearer, SessionAuth
 
+from annotation.forms.fields import is_id
 from annotation.models import ApiToken
 from annotation.pipeline.project.tokens import token_of
 from annotation.views.rate_limit import RateLimit
@@ -37,6 +39,7 @@ class TokenAuth(HttpBearer):
                 message=_("This token may only read. Make one with the scope “Read and write”.")
             )
         request.user = known.user
+        hide_from_strangers(request)
         return known
 
 
@@ -44,4 +47,18 @@ class PageAuth(SessionAuth):
     """The browser's session, with Django's check that the request comes from one of our pages."""
 
     def __call__(self, request: HttpRequest) -> Any:
-        return super().__call__(request) if request.user.is_authenticated else None
+        if not request.user.is_authenticated:
+            return None
+        user = super().__call__(request)
+        hide_from_strangers(request)
+        return user
+
+
+def hide_from_strangers(request: HttpRequest) -> None:
+    """To others a project does not exist: they are told so before anything that they sent is looked at."""
+    match, user = request.resolver_match, request.user
+    project_id = match.kwargs.get("project_id") if match else None
+    if project_id is None or not isinstance(user, User):
+        return
+    if not is_id(project_id) or not user.memberships.filter(project=int(project_id)).exists():
+        raise Http404

@@ -69,7 +69,8 @@ def _member(field: forms.Field, *, partial: bool) -> tuple[Any, Any]:
     kind = next(kind for of, kind in TYPES if isinstance(field, of))
     shown = {there: getattr(field, here) for here, there in BOUNDS.items() if getattr(field, here, None)}
     if isinstance(field, forms.ChoiceField) and not isinstance(field, forms.ModelChoiceField) and kind is str:
-        shown["enum"] = [str(value) for value, _words in list(field.choices)]  # type: ignore[arg-type]
+        choices = [str(value) for value, _words in list(field.choices)]  # type: ignore[arg-type]
+        shown |= {"enum": choices} if choices else {}
     words = " ".join(filter(None, (str(field.label or ""), str(field.help_text or ""))))
     about: dict[str, Any] = {"description": words or None, "json_schema_extra": shown or None}
     if field.required and not partial and not isinstance(field, forms.BooleanField):

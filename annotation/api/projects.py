@@ -13,13 +13,14 @@ from pydantic import Field
 from annotation.api.access import Id
 from annotation.api.bodies import body_of, checked, posted
 from annotation.api.lists import PageQuery, page_of
-from annotation.forms.configure import LabelForm, PromptForm, ReferenceForm, TaskForm
+from annotation.forms.configure import LabelForm, MergeForm, PromptForm, ReferenceForm, TaskForm
 from annotation.forms.team import TeamForm
 from annotation.models import Project, Role
 from annotation.pipeline.ingest.reference_labels import MAX_LABELS, match_references
 from annotation.pipeline.project import archive
 from annotation.pipeline.project import configure as configuring
 from annotation.pipeline.project.configure import LabelDraft
+from annotation.pipeline.project.merge_labels import merge_label
 from annotation.table.counts import row_counts
 from annotation.views.access import MemberRequest, project_of_member
 from annotation.views.project.configure import prompt_preview, record
@@ -32,6 +33,7 @@ TaskChange = body_of(TaskForm, "TaskChange", partial=True)
 PromptBody = body_of(PromptForm, "PromptBody", partial=True)
 TeamBody = body_of(TeamForm, "TeamBody", partial=True)
 LabelBody = body_of(LabelForm, "LabelBody")
+MergeBody = body_of(MergeForm, "MergeBody")
 
 
 class LabelOut(Schema):
@@ -169,6 +171,15 @@ def set_labels(request: MemberRequest, project_id: Id, body: LabelSetBody) -> An
     match_references(project)
     record(request, project, _("labels"))
     return labels
+
+
+@router.post("/projects/{project_id}/labels/merge", response=list[LabelOut])
+def merge_labels(request: MemberRequest, project_id: Id, body: MergeBody) -> Any:  # type: ignore[valid-type]
+    """Merge a label into another on all rows that carry it; without ``into``, delete it."""
+    project = project_of_member(request, project_id, role=Role.OWNER)
+    wanted = checked(MergeForm(posted(body), project=project)).cleaned_data
+    merge_label(project, wanted["label"], wanted["into"], user=request.user)
+    return project.label_list()
 
 
 class PromptOut(Schema):

@@ -7,12 +7,15 @@ from typing import Any
 from ninja import NinjaAPI
 from ninja.openapi.docs import Swagger
 
-from annotation.api import projects, rows
+from annotation.api import exports, models, people, projects, results, review, rows, steps, uploads, webhooks
 from annotation.api.access import PageAuth, TokenAuth
 from annotation.api.bodies import JsonParser
 from annotation.api.errors import STATUS_CODES, Refusal, add_handlers
 
-ROUTERS = (projects.router, rows.router)
+ROUTERS = tuple(
+    module.router
+    for module in (projects, uploads, models, steps, rows, review, results, exports, people, webhooks)
+)
 
 
 class Api(NinjaAPI):

@@ -18,6 +18,28 @@ PERCENT = {"min": 50, "max": 99.9, "step": "any", "inputmode": "decimal"}
 LIMITS = ("money", "tokens", "minutes", "until", "webhook")
 
 
+class WebhookField(forms.URLField):
+    """An address that CORAL may call."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=500, assume_scheme="https", **options)
+
+    def clean(self, value: Any) -> Any:
+        address = super().clean(value)
+        if address:
+            try:
+                check_address(address, allowed_hosts())
+            except MessageError as error:
+                raise forms.ValidationError(str(error)) from None
+        return address
+
+
+class WebhookForm(forms.Form):
+    address = WebhookField(
+        label=_("Address"), help_text=_("It must be on the administrator's list of allowed servers.")
+    )
+
+
 class GoalForm(forms.Form):
     """Target and confidence left out keep their defaults, so that a project can be started without a thought for them."""
 
@@ -55,11 +77,9 @@ class GoalForm(forms.Form):
         required=False,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
-    webhook = forms.URLField(
+    webhook = WebhookField(
         label=_("Webhook"),
         required=False,
-        max_length=500,
-        assume_scheme="https",
         help_text=_("An address that is called when people are needed and when the certificate is there."),
     )
     autopilot = forms.BooleanField(
@@ -88,11 +108,6 @@ class GoalForm(forms.Form):
             self.add_error(
                 "money", _("Enter the prices under Models first: without them, every call counts as free.")
             )
-        if data.get("webhook"):
-            try:
-                check_address(data["webhook"], allowed_hosts())
-            except MessageError as error:
-                self.add_error("webhook", str(error))
         if data.get("until") and data["until"] != self.initial["until"] and data["until"] <= timezone.now():
             self.add_error("until", _("This time has passed."))
         return data

@@ -225,7 +225,7 @@ class PlanDetail(Detail):
     """``now``: the file's accuracy, its lower and its upper bound; None before a drawn row is answered. ``answered``: of these
     rows. ``tokens``, ``money``, ``minutes``: spent so far, by the models and by people, on ``timed`` answers. ``step``: what
     is to be done next, see mlcore.plan.records.Step; ``asks_first``: only if a person says so. ``obstacle``: the message why
-    the autopilot can't go on. ``told``: what the webhook was told last; ``not_told``: the message why it was not."""
+    the autopilot can't go on. ``told``: what the webhook was told last."""
 
     now: list[float] | None = None
     answered: int = 0
@@ -237,7 +237,6 @@ class PlanDetail(Detail):
     asks_first: bool = False
     obstacle: Json | str = ""
     told: str = ""
-    not_told: Json | str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,7 @@ class JobKind:
         is_step: whether it is a step of the loop, so that the newest such stage says where the project stands.
         changes_counts: whether it adds rows or sets flags, so that the project's stored counts are counted anew.
         only_reads: whether it leaves rows as they are, so that a file may be imported meanwhile.
+        is_aside: whether it never keeps anybody from changing, archiving or deleting the project.
         counts_epochs: whether its progress is shown in epochs, not in rows.
         phases: a sentence on each phase that it reports.
         sentences: of a stage's states (see Stage.state), those whose sentence is another one than usual.
@@ -45,8 +46,8 @@ class JobKind:
 
     key: str
     name: StrOrPromise
-    queue: str
     run: str
+    queue: str = "files"
     is_interactive: bool = False
     counts_rows: bool = False
     takes_turns: bool = False
@@ -57,6 +58,7 @@ class JobKind:
     is_step: bool = False
     changes_counts: bool = False
     only_reads: bool = False
+    is_aside: bool = False
     counts_epochs: bool = False
     phases: Mapping[str, StrOrPromise] = field(default_factory=dict)
     sentences: Mapping[str, Sentence] = field(default_factory=dict)

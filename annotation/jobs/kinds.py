@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.jobs import details, sentences
 from annotation.jobs.kind import JobKind
+from annotation.jobs.webhook_detail import WebhookDetail
 
 if TYPE_CHECKING:
     from annotation.models import Stage
@@ -46,7 +47,6 @@ IMPORT = _register(
     JobKind(
         key="import",
         name=_("Import"),
-        queue="files",
         run="annotation.pipeline.ingest.start_import.run_import",
         follow="annotation.pipeline.ingest.start_import.import_next",
         page="configure_data",
@@ -63,7 +63,6 @@ REFERENCES = _register(
     JobKind(
         key="references",
         name=_("Reference labels"),
-        queue="files",
         run="annotation.pipeline.ingest.reference_labels.run_matching",
         exclusive_group=CORPUS,
     )
@@ -92,7 +91,6 @@ GIVEN = _register(
     JobKind(
         key="given",
         name=_("Taking of existing labels"),
-        queue="files",
         run="annotation.pipeline.label.take_labels.run_taking",
         follow="annotation.pipeline.distill.start_distillation.follow_taking",
         page="labeling",
@@ -149,7 +147,6 @@ UPDATE = _register(
     JobKind(
         key="update",
         name=_("Update of the review queue"),
-        queue="files",
         run="annotation.pipeline.distill.update_verdicts.run_update",
         is_interactive=True,
         page="review",
@@ -163,19 +160,13 @@ EXPORT = _register(
     JobKind(
         key="export",
         name=_("Export"),
-        queue="files",
         run="annotation.pipeline.export.run_export.run_export",
         counts_rows=True,
         page="export",
         detail=details.ExportDetail,
         only_reads=True,
         phases={"writing": _("Writing the file.")},
-        sentences={
-            "paused": _("Partial files are not kept; resume to write the file from the start."),
-            "cancelled": _("No file was created. Resume to write it from the start, or create another one."),
-            "failed": _("It stopped with the error below, and no file was created. Resume to try again."),
-            "done": _("The file is ready."),
-        },
+        sentences=sentences.EXPORT_STATES,
     )
 )
 
@@ -230,7 +221,6 @@ BULK = _register(
     JobKind(
         key="bulk",
         name=_("Bulk correction"),
-        queue="files",
         run="annotation.pipeline.review.bulk.run_batch",
         counts_rows=True,
         page="review",
@@ -243,7 +233,6 @@ RESTORE = _register(
     JobKind(
         key="restore",
         name=_("Rollback"),
-        queue="files",
         run="annotation.pipeline.iterate.restore_round.run_restore",
         counts_rows=True,
         page="rounds",
@@ -260,7 +249,6 @@ DELETION = _register(
     JobKind(
         key="deletion",
         name=_("Project deletion"),
-        queue="files",
         run="annotation.pipeline.project.archive.run_deletion",
         counts_rows=True,
         follow="annotation.pipeline.project.archive.delete_emptied",
@@ -272,13 +260,13 @@ PLAN = _register(
     JobKind(
         key="plan",
         name=_("Plan"),
-        queue="files",
         run="annotation.pipeline.plan.run_plan.run_plan",
         is_interactive=True,
         follow="annotation.jobs.state.plan_again",
         page="goal",
         exclusive_group="plan",
         only_reads=True,
+        is_aside=True,
         detail=details.PlanDetail,
     )
 )
@@ -287,7 +275,6 @@ CERTIFICATE = _register(
     JobKind(
         key="certificate",
         name=_("Certificate"),
-        queue="files",
         run="annotation.pipeline.measure.certify.run_certificate",
         is_interactive=True,
         follow="annotation.jobs.state.plan_after",
@@ -296,5 +283,17 @@ CERTIFICATE = _register(
         only_reads=True,
         detail=details.CertificateDetail,
         sentences={"done": _("The certificate is ready.")},
+    )
+)
+
+WEBHOOK = _register(
+    JobKind(
+        key="webhook",
+        name=_("Webhook call"),
+        run="annotation.pipeline.project.webhooks.run_call",
+        page="webhooks",
+        detail=WebhookDetail,
+        only_reads=True,
+        is_aside=True,
     )
 )

@@ -59,12 +59,12 @@ def _count_death(stage: Stage) -> None:
     if stage.requested_action:
         state.settle(stage, state.SETTLED[Stage.RequestedAction(stage.requested_action)])
     elif stage.crashes >= settings.MAX_ATTEMPTS:
-        state.settle(stage, Stage.Status.FAILED)
         stage.error = message(
             "The worker crashed %(count)s times in a row on this job, so it is not retried. Search the "
             "log for the run %(run)s, fix the cause, then resume. What was stored is kept.",
             count=stage.crashes,
             run=str(stage.run_id)[:8],
         ).as_text()
+        state.settle(stage, Stage.Status.FAILED)
     else:
         state.settle(stage, Stage.Status.QUEUED)

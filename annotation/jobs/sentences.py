@@ -75,3 +75,10 @@ IMPORT_STATES: Mapping[str, Sentence] = {
     "failed": import_failed,
     "done": rows_read,
 }
+
+EXPORT_STATES = {
+    "paused": _("Partial files are not kept; resume to write the file from the start."),
+    "cancelled": _("No file was created. Resume to write it from the start, or create another one."),
+    "failed": _("It stopped with the error below, and no file was created. Resume to try again."),
+    "done": _("The file is ready."),
+}

@@ -23,17 +23,20 @@ from django.utils.translation import gettext_noop
 
 from annotation.errors import BusyError
 from annotation.jobs.broker import wake_worker
-from annotation.jobs.details import Detail
+from annotation.jobs.details import Detail, Json
 from annotation.jobs.kind import JobKind
-from annotation.jobs.kinds import PLAN, keys, kind_of
+from annotation.jobs.kinds import PLAN, WEBHOOK, keys, kind_of
 from annotation.jobs.notify import notify_pages
 from annotation.jobs.turns import queue_of, waiting_in
+from annotation.jobs.webhook_detail import WebhookDetail
+from annotation.messages import message_text
 from annotation.models import Goal, Iteration, Project, Stage
 from annotation.models.sql import from_now
 
 ANOTHER_AT_WORK = gettext_noop(
     "Another job of this project is running. Wait until it is done, or cancel it first."
 )
+KEPT_CALLS = 500  # of webhooks, in the log of a project
 RESUMABLE = (Stage.Status.PAUSED, Stage.Status.CANCELLED, Stage.Status.FAILED)
 SETTLED = {
     Stage.RequestedAction.PAUSE: Stage.Status.PAUSED,
@@ -173,6 +176,34 @@ def replan(project_id: int, *, unless_within: timedelta = timedelta(0)) -> None:
             stage.save()
 
 
+def tell_webhooks(project: Project, event: str, facts: Json, *, also: str = "") -> int:
+    """Queue a call of each of the project's webhooks; returns of how many.
+
+    Args:
+        event: ``stage``, ``people``, ``certified`` or ``test``.
+        facts: what is told, as JSON.
+        also: an address that is called as well.
+    """
+    addresses = dict.fromkeys([*filter(None, [also]), *project.webhooks.values_list("address", flat=True)])
+    for address in addresses:
+        create_stage(
+            project, WEBHOOK, user=None, detail=WebhookDetail(address=address, event=event, facts=facts)
+        )
+    calls = project.stages.filter(kind=WEBHOOK.key)
+    if addresses:
+        oldest = calls.order_by("-pk").values_list("pk", flat=True)[KEPT_CALLS:]
+        calls.exclude(status__in=Stage.ACTIVE).filter(pk__in=list(oldest)).delete()
+    return len(addresses)
+
+
+def tell_end(stage: Stage) -> None:
+    """Tell the webhooks that a job came to rest: done, failed, cancelled, or paused."""
+    if not kind_of(stage).is_aside:
+        names = ("kind", "status", "done", "total", "error")
+        told = {name: getattr(stage, name) for name in names} | {"error": message_text(stage.error)}
+        tell_webhooks(stage.project, "stage", {"stage": stage.pk} | told)
+
+
 def plan_again(stage: Stage) -> None:
     """Queue a plan again that something happened to while it was made."""
     if stage.total > stage.done:
@@ -199,6 +230,7 @@ def settle(stage: Stage, status: Stage.Status) -> None:
     stage.status, stage.requested_action, stage.lease_until = status, Stage.RequestedAction.NONE, None
     if status in (Stage.Status.CANCELLED, Stage.Status.FAILED):
         stage.finished_at = Now()
+        tell_end(stage)
 
 
 def _request(stage: Stage, action: Stage.RequestedAction) -> None:

@@ -22,7 +22,7 @@ from annotation.jobs.lease import Lease, lease_end, shutting_down
 from annotation.jobs.notify import notify_pages
 from annotation.jobs.progress import D, Progress
 from annotation.jobs.run_id import run_id
-from annotation.jobs.state import SETTLED, replan, submit
+from annotation.jobs.state import SETTLED, replan, submit, tell_end
 from annotation.jobs.turns import queue_of, waiting_in
 from annotation.messages import message
 from annotation.models import Stage
@@ -235,9 +235,10 @@ def _end(job: Job[Any], status: str, *, error: Message | None = None) -> bool:
     if written:
         logger.info("%s after %.1f s", status, job.lease.seconds())
         notify_pages(job.stage)
-        is_part = job.stage.parent_id is not None
-        if status != Stage.Status.QUEUED and not is_part and not kind_of(job.stage).only_reads:
-            replan(job.stage.project_id)
+        if status != Stage.Status.QUEUED and job.stage.parent_id is None:
+            tell_end(Stage.objects.select_related("project").get(pk=job.stage.pk))
+            if not kind_of(job.stage).only_reads:
+                replan(job.stage.project_id)
     else:
         logger.warning("The lease was lost before the end; another attempt owns the stage.")
     return bool(written)

@@ -25,6 +25,7 @@ from annotation.models.teamwork import (
 )
 from annotation.models.token import ApiToken
 from annotation.models.upload import LeftOutRow, TextPage, Upload
+from annotation.models.webhook import Webhook
 
 __all__ = [
     "Activity",
@@ -60,4 +61,5 @@ __all__ = [
     "SubmittedBatch",
     "TextPage",
     "Upload",
+    "Webhook",
 ]

@@ -11,13 +11,16 @@ from django.utils import timezone
 from annotation.errors import AnnotationError
 from annotation.jobs import kinds
 from annotation.jobs.details import PlanDetail
+from annotation.jobs.state import tell_webhooks
 from annotation.jobs.work import Job
+from annotation.messages import message_text
 from annotation.models import Correction, Goal, Project, Stage
 from annotation.pipeline.measure.certificate import CertifiedFile, as_goal
+from annotation.pipeline.measure.certify import newest_certificate
+from annotation.pipeline.measure.draw_sample import open_draws
 from annotation.pipeline.plan.carry_out import BY_PEOPLE, carry_out, step_as_json
 from annotation.pipeline.plan.choose import choose
 from annotation.pipeline.plan.outcomes import end_steps
-from annotation.pipeline.plan.webhook import state_to_tell, tell
 from annotation.pipeline.project.goal import goal_of, spent
 from annotation.pipeline.review.throughput import throughput_of
 from mlcore.errors import EngineError
@@ -47,12 +50,24 @@ def run_plan(job: Job[PlanDetail]) -> None:
 
 
 def _tell(project: Project, goal: Goal, now: PlanDetail, *, told: str) -> PlanDetail:
-    """Call the webhook where the state is another one than it was told last."""
+    """Tell the webhooks where the state is another one than they were told last."""
     state = state_to_tell(project, now)
-    if not state or state == told or not goal.webhook:
-        return replace(now, told=state)
-    why_not = tell(project, goal, now, state)
-    return replace(now, told=state, not_told=why_not.as_json() if why_not else "")
+    if state and state != told:
+        facts = {
+            "state": state,
+            "rows": open_draws(project).count(),
+            "reason": message_text(now.obstacle or now.step.get("reason", "")),
+            "accuracy": now.now,
+        }
+        tell_webhooks(project, state, facts, also=goal.webhook)
+    return replace(now, told=state)
+
+
+def state_to_tell(project: Project, now: PlanDetail) -> str:
+    """``people`` where the plan waits for somebody, ``certified`` where it came to its end; empty otherwise."""
+    if open_draws(project).exists() or (now.step and now.asks_first) or now.obstacle:
+        return "people"
+    return "certified" if newest_certificate(project) and not now.step else ""
 
 
 def current_state(project: Project, goal: Goal, file: CertifiedFile) -> PlanDetail:

@@ -131,7 +131,7 @@ def set_labels(project: Project, drafts: Sequence[LabelDraft]) -> list[Label]:
 
 def check_idle(project: Project) -> None:
     """Raise BusyError while a job may give rows the labels that are to change."""
-    if project.stages.active().exclude(kind=kinds.PLAN.key).exists():
+    if project.stages.active().exclude(kind__in=kinds.keys(lambda kind: kind.is_aside)).exists():
         raise BusyError(
             "A job of this project is running. Change the labels when it is done, or cancel it first."
         )

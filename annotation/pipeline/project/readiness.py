@@ -99,7 +99,7 @@ def check_connection(connected: ConnectionSettings) -> None:
 def check_idle(project: Project, *, of_any_kind: bool = False) -> None:
     """Raise BusyError if a stage that changes the rows or their labels, or one of any kind, is active."""
     blocking = kinds.keys(
-        lambda kind: kind != kinds.PLAN and (of_any_kind or kind.exclusive_group == kinds.CORPUS)
+        lambda kind: not kind.is_aside and (of_any_kind or kind.exclusive_group == kinds.CORPUS)
     )
     active = project.stages.active().filter(kind__in=blocking).first()
     if active:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
@@ -11,7 +12,7 @@ from annotation.errors import NotReadyError
 from annotation.jobs import kinds
 from annotation.jobs.details import TrainingDetail
 from annotation.live import stage_status
-from annotation.models import Activity, EpochRows, Iteration, Prediction, Project, Role, Stage
+from annotation.models import EpochRows, Iteration, Prediction, Project, Role, Stage
 from annotation.pipeline.distill import start_distillation
 from annotation.pipeline.project import activity
 from annotation.views.access import MemberRequest, for_members
@@ -77,14 +78,24 @@ def _can_start(iteration: Iteration | None, stage: Stage | None) -> bool:
 
 @for_members(Role.OWNER, "POST", back="annotation:filtering")
 def start_filtering(request: MemberRequest, project: Project) -> HttpResponse:
+    begin_filtering(project, user=request.user)
+    return redirect("annotation:filtering", project.pk)
+
+
+def begin_filtering(project: Project, *, user: User) -> Stage:
+    """The stage that trains the newest round's small model, started now if it was not before.
+
+    Raises:
+        NotReadyError: there is no round yet.
+    """
     iteration = project.latest_iteration()
     if iteration is None:
         raise NotReadyError("The project has no round yet. Start the first one under Configure.")
-    if iteration.stage(kinds.SLM.key) is None:
-        stage = start_distillation.start_filtering(iteration, user=request.user)
-        what = kinds.kind_name(stage)
-        activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=what)
-    return redirect("annotation:filtering", project.pk)
+    if begun := iteration.stage(kinds.SLM.key):
+        return begun
+    stage = start_distillation.start_filtering(iteration, user=user)
+    activity.record_stage(stage, user=user)
+    return stage
 
 
 @for_members(Role.VIEWER, "GET")

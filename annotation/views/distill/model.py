@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.text import slugify
@@ -44,13 +45,18 @@ def model(request: MemberRequest, project: Project) -> HttpResponse:
 @for_members(Role.VIEWER, "GET", back="annotation:model")
 def download_model(request: MemberRequest, project: Project) -> Download:
     """The model's folder, its card made anew with what people have answered since."""
+    return open_model(project, user=request.user)
+
+
+def open_model(project: Project, *, user: User) -> Download:
+    """The model's folder as a file; who takes it is written down."""
     file = zip_model(needed_model(project))
-    activity.record(project, user=request.user, verb=Activity.Verb.DOWNLOADED, what="model")
+    activity.record(project, user=user, verb=Activity.Verb.DOWNLOADED, what="model")
     return Download(file, filename=f"{slugify(project.name, allow_unicode=True) or 'coral'}-model.zip")
 
 
 @for_members(Role.OWNER, "POST", back="annotation:model")
 def label_new_rows(request: MemberRequest, project: Project) -> HttpResponse:
     stage = start_new_rows(project, user=request.user)
-    activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=kinds.kind_name(stage))
+    activity.record_stage(stage, user=request.user)
     return redirect("annotation:model", project.pk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -82,25 +83,35 @@ def column_meanings() -> list[str]:
 
 @for_members(Role.VIEWER, "POST", back="annotation:export")
 def start_export(request: MemberRequest, project: Project) -> HttpResponse:
-    form = validated(ExportForm(request.POST))
+    begin_export(project, validated(ExportForm(request.POST)), user=request.user)
+    return redirect("annotation:export", project.pk)
+
+
+def begin_export(project: Project, form: ExportForm, *, user: User) -> Stage:
+    """Queue the export that a valid form asks for, and write down who did."""
     stage = exporting.start_export(
         project,
-        user=request.user,
+        user=user,
         format=form.cleaned_data["format"],
         query=form.cleaned_data["query"],
         certainty=form.share,
     )
     detail = ExportDetail.of(stage)
     what = "-".join([detail.format, *Selection.stored(detail).words])
-    activity.record(project, user=request.user, verb=Activity.Verb.EXPORTED, what=what)
-    return redirect("annotation:export", project.pk)
+    activity.record(project, user=user, verb=Activity.Verb.EXPORTED, what=what)
+    return stage
 
 
 @for_members(Role.VIEWER, "GET", back="annotation:export")
 def download_export(request: MemberRequest, project: Project, stage_id: int) -> Download:
     """The file itself, always as an attachment under a name that we made."""
     stage = get_object_or_404(Stage, pk=stage_id, project=project, kind=kinds.EXPORT.key)
+    return open_export(stage, user=request.user)
+
+
+def open_export(stage: Stage, *, user: User) -> Download:
+    """The file of a finished export; who takes it is written down."""
     path = exporting.export_path(stage)
     what = path.suffix.removeprefix(".")
-    activity.record(project, user=request.user, verb=Activity.Verb.DOWNLOADED, what=what)
+    activity.record(stage.project, user=user, verb=Activity.Verb.DOWNLOADED, what=what)
     return Download(path.open("rb"), filename=ExportDetail.of(stage).file or path.name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -80,12 +82,12 @@ def stage_progress(request: MemberRequest, project: Project, stage_id: int) -> H
 
 @for_members(Role.OWNER, "POST")
 def pause_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
-    return _steer(request, project, stage_id, state.request_pause, Activity.Verb.PAUSED)
+    return _steer(request, project, stage_id, "pause")
 
 
 @for_members(Role.OWNER, "POST")
 def cancel_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
-    return _steer(request, project, stage_id, _cancel, Activity.Verb.CANCELLED)
+    return _steer(request, project, stage_id, "cancel")
 
 
 def _cancel(stage: Stage) -> None:
@@ -98,23 +100,28 @@ def _cancel(stage: Stage) -> None:
 
 @for_members(Role.OWNER, "POST")
 def resume_stage(request: MemberRequest, project: Project, stage_id: int) -> HttpResponse:
-    return _steer(request, project, stage_id, start_round.resume, Activity.Verb.RESUMED)
+    return _steer(request, project, stage_id, "resume")
 
 
 @for_members(Role.OWNER, "POST", back="annotation:labeling")
 def set_budget(request: MemberRequest, project: Project) -> HttpResponse:
     """Store prices and budget, and let a run go on that waits for them."""
-    form = validated(BudgetForm(request.POST))
+    change_budget(project, validated(BudgetForm(request.POST)), user=request.user)
+    stage = project.stages.filter(kind=kinds.LLM.key).first()
+    if stage and stage.status == Stage.Status.PAUSED and "resume" in request.POST:
+        steer(stage, "resume", user=request.user)
+    return redirect("annotation:labeling", project.pk)
+
+
+def change_budget(project: Project, form: BudgetForm, *, user: User) -> LlmConfig:
+    """Store prices and budget with the language model that the newest run asks."""
     stage = project.stages.filter(kind=kinds.LLM.key).first()
     connected = stage.iteration.connected if stage and stage.iteration else project
     before, config = connected.llm_config, form.with_budget(connected.llm_config)
     configure.set_llm(connected, config=config, token=None)
     if config != before:
-        activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=_budget_words(config))
-    if stage and stage.status == Stage.Status.PAUSED and "resume" in request.POST:
-        start_round.resume(stage)
-        activity.record(project, user=request.user, verb=Activity.Verb.RESUMED, what=kinds.kind_name(stage))
-    return redirect("annotation:labeling", project.pk)
+        activity.record(project, user=user, verb=Activity.Verb.CONFIGURED, what=_budget_words(config))
+    return config
 
 
 def _budget_words(config: LlmConfig) -> str:
@@ -127,13 +134,25 @@ def _budget_words(config: LlmConfig) -> str:
     }
 
 
-def _steer(
-    request: MemberRequest, project: Project, stage_id: int, action: Any, verb: Activity.Verb
-) -> HttpResponse:
-    stage = get_object_or_404(Stage, pk=stage_id, project=project)
+#: What a person can ask of a stage: the function that does it, and how it is written down.
+STEERING: dict[str, tuple[Callable[[Stage], None], Activity.Verb]] = {
+    "pause": (state.request_pause, Activity.Verb.PAUSED),
+    "cancel": (_cancel, Activity.Verb.CANCELLED),
+    "resume": (start_round.resume, Activity.Verb.RESUMED),
+}
+
+
+def steer(stage: Stage, word: str, *, user: User) -> Stage:
+    """Pause, cancel or resume a stage, and write down who did."""
+    action, verb = STEERING[word]
     action(stage)
-    activity.record(project, user=request.user, verb=verb, what=kinds.kind_name(stage))
+    activity.record(stage.project, user=user, verb=verb, what=kinds.kind_name(stage))
+    stage.refresh_from_db()
+    return stage
+
+
+def _steer(request: MemberRequest, project: Project, stage_id: int, word: str) -> HttpResponse:
+    stage = steer(get_object_or_404(Stage, pk=stage_id, project=project), word, user=request.user)
     if request.htmx:
-        stage.refresh_from_db()
         return render(request, "annotation/jobs/_stage_progress.html", stage_status.stage_context(stage))
     return redirect(f"annotation:{kinds.kind_of(stage).page}", project.pk)

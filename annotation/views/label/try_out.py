@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from annotation.jobs import kinds
 from annotation.jobs.details import TrialDetail
 from annotation.live import stage_status
-from annotation.models import Activity, Project, Role
+from annotation.models import Project, Role
 from annotation.pipeline.label import start_try_out
 from annotation.pipeline.project import activity
 from annotation.views.access import MemberRequest, for_members
@@ -32,5 +32,5 @@ def trial(request: MemberRequest, project: Project) -> HttpResponse:
 @for_members(Role.OWNER, "POST", back="annotation:trial")
 def start_trial(request: MemberRequest, project: Project) -> HttpResponse:
     stage = start_try_out.start_trial(project, user=request.user)
-    activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=kinds.kind_name(stage))
+    activity.record_stage(stage, user=request.user)
     return redirect("annotation:trial", project.pk)

@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -86,15 +87,19 @@ def _plot(curve: list[tuple[int, int]], forecast: advice.Forecast | None) -> dic
     return {"found": found, "forecast": ahead}
 
 
+def draw_rows(project: Project, rows: int, *, user: User) -> int:
+    """Draw random rows, and write down who did; returns how many."""
+    drawn = draw_sample.draw_sample(project, rows=rows, user=user, seed=secrets.randbits(64))
+    what = ngettext("%(count)d row", "%(count)d rows", drawn) % {"count": drawn}
+    activity.record(project, user=user, verb=Activity.Verb.DREW, what=what)
+    return drawn
+
+
 @for_members(Role.REVIEWER, "POST", back="annotation:accuracy")
 def draw_audit(request: MemberRequest, project: Project) -> HttpResponse:
     """Draw random rows to be answered blind."""
     form = validated(AuditForm(request.POST))
-    drawn = draw_sample.draw_sample(
-        project, rows=form.cleaned_data["rows"], user=request.user, seed=secrets.randbits(64)
-    )
-    what = ngettext("%(count)d row", "%(count)d rows", drawn) % {"count": drawn}
-    activity.record(project, user=request.user, verb=Activity.Verb.DREW, what=what)
+    drawn = draw_rows(project, form.cleaned_data["rows"], user=request.user)
     messages.success(
         request,
         ngettext(

@@ -46,12 +46,21 @@ def make_certificate(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("annotation:certificate", project.pk)
 
 
-@for_members(Role.VIEWER, "GET", back="annotation:certificate")
-def certificate_json(request: MemberRequest, project: Project) -> HttpResponse:
+def statement_of(project: Project) -> tuple[Stage, dict[str, Any]]:
+    """The newest certificate: the stage that made it, and what it says.
+
+    Raises:
+        NotReadyError: none has been made.
+    """
     made = certify.newest_certificate(project)
     if made is None:
         raise NotReadyError("No certificate has been made yet.")
-    statement: dict[str, Any] = CertificateDetail.of(made).statement
+    return made, CertificateDetail.of(made).statement
+
+
+@for_members(Role.VIEWER, "GET", back="annotation:certificate")
+def certificate_json(request: MemberRequest, project: Project) -> HttpResponse:
+    _made, statement = statement_of(project)
     options = {"indent": 2, "ensure_ascii": False}
     response = JsonResponse(statement, json_dumps_params=options)
     response["Content-Disposition"] = 'attachment; filename="certificate.json"'

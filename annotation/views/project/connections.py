@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -105,7 +106,7 @@ def start_comparison(request: MemberRequest, project: Project) -> HttpResponse:
     number = request.POST.get("connection", "")
     asked = get_object_or_404(Connection, project=project, pk=number) if is_id(number) else None
     stage = start_try_out.start_comparison(project, user=request.user, connection=asked)
-    activity.record(project, user=request.user, verb=Activity.Verb.STARTED, what=kinds.kind_name(stage))
+    activity.record_stage(stage, user=request.user)
     return redirect("annotation:connections", project.pk)
 
 
@@ -122,16 +123,11 @@ def edit_connection(request: MemberRequest, project: Project, connection_id: int
     form = FurtherLlmForm(posted, initial=filled or initial)
     if posted is None or not form.is_valid():
         return _form_page(request, project, further, form)
-    further.name = form.cleaned_data["name"]
     try:
-        connection.save_connection(further)
+        store_connection(further, form, user=request.user)
     except AnnotationError as error:
         form.add_error("name", str(error))
         return _form_page(request, project, further, form)
-    configuring.set_llm(
-        further, config=form.llm_config(), token=form.token_change(), headers=form.headers_change()
-    )
-    activity.record(project, user=request.user, verb=Activity.Verb.CONFIGURED, what=further.name)
     if "test" not in posted:
         return redirect("annotation:connections", project.pk)
     try:
@@ -139,6 +135,20 @@ def edit_connection(request: MemberRequest, project: Project, connection_id: int
     except MessageError as error:
         messages.error(request, str(error))
     return redirect("annotation:edit_connection", project.pk, further.pk)
+
+
+def store_connection(further: Connection, form: FurtherLlmForm, *, user: User) -> None:
+    """Store what a valid form holds, and write down who did.
+
+    Raises:
+        AnnotationError: another connection of the project has this name.
+    """
+    further.name = form.cleaned_data["name"]
+    connection.save_connection(further)
+    configuring.set_llm(
+        further, config=form.llm_config(), token=form.token_change(), headers=form.headers_change()
+    )
+    activity.record(further.project, user=user, verb=Activity.Verb.CONFIGURED, what=further.name)
 
 
 def _form_page(

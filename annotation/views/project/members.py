@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -60,22 +61,32 @@ def members_page(
     return render(request, "annotation/project/members.html", context, status=400 if form.errors else 200)
 
 
+def change_membership(membership: Membership, *, role: str, user: User) -> None:
+    """Give a member another role, and write down who did."""
+    membership_rules.change_role(membership, role=role)
+    what = f"{membership.user.get_username()}: {membership.get_role_display()}"
+    activity.record(membership.project, user=user, verb=Activity.Verb.CHANGED_ROLE, what=what)
+
+
+def remove_membership(membership: Membership, *, user: User) -> None:
+    """Take a member out, and write down who did."""
+    membership_rules.remove_member(membership, user=user)
+    name = membership.user.get_username()
+    activity.record(membership.project, user=user, verb=Activity.Verb.REMOVED, what=name)
+
+
 @for_members(Role.OWNER, "POST", back="annotation:members")
 def change_role(request: MemberRequest, project: Project, membership_id: int) -> HttpResponse:
     membership = get_object_or_404(Membership, pk=membership_id, project=project)
     form = validated(RoleForm(request.POST))
-    membership_rules.change_role(membership, role=form.cleaned_data["role"])
-    what = f"{membership.user.get_username()}: {membership.get_role_display()}"
-    activity.record(project, user=request.user, verb=Activity.Verb.CHANGED_ROLE, what=what)
+    change_membership(membership, role=form.cleaned_data["role"], user=request.user)
     return redirect("annotation:members", project.pk)
 
 
 @for_members(Role.OWNER, "POST", back="annotation:members")
 def remove_member(request: MemberRequest, project: Project, membership_id: int) -> HttpResponse:
     membership = get_object_or_404(Membership, pk=membership_id, project=project)
-    membership_rules.remove_member(membership, user=request.user)
-    name = membership.user.get_username()
-    activity.record(project, user=request.user, verb=Activity.Verb.REMOVED, what=name)
+    remove_membership(membership, user=request.user)
     if membership.user_id == request.user.pk:
         return redirect("annotation:projects")
     return redirect("annotation:members", project.pk)

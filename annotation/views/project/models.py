@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
@@ -10,14 +11,14 @@ from django.utils.translation import ngettext
 
 from annotation.errors import AnnotationError
 from annotation.forms.models import ModelsForm
-from annotation.models import Project, Role
+from annotation.models import Activity, Project, Role
 from annotation.pipeline.ingest.reference_labels import ROWS_AT_ONCE
 from annotation.pipeline.label import start_try_out
+from annotation.pipeline.project import activity, readiness
 from annotation.pipeline.project import configure as configuring
-from annotation.pipeline.project import readiness
 from annotation.pipeline.project.text_length import count_cut_rows
 from annotation.views.access import MemberRequest, for_members
-from annotation.views.project.configure import record, step_page
+from annotation.views.project.configure import step_page
 from annotation.views.project.connections import llm_context, preset_values
 from annotation.views.project.wizard import obstacle_of
 from mlcore.errors import EngineError
@@ -35,18 +36,10 @@ def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         return _page(request, project, form)
     try:
-        configuring.set_llm(
-            project, config=form.llm_config(), token=form.token_change(), headers=form.headers_change()
-        )
-        configuring.set_slm(
-            project,
-            config=form.distill_config(seed=project.distill_config.seed),
-            chain_stages=form.cleaned_data["chain_stages"],
-        )
+        store_models(project, form, user=request.user)
     except (AnnotationError, EngineError) as error:
         form.add_error(None, str(error))
         return _page(request, project, form)
-    record(request, project, _("models"))
     if "test" in request.POST:
         start_try_out.start_connection_test(project, user=request.user)
         return redirect("annotation:configure_models", project.pk)
@@ -54,6 +47,19 @@ def configure_models(request: MemberRequest, project: Project) -> HttpResponse:
     if obstacle_of(lambda: readiness.check_connection(project)):
         return redirect("annotation:configure_models", project.pk)
     return redirect("annotation:configure_start", project.pk)
+
+
+def store_models(project: Project, form: ModelsForm, *, user: User) -> None:
+    """Store what a valid form holds, and write down who did."""
+    configuring.set_llm(
+        project, config=form.llm_config(), token=form.token_change(), headers=form.headers_change()
+    )
+    configuring.set_slm(
+        project,
+        config=form.distill_config(seed=project.distill_config.seed),
+        chain_stages=form.cleaned_data["chain_stages"],
+    )
+    activity.record(project, user=user, verb=Activity.Verb.CONFIGURED, what=_("models"))
 
 
 def _page(request: MemberRequest, project: Project, form: ModelsForm) -> HttpResponse:

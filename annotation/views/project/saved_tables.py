@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django import forms
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
@@ -27,17 +28,26 @@ class SaveFilterForm(forms.Form):
 @for_members(Role.VIEWER, "POST", back="annotation:review")
 def save_filter(request: MemberRequest, project: Project) -> HttpResponse:
     form = validated(SaveFilterForm(request.POST))
-    asked = QueryDict(form.cleaned_data["query"].lstrip("?"))
-    table = validated(TableForm(asked, project=project, default_sort=""))
-    saved = saved_tables.save_filter(
-        project,
-        user=request.user,
-        name=form.cleaned_data["name"],
-        query=table.query(round=""),
-        is_shared=form.cleaned_data["is_shared"] and request.role != Role.VIEWER,
-    )
+    saved = keep_filter(project, form, user=request.user, role=request.role)
     messages.success(request, _("The filter is saved as “%(name)s”.") % {"name": saved.name})
     return redirect(reverse("annotation:review", args=[project.pk]) + saved.query)
+
+
+def keep_filter(project: Project, form: SaveFilterForm, *, user: User, role: Role) -> SavedFilter:
+    """Keep the filter that a valid form holds; a viewer's is for themselves.
+
+    Raises:
+        AnnotationError: the table has no such filter, or the user keeps too many.
+    """
+    asked = QueryDict(form.cleaned_data["query"].lstrip("?"))
+    table = validated(TableForm(asked, project=project, default_sort=""))
+    return saved_tables.save_filter(
+        project,
+        user=user,
+        name=form.cleaned_data["name"],
+        query=table.query(round=""),
+        is_shared=form.cleaned_data["is_shared"] and role != Role.VIEWER,
+    )
 
 
 @for_members(Role.VIEWER, "POST", back="annotation:review")

@@ -4,11 +4,13 @@ without, every button is a plain form."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import DatabaseError
 from django.http import HttpResponse, JsonResponse
@@ -158,28 +160,34 @@ def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
     if sample is None:
         return _refuse(request, project, _gone(), status=404)
     try:
-        sample = corrections.correct_sample(
-            sample.pk,
-            label_id=data["label"].pk,
-            user=request.user,
-            seen_version=data["version"],
-            because=data["because"],
-            answer_id=data["id"],
-            seconds=data["seconds"],
-        )
+        sample, differs = save_answer(sample, data, user=request.user)
     except ConflictError as error:
         return _show_again(request, project, sample.pk, str(error), status=409)
     except AnnotationError as error:
         return _refuse(request, project, str(error))
-    if data["because"] == Correction.Because.AUDIT:
-        compare_rounds.check_answered_draw(project)
-    differs = _difference(data["id"]) if data["because"] == Correction.Because.SECOND else ""
     if differs:
         return _show_again(request, project, sample.pk, differs, version=sample.version)
     if _wants_json(request):
         left = _left_after(request, project, data["because"])
         return JsonResponse({"version": sample.version, "left": left})
     return redirect("annotation:focus", project.pk)
+
+
+def save_answer(sample: Sample, answer: Mapping[str, Any], *, user: User) -> tuple[Sample, str]:
+    """Save what a valid form of an answer holds. Returns the row, and what to say where a second answer is not the first one."""
+    sample = corrections.correct_sample(
+        sample.pk,
+        label_id=answer["label"].pk,
+        user=user,
+        seen_version=answer["version"],
+        because=answer["because"],
+        answer_id=answer["id"],
+        seconds=answer["seconds"],
+    )
+    if answer["because"] == Correction.Because.AUDIT:
+        compare_rounds.check_answered_draw(sample.project)
+    differs = _difference(answer["id"]) if answer["because"] == Correction.Because.SECOND else ""
+    return sample, differs
 
 
 def _difference(answer_id: Any) -> str:
@@ -229,16 +237,24 @@ def focus_undo(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         return _refuse(request, project, sentence_of(form))
     try:
-        sample = corrections.undo_answer(
-            project, user=request.user, answer_id=form.cleaned_data["undo_id"], of=form.cleaned_data["of"]
-        )
-    except ConflictError as error:
+        sample, because = undo_last_answer(project, form.cleaned_data, user=request.user)
+    except AnnotationError as error:
         return _refuse(request, project, str(error))
+    return _show_again(request, project, sample.pk, version=sample.version, because=because)
+
+
+def undo_last_answer(project: Project, wanted: Mapping[str, Any], *, user: User) -> tuple[Sample, str]:
+    """Take back the answer that a valid form names. Returns its row, which the person holds again, and why it was shown.
+
+    Raises:
+        AnnotationError: there is none, or somebody changed the row meanwhile.
+    """
+    sample = corrections.undo_answer(project, user=user, answer_id=wanted["undo_id"], of=wanted["of"])
     if sample is None:
-        return _refuse(request, project, _("You have no answer to undo."))
-    undone = Correction.objects.only("because").get(answer_id=form.cleaned_data["undo_id"])
-    queue.hold_row(sample, user=request.user, because=undone.because)
-    return _show_again(request, project, sample.pk, version=sample.version, because=undone.because)
+        raise AnnotationError("You have no answer to undo.")
+    undone = Correction.objects.only("because").get(answer_id=wanted["undo_id"])
+    queue.hold_row(sample, user=user, because=undone.because)
+    return sample, undone.because
 
 
 # --- Answers to the page ------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from annotation.models import (
     SavedFilter,
     Stage,
     Upload,
+    Webhook,
 )
 from annotation.pipeline.project.tokens import make_token
 from tests.support.factories import make_project, make_user
@@ -55,6 +56,7 @@ TABLE: dict[str, Access] = {
     "set_language": Access("post", "everyone", {}, {"language": "zh-hans"}),
     "healthz": Access("get", "everyone"),
     "readyz": Access("get", "everyone"),
+    "metrics": Access("get", "nobody"),
     "admin_login": Access("get", "everyone"),
     "annotation:projects": Access("get", "user"),
     "annotation:create_project": Access("get", "user"),
@@ -65,6 +67,8 @@ TABLE: dict[str, Access] = {
     "annotation:upload_file": CHANGE,
     "annotation:configure_columns": Access("get", "owner", {"upload_id": "upload"}),
     "annotation:left_out_rows": Access("get", "viewer", {"upload_id": "upload"}),
+    "annotation:take_edits": Access("post", "owner", {"upload_id": "upload"}),
+    "annotation:take_labels": CHANGE,
     "annotation:remove_upload": Access("post", "owner", {"upload_id": "upload"}),
     "annotation:configure_labels": OWN,
     "annotation:configure_prompt": OWN,
@@ -89,6 +93,9 @@ TABLE: dict[str, Access] = {
     "annotation:filtering": VIEW,
     "annotation:start_filtering": CHANGE,
     "annotation:filtering_plots": VIEW,
+    "annotation:model": VIEW,
+    "annotation:download_model": VIEW,
+    "annotation:label_new_rows": CHANGE,
     "annotation:stage_progress": Access("get", "viewer", STAGE),
     "annotation:pause_stage": Access("post", "owner", STAGE),
     "annotation:cancel_stage": Access("post", "owner", STAGE),
@@ -126,6 +133,10 @@ TABLE: dict[str, Access] = {
     "annotation:put_away": CHANGE,
     "annotation:delete_project": Access("post", "owner", away=True),
     "annotation:take_back": Access("post", "owner", away=True),
+    "annotation:webhooks": OWN,
+    "annotation:add_webhook": CHANGE,
+    "annotation:call_webhooks": CHANGE,
+    "annotation:remove_webhook": Access("post", "owner", {"webhook_id": "webhook"}),
     "annotation:tokens": Access("get", "user"),
     "annotation:revoke_token": Access("post", "user", {"token_id": "token"}),
     "annotation:join": Access("get", "nobody"),  # a wrong secret; the right one is tried in test_team.py
@@ -199,6 +210,7 @@ def ids_of(cast: Cast) -> dict[str, int]:
         ).pk,
         "batch": CorrectionBatch.objects.create(project=cast.project, user=cast.project.owner).pk,
         "invitation": invitation.pk,
+        "webhook": Webhook.objects.create(project=cast.project, address="http://127.0.0.1:1/").pk,
         "token": make_token(cast.project.owner, name="x", scope="read", days=None)[0].pk,
         "membership": cast.project.memberships.get(role="viewer").pk,
         "round": cast.project.iterations.get().pk,
