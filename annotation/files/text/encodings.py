@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import charset_normalizer
-
 from annotation.messages import message
 
 #: What a person may choose, most usual first. Python's name and the name to show.
@@ -181,6 +179,8 @@ def _guess(head: bytes) -> str:
         return name
     if 2 * len(_IN_LATIN_WORD.findall(head)) > len(_HIGH_RUN.findall(head)):
         return _latin(head)
+    import charset_normalizer  # few files need it
+
     found = charset_normalizer.from_bytes(head[:_STATISTICS], cp_isolation=_BY_STATISTICS).best()
     if found:
         return str(found.encoding)
