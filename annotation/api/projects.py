@@ -24,7 +24,7 @@ from annotation.pipeline.project.merge_labels import merge_label
 from annotation.table.counts import row_counts
 from annotation.views.access import MemberRequest, project_of_member
 from annotation.views.project.configure import prompt_preview, record
-from annotation.views.project.projects import newest_stages, state_of
+from annotation.views.project.projects import make_sample_project, newest_stages, state_of
 
 router = Router(tags=["projects"])
 
@@ -96,6 +96,12 @@ def create_project(request: MemberRequest, body: TaskBody) -> Any:  # type: igno
     form = checked(TaskForm(posted(body)))
     project = configuring.create_project(owner=request.user, **form.cleaned_data)
     return Status(201, shown(project, Role.OWNER))
+
+
+@router.post("/sample-project", response={201: ProjectOut})
+def create_sample_project(request: MemberRequest) -> Any:
+    """Make a project with the sample corpus of the reader's language, to look around in."""
+    return Status(201, shown(make_sample_project(request.user), Role.OWNER))
 
 
 @router.get("/projects/{project_id}", response=ProjectOut)

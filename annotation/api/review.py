@@ -12,18 +12,19 @@ from pydantic import Field
 from annotation.api.access import Id
 from annotation.api.bodies import body_of, checked, posted
 from annotation.api.rows import RowEvidence, evidence_of
-from annotation.forms.review import AnswerForm, AuditForm, UndoForm
+from annotation.forms.review import AnswerForm, AuditForm, MarkForm, UndoForm
 from annotation.models import Role, Sample
 from annotation.pipeline.measure import draw_sample
-from annotation.pipeline.review import queue, throughput
+from annotation.pipeline.review import marks, queue, throughput
 from annotation.views.access import MemberRequest, project_of_member
 from annotation.views.measure.accuracy import draw_rows
-from annotation.views.review.focus import save_answer, undo_last_answer
+from annotation.views.review.answers import leave_row_unclear, save_answer, undo_last_answer
 from annotation.views.review.focus_rows import focus_rows
 
 router = Router(tags=["review"])
 
 AnswerBody = body_of(AnswerForm, "AnswerBody", without=("sample",))
+MarkBody = body_of(MarkForm, "MarkBody")
 UndoBody = body_of(UndoForm, "UndoBody")
 AuditBody = body_of(AuditForm, "AuditBody")
 
@@ -87,6 +88,29 @@ def skip_row(request: MemberRequest, project_id: Id, row_id: Id) -> Any:
     project = project_of_member(request, project_id, role=Role.REVIEWER)
     queue.skip_row(get_object_or_404(Sample, pk=row_id, project=project), user=request.user)
     return Status(204, None)
+
+
+@router.post("/projects/{project_id}/rows/{row_id}/unclear", response={204: None})
+def leave_unclear(request: MemberRequest, project_id: Id, row_id: Id) -> Any:
+    """Say that no label fits the row, or that it is unclear; a row that measures the file stays open for others."""
+    project = project_of_member(request, project_id, role=Role.REVIEWER)
+    leave_row_unclear(get_object_or_404(Sample, pk=row_id, project=project), user=request.user)
+    return Status(204, None)
+
+
+class MarkOut(Schema):
+    unclear: bool = False
+    for_colleague: bool = False
+    note: str = ""
+
+
+@router.put("/projects/{project_id}/rows/{row_id}/mark", response=MarkOut)
+def mark_row(request: MemberRequest, project_id: Id, row_id: Id, body: MarkBody) -> Any:  # type: ignore[valid-type]
+    """What is noted of a row beside its label; all of it is replaced."""
+    project = project_of_member(request, project_id, role=Role.REVIEWER)
+    sample = get_object_or_404(Sample, pk=row_id, project=project)
+    mark = marks.mark_row(sample, user=request.user, **checked(MarkForm(posted(body))).cleaned_data)
+    return mark or MarkOut()
 
 
 class Undone(Schema):

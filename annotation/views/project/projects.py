@@ -162,10 +162,15 @@ def create_project(request: MemberRequest) -> HttpResponse:
 @login_required
 def load_sample(request: MemberRequest) -> HttpResponse:
     """A project with the sample corpus of the reader's language, to look around in."""
+    return redirect("annotation:configure_data", make_sample_project(request.user).pk)
+
+
+def make_sample_project(user: User) -> Project:
+    """A project with the sample corpus of the reader's language, its import queued."""
     sample = samples.CHINESE if get_language() == "zh-hans" else samples.ENGLISH
-    project = samples.configure_sample(sample, request.user)
-    samples.import_sample(project, sample, request.user)
-    return redirect("annotation:configure_data", project.pk)
+    project = samples.configure_sample(sample, user)
+    samples.import_sample(project, sample, user)
+    return project
 
 
 def task_choices() -> list[dict[str, Any]]:

@@ -4,13 +4,11 @@ without, every button is a plain form."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.models import User
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import DatabaseError
 from django.http import HttpResponse, JsonResponse
@@ -24,14 +22,15 @@ from annotation.forms.fields import is_id, sentence_of
 from annotation.forms.review import AnswerForm, HeldRowsForm, UndoForm
 from annotation.models import Correction, Project, Role, Sample
 from annotation.models.sql import little_patience
-from annotation.pipeline.measure import compare_rounds, draw_sample
-from annotation.pipeline.review import corrections, marks, queue, throughput
+from annotation.pipeline.measure import draw_sample
+from annotation.pipeline.review import queue, throughput
 from annotation.table.filters import FilterForm
 from annotation.table.form import TableForm
 from annotation.templatetags.coral import duration
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
 from annotation.views.project.projects import bad_request
+from annotation.views.review.answers import leave_row_unclear, save_answer, undo_last_answer
 from annotation.views.review.focus_rows import FocusRow, focus_rows
 
 logger = logging.getLogger(__name__)
@@ -173,39 +172,6 @@ def focus_answer(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("annotation:focus", project.pk)
 
 
-def save_answer(sample: Sample, answer: Mapping[str, Any], *, user: User) -> tuple[Sample, str]:
-    """Save what a valid form of an answer holds. Returns the row, and what to say where a second answer is not the first one."""
-    sample = corrections.correct_sample(
-        sample.pk,
-        label_id=answer["label"].pk,
-        user=user,
-        seen_version=answer["version"],
-        because=answer["because"],
-        answer_id=answer["id"],
-        seconds=answer["seconds"],
-    )
-    if answer["because"] == Correction.Because.AUDIT:
-        compare_rounds.check_answered_draw(sample.project)
-    differs = _difference(answer["id"]) if answer["because"] == Correction.Because.SECOND else ""
-    return sample, differs
-
-
-def _difference(answer_id: Any) -> str:
-    """What to say where a second answer, given blind, is not the first one."""
-    second = Correction.objects.select_related("label", "replaced_label").get(answer_id=answer_id)
-    if second.label_id == second.replaced_label_id or not second.label or not second.replaced_label:
-        return ""
-    before = corrections.correction_before(second)
-    who = before.user.get_username() if before and before.user else _("Someone")
-    return _(
-        "%(who)s chose “%(first)s” before you; your choice, “%(second)s”, applies now. Change it, or go on."
-    ) % {
-        "who": who,
-        "first": second.replaced_label.name,
-        "second": second.label.name,
-    }
-
-
 @for_members(Role.REVIEWER, "POST", back="annotation:focus")
 def focus_skip(request: MemberRequest, project: Project) -> HttpResponse:
     sample_id = request.POST.get("sample", "")
@@ -225,8 +191,7 @@ def focus_unclear(request: MemberRequest, project: Project) -> HttpResponse:
     sample = _row(project, int(sample_id)) if is_id(sample_id) else None
     if sample is None:
         return _refuse(request, project, _gone(), status=404)
-    marks.mark_row(sample, user=request.user, unclear=True)
-    queue.skip_row(sample, user=request.user)
+    leave_row_unclear(sample, user=request.user)
     return JsonResponse({}) if _wants_json(request) else redirect("annotation:focus", project.pk)
 
 
@@ -241,20 +206,6 @@ def focus_undo(request: MemberRequest, project: Project) -> HttpResponse:
     except AnnotationError as error:
         return _refuse(request, project, str(error))
     return _show_again(request, project, sample.pk, version=sample.version, because=because)
-
-
-def undo_last_answer(project: Project, wanted: Mapping[str, Any], *, user: User) -> tuple[Sample, str]:
-    """Take back the answer that a valid form names. Returns its row, which the person holds again, and why it was shown.
-
-    Raises:
-        AnnotationError: there is none, or somebody changed the row meanwhile.
-    """
-    sample = corrections.undo_answer(project, user=user, answer_id=wanted["undo_id"], of=wanted["of"])
-    if sample is None:
-        raise AnnotationError("You have no answer to undo.")
-    undone = Correction.objects.only("because").get(answer_id=wanted["undo_id"])
-    queue.hold_row(sample, user=user, because=undone.because)
-    return sample, undone.because
 
 
 # --- Answers to the page ------------------------------------------------------------------------------------------
