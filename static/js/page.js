@@ -123,7 +123,7 @@
 
   document.addEventListener("DOMContentLoaded", function () {
     pageTitle = document.title;
-    const step = document.querySelector(".steps [aria-current]");
+    const step = document.querySelector(".steps ol [aria-current]");
     if (step) step.closest("ol").scrollLeft = step.offsetLeft - 40;
     tellGoal();
     tellWork();
