@@ -72,6 +72,7 @@ TABLE: dict[str, Access] = {
     "annotation:take_labels": CHANGE,
     "annotation:remove_upload": Access("post", "owner", {"upload_id": "upload"}),
     "annotation:configure_labels": OWN,
+    "annotation:merge_labels": CHANGE,
     "annotation:configure_prompt": OWN,
     "annotation:preview_prompt": CHANGE,
     "annotation:configure_models": OWN,
