@@ -144,6 +144,7 @@ class Classifier:
 
     def save(self, folder: Path) -> None:
         """Write the folder, whole or not at all; one that is there already is replaced."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         tensors = {name: np.ascontiguousarray(values) for name, values in self.weights.items()}
         for model in self.ngrams:

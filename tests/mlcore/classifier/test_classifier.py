@@ -66,7 +66,6 @@ def test_a_loaded_model_says_what_the_refitted_one_said(
 
 def test_a_folder_holds_no_pickle_and_nothing_is_left_beside_it(weights_dir: Path, tmp_path: Path) -> None:
     fitted = fit(weights_dir, tmp_path / "cache", "finetune")
-    (tmp_path / "models").mkdir()
     for _ in range(2):  # the second one takes the first one's place
         fitted.classifier.save(tmp_path / "models" / "model")
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["model"]
