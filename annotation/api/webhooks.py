@@ -53,7 +53,8 @@ class Called(Schema):
 
 @router.get("/projects/{project_id}/webhooks", response=list[WebhookOut])
 def list_webhooks(request: MemberRequest, project_id: Id) -> Any:
-    return project_of_member(request, project_id, role=Role.OWNER).webhooks.all()
+    project = project_of_member(request, project_id, role=Role.OWNER)
+    return Webhook.objects.filter(project=project)
 
 
 @router.post("/projects/{project_id}/webhooks", response={201: WebhookOut})

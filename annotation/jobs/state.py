@@ -30,7 +30,7 @@ from annotation.jobs.notify import notify_pages
 from annotation.jobs.turns import queue_of, waiting_in
 from annotation.jobs.webhook_detail import WebhookDetail
 from annotation.messages import message_text
-from annotation.models import Goal, Iteration, Project, Stage
+from annotation.models import Goal, Iteration, Project, Stage, Webhook
 from annotation.models.sql import from_now
 
 ANOTHER_AT_WORK = gettext_noop(
@@ -184,7 +184,9 @@ def tell_webhooks(project: Project, event: str, facts: Json, *, also: str = "") 
         facts: what is told, as JSON.
         also: an address that is called as well.
     """
-    addresses = dict.fromkeys([*filter(None, [also]), *project.webhooks.values_list("address", flat=True)])
+    addresses = dict.fromkeys(
+        [*filter(None, [also]), *Webhook.objects.filter(project=project).values_list("address", flat=True)]
+    )
     for address in addresses:
         create_stage(
             project, WEBHOOK, user=None, detail=WebhookDetail(address=address, event=event, facts=facts)

@@ -39,7 +39,7 @@ def add_webhook(project: Project, address: str, *, user: User) -> Webhook:
         AnnotationError: the project has too many.
         BusyError: it has this one already.
     """
-    if project.webhooks.count() >= MOST_WEBHOOKS:
+    if Webhook.objects.filter(project=project).count() >= MOST_WEBHOOKS:
         raise AnnotationError(
             "The project has %(most)s webhooks, the maximum. Remove one first.", most=MOST_WEBHOOKS
         )

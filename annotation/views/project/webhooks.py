@@ -27,7 +27,7 @@ def webhooks(request: MemberRequest, project: Project) -> HttpResponse:
     calls = project.stages.filter(kind=kinds.WEBHOOK.key)[:SHOWN_CALLS]
     goal = goal_of(project)
     context = page_context(request, project, step="members") | {
-        "webhooks": project.webhooks.select_related("created_by"),
+        "webhooks": Webhook.objects.filter(project=project).select_related("created_by"),
         "of_goal": goal.webhook if goal else "",
         "form": WebhookForm(),
         "key": rules.webhook_key(project),
