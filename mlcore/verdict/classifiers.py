@@ -40,16 +40,15 @@ def neighbour_votes(
 
     After SimiFeat (Zhu et al., "Detecting corrupted labels without training a model to predict", ICML 2022).
     """
-    unit = unit_rows(features)
-    votes = np.full((len(unit), count), 1.0 / count)
+    votes = np.full((len(features), count), 1.0 / count)
     for rows, others in split_folds(labels, folds):
         if len(others) == 0:
             continue
         others = others[:: max(1, -(-len(others) // constants.MOST_REFERENCES))]
-        nearest = min(neighbours, len(others))
+        nearest, references = min(neighbours, len(others)), unit_rows(features[others])
         for start in range(0, len(rows), 2048):  # at most 160 MB of cosines
             chunk = rows[start : start + 2048]
-            cosine = unit[chunk] @ unit[others].T  # (B, references)
+            cosine = unit_rows(features[chunk]) @ references.T  # (B, references)
             top = np.argpartition(-cosine, nearest - 1, axis=1)[:, :nearest]  # (B, neighbours)
             weight = np.exp(constants.NEIGHBOUR_SHARPNESS * (np.take_along_axis(cosine, top, axis=1) - 1.0))
             weight *= weights[others[top]] / weight.mean(axis=1, keepdims=True)
@@ -74,7 +73,8 @@ def ngram_vectorizer(analyzer: str, **more: Any) -> TfidfVectorizer:
     settings: dict[str, Any] = {"ngram_range": (1, 2), "min_df": 2, "token_pattern": r"(?u)\b\w+\b"}
     if analyzer == "char":
         settings = {"ngram_range": (1, 5), "min_df": 3, "analyzer": "char_wb"}
-    return TfidfVectorizer(sublinear_tf=True, max_features=constants.MOST_NGRAMS, **settings | more)
+    settings |= {"max_features": constants.MOST_NGRAMS, "dtype": np.float32}
+    return TfidfVectorizer(sublinear_tf=True, **settings | more)
 
 
 def ngram_features(texts: Sequence[str], analyzer: str) -> Any | None:

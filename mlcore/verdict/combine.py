@@ -101,11 +101,11 @@ def combine(
         contradictions = estimate_contradictions(encoder, other, noisy, rows)
     opinion = sharpen(log_probs(slm_probs), contradictions.slm_right)
     decision, honest, weight = weigh(opinion, noisy, contradictions, sharpness)
-    shared_error = constants.SHARED_ERROR
+    shared_error = np.where(readable | ~is_sample(noisy), constants.SHARED_ERROR, 0.0)
     if has_enough_checked(noisy):
         fusion = fuse([encoder, other, *more], noisy)
         decision = honest = fusion.logs
-        shared_error, weight = 0.0, fusion.llm_weight
+        shared_error, weight = np.zeros(len(readable)), fusion.llm_weight
         together = contradictions.together
         if len(together):
             kept = np.exp(honest[together, noisy.given[together]]).mean()
@@ -159,6 +159,15 @@ def estimate_contradictions(
     if found.llm_wrong < constants.BEYOND_DOUBT and balanced.llm_wrong < found.least_wrong:
         found = replace(found, llm_wrong=balanced.llm_wrong, least_wrong=balanced.least_wrong)
     return found.with_stated(stated_error(noisy))
+
+
+def is_sample(noisy: NoisyLabels) -> np.bool_:
+    """Whether the LLM was asked about a part of the rows only.
+
+    The risk of the others is the small model's, which is calibrated on labels of which some are wrong and so rather too high;
+    errors that it shares with the LLM are no reason to raise it further.
+    """
+    return np.mean(noisy.given != NO_LABEL) < constants.LEAST_ASKED
 
 
 def has_enough_checked(noisy: NoisyLabels) -> bool:

@@ -42,6 +42,9 @@ LEAST_PROBABILITY = 1e-3
 # of them are positive, 46 % of its labels are). Not varied.
 PRIOR_UNREADABLE = 40.0
 
+# Share of rows with an LLM's label below which the others count as never asked, not as unreadable. Not varied.
+LEAST_ASKED = 0.8
+
 # ---- Risk, and checked rows ----
 
 # Share of wrong labels assumed where all opinions agree, until people have checked rows; then the prior mean of the shared error

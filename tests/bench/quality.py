@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from tests.bench.quality_flips import measure_flips, measure_others, measure_tab
 from tests.bench.quality_mr import measure_mr
 from tests.bench.quality_unseen import measure_unseen
 from tests.bench.scores import accuracy, index_labels, mean, ours, read, score_flags, seeds
+from tests.bench.unseen_cells import CELLS, load_cell
+from tests.bench.unseen_sample import measure_sample
 
 LLM_ROWS = 2000
 
@@ -37,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         default="mr,llm,flips,others,tables,finetune,scaling",
-        help="parts to run, separated by commas; “unseen” (corpora that nobody tuned for) runs only if named",
+        help="parts to run, separated by commas; “unseen” (corpora that nobody tuned for), “sample” and “classes” run only if named",
     )
     parser.add_argument(
         "--cache", type=Path, help="where features are kept between runs; default a temporary folder"
@@ -46,10 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=int, nargs="+", default=[0, 1, 2], choices=[0, 1, 2], help="which seeds"
     )
     parser.add_argument("--rows", type=int, default=2_500, help="most rows of a cell, for the part “unseen”")
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS, help="of “unseen”")
     parser.add_argument(
         "--leave-out", action="store_true", help="“unseen” with constants chosen on other corpora, too"
     )
-    parser.add_argument("--encoder", default=SECOND_ENCODER, help="for the part “unseen”")
+    parser.add_argument("--encoder", default=SECOND_ENCODER, help="for “unseen” and “sample”")
     parser.add_argument(
         "--sizes",
         type=int,
@@ -72,6 +76,8 @@ def measure(options: Options, report: Report) -> None:
             ("finetune", measure_finetune),
             ("scaling", measure_scaling),
             ("unseen", measure_unseen),
+            ("sample", measure_sample),
+            ("classes", measure_classes),
         ):
             if name in parts:
                 part(options, report, cache)
@@ -193,6 +199,23 @@ def measure_scaling(options: Options, report: Report, cache: Path) -> None:
     slope = np.polyfit(np.log(sizes), np.log(spent), 1)[0]
     report.measure("ratio_to_distillation", ratio, must="< 3")
     report.measure("scaling_exponent", float(slope), must="<= 1.1")
+
+
+def measure_classes(options: Options, report: Report, cache: Path) -> None:
+    """Time of a whole training with 77 classes against plain distillation, both without the features, which are the same."""
+    cell = load_cell(options, "banking77_20", 0, 300 if options.quick else LLM_ROWS)
+    plain = DistillConfig(method="plain")
+    network_probs(cell.corpus, cell.given, cell.count, replace(plain, epochs=1), cache)  # finds the features
+    spent = []
+    for train in (
+        lambda: ours(cell.corpus, cell.given, cell.count, cache, 0),
+        lambda: network_probs(cell.corpus, cell.given, cell.count, plain, cache),
+    ):
+        begun = time.process_time()
+        train()
+        spent.append(time.process_time() - begun)
+    report.row(data="banking77 20 %", rows=len(cell.given), ours_seconds=spent[0], plain_seconds=spent[1])
+    report.measure("classes_77_time_ratio", spent[0] / spent[1], unit="processor time", must="<= 3")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tests.bench.harness import Options, Report
 from tests.bench.peers import fit_logit
 from tests.bench.review import orders
 from tests.bench.scores import accuracy, calibration_error, count_contradictions, mean, seeds
-from tests.bench.unseen_cells import CELLS, FEWER_ROWS, QUICK_CELLS, Cell, load_cell
+from tests.bench.unseen_cells import FEWER_ROWS, QUICK_CELLS, Cell, load_cell
 from tests.bench.unseen_left_out import measure_left_out, worst_excess
 from tests.bench.unseen_views import Views, decide_unasked, make_views
 
@@ -77,7 +77,7 @@ def measure_unseen(options: Options, report: Report, cache: Path) -> None:
         make_case(
             load_cell(options, name, seed, rows), DistillConfig(options.extra.encoder, seed=seed), cache
         )
-        for name in (QUICK_CELLS if options.quick else CELLS)
+        for name in (QUICK_CELLS if options.quick else options.extra.cells)
         for seed in seeds(options)
     ]
     measure_unasked(cases, report)

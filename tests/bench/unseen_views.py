@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def clean_and_refit(fitter: KeptFitter) -> tuple[FloatArray, BoolArray]:
 
 
 def decide_unasked(cell: Cell, views: Views) -> Distilled:
-    """The result of our whole method, refits included, before anybody was asked."""
+    """The result of our whole method, refits included, before anybody was asked. The map of the rows is left empty."""
     nobody = np.full(len(cell.given), NO_LABEL)
     noisy = NoisyLabels(cell.given, cell.probs, nobody, cell.count)
     decide = decide_texts if cell.corpus.table is None else decide_table
@@ -114,4 +115,5 @@ def decide_unasked(cell: Cell, views: Views) -> Distilled:
     fitter: Any = views.fitter
     with limited_threads(1):
         verdict = decide(fitter, views.network, noisy, np.ones(len(nobody)))
-    return label_model_result(verdict, trained, noisy, views.fitter.inputs, fitter.config)
+    unmapped: Any = SimpleNamespace(features=np.zeros((len(nobody), 2)), points=np.zeros((len(nobody), 2)))
+    return label_model_result(verdict, trained, noisy, unmapped, fitter.config)

@@ -151,6 +151,18 @@ def test_without_checked_rows_even_unanimous_rows_keep_a_risk() -> None:
     assert combine(sure, sure, labels(truth, verified)).risk[50:].max() < SHARED_ERROR / 2
 
 
+def test_rows_that_the_llm_was_never_asked_about_have_the_small_models_own_risk() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 4000)
+    first, second = opinion(truth, rng, 0.8), opinion(truth, rng, 0.7)
+    given = np.where(rng.random(4000) < 0.9, truth, 1 - truth)
+    given[rng.random(4000) < 0.95] = NO_LABEL
+    never = given == NO_LABEL
+    verdict = combine(first, second, labels(given))
+    told, wrong = verdict.risk[never].mean(), (verdict.label != truth)[never].mean()
+    assert wrong - 0.02 < told < wrong + 0.1
+
+
 def test_the_weight_of_the_llms_vote_is_the_one_that_was_used() -> None:
     truth = np.arange(400) % 2
     given = np.where(np.arange(400) % 5 == 0, 1 - truth, truth)
