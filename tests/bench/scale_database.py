@@ -116,8 +116,10 @@ def _rate(owner: Any, quick: bool) -> Found:
 
 def _requests(project: Any, owner: Any) -> list[Found]:
     from django.conf import settings
+    from django.core.management import call_command
     from django.test import Client
 
+    call_command("collectstatic", interactive=False, verbosity=0)
     settings.ALLOWED_HOSTS = ["*"]
     client = Client()
     client.force_login(owner)
