@@ -224,7 +224,8 @@ class RestoreDetail(Detail):
 class PlanDetail(Detail):
     """``now``: the file's accuracy, its lower and its upper bound; None before a drawn row is answered. ``answered``: of these
     rows. ``tokens``, ``money``, ``minutes``: spent so far, by the models and by people, on ``timed`` answers. ``step``: what
-    is to be done next, see mlcore.plan.records.Step; ``asks_first``: only if a person says so. ``obstacle``: the message why
+    is to be done next, see mlcore.plan.records.Step; ``asks_first``: only if a person says so. ``offers``: what more of a limit
+    brings, see mlcore.plan.records.Offer; ``lesson``: see mlcore.plan.outlook.Lesson. ``obstacle``: the message why
     the autopilot can't go on. ``told``: what the webhook was told last."""
 
     now: list[float] | None = None
@@ -235,8 +236,22 @@ class PlanDetail(Detail):
     timed: int = 0
     step: Json = field(default_factory=dict)
     asks_first: bool = False
+    offers: list[Json] = field(default_factory=list)
+    lesson: Json = field(default_factory=dict)
     obstacle: Json | str = ""
     told: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateDetail(Detail):
+    """``renew``: take over the labels that follow from the answers although rows were drawn for the labels as they are;
+    ``writes_labels``: whether it did. ``renewal``: how many fewer wrong rows such labels would have among the open ones.
+    ``drawn_risk``: sum of the risk of the drawn and answered rows, as it is now."""
+
+    renew: bool = False
+    writes_labels: bool = False
+    renewal: float = 0.0
+    drawn_risk: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,6 +150,7 @@ UPDATE = _register(
         run="annotation.pipeline.distill.update_verdicts.run_update",
         is_interactive=True,
         page="review",
+        detail=details.UpdateDetail,
         exclusive_group="update",
         changes_counts=True,
         sentences={"done": _("The order of the rows takes people's newest answers into account.")},

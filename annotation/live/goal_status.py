@@ -11,6 +11,7 @@ from annotation.jobs import kinds
 from annotation.jobs.details import PlanDetail
 from annotation.models import Goal, Project, Role, Stage
 from annotation.pipeline.measure.draw_sample import open_draws
+from annotation.pipeline.plan.situation import AT_WORK
 from annotation.pipeline.project.goal import goal_of
 
 
@@ -33,17 +34,16 @@ class Left:
         )
 
 
-#: The groups of stages that the plan waits for.
-AT_WORK = (kinds.CORPUS, kinds.TRIAL.exclusive_group, kinds.CERTIFICATE.exclusive_group)
-
 #: What the button of each kind of step says.
 STEP_WORDS = {
     "try": gettext_lazy("Try %(rows)s rows"),
     "label": gettext_lazy("Let the LLM label %(rows)s rows"),
     "train": gettext_lazy("Train the small model"),
+    "refine": gettext_lazy("Take over the new verdict"),
+    "compare": gettext_lazy("Ask another LLM about the answered rows"),
     "measure": gettext_lazy("Answer %(rows)s random rows"),
     "review": gettext_lazy("Correct the %(rows)s riskiest rows"),
-    "relabel": gettext_lazy("Choose another model or prompt for %(rows)s rows"),
+    "relabel": gettext_lazy("Ask another LLM about %(rows)s rows at risk"),
     "stop": gettext_lazy("Make the certificate"),
 }
 

@@ -16,7 +16,6 @@ from annotation.jobs import state
 from annotation.jobs.details import CertificateDetail, PlanDetail
 from annotation.jobs.kinds import PLAN
 from annotation.jobs.work import run_stage
-from annotation.live.goal_status import AT_WORK
 from annotation.management.console import POLL_SECONDS, complete, store_file
 from annotation.messages import message_text
 from annotation.models import Correction, Project, Sample, Stage
@@ -28,7 +27,10 @@ from annotation.pipeline.measure.certify import newest_certificate
 from annotation.pipeline.measure.draw_sample import pending_draws
 from annotation.pipeline.measure.statement_words import part_sentence, statement_sentence
 from annotation.pipeline.plan.carry_out import carry_out, step_of
+from annotation.pipeline.plan.situation import AWAITED
 from annotation.pipeline.review import corrections
+
+ANSWERS_AT_ONCE = 10  # by the scripted person, before the plan looks whether the target is shown
 
 
 def follow_plan(project: Project, *, from_reference: bool, here: bool = True) -> PlanDetail:
@@ -43,11 +45,11 @@ def follow_plan(project: Project, *, from_reference: bool, here: bool = True) ->
     """
     while True:
         now = _make_plan(project, here=here)
-        at_work = project.stages.active().filter(exclusive_group__in=AT_WORK).first()
+        at_work = project.stages.active().filter(exclusive_group__in=AWAITED).first()
         if at_work:
             complete(at_work, here=here)
         elif from_reference and (waiting := list(pending_draws(project, project.owner))):
-            for sample in waiting:
+            for sample in waiting[:ANSWERS_AT_ONCE]:
                 _answer(project, sample, Correction.Because.AUDIT)
         elif from_reference and now.step.get("kind") == "review":
             carry_out(project, step_of(now.step), user=project.owner, minutes=now.minutes)

@@ -35,6 +35,17 @@ class AuditDraw(models.Model):
             "Of a row drawn for the certificate, the probability with which it was drawn from all rows then open."
         ),
     )
+    least = models.FloatField(
+        null=True, blank=True, help_text=_("The smallest such probability of any of those rows.")
+    )
+    expected = models.FloatField(
+        null=True, blank=True, help_text=_("Wrong rows among those, as the models' risk had it.")
+    )
+    spread = models.FloatField(
+        null=True,
+        blank=True,
+        help_text=_("Variance of one over the probability times wrong, as the models' risk had it."),
+    )
     drawn_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )

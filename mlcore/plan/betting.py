@@ -18,9 +18,12 @@ import numpy as np
 from mlcore.records import BoolArray, FloatArray, IntArray
 
 CANDIDATES = 200  # numbers of wrong rows that are tested at once
-# Imagined rows with which a bet begins, and the share of the tested rate at which they are wrong. Pools of 1,000 rows, 2 to
-# 7 % of them wrong, tested against 5 and 10 %: 10 to 50 rows and shares of 0.3 to 0.7 differ by a seventh at most.
+# Imagined rows with which a bet begins, and, where no forecast was stored with the draws, the share of the tested number that
+# they speak for. Pools of 1,000 rows, 2 to 7 % of them wrong, tested against 5 and 10 %: 10 to 50 rows and shares of 0.3 to 0.7
+# differ by a seventh at most.
 PRIOR_ROWS, PRIOR_RATIO = 50.0, 0.5
+MOST_STAKE = 0.99  # of the capital, on one row
+PRIOR_ERRORS = 3.0  # imagined wrong rows, as the forecast had them, beside those drawn. As in outlook.py.
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,15 @@ class Draws:
         most: ``(n,)``, the largest weight that any row of the pool could have had.
         open: ``(n,)``, rows of the pool that were open before the draw.
         known: ``(n,)``, rows of the pool known to be wrong before the draw, and no longer open.
+        expected, spread: ``(n,)``, mean and variance of the weight as they were forecast before the draw; NaN if they were not.
     """
 
     weight: FloatArray
     most: FloatArray
     open: IntArray
     known: IntArray
+    expected: FloatArray
+    spread: FloatArray
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -80,21 +86,33 @@ def log_capital(draws: Draws, total: IntArray, side: int) -> FloatArray:
     """
     if not len(draws):
         return np.zeros(len(total))
-    outcome = draws.weight / draws.most  # of each draw, between 0 and 1
-    ratio = draws.most / draws.open
-    # What earlier draws say of the rate; with no draws, a share of the rate that is bet against.
-    seen = np.cumsum(outcome * ratio) - outcome * ratio
-    count = PRIOR_ROWS + np.arange(len(draws))
-    left = (
-        total - draws.known[:, None]
-    )  # (n, W): wrong rows still open before the draw, if there were so many
-    rate = left / draws.most[:, None]
-    prior = np.clip(rate * (PRIOR_RATIO if side > 0 else 1.0 / PRIOR_RATIO), 0.0, 1.0)
-    belief = (PRIOR_ROWS * prior + (seen / ratio)[:, None]) / count[:, None]
-    safe = np.clip(rate, 1e-9, 1.0 - 1e-9)
-    # The likelihood ratio of belief and rate for an outcome of 0 or 1, linear between them.
-    stake = (safe - np.clip(belief, 0.0, 1.0)) / (safe * (1.0 - safe))
-    stake = np.maximum(stake, 0.0) if side > 0 else np.minimum(stake, 0.0)
-    growth = np.log(np.maximum(1.0 + stake * (rate - outcome[:, None]), 1e-300))
+    left = total - draws.known[:, None]  # (n, W): wrong rows open before the draw, if there were so many
+    belief, spread = believe(draws, left, side)
+    gap = left - belief
+    # The largest expected log capital: to the second order by the forecast; exactly where a weight is 0 or the largest.
+    evenly = np.maximum(left * (draws.most[:, None] - left), 1e-9)
+    stake = gap / np.where(np.isfinite(spread), spread + gap**2, evenly)
+    if side > 0:
+        stake = np.clip(stake, 0.0, MOST_STAKE / np.maximum(draws.most[:, None] - left, 1e-9))
+    else:
+        stake = np.clip(stake, -MOST_STAKE / np.maximum(left, 1e-9), 0.0)
+    growth = np.log(np.maximum(1.0 + stake * (left - draws.weight[:, None]), 1e-300))
     growth[(left < 0) | (left > draws.open[:, None])] = np.inf
     return np.asarray(np.maximum(np.cumsum(growth, axis=0).max(axis=0), 0.0))
+
+
+def believe(draws: Draws, left: IntArray, side: int) -> tuple[FloatArray, FloatArray]:
+    """The mean of each weight ``(n, W)`` and its variance ``(n, 1)``, from the forecast and the draws before it; a variance is
+    NaN where nothing was forecast."""
+    count = PRIOR_ROWS + np.arange(len(draws))
+    known = np.isfinite(draws.expected)
+    ratio = draws.weight / np.where(known, np.maximum(draws.expected, 1e-9), draws.open)
+    seen = np.cumsum(ratio) - ratio
+    # The factor of the forecast, from the wrong rows that even draws would have found by it.
+    told = np.where(known, draws.expected, 0.0) / draws.open
+    wrong = told * ratio
+    scale = (PRIOR_ERRORS + np.cumsum(wrong) - wrong) / (PRIOR_ERRORS + np.cumsum(told) - told)
+    prior = left * (PRIOR_RATIO if side > 0 else 1.0 / PRIOR_RATIO)
+    by_draws = (PRIOR_ROWS * prior + (seen * draws.open)[:, None]) / count[:, None]
+    belief = np.where(known[:, None], (scale * draws.expected)[:, None], by_draws)
+    return np.clip(belief, 0.0, draws.most[:, None]), (scale * np.maximum(draws.spread, 1e-9))[:, None]

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from mlcore.errors import InvalidInputError
-from mlcore.plan.betting import Draws, bound_wrong
+from mlcore.plan.betting import MOST_STAKE, Draws, bound_wrong
 from mlcore.plan.records import Answer, Bound, Certificate, CertifiedPart, ClassBound, Goal
 from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray
 
@@ -130,6 +130,25 @@ def _class_bound(evidence: Evidence, label: int, pool: BoolArray, goal: Goal) ->
     )
 
 
+def error_share(confidence: float, attempt: int) -> float:
+    """The error probability of one version of the labels; those of all versions together are no more than that of the goal."""
+    return (1.0 - confidence) * FIRST_ATTEMPT * (1.0 - FIRST_ATTEMPT) ** (attempt - 1)
+
+
+def could_pass(most: Sequence[float], rows: int, goal: Goal, attempt: int) -> bool:
+    """Whether draws with these largest weights could have shown the target in a file of so many rows, whatever people said.
+
+    This follows from the draws' chances alone, so whoever goes on to other labels before it has taken no chance.
+    """
+    bar = np.log(1.0 / error_share(goal.confidence, attempt))
+    # Each later draw may find one wrong row, and so many more were open before it.
+    left = (1.0 - goal.target) * rows + np.arange(len(most), 0, -1)
+    largest = np.asarray(most, dtype=float)
+    if (largest <= left).any():
+        return True
+    return bool(np.log1p(MOST_STAKE * left / (largest - left)).sum() >= bar)
+
+
 def bound_accuracy(evidence: Evidence, part: BoolArray, goal: Goal, *, more_decided: int = 0) -> Bound:
     """The share of right labels among the rows of a part ``(N,)`` that was fixed before its rows were drawn.
 
@@ -137,8 +156,7 @@ def bound_accuracy(evidence: Evidence, part: BoolArray, goal: Goal, *, more_deci
         more_decided: rows that people decided and that count beside those of the part.
     """
     error = evidence.people_error or 0.0
-    # Each version of the labels has a share of the error probability, so that all together have no more than it.
-    alpha = (1.0 - goal.confidence) * FIRST_ATTEMPT * (1.0 - FIRST_ATTEMPT) ** (evidence.attempt - 1)
+    alpha = error_share(goal.confidence, evidence.attempt)
     untouched = ~evidence.decided & ~evidence.asked & part
     uncovered = int((evidence.uncovered & part).sum())
     covered = int((untouched & ~evidence.uncovered).sum())
@@ -177,7 +195,7 @@ def draws_of(evidence: Evidence, part: BoolArray) -> tuple[Draws, int]:
     those in it are a uniform draw from it; otherwise they are draws that found nothing.
     """
     open_all, open_part, known = int((~evidence.decided).sum()), int((part & ~evidence.decided).sum()), 0
-    draws = list[tuple[float, float, int, int]]()
+    draws = list[tuple[float, ...]]()
     for answer in evidence.answers:
         inside = bool(part[answer.row])
         wrong = inside and answer.label != answer.asked
@@ -186,13 +204,16 @@ def draws_of(evidence: Evidence, part: BoolArray) -> tuple[Draws, int]:
             known_odds = answer.least is not None or abs(answer.chance * open_all - 1.0) < 1e-6
             if not (known_odds and 0.0 < least <= min(answer.chance, 1.0 / open_all) * (1.0 + 1e-6)):
                 raise InvalidInputError("certificate_chance", chance=answer.chance, row=answer.row)
+            # What was forecast is of all open rows.
+            forecast = (answer.expected, answer.spread) if open_part == open_all else (None, None)
+            told = (np.nan if value is None else value for value in forecast)
             if answer.least is not None:
-                draws.append((wrong / answer.chance, 1.0 / least, open_part, known))
+                draws.append((wrong / answer.chance, 1.0 / least, open_part, known, *told))
             elif inside:
-                draws.append((float(wrong * open_part), float(open_part), open_part, known))
+                draws.append((float(wrong * open_part), open_part, open_part, known, *told))
         open_all, open_part, known = open_all - 1, open_part - inside, known + wrong
-    table = np.array(draws).reshape(-1, 4)
-    return Draws(table[:, 0], table[:, 1], table[:, 2].astype(int), table[:, 3].astype(int)), known
+    weight, most, opened, before, expected, spread = np.array(draws).reshape(-1, 6).T
+    return Draws(weight, most, opened.astype(int), before.astype(int), expected, spread), known
 
 
 def largest_part(evidence: Evidence, goal: Goal) -> CertifiedPart:

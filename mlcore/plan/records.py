@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Literal
 
 from mlcore.messages import Message
-from mlcore.records import IntArray
+from mlcore.records import FloatArray, IntArray
 
-StepKind = Literal["try", "label", "train", "measure", "review", "relabel", "stop"]
+Unit = Literal["hour", "money"]
+StepKind = Literal["try", "label", "train", "refine", "measure", "review", "compare", "relabel", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Answer:
         chance: the probability with which exactly this row was drawn from all open rows; None if it was chosen
             (by the queue, or by a person).
         least: the smallest such probability of any open row at that time; None if all open rows had the same.
+        expected, spread: what was forecast before the draw, see :class:`mlcore.plan.draw.DrawnRows`; None if nothing was.
     """
 
     row: int
@@ -51,6 +53,8 @@ class Answer:
     label: int
     chance: float | None = None
     least: float | None = None
+    expected: float | None = None
+    spread: float | None = None
     at: datetime | None = None
 
 
@@ -143,12 +147,89 @@ class Forecast:
 class Step:
     """What to do next: ``amount`` rows of work of this kind, and why.
 
-    Kinds: ``try`` rows with the LLM; ``label`` rows with it; ``train`` the small model; ``measure``: ask people about rows
-    drawn at random; ``review``: ask people about the riskiest rows; ``relabel`` rows at risk with another model or prompt;
-    ``stop``.
+    Kinds: ``try`` rows with the LLM; ``label`` rows with it; ``train`` the small model; ``refine``: take over the labels that
+    follow from the newest answers; ``measure``: ask people about rows drawn at random; ``review``: ask people about the riskiest
+    rows; ``compare``: ask another LLM about the rows that people answered; ``relabel`` rows at risk with it; ``stop``.
+    ``within_limits``: whether the target can be shown with what is left of the limits, as far as known. ``connection``: of the
+    other LLM.
     """
 
     kind: StepKind
     amount: int
     reason: Message
     forecast: Forecast
+    within_limits: bool = True
+    connection: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one more unit of a limit brings: ``shown``, the share of right labels that a certificate would then state."""
+
+    unit: Unit
+    amount: float
+    answers: int
+    shown: Range
+    accuracy: Range
+
+
+@dataclass(frozen=True, slots=True)
+class OtherModel:
+    """A further LLM of the project, and how it did on answered rows at risk: on ``rows``, it was ``right``, the file
+    ``file_right`` times. ``price``: of a row; None where it is unknown. ``rows`` 0: it was not asked yet."""
+
+    connection: int
+    name: str
+    rows: int = 0
+    right: int = 0
+    file_right: int = 0
+    price: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known of a project when the next step is chosen; ``M`` rows are open, those that no person has decided.
+
+    Attributes:
+        rows: of the file. ``lost`` of them count as wrong whatever is asked.
+        risk: ``(M,)``, of the open rows being wrong as they are labelled now.
+        stage: what the models have done so far.
+        learned: whether the models' labels rest on the answers of people so far.
+        answered: drawn rows that were answered, of all versions of the labels.
+        drawn_risk, drawn_wrong: of those of this version, the sum of their risk and how many were wrong.
+        bound: wrong rows among the open ones, at most, as the certificate has it; None before it has evidence.
+        attempt, next_attempt: of the certificate with the labels as they are, and with others, see
+            :class:`mlcore.plan.certificate.Evidence`.
+        renewal: how many fewer wrong rows the labels would have that follow from the newest answers.
+        minutes_an_answer: people's pace. ``minutes``, ``money``: what is left of the limits; None without one.
+        label_cost: what labelling all rows costs, as far as a trial has told.
+        others: further LLMs of the project.
+        past: forecasts of the file's accuracy, and what came.
+        is_certified: whether the newest certificate is of the file as it is.
+    """
+
+    goal: Goal
+    rows: int
+    risk: FloatArray
+    lost: int = 0
+    stage: Literal["new", "tried", "labelled", "trained"] = "trained"
+    learned: bool = False
+    answered: int = 0
+    drawn_risk: float = 0.0
+    drawn_wrong: int = 0
+    bound: int | None = None
+    attempt: int = 1
+    next_attempt: int = 1
+    renewal: float = 0.0
+    minutes_an_answer: float = 8.0 / 60.0
+    minutes: float | None = None
+    money: float | None = None
+    label_cost: Range | None = None
+    others: tuple[OtherModel, ...] = ()
+    past: tuple[tuple[Range, float], ...] = ()
+    is_certified: bool = False
+
+    @property
+    def allowed(self) -> float:
+        """Wrong rows that may stay among the open ones."""
+        return (1.0 - self.goal.target) * self.rows - self.lost

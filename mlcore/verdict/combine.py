@@ -20,6 +20,7 @@ from mlcore.records import NO_LABEL, BoolArray, FloatArray, IntArray, class_shar
 from mlcore.verdict import constants
 from mlcore.verdict.contradictions import Contradictions, count_contradictions, stated_error
 from mlcore.verdict.fusion import Fusion, answer_weights, fit_fusion
+from mlcore.verdict.residual import fit_residual
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Verdict:
     ``machine_risk (N,)``: the same as if no person had decided. ``doubt (N,)``: log-odds of the machine's label being
     wrong by the weights of the decision. ``llm_weight``: of the LLM's log-vote in it, where the small models' is 1.
     ``views (N, V, K)`` float16: the small models' opinions apart, for deciding anew when people have answered.
+    ``right (N, K)``: each label's probability of being the true one, as the risk has it.
     """
 
     slm_probs: FloatArray
@@ -42,6 +44,12 @@ class Verdict:
     contradictions: Contradictions
     llm_weight: float
     views: FloatArray
+    right: FloatArray
+
+    def risk_of(self, label: IntArray) -> FloatArray:
+        """The probability ``(N,)`` that other labels are wrong, as if no person had decided; 1 without a label."""
+        risk = np.clip(1.0 - self.right[np.arange(len(label)), label], 0.0, 1.0)
+        return np.where(label == NO_LABEL, 1.0, risk)
 
     def evidence(self, noisy: NoisyLabels) -> dict[str, float]:
         """What was estimated, under the names by which finished rounds are stored."""
@@ -79,6 +87,7 @@ def combine(
     counted: BoolArray | None = None,
     shares: FloatArray | None = None,
     more: Sequence[FloatArray] = (),
+    features: FloatArray | None = None,
 ) -> Verdict:
     """Weigh the LLM's vote against the small models' opinions.
 
@@ -90,6 +99,7 @@ def combine(
         counted: ``(N,)``, the rows whose contradictions are counted; None for all.
         shares: ``(K,)``, class shares that the small models' opinion is brought to.
         more: further views ``(N, K)``, out of fold, which count once rows were checked.
+        features: ``(N, D)``, from which checked rows teach what the views don't hold, see ``residual.py``.
     """
     readable = noisy.given != NO_LABEL
     slm_probs = calibrate(pool([encoder, other]), noisy.known)
@@ -104,7 +114,7 @@ def combine(
     shared_error = np.where(readable | ~is_sample(noisy), constants.SHARED_ERROR, 0.0)
     if has_enough_checked(noisy):
         fusion = fuse([encoder, other, *more], noisy)
-        decision = honest = fusion.logs
+        decision = honest = fusion.logs if features is None else learn_residual(fusion.logs, features, noisy)
         shared_error, weight = np.zeros(len(readable)), fusion.llm_weight
         together = contradictions.together
         if len(together):
@@ -114,8 +124,8 @@ def combine(
         prior = class_shares(noisy.known[noisy.known != NO_LABEL], noisy.count)
         decision[~readable] = honest[~readable] = log_probs(shift_prior(encoder[~readable], prior))
     machine_label = decision.argmax(axis=1)
-    confidence = np.exp(honest[np.arange(len(machine_label)), machine_label])
-    machine_risk = np.clip(1.0 - (1.0 - shared_error) * confidence, 0.0, 1.0)
+    right = (1.0 - shared_error)[:, None] * np.exp(honest)
+    machine_risk = np.clip(1.0 - right[np.arange(len(machine_label)), machine_label], 0.0, 1.0)
     checked = noisy.verified != NO_LABEL
     return Verdict(
         slm_probs=slm_probs,
@@ -127,7 +137,14 @@ def combine(
         contradictions=contradictions,
         llm_weight=weight,
         views=np.stack([encoder, other, *more], axis=1).astype(np.float16),
+        right=right,
     )
+
+
+def learn_residual(logs: FloatArray, features: FloatArray, noisy: NoisyLabels) -> FloatArray:
+    """The log-probabilities ``(N, K)`` with what checked rows teach of the features."""
+    rows = np.flatnonzero(noisy.looked_at)
+    return fit_residual(logs, features, rows, noisy.verified[rows])
 
 
 def fuse(views: Sequence[FloatArray], noisy: NoisyLabels) -> Fusion:

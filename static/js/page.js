@@ -14,7 +14,8 @@
     said = null,
     pageTitle = "",
     goalSeen = "",
-    workSeen = "";
+    workSeen = "",
+    planSeen = "";
 
   /* The person's own choice of light or dark goes before the system's. */
   function useTheme(theme) {
@@ -108,6 +109,9 @@
     const state = bar.dataset.needsPeople + "/" + bar.dataset.certified;
     const calls = goalSeen !== "" && state !== goalSeen && state !== "/";
     goalSeen = state;
+    const step = document.getElementById("next-step");
+    if (step && planSeen && planSeen !== bar.dataset.plan) htmx.trigger(step, "planned");
+    planSeen = bar.dataset.plan;
     if (calls && document.hidden && "Notification" in window && Notification.permission === "granted") {
       new Notification(pageTitle, { body: bar.querySelector(".goal-state").textContent.trim(), tag: "goal" });
     }

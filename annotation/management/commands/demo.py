@@ -15,8 +15,8 @@ from annotation.management.autopilot import certificate_words, follow_plan
 from annotation.management.console import accuracy_table, complete, console_user, errors_only
 from annotation.models import Project, Source, Stage
 from annotation.pipeline.export import run_export
-from annotation.pipeline.ingest.samples import CHINESE, ENGLISH, Sample, configure_sample, import_sample
 from annotation.pipeline.project.goal import set_goal
+from annotation.pipeline.project.samples import CHINESE, ENGLISH, Sample, configure_sample, import_sample
 
 
 class Command(BaseCommand):

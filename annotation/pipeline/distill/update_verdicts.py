@@ -1,7 +1,11 @@
-"""The order of the open rows learns while people answer: the verdict is fitted again to their answers, without a training."""
+"""The order of the open rows learns while people answer: the verdict is fitted again to their answers, without a training.
+
+The labels learn too, as long as no row was drawn to certify them as they are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from annotation.jobs import kinds
-from annotation.jobs.details import Detail, TrainingDetail
+from annotation.jobs.details import TrainingDetail, UpdateDetail
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Sample, Source, Stage
 from annotation.models.sql import update_rows
@@ -19,17 +23,20 @@ from annotation.pipeline.distill.start_update import is_at_work
 from annotation.pipeline.distill.store_predictions import FLAGS, WRITE_ROWS
 from annotation.pipeline.engine_rows import round_labels
 from annotation.pipeline.measure import round_metrics
+from annotation.pipeline.measure.draw_for_certificate import drawn_rows
 from mlcore.config import DistillConfig
 from mlcore.corpus import NoisyLabels
 from mlcore.distill.folder import read_views
 from mlcore.errors import StoppedError
-from mlcore.records import NO_LABEL, IntArray
+from mlcore.records import NO_LABEL, FloatArray, IntArray
+from mlcore.verdict.residual import main_directions
 from mlcore.verdict.review_order import flag_rows, review_order
 from mlcore.verdict.update import update_verdict
 
 
-def run_update(job: Job[Detail]) -> None:
-    """Fit the weights of the newest verdict to what people answered, and write labels, risks, flags and queue anew.
+def run_update(job: Job[UpdateDetail]) -> None:
+    """Fit the weights of the newest verdict to what people answered, and write risks and queue anew, and, where no row was drawn
+    for the labels as they are or somebody asked for it, labels and flags.
 
     Does nothing without a training's files on this machine, for the paper's method, which has no weights, and while a
     step of the loop is at work, which decides the rows itself.
@@ -43,25 +50,51 @@ def run_update(job: Job[Detail]) -> None:
     evidence = TrainingDetail.of(training).evidence
     by_weights = DistillConfig(**iteration.slm_settings).method != "paper" and "student_right" in evidence
     views = read_views(folder) if by_weights else None
-    if views is not None:
-        read_at = timezone.now().isoformat()
-        keys = np.load(folder / "keys.npy")
-        noisy = _labels_now(iteration, folder, keys)
-        verdict = update_verdict(views, noisy, evidence)
-        checked = noisy.verified != NO_LABEL
-        queue_rank = np.empty(len(keys), dtype=np.int64)
-        queue_rank[review_order(verdict.machine_risk, verdict.doubt, checked)] = np.arange(1, len(keys) + 1)
-        flag = flag_rows(verdict.machine_risk, noisy.given, verdict.slm_probs.argmax(axis=1))
-        label_ids = round_labels(iteration)[1]
-        found = [
-            (label_ids[label], float(risk), FLAGS[code].value, int(rank))
-            for label, risk, code, rank in zip(
-                verdict.machine_label, verdict.machine_risk, flag, queue_rank, strict=True
-            )
-        ]
-        if _store(job, iteration, dict(zip(keys.tolist(), found, strict=True))):
-            _tell(training, read_at, verdict.evidence(noisy))
+    if views is None:
+        return
+    read_at = timezone.now().isoformat()
+    keys = np.load(folder / "keys.npy")
+    noisy = _labels_now(iteration, folder, keys)
+    verdict = update_verdict(views, noisy, evidence, _features(folder))
+    label_ids = round_labels(iteration)[1]
+    kept = _labels_of_round(iteration, keys, {pk: number for number, pk in enumerate(label_ids)})
+    kept_risk = verdict.risk_of(kept)
+    drawn = np.isin(keys, list(drawn_rows(project).values_list("sample", flat=True)))
+    opened = noisy.verified == NO_LABEL
+    writes_labels = job.progress.detail.renew or not drawn.any()
+    detail = UpdateDetail(
+        renew=job.progress.detail.renew,
+        writes_labels=writes_labels,
+        renewal=0.0 if writes_labels else float((kept_risk - verdict.machine_risk)[opened].sum()),
+        drawn_risk=0.0 if writes_labels else float(kept_risk[drawn & ~opened].sum()),
+    )
+    job.progress.report(detail=detail, force=True)
+    label = verdict.machine_label if writes_labels else kept
+    risk = verdict.machine_risk if writes_labels else kept_risk
+    queue_rank = np.empty(len(keys), dtype=np.int64)
+    doubt = verdict.doubt if writes_labels else risk
+    queue_rank[review_order(risk, doubt, ~opened)] = np.arange(1, len(keys) + 1)
+    flag = flag_rows(risk, noisy.given, verdict.slm_probs.argmax(axis=1))
+    found = {
+        key: (label_ids[label], float(risk), FLAGS[code].value, int(rank))
+        for key, label, risk, code, rank in zip(keys.tolist(), label, risk, flag, queue_rank, strict=True)
+    }
+    if _store(job, iteration, found, writes_labels=writes_labels):
+        _tell(training, read_at, verdict.evidence(noisy))
+        if writes_labels:
             round_metrics.record_metrics(iteration)
+
+
+def _labels_of_round(iteration: Iteration, keys: IntArray, index: dict[int, int]) -> IntArray:
+    """The labels ``(N,)`` that the models gave the rows when their labels were last written."""
+    said = iteration.predictions.filter(source=Prediction.ModelKind.SLM)
+    labels = dict(said.values_list("sample", "verdict").iterator(chunk_size=WRITE_ROWS))
+    return np.array([index.get(labels.get(key) or 0, NO_LABEL) for key in keys.tolist()])
+
+
+def _features(folder: Path) -> FloatArray | None:
+    stored = folder / "features.npy"
+    return main_directions(np.load(stored)) if stored.exists() else None
 
 
 def _labels_now(iteration: Iteration, folder: Path, keys: IntArray) -> NoisyLabels:
@@ -82,32 +115,52 @@ def _labels_now(iteration: Iteration, folder: Path, keys: IntArray) -> NoisyLabe
         )
 
 
-def _store(job: Job[Detail], iteration: Iteration, found: dict[int, tuple[int, float, str, int]]) -> bool:
+def _store(
+    job: Job[UpdateDetail],
+    iteration: Iteration,
+    found: dict[int, tuple[int, float, str, int]],
+    *,
+    writes_labels: bool,
+) -> bool:
     """Write verdict, risk, flag and place in the queue by row; False if a step of the loop began meanwhile."""
     keys = list(found)
     for start in range(0, len(keys), WRITE_ROWS):
         if job.lease.should_stop():
             raise StoppedError
-        part = iteration.predictions.filter(
-            source=Prediction.ModelKind.SLM, sample__in=keys[start : start + WRITE_ROWS]
-        )
+        part = keys[start : start + WRITE_ROWS]
         with job.lease.piece():
             if is_at_work(iteration.project):
                 return False
-            predictions = list(part.select_related("sample").defer("raw", "calibrated", "sample__text"))
-            for row in predictions:
-                row.verdict_id, row.risk, row.flag, row.queue_rank = found[row.sample_id]
-            update_rows(
-                Prediction,
-                ("verdict_id", "risk", "flag", "queue_rank"),
-                [(*found[row.sample_id], row.pk) for row in predictions],
-            )
-            Sample.objects.write_verdicts(
-                [row.as_verdict(row.sample.llm_label_id) for row in predictions],
-                round_number=iteration.number,
-            )
+            if writes_labels:
+                _write_labels(iteration, part, found)
+            else:
+                opened = set(
+                    iteration.project.samples.unchecked().filter(pk__in=part).values_list("pk", flat=True)
+                )
+                update_rows(
+                    Sample,
+                    ("risk", "flag", "queue_rank"),
+                    [(*found[key][1:], key) for key in part if key in opened],
+                )
         job.progress.report(done=min(start + WRITE_ROWS, len(keys)), total=len(keys))
     return True
+
+
+def _write_labels(
+    iteration: Iteration, part: Sequence[int], found: dict[int, tuple[int, float, str, int]]
+) -> None:
+    said = iteration.predictions.filter(source=Prediction.ModelKind.SLM, sample__in=part)
+    predictions = list(said.select_related("sample").defer("raw", "calibrated", "sample__text"))
+    for row in predictions:
+        row.verdict_id, row.risk, row.flag, row.queue_rank = found[row.sample_id]
+    update_rows(
+        Prediction,
+        ("verdict_id", "risk", "flag", "queue_rank"),
+        [(*found[row.sample_id], row.pk) for row in predictions],
+    )
+    Sample.objects.write_verdicts(
+        [row.as_verdict(row.sample.llm_label_id) for row in predictions], round_number=iteration.number
+    )
 
 
 def _tell(training: Stage, read_at: str, evidence: dict[str, float]) -> None:

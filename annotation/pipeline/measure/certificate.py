@@ -6,9 +6,11 @@ Everything is read from rows, by the rows' places in the file. Reference labels 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 import numpy as np
 
@@ -16,8 +18,14 @@ from annotation.models import AuditDraw, Goal, Prediction, Project, Source
 from annotation.models.sql import among
 from annotation.pipeline.measure.agreement import double_review
 from annotation.pipeline.measure.checked_rows import CheckedRows
-from annotation.pipeline.measure.draw_evenly import drawn_rows, evidence_began, touched_rows
-from mlcore.plan.certificate import Evidence
+from annotation.pipeline.measure.draw_for_certificate import (
+    drawn_rows,
+    evidence_began,
+    labels_written,
+    touched_rows,
+)
+from annotation.pipeline.project.goal import goal_of
+from mlcore.plan.certificate import Evidence, could_pass
 from mlcore.plan.records import Answer, Limits
 from mlcore.plan.records import Goal as EngineGoal
 from mlcore.records import NO_LABEL, BoolArray, IntArray
@@ -50,8 +58,13 @@ class CertifiedFile:
     draws: list[AuditDraw]
 
     @classmethod
-    def read(cls, project: Project) -> CertifiedFile:
-        """Read all rows once, and what people said in a constant number of queries."""
+    def read(cls, project: Project, *, risk_now: bool = False) -> CertifiedFile:
+        """Read all rows once, and what people said in a constant number of queries.
+
+        Args:
+            risk_now: take each open row's risk as it is now, for planning; a certificate takes what it was when the evidence
+                began, since parts of the file may not follow from the answers.
+        """
         checked = CheckedRows.read(project)
         label_ids = [label.pk for label in checked.labels]
         began = evidence_began(project)
@@ -64,7 +77,7 @@ class CertifiedFile:
             decided[by_pk[row.sample_id]] = (
                 began is not None and row.first_at < began and row.sample_id not in drawn
             )
-        _restore_risks(project, checked, by_pk, rows)
+        _restore_risks(checked, by_pk, rows, all_rows=not risk_now)
         answers = _answers(checked, draws, touched_rows(project), decided, by_pk, rows)
         return cls(
             label_ids,
@@ -76,7 +89,7 @@ class CertifiedFile:
                 changed=rows["changed"],
                 risk=rows["risk"],
                 people_error=people_error(project),
-                attempt=_attempt(project),
+                attempt=1 + past_attempts(project, goal_of(project)),
             ),
             draws,
         )
@@ -131,15 +144,16 @@ def _late_batches(project: Project, began: datetime | None) -> set[int]:
     return set(batches.values_list("pk", flat=True))
 
 
-def _restore_risks(project: Project, checked: CheckedRows, by_pk: dict[int, int], rows: np.ndarray) -> None:
-    """A row that people decided has no risk any more; what it had is in the round's prediction."""
+def _restore_risks(checked: CheckedRows, by_pk: dict[int, int], rows: np.ndarray, *, all_rows: bool) -> None:
+    """A row that people decided has no risk any more, and others have learned from answers since; what a row had when its label
+    was written is in the round's prediction."""
     if checked.current is None:
         return
-    said = Prediction.objects.filter(
-        iteration=checked.current, source=Prediction.ModelKind.SLM, sample__in=among([*checked.checked_by_id])
-    )
-    for pk, risk in said.values_list("sample_id", "risk"):
-        if risk is not None:
+    said = Prediction.objects.filter(iteration=checked.current, source=Prediction.ModelKind.SLM)
+    if not all_rows:
+        said = said.filter(sample__in=among([*checked.checked_by_id]))
+    for pk, risk in said.values_list("sample_id", "risk").iterator(chunk_size=READ_ROWS):
+        if risk is not None and pk in by_pk:
             rows["risk"][by_pk[pk]] = risk
 
 
@@ -161,9 +175,12 @@ def _answers(
         asked = (
             int(rows["before"][place]) if row is None else index.get(checked.file_label(row) or 0, NO_LABEL)
         )
-        if row is None or (draw and row.draw_number != draw.draw_number):
-            return Answer(place, asked, NO_LABEL, draw.chance if draw else None)
-        return Answer(place, asked, index[row.true_label_id], draw.chance if draw else None, at=row.first_at)
+        said, at = NO_LABEL, None
+        if row is not None and (draw is None or row.draw_number == draw.draw_number):
+            said, at = index[row.true_label_id], row.first_at
+        if draw is None:
+            return Answer(place, asked, said, at=at)
+        return Answer(place, asked, said, draw.chance, draw.least, draw.expected, draw.spread, at)
 
     chosen = [
         (at, 0, pk)
@@ -174,7 +191,17 @@ def _answers(
     return [answer(pk) for _at, _turn, pk in order]
 
 
-def _attempt(project: Project) -> int:
-    """Which version of the models' labels this is, among those that rows were drawn for."""
-    draws = AuditDraw.objects.filter(project=project, chance__isnull=False)
-    return max(1, draws.order_by().values("round").distinct().count())
+def past_attempts(project: Project, goal: Goal | None) -> int:
+    """How many earlier versions of the models' labels could have been certified: where too few rows were drawn to show the
+    target whatever people had said, no chance was taken."""
+    if goal is None:
+        return 0
+    written = labels_written(project)
+    earlier = AuditDraw.objects.filter(project=project, chance__isnull=False).order_by("drawn_at")
+    draws = list(earlier.values_list("drawn_at", "chance", "least"))
+    attempts = 0
+    for version, rows in groupby(draws, key=lambda draw: bisect_right(written, draw[0])):
+        if version < len(written):
+            largest = [1.0 / (least or chance or 1.0) for _at, chance, least in rows]
+            attempts += could_pass(largest, project.samples.count(), as_goal(goal), attempts + 1)
+    return attempts

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db.models import Q
 from django.utils import timezone
 
 from annotation import __version__
@@ -15,7 +16,7 @@ from annotation.jobs.details import CertificateDetail, Json
 from annotation.jobs.work import Job
 from annotation.models import Goal, Project, Stage
 from annotation.pipeline.measure.certificate import CertifiedFile, as_goal, file_hash
-from annotation.pipeline.measure.draw_evenly import evidence_began
+from annotation.pipeline.measure.draw_for_certificate import evidence_began
 from annotation.pipeline.project.goal import goal_of
 from mlcore.plan.certificate import certify
 from mlcore.plan.records import Bound
@@ -72,7 +73,7 @@ def make_statement(project: Project, goal: Goal) -> tuple[Json, list[int]]:
             "row": answer.row + 1,
             "asked": name(answer.asked),
             "label": name(answer.label),
-            "chance": answer.chance,
+            **{name: getattr(answer, name) for name in ("chance", "least", "expected", "spread")},
             "at": answer.at and answer.at.isoformat(timespec="seconds"),
         }
         for answer in file.evidence.answers
@@ -122,5 +123,6 @@ def _bound(bound: Bound) -> dict[str, float]:
 def changed_since(project: Project, made: Stage) -> bool:
     """Whether somebody or some stage has changed the file since a certificate was begun."""
     since = made.started_at or made.queued_at
-    writers = project.stages.filter(exclusive_group=kinds.CORPUS, updated_at__gt=since)
+    writing = Q(exclusive_group=kinds.CORPUS) | Q(kind=kinds.UPDATE.key, detail__writes_labels=True)
+    writers = project.stages.filter(writing, updated_at__gt=since)
     return writers.exists() or project.samples.filter(corrected_at__gt=since).exists()

@@ -8,19 +8,20 @@ from dataclasses import asdict
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from annotation.jobs.details import Json
-from annotation.models import Iteration, PlanStep, Project, Stage
+from annotation.jobs import kinds, state
+from annotation.jobs.details import Json, UpdateDetail
+from annotation.models import Connection, Iteration, PlanStep, Project, Stage
 from annotation.pipeline.distill.start_distillation import start_filtering
 from annotation.pipeline.iterate.start_round import start_round
-from annotation.pipeline.label.start_try_out import start_trial
+from annotation.pipeline.label.start_try_out import start_comparison, start_trial
 from annotation.pipeline.measure.certify import start_certificate
-from annotation.pipeline.measure.draw_evenly import draw_evenly
+from annotation.pipeline.measure.draw_for_certificate import draw_for_certificate
 from annotation.pipeline.project.activity import record_round
 from mlcore.messages import Message
 from mlcore.plan.records import Forecast, Range, Step
 
-#: Steps that only people can do, or decide on: correct the riskiest rows; choose another model or prompt.
-BY_PEOPLE = ("review", "relabel")
+#: The step that only people can begin: correct the riskiest rows.
+BY_PEOPLE = ("review",)
 
 
 def carry_out(
@@ -58,15 +59,27 @@ def _begin(project: Project, step: Step, user: User | None) -> tuple[Stage | Non
         if latest and not latest.stages.filter(kind=Iteration.Start.SLM).exists():
             return start_filtering(latest, user=user), step.amount
         return _start_round(project, Iteration.Start.SLM, user), step.amount
+    if step.kind == "refine":
+        return state.create_stage(
+            project, kinds.UPDATE, user=user, detail=UpdateDetail(renew=True)
+        ), step.amount
+    if step.kind in ("compare", "relabel"):
+        connection = project.connections.get(pk=step.connection)
+        if step.kind == "compare":
+            return start_comparison(project, user=user, connection=connection), step.amount
+        return _start_round(project, Iteration.Start.LLM, user, connection), step.amount
     if step.kind == "measure":
-        return None, draw_evenly(project, rows=step.amount, user=user, seed=secrets.randbits(64))
+        seed, evenly = secrets.randbits(64), step.reason.code == "plan_random_first"
+        return None, draw_for_certificate(project, rows=step.amount, user=user, seed=seed, evenly=evenly)
     if step.kind == "stop":
         return start_certificate(project, user=user), step.amount
     return None, step.amount
 
 
-def _start_round(project: Project, start: str, user: User | None) -> Stage:
-    iteration = start_round(project, started_from=start, user=user)
+def _start_round(
+    project: Project, start: str, user: User | None, connection: Connection | None = None
+) -> Stage:
+    iteration = start_round(project, started_from=start, user=user, connection=connection)
     if user:
         record_round(iteration, user=user)
     return iteration.stages.get()
@@ -79,4 +92,4 @@ def step_as_json(step: Step) -> Json:
 def step_of(stored: Json) -> Step:
     """The step that a plan stored."""
     ranges = {name: Range(**value) for name, value in stored["forecast"].items()}
-    return Step(stored["kind"], stored["amount"], Message.of(stored["reason"]), Forecast(**ranges))
+    return Step(**stored | {"reason": Message.of(stored["reason"]), "forecast": Forecast(**ranges)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from django.db import transaction
 from django.utils import timezone
@@ -19,17 +19,16 @@ from annotation.pipeline.measure.certificate import CertifiedFile, as_goal
 from annotation.pipeline.measure.certify import newest_certificate
 from annotation.pipeline.measure.draw_sample import open_draws
 from annotation.pipeline.plan.carry_out import BY_PEOPLE, carry_out, step_as_json
-from annotation.pipeline.plan.choose import choose
 from annotation.pipeline.plan.outcomes import end_steps
+from annotation.pipeline.plan.situation import is_waiting, read_situation
 from annotation.pipeline.project.goal import goal_of, spent
 from annotation.pipeline.review.throughput import throughput_of
 from mlcore.errors import EngineError
 from mlcore.plan.certificate import bound_accuracy
+from mlcore.plan.choose import asks_first, choose_step, offers
 from mlcore.plan.records import Step
 
 logger = logging.getLogger(__name__)
-
-BUDGET_SHARE = 0.1  # of the budget: what costs more asks first
 
 
 def run_plan(job: Job[PlanDetail]) -> None:
@@ -37,12 +36,15 @@ def run_plan(job: Job[PlanDetail]) -> None:
     seen, project = job.stage.total, job.stage.project
     goal = goal_of(project)
     assert goal
-    file = CertifiedFile.read(project)
+    file = CertifiedFile.read(project, risk_now=True)
     now = current_state(project, goal, file)
     end_steps(project, now)
-    step = choose(project, goal, file, now)
-    if step:
-        now = replace(now, step=step_as_json(step), asks_first=asks_first(project, goal, step))
+    step, outlook = choose_step(read_situation(project, goal, file, now))
+    now = replace(now, lesson=asdict(outlook.lesson))
+    if step and not is_waiting(project, goal, now):
+        now = replace(now, step=step_as_json(step), asks_first=needs_yes(project, goal, step))
+        if step.kind in ("measure", "review"):
+            now = replace(now, offers=[asdict(offer) for offer in offers(outlook)])
         if goal.autopilot and not now.asks_first:
             now = _begin(job, project, goal, step, now)
     now = _tell(project, goal, now, told=job.progress.detail.told)
@@ -87,12 +89,12 @@ def current_state(project: Project, goal: Goal, file: CertifiedFile) -> PlanDeta
     )
 
 
-def asks_first(project: Project, goal: Goal, step: Step) -> bool:
-    """Whether a person is to say yes: the step costs more than a tenth of the budget, its time is up, people have to choose, or
-    the newest run failed or was cancelled."""
+def needs_yes(project: Project, goal: Goal, step: Step) -> bool:
+    """Whether a person is to say yes: the step takes much of the budget, its time is up, only people can do it, or the newest
+    run failed or was cancelled."""
     if step.kind in BY_PEOPLE or (goal.until and goal.until <= timezone.now() and step.kind != "stop"):
         return True
-    if goal.money is not None and step.forecast.money.value > BUDGET_SHARE * goal.money:
+    if asks_first(step, as_goal(goal).limits):
         return True
     newest = project.stages.filter(exclusive_group=kinds.CORPUS).first()
     return newest is not None and newest.status in (Stage.Status.FAILED, Stage.Status.CANCELLED)

@@ -29,7 +29,9 @@ PAGES = {
     "train": "filtering",
     "measure": "focus",
     "review": "focus",
-    "relabel": "configure_models",
+    "refine": "review",
+    "compare": "connections",
+    "relabel": "labeling",
     "stop": "certificate",
 }
 

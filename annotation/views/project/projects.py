@@ -20,8 +20,8 @@ from annotation.forms.upload import UploadForm
 from annotation.jobs import kinds
 from annotation.jobs.details import PlanDetail
 from annotation.models import Project, Role, Stage
-from annotation.pipeline.ingest import samples
 from annotation.pipeline.project import configure as configuring
+from annotation.pipeline.project import samples
 from annotation.table.counts import row_counts
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.ingest import uploads

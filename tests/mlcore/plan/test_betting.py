@@ -8,11 +8,18 @@ from mlcore.plan.betting import Draws, bound_wrong, log_capital
 ALPHA = 0.05
 
 
+def draws_without_forecast(
+    weight: np.ndarray, most: np.ndarray, opened: np.ndarray, known: np.ndarray
+) -> Draws:
+    unknown = np.full(len(weight), np.nan)
+    return Draws(weight, most, opened, known, unknown, unknown)
+
+
 def uniform_draws(wrong: np.ndarray, pool: int) -> Draws:
     """Draws of a pool, from the drawn rows' outcomes ``(n,)`` in order."""
     opened = pool - np.arange(len(wrong))
     known = np.concatenate([[0], np.cumsum(wrong)[:-1]]).astype(int) if len(wrong) else np.zeros(0, int)
-    return Draws(wrong * opened.astype(float), opened.astype(float), opened, known)
+    return draws_without_forecast(wrong * opened.astype(float), opened.astype(float), opened, known)
 
 
 def weighted_draws(wrong: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Draws:
@@ -28,7 +35,7 @@ def weighted_draws(wrong: np.ndarray, weights: np.ndarray, rng: np.random.Genera
     drawn = wrong[order]
     known = np.concatenate([[0], np.cumsum(drawn)[:-1]]).astype(int)
     opened = len(wrong) - np.arange(len(wrong))
-    return Draws(drawn / np.array(chances), 1.0 / np.array(least), opened, known)
+    return draws_without_forecast(drawn / np.array(chances), 1.0 / np.array(least), opened, known)
 
 
 def test_without_draws_nothing_is_known() -> None:

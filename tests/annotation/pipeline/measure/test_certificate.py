@@ -13,7 +13,7 @@ from annotation.jobs.work import run_stage
 from annotation.models import AuditDraw, Correction, Project, Stage
 from annotation.pipeline.measure import certify, draw_sample
 from annotation.pipeline.measure.certificate import CertifiedFile, file_hash
-from annotation.pipeline.measure.draw_evenly import draw_evenly, drawn_rows
+from annotation.pipeline.measure.draw_for_certificate import draw_for_certificate, drawn_rows
 from annotation.pipeline.project.goal import set_goal
 from annotation.pipeline.review import corrections
 from mlcore.records import NO_LABEL
@@ -32,8 +32,8 @@ def project() -> Project:
     return project
 
 
-def draw(project: Project, rows: int, seed: int = 0) -> None:
-    assert draw_evenly(project, rows=rows, user=project.owner, seed=seed) == rows
+def draw(project: Project, rows: int, seed: int = 0, *, evenly: bool = False) -> None:
+    assert draw_for_certificate(project, rows=rows, user=project.owner, seed=seed, evenly=evenly) == rows
 
 
 def certificate(project: Project) -> CertificateDetail:
@@ -52,8 +52,22 @@ def decide(project: Project, position: int, label_id: int | None) -> None:
 
 def test_each_row_is_drawn_with_the_chance_of_all_rows_then_open(project: Project) -> None:
     decide(project, 0, project.label_list()[0].pk)
-    draw(project, 3)
-    assert [row.chance for row in drawn_rows(project)] == [1 / 59, 1 / 58, 1 / 57]
+    draw(project, 3, evenly=True)
+    chances = [row.chance for row in drawn_rows(project)]
+    assert chances == pytest.approx([1 / 59, 1 / 58, 1 / 57])
+
+
+def test_risky_rows_are_drawn_more_often_and_stand_for_fewer(project: Project) -> None:
+    project.samples.update(risk=0.01)
+    project.samples.filter(position__lt=20).update(risk=0.6)
+    draw(project, 20)
+    draws = list(drawn_rows(project).select_related("sample"))
+    risky = [row for row in draws if row.sample.position < 20]
+    others = [row for row in draws if row.sample.position >= 20]
+    assert len(risky) > len(others) > 0
+    assert max(row.weight for row in risky) < min(row.weight for row in others)
+    assert all(row.least and row.chance and row.least <= row.chance for row in draws)
+    assert draws[0].expected == pytest.approx(20 * 0.6 + 40 * 0.01)
 
 
 def test_rows_that_wait_stay_when_more_are_drawn(project: Project) -> None:
@@ -159,7 +173,7 @@ def test_new_labels_of_the_models_need_new_evidence(project: Project) -> None:
 
 
 def test_every_answer_is_kept_to_repeat_the_certificate(project: Project) -> None:
-    draw(project, 4)
+    draw(project, 4, evenly=True)
     answer_all(project)
     answers = certificate(project).statement["answers"]
     assert [round(answer["chance"], 6) for answer in answers] == [

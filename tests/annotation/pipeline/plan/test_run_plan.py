@@ -11,9 +11,9 @@ from django.utils import timezone
 from annotation.jobs import kinds
 from annotation.jobs.details import PlanDetail
 from annotation.jobs.work import run_stage
-from annotation.models import Correction, Goal, Project, Stage
+from annotation.models import Correction, Goal, Prediction, Project, Stage
 from annotation.pipeline.measure import draw_sample
-from annotation.pipeline.measure.draw_evenly import drawn_rows
+from annotation.pipeline.measure.draw_for_certificate import drawn_rows
 from annotation.pipeline.plan import run_plan as planning
 from annotation.pipeline.plan.carry_out import carry_out, step_of
 from annotation.pipeline.project.goal import set_goal
@@ -34,11 +34,14 @@ def project() -> Project:
     judge_rows(project)
     # Otherwise their doubt alone decides whether forty right answers are enough.
     project.samples.update(risk=0.02)
+    Prediction.objects.update(risk=0.02)
     return project
 
 
 def plan(project: Project, **goal: Any) -> PlanDetail:
     set_goal(project, user=project.owner, **goal)
+    for update in project.stages.active().filter(kind=kinds.UPDATE.key):
+        run_stage(update.pk)  # the plan waits for it
     Stage.objects.filter(project=project, kind=kinds.PLAN.key).update(status=Stage.Status.QUEUED)
     stage = project.stages.get(kind=kinds.PLAN.key)
     run_stage(stage.pk)
@@ -51,9 +54,11 @@ def begin(project: Project, now: PlanDetail) -> None:
     carry_out(project, step_of(now.step), user=project.owner, minutes=now.minutes)
 
 
-def answer_wrong(project: Project) -> None:
+def answer_as_risky(project: Project) -> None:
+    """The labels of risky rows are wrong, all others right."""
     for sample in draw_sample.pending_draws(project, project.owner):
-        label = project.labels.get(~Q(pk=sample.label_id))
+        assert sample.risk is not None
+        label = project.labels.get(~Q(pk=sample.label_id) if sample.risk > 0.5 else Q(pk=sample.label_id))
         corrections.correct_sample(
             sample.pk, label_id=label.pk, user=project.owner, because=Correction.Because.AUDIT
         )
@@ -95,12 +100,13 @@ def test_right_answers_lead_to_the_certificate(project: Project) -> None:
     assert plan(project).step == {}
 
 
-def test_wrong_answers_lead_to_training_and_then_to_review(project: Project) -> None:
+def test_wrong_answers_lead_to_training_and_then_to_more_answers(project: Project) -> None:
+    project.samples.filter(position__lt=48).update(risk=0.8)
     begin(project, plan(project))
-    answer_wrong(project)
+    answer_as_risky(project)
     assert plan(project).step["kind"] == "train"
     Stage.objects.filter(kind=kinds.SLM.key).update(started_at=timezone.now())
-    assert plan(project).step["kind"] == "review"
+    assert plan(project).step["kind"] == "measure"
 
 
 def test_nothing_is_decided_while_rows_wait(project: Project) -> None:
@@ -150,9 +156,9 @@ def test_the_outcome_stands_beside_the_forecast(project: Project) -> None:
 def test_what_costs_more_than_a_tenth_of_the_budget_asks_first(project: Project) -> None:
     money, nothing = Range(2.0, 1.0, 3.0), Range(0.0, 0.0, 0.0)
     step = Step("label", 120, Message("Because."), Forecast(nothing, money, nothing, nothing))
-    assert planning.asks_first(project, Goal(money=19.0), step)
-    assert not planning.asks_first(project, Goal(money=20.0), step)
-    assert not planning.asks_first(project, Goal(), step)
+    assert planning.needs_yes(project, Goal(money=19.0), step)
+    assert not planning.needs_yes(project, Goal(money=20.0), step)
+    assert not planning.needs_yes(project, Goal(), step)
 
 
 def test_after_a_failed_run_the_autopilot_waits_for_a_person(project: Project) -> None:

@@ -12,7 +12,7 @@ from annotation.jobs.work import run_stage
 from annotation.models import Correction
 from annotation.pipeline.export.run_export import write_excel
 from annotation.pipeline.measure import certify, draw_sample
-from annotation.pipeline.measure.draw_evenly import draw_evenly
+from annotation.pipeline.measure.draw_for_certificate import draw_for_certificate
 from annotation.pipeline.project.goal import set_goal
 from annotation.pipeline.review import corrections
 from tests.support.audited import answer_all
@@ -31,7 +31,7 @@ def cast() -> Cast:
 
 def certified(cast: Cast, *, rows: int) -> None:
     if rows:
-        draw_evenly(cast.project, rows=rows, user=cast.project.owner, seed=0)
+        draw_for_certificate(cast.project, rows=rows, user=cast.project.owner, seed=0)
         answer_all(cast.project)
     assert cast.client("reviewer").post(cast.url("certificate/make/")).status_code == 302
     run_stage(cast.project.stages.filter(kind="certificate").latest("id").pk)
@@ -81,7 +81,7 @@ def test_no_json_before_there_is_a_certificate(cast: Cast) -> None:
 
 
 def test_the_workbook_has_the_certificate_of_the_file_as_it_is(cast: Cast, tmp_path: Path) -> None:
-    draw_evenly(cast.project, rows=50, user=cast.project.owner, seed=0)
+    draw_for_certificate(cast.project, rows=50, user=cast.project.owner, seed=0)
     answer_all(cast.project)
     write_excel(cast.project, tmp_path / "out.xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "out.xlsx")["Certificate"]
@@ -91,7 +91,7 @@ def test_the_workbook_has_the_certificate_of_the_file_as_it_is(cast: Cast, tmp_p
 
 
 def test_rows_that_a_person_did_not_confirm_are_listed(cast: Cast) -> None:
-    draw_evenly(cast.project, rows=1, user=cast.project.owner, seed=0)
+    draw_for_certificate(cast.project, rows=1, user=cast.project.owner, seed=0)
     sample = draw_sample.pending_draws(cast.project, cast.project.owner)[0]
     other = cast.project.labels.get(~Q(pk=sample.label_id))
     corrections.correct_sample(

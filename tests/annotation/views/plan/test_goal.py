@@ -8,7 +8,7 @@ from annotation.jobs import kinds
 from annotation.jobs.work import run_stage, work_on
 from annotation.models import Correction, Goal, Stage
 from annotation.pipeline.measure import draw_sample
-from annotation.pipeline.measure.draw_evenly import draw_evenly
+from annotation.pipeline.measure.draw_for_certificate import draw_for_certificate
 from annotation.pipeline.project.goal import goal_of, set_goal
 from annotation.pipeline.review import corrections
 from tests.support.audited import answer_all
@@ -87,7 +87,7 @@ def test_a_project_without_a_goal_has_no_bar_and_no_plan(cast: Cast) -> None:
 def test_the_bar_tells_what_was_measured_and_what_is_left(cast: Cast) -> None:
     judge_rows(cast.project)
     set_goal(cast.project, user=cast.project.owner, minutes=30, money=2.0)
-    draw_evenly(cast.project, rows=20, user=cast.project.owner, seed=0)
+    draw_for_certificate(cast.project, rows=20, user=cast.project.owner, seed=0)
     assert "20 rows wait for an answer" in bar(cast)
     assert "Answer them" in bar(cast)
     assert "Answer them" not in bar(cast, "viewer")
