@@ -111,7 +111,7 @@ def combine(
         contradictions = estimate_contradictions(encoder, other, noisy, rows)
     opinion = sharpen(log_probs(slm_probs), contradictions.slm_right)
     decision, honest, weight = weigh(opinion, noisy, contradictions, sharpness)
-    shared_error = np.where(readable | ~is_sample(noisy), constants.SHARED_ERROR, 0.0)
+    shared_error = np.where(readable | (not is_sample(noisy)), constants.SHARED_ERROR, 0.0)
     if has_enough_checked(noisy):
         fusion = fuse([encoder, other, *more], noisy)
         decision = honest = fusion.logs if features is None else learn_residual(fusion.logs, features, noisy)
@@ -178,13 +178,13 @@ def estimate_contradictions(
     return found.with_stated(stated_error(noisy))
 
 
-def is_sample(noisy: NoisyLabels) -> np.bool_:
+def is_sample(noisy: NoisyLabels) -> bool:
     """Whether the LLM was asked about a part of the rows only.
 
     The risk of the others is the small model's, which is calibrated on labels of which some are wrong and so rather too high;
     errors that it shares with the LLM are no reason to raise it further.
     """
-    return np.mean(noisy.given != NO_LABEL) < constants.LEAST_ASKED
+    return bool(np.mean(noisy.given != NO_LABEL) < constants.LEAST_ASKED)
 
 
 def has_enough_checked(noisy: NoisyLabels) -> bool:

@@ -166,7 +166,9 @@ def _free(name: str, taken: Sequence[str]) -> str:
 
 def _write(path: Path, ending: str, labeled: _Labeled) -> int:
     if ending == ".parquet":
-        return write_parquet_rows(path, labeled.header, dict.fromkeys(labeled.names[1:], float), labeled)
+        return write_parquet_rows(
+            path, labeled.header, dict.fromkeys(labeled.names[1:], float), lambda: labeled
+        )
     if ending == ".jsonl":
         with path.open("w", encoding="utf-8") as file:
             return write_json_rows(file, labeled.header, labeled)

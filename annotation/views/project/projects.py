@@ -50,7 +50,7 @@ def projects(request: MemberRequest) -> HttpResponse:
     rows = row_counts(found)
     newest = newest_stages([project.pk for project in found])
     measured = measured_accuracy([project.pk for project in found])
-    cards = [
+    cards: list[dict[str, Any]] = [
         {
             "project": project,
             "rows": rows[project.pk],

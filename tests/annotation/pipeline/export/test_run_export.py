@@ -159,7 +159,7 @@ def test_an_export_that_is_not_finished_is_not_offered(project: Project) -> None
 
 def test_what_cannot_be_exported_is_refused(project: Project) -> None:
     with pytest.raises(AnnotationError, match="no export format “pdf”"):
-        run_export.start_export(project, user=project.owner, format="pdf")  # type: ignore[arg-type]
+        run_export.start_export(project, user=project.owner, format="pdf")
     project.samples.all().delete()
     with pytest.raises(NotReadyError, match="no rows to export"):
         run_export.start_export(project, user=project.owner, format="csv")
