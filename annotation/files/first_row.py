@@ -24,13 +24,13 @@ _SHORT_TEXT = 8  # characters: names and texts are as short
 _NUMBER = re.compile(r"[-+]?[\d.,]+(?:[eE][-+]?\d+)?%?")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _STOP = re.compile(r"[，。！？；…]|[,.!?;]\s|[!?]$|\w{3}\.$")
-_KNOWN = frozenset(
-    """
-    id uid key index text texts content message review reviews sentence comment title body label labels class category target
-    topic sentiment rating score date name source reference gold truth question answer email url
-    编号 序号 文本 内容 正文 评论 留言 标题 标签 类别 日期 名称 姓名 来源
-    """.split()  # noqa: SIM905 - words read better than a list of them
+_NAMES = (
+    "id uid key index texts? content message reviews? sentence comment title body labels? class category target topic sentiment "
+    "rating score date name source reference gold truth question answer email url "
+    "编号 序号 文本 内容 正文 评论 留言 标题 标签 类别 日期 名称 姓名 来源"
 )
+#: One or more of the usual names, as in “review_text” and “评论内容”.
+_KNOWN = re.compile(rf"\ufeff?(?:(?:{'|'.join(_NAMES.split())})[\s_-]*)+[.:：]?", re.IGNORECASE)
 
 
 class FirstRow(NamedTuple):
@@ -87,7 +87,7 @@ def _compare(cell: str, values: Sequence[str]) -> Message | bool:
     """Why a cell is one of its column's values; False if it is rather their name, True if nothing can be told."""
     if not cell or len(values) < 2:
         return True
-    if cell.casefold().strip("\ufeff") in _KNOWN:
+    if _KNOWN.fullmatch(cell):
         return False
     if (same := _of_a_kind(cell, values)) is not None:
         return same

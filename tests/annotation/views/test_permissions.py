@@ -54,6 +54,7 @@ TABLE: dict[str, Access] = {
     "signup": Access("get", "nobody"),
     "password_change": Access("get", "user"),
     "set_language": Access("post", "everyone", {}, {"language": "zh-hans"}),
+    "annotation:help": Access("get", "user"),
     "healthz": Access("get", "everyone"),
     "readyz": Access("get", "everyone"),
     "metrics": Access("get", "nobody"),

@@ -166,7 +166,7 @@ def test_quotes_can_be_taken_as_characters_like_any_other(project: Project) -> N
 
 
 @pytest.mark.parametrize(
-    "choice", [{"encoding": "utf-7"}, {"delimiter": "xx"}, {"quote": "'"}, {"encoding": "../x"}]
+    "choice", [{"encoding": "rot_13"}, {"delimiter": "xx"}, {"quote": "'"}, {"encoding": "../x"}]
 )
 def test_a_choice_that_is_not_offered_is_refused(project: Project, choice: Any) -> None:
     with pytest.raises(InvalidFileError, match="Choose one of"):
