@@ -6,13 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from csp.constants import NONCE, NONE, SELF
 from django.urls import reverse_lazy
 
 from coral_site.data_folder import prepare_folder, private_socket_url, secret_from_file
 from coral_site.database import database
 from coral_site.env import env_bool, env_int, env_list, env_str
 from coral_site.logs import logging_config
+from coral_site.rendering import content_policy, templates
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # An installed package holds templates, static files and translations; in a checkout they lie at the top.
@@ -101,20 +101,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [SELF],
-        "script-src": [SELF, NONCE],
-        "style-src": [SELF, NONCE],
-        "img-src": [SELF, "data:"],
-        "font-src": [SELF],
-        "connect-src": [SELF],
-        "object-src": [NONE],
-        "base-uri": [NONE],
-        "form-action": [SELF],
-        "frame-ancestors": [NONE],
-    }
-}
+CONTENT_SECURITY_POLICY = content_policy()
 
 DEFAULT_EXCEPTION_REPORTER_FILTER = "coral_site.logs.AddressFilter"
 
@@ -156,21 +143,7 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "coral_site.urls"
 ASGI_APPLICATION = "coral_site.asgi.application"
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [ASSET_DIR / "templates"],
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-                "csp.context_processors.nonce",
-            ],
-        },
-    }
-]
+TEMPLATES = templates(ASSET_DIR / "templates")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from annotation.jobs.details import RoundMetrics
+from annotation.jobs.round_metrics import RoundMetrics
 
 if TYPE_CHECKING:
     from annotation.jobs.kind import Sentence

@@ -10,7 +10,7 @@ Leases and waits are times of the database's clock, so machines' clocks may diff
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -110,6 +110,22 @@ def _check_owner(project: Project, kind: JobKind) -> None:
             "Wait until one is done, or cancel one.",
             count=settings.OWNER_JOBS,
         )
+
+
+def create_parts(stage: Stage, kind: JobKind, parts: Sequence[tuple[int, Detail]]) -> None:
+    """Cut a stage into queued parts, each with its number of rows and its detail. No worker is woken."""
+    made = [
+        Stage(
+            project=stage.project,
+            parent=stage,
+            kind=kind.key,
+            total=rows,
+            requested_by=stage.requested_by,
+            detail=detail.to_json(),
+        )
+        for rows, detail in parts
+    ]
+    Stage.objects.bulk_create(made, batch_size=500)
 
 
 def submit(stage: Stage) -> None:

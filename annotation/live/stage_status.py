@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from annotation.jobs.broker import worker_seen
-from annotation.jobs.details import Detail, Json, RoundMetrics, TrainingDetail, stage_cost
+from annotation.jobs.details import Detail, Json, TrainingDetail, stage_cost
 from annotation.jobs.kinds import detail_of, keys, kind_of
+from annotation.jobs.round_metrics import RoundMetrics
 from annotation.jobs.turns import queue_of
 from annotation.live import stage_figures
 from annotation.models import Stage

@@ -16,8 +16,8 @@ from django.core.management.base import CommandError
 from django.db import connection
 from tqdm import tqdm
 
-from annotation.jobs.details import RoundMetrics
 from annotation.jobs.kinds import kind_name
+from annotation.jobs.round_metrics import RoundMetrics
 from annotation.jobs.work import run_stage
 from annotation.messages import message_text
 from annotation.models import Iteration, Project, Stage, Upload

@@ -123,8 +123,7 @@ def combine(
     if not readable.all():
         prior = class_shares(noisy.known[noisy.known != NO_LABEL], noisy.count)
         decision[~readable] = honest[~readable] = log_probs(shift_prior(encoder[~readable], prior))
-    machine_label = decision.argmax(axis=1)
-    right = (1.0 - shared_error)[:, None] * np.exp(honest)
+    machine_label, right = decision.argmax(axis=1), (1.0 - shared_error)[:, None] * np.exp(honest)
     machine_risk = np.clip(1.0 - right[np.arange(len(machine_label)), machine_label], 0.0, 1.0)
     checked = noisy.verified != NO_LABEL
     return Verdict(

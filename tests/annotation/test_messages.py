@@ -164,6 +164,8 @@ def codes_in(path: Path) -> Iterator[str]:
             code = node.args[0]
         elif isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
             code = node.value.elts[0]
+        elif path.parent.name == "plan" and isinstance(node, ast.Constant) and node.value in MESSAGES:
+            yield str(node.value)  # the planner's reasons go through functions of its own
         if isinstance(code, ast.Constant) and (isinstance(node, ast.Call) or code.value in MESSAGES):
             yield str(code.value)
 

@@ -19,7 +19,7 @@ import pytest
 from coral_site.command import ADMINISTRATION, COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("annotation", "coral_site", "mlcore")
+PACKAGES = ("annotation", "coral", "coral_site", "mlcore")
 #: Required without an import: Django, channels and Dramatiq load them by the names in the settings, transformers gguf.
 BY_NAME = {"channels-redis", "django-axes", "django-dramatiq", "gguf", "psycopg", "whitenoise"}
 

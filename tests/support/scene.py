@@ -70,8 +70,7 @@ def _text(record: dict[str, str], content: Sequence[str]) -> str:
 
 def judge_rows_in_bulk(project: Project, *, seed: int = 0) -> Iteration:
     """A finished round of both models."""
-    iteration = start_llm_round(project)
-    rng = np.random.default_rng(seed)
+    iteration, rng = start_llm_round(project), np.random.default_rng(seed)
     samples = list(project.samples.order_by("position"))
     labels = project.label_list()
     place: dict[int | None, int] = {label.pk: index for index, label in enumerate(labels)}

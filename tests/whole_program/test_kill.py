@@ -202,7 +202,7 @@ def test_a_worker_that_stalled_for_longer_than_its_lease_can_write_nothing(
     stage = start_run(program, chat, "stall-worker")
     wait_for_stage(program, stage, "done >= 10")
     stalled = program.send("llm", signal.SIGSTOP)
-    second = program.start_worker("llm")
+    second = program.start_worker("llm,short")
     try:
         wait_for_stage(program, stage, "attempt = 2 AND status = 'running' AND done >= 20")
         program.send("llm", signal.SIGCONT)
@@ -244,8 +244,8 @@ def test_everything_killed_at_once_resumes_after_a_new_start(tmp_path: Path, cha
 
 
 def training_process(program: Program) -> int | None:
-    """The process id of the child in which the training worker trains."""
-    worker = program.children().get("slm")
+    """The process id of the child in which a worker trains. Jobs of few rows are done by the worker of the queue short."""
+    worker = program.children().get("llm")
     return next((pid for pid in children_of(worker) if pid != worker), None) if worker else None
 
 
@@ -263,7 +263,7 @@ print(start_distillation.start_filtering(Stage.objects.get(pk={stage}).iteration
     wait_for(lambda: training_process(program) is not None, seconds=30, what="the training starts")
     child = training_process(program)
     assert child is not None
-    program.kill("slm")
+    program.kill("llm")
     wait_for(lambda: not is_running(child), seconds=10, what="the training's own process ends")
     wait_for_stage(program, training, "status = 'done'", seconds=90)
     assert (stage_row(program, training)["attempt"], stage_row(program, training)["crashes"]) == (2, 1)

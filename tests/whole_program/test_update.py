@@ -60,7 +60,8 @@ from mlcore.verdict.review_order import RISKY
 settings.ALLOWED_HOSTS = ["testserver"]
 from django.contrib.auth.models import User
 from django.test import Client
-from annotation.jobs.details import RoundMetrics, stage_cost
+from annotation.jobs.details import stage_cost
+from annotation.jobs.round_metrics import RoundMetrics
 from annotation.jobs.kinds import detail_of
 from annotation.models import Iteration, Project, Stage
 

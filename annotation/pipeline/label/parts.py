@@ -146,19 +146,12 @@ def _cut(run: LabelingRun, labeler: RowLabeler) -> None:
     own |= {"done": labeler.done, "tokens_in": stage.tokens_in, "tokens_out": stage.tokens_out}
     target = None if labeler.target is None else labeler.target.tolist()
     parts = [
-        Stage(
-            project=run.project,
-            parent=stage,
-            kind=kinds.LLM_PART.key,
-            total=rows,
-            requested_by=stage.requested_by,
-            detail=PartDetail(after=after, last=last, target=target).to_json(),
-        )
+        (rows, PartDetail(after=after, last=last, target=target))
         for after, last, rows in unanswered_ranges(run.iteration)
     ]
     with transaction.atomic():
         run.lease.fence()
-        Stage.objects.bulk_create(parts, batch_size=500)
+        state.create_parts(stage, kinds.LLM_PART, parts)
         run.progress.report(detail=replace(detail, own=own), force=True)
 
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from annotation.jobs.details import RoundMetrics
+from annotation.jobs.round_metrics import RoundMetrics
 from annotation.models import Flag, Iteration
 from annotation.pipeline.measure.answered_draw import AnsweredDraw
 from annotation.pipeline.measure.checked_rows import CheckedRows

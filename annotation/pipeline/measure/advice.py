@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from annotation.jobs.details import RoundMetrics
+from annotation.jobs.round_metrics import RoundMetrics
 from annotation.models import Source
 from annotation.pipeline.measure.accuracy import FEW_ROWS, Evidence
 from annotation.pipeline.measure.annotations import Annotation

@@ -20,7 +20,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from annotation.jobs import kinds
-from annotation.jobs.details import RoundMetrics, TrainingDetail
+from annotation.jobs.details import TrainingDetail
+from annotation.jobs.round_metrics import RoundMetrics
 from annotation.models import (
     AuditDraw,
     CorrectionBatch,

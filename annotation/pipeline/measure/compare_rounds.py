@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from django.utils.translation import gettext as _
 
-from annotation.jobs.details import RoundMetrics
+from annotation.jobs.round_metrics import RoundMetrics
 from annotation.models import Activity, Iteration, Label, Project
 from annotation.pipeline.measure.accuracy import Evidence
 from annotation.pipeline.measure.draw_sample import open_draws

@@ -9,7 +9,8 @@ from typing import Any
 from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
 
-from annotation.jobs.details import RoundMetrics, stage_cost
+from annotation.jobs.details import stage_cost
+from annotation.jobs.round_metrics import RoundMetrics
 from annotation.models import Iteration, Prediction, Project, Source
 from annotation.pipeline.ingest.reference_labels import with_reference
 from mlcore.measure.review_forecast import risk_curve

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from annotation.forms.connection import BudgetForm
 from annotation.forms.fields import validated
 from annotation.jobs import kinds, state
-from annotation.jobs.details import RoundMetrics
+from annotation.jobs.round_metrics import RoundMetrics
 from annotation.live import stage_status
 from annotation.models import Activity, Iteration, Project, Role, Stage
 from annotation.pipeline.ingest.discard_import import cancel_import

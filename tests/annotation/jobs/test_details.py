@@ -8,12 +8,11 @@ from annotation.jobs import kinds
 from annotation.jobs.details import (
     Detail,
     LabelingDetail,
-    ModelMetrics,
-    RoundMetrics,
     TrainingDetail,
     stage_cost,
 )
 from annotation.jobs.kinds import detail_of
+from annotation.jobs.round_metrics import ModelMetrics, RoundMetrics
 from annotation.models import Iteration, Stage
 
 TYPES: list[type[Any]] = [

@@ -67,7 +67,7 @@ def test_a_child_process_distils_and_reports(tmp_path: Path) -> None:
     lines, errors = child.communicate(timeout=120)
     assert child.returncode == 0, errors
     events = [json.loads(line) for line in lines.splitlines()]
-    assert [event["phase"] for event in events][-2:] == ["verdict", "model"]
+    assert [event["phase"] for event in events if "phase" in event][-2:] == ["verdict", "model"]
     assert {"epoch", "epochs", "batch", "batches", "clean_share", "seconds_left"} <= set(events[0])
     result = read_result(tmp_path)
     assert result.label.shape == (120,)
@@ -94,7 +94,7 @@ def test_sigterm_stops_after_the_batch_and_a_second_start_resumes(tmp_path: Path
     child = start(tmp_path)
     assert child.stdout is not None
     for line in child.stdout:
-        if json.loads(line)["epoch"] >= 2:
+        if json.loads(line).get("epoch", 0) >= 2:
             break
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=120)
