@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, Protocol
 
 from mlcore.errors import InvalidInputError
-from mlcore.messages import gettext_noop
+from mlcore.plan_texts import gettext_noop
 from mlcore.prompting.prompts import PromptTemplate
 from mlcore.records import Row
 
