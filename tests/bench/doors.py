@@ -1,7 +1,8 @@
 """Open doors: what a round trip through each tool's file loses, and how far a kept model is from the one that was fitted.
 
 ``kept_model_gap``: the largest share, over the networks, of a corpus' rows on which the model that was loaded from its folder
-gives another label than the one in memory, refitted on all rows. ``new_rows_accuracy``: of rows that no model has seen, by a
+gives another label than the one in memory, refitted on all rows. ``api_covers_pages``: the share of the pages' actions that the
+API has, too. ``api_500``: answers of 500 and more to requests made from the OpenAPI document. ``new_rows_accuracy``: of rows that no model has seen, by a
 model fitted to labels of which a quarter is wrong; beside it what it says itself.
 """
 
@@ -27,6 +28,8 @@ CASES = (
 def measure(options: Options, report: Report) -> None:
     with tempfile.TemporaryDirectory() as name:
         lost = in_process(_round_trips, Path(name) / "program")
+        covered, statuses = in_process(_ask_api, Path(name) / "api")
+        report.row(what="requests to the API", **{str(status): times for status, times in statuses.items()})
         gaps = []
         for number, (file, task, network) in enumerate(CASES):
             rows = 60 if network == "finetune" else 400 if options.quick or task == "tabular" else 2_000
@@ -39,6 +42,8 @@ def measure(options: Options, report: Report) -> None:
     report.measure("roundtrip_formats", len(tools), must=">= 6")
     report.measure("roundtrip_lost", sum(lost.values()), must="== 0")
     report.measure("kept_model_gap", max(gaps), must="<= 0.002")
+    report.measure("api_covers_pages", covered, must="== 1")
+    report.measure("api_500", sum(times for status, times in statuses.items() if status >= 500), must="== 0")
 
 
 def _tools() -> dict[str, str]:
@@ -61,6 +66,22 @@ def _round_trips(folder: Path) -> dict[str, int]:
         corrections.correct_sample(sample.pk, label_id=sample.reference_id, user=project.owner)
     (folder / "files").mkdir()
     return {format: lost_values(project, format, folder / "files") for format in TOOLS}
+
+
+def _ask_api(folder: Path) -> tuple[float, dict[int, int]]:
+    """The share of the pages' actions that the API covers, and how often it answered what."""
+    open_program(folder)
+    from django.test.utils import setup_test_environment
+
+    from annotation.api import access
+    from annotation.views.rate_limit import RateLimit
+    from tests.annotation.api.test_coverage import api_covers_pages
+    from tests.annotation.api.test_fuzz import api_500
+
+    setup_test_environment()
+    access.REQUESTS = RateLimit(100_000)  # the limit is not what is looked for
+    statuses, _ = api_500()
+    return api_covers_pages(), dict(sorted(statuses.items()))
 
 
 def _keep(path: Path, task: str, network: str, rows: int, folder: Path) -> dict[str, Any]:
