@@ -175,6 +175,14 @@ class TrialDetail(ModelDetail):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeaturesPartDetail(Detail):
+    """Texts of a training to encode: the rows of its folder from ``start`` to ``end``."""
+
+    start: int = 0
+    end: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingDetail(Detail):
     """Arrays follow the order of ``labels``, which are label ids. ``read_at``: when people's answers were read."""
 
@@ -182,6 +190,7 @@ class TrainingDetail(Detail):
     batch: int = 0
     batches: int = 0
     clean_share: float | None = None
+    encoded: bool = False  # all texts have features
     shown_epoch: int = 0  # after which the rows are kept for pages, see EpochRows
     history: list[Json] = field(default_factory=list)  # see mlcore.corpus.EpochReport
     stopped: Json | str = ""

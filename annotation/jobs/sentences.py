@@ -38,6 +38,17 @@ TRAINING_PHASES = {
     "saving": _("Saving the results."),
 }
 
+COMPARISON_PHASES = {
+    "comparing": _("The LLM answers the rows of the random sample; no row gets a label from it.")
+}
+NEW_ROWS_PHASES = {"predicting": _("The kept model labels the new rows.")}
+NEW_ROWS_STATES: Mapping[str, Sentence] = {
+    "done": _("The new rows have a label and a risk, and joined the review queue.")
+}
+RESTORE_STATES: Mapping[str, Sentence] = {
+    "done": _("The rows have that round's labels again. Corrections by people are unchanged.")
+}
+
 
 def import_failed(stage: Stage) -> str:
     return "" if stage.done else gettext("It stopped with the error below; no row of this file was imported.")

@@ -63,12 +63,8 @@ def fit_classifier(
     count, weights = len(about.labels), weights * np.maximum(1.0 - risk, LEAST_WEIGHT)
     halves = assign_folds(corpus.texts, labels, 2, seed=config.seed)
     plain = replace(config, method="plain")
-    if (
-        network is None
-    ):  # what is cheap to train is trained to its end, and not stopped where it seems to rest
-        epochs = max(config.epochs, math.ceil(LEAST_STEPS * config.batch_size / len(labels)))
-        plain = replace(plain, epochs=epochs, warmup_epochs=epochs)
     if network is None:
+        plain = _to_the_end(plain, len(labels))
         network = train(inputs, labels, weights, halves, count, plain, monitor, None).probs
     whole = replace(plain, folds=1)
     trained = train(inputs, labels, weights, np.zeros_like(halves), count, whole, monitor, None)
@@ -96,6 +92,12 @@ def fit_classifier(
     if inputs.encoder is not None:
         classifier.__dict__["encoder"] = inputs.encoder  # loaded already
     return Fitted(classifier, calibration.pool(views), calibration.pool(refitted))
+
+
+def _to_the_end(config: DistillConfig, rows: int) -> DistillConfig:
+    """The settings for a network that is cheap to train: it is not stopped where it seems to rest."""
+    epochs = max(config.epochs, math.ceil(LEAST_STEPS * config.batch_size / rows))
+    return replace(config, epochs=epochs, warmup_epochs=epochs)
 
 
 def network_weights(trained: Trained) -> dict[str, FloatArray]:

@@ -193,7 +193,7 @@ def run_folder(folder: Path) -> int:
     from mlcore.classifier.classifier import About
     from mlcore.distill.distill import distill_labels
 
-    stopping = _StopSignal()
+    stopping = StopSignal()
     token = os.environ.pop(TOKEN_VARIABLE, "")
     try:
         inputs = read_inputs(folder)
@@ -201,7 +201,7 @@ def run_folder(folder: Path) -> int:
             inputs.corpus,
             inputs.noisy,
             inputs.config,
-            on_progress=_ProgressLines(),
+            on_progress=ProgressLines(),
             on_epoch=_EpochFile(folder),
             should_stop=stopping,
             cache_dir=inputs.cache_dir,
@@ -220,7 +220,7 @@ def run_folder(folder: Path) -> int:
     return 0
 
 
-class _StopSignal:
+class StopSignal:
     """True once SIGTERM came, or once the process that started this one is gone."""
 
     def __init__(self) -> None:
@@ -235,7 +235,7 @@ class _StopSignal:
         return self.asked or os.getppid() != self.parent
 
 
-class _ProgressLines:
+class ProgressLines:
     """Prints progress as JSON, at most five lines a second; the first of a phase and the last of an epoch always."""
 
     def __init__(self) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlcore.records import FloatArray
-from mlcore.slm.feature_cache import FeatureCache, text_keys
+from mlcore.records import FloatArray, IntArray
+from mlcore.slm.feature_cache import FeatureCache, Keys, text_keys
 from mlcore.weights import fingerprint
 
 CHUNK = 2048  # texts in a file of the cache
@@ -93,12 +93,8 @@ def encode_texts(
     Returns:
         Features ``(N, 4 D)``, float16, mapped to a file; the first D are the sentence embedding.
     """
-    precision = str(encoder.model.dtype).removeprefix("torch.")
-    folder = cache_dir / "features" / f"{encoder.fingerprint}-{POOLED}x{MOST_WINDOWS}-{precision}"
-    cache = FeatureCache(folder, POOLED * encoder.dimensions)
-    keys = text_keys(texts)
-    unique, first = np.unique(keys, return_index=True)
-    missing = np.sort(first[~cache.holds(unique)])
+    cache, keys = open_cache(encoder, cache_dir), text_keys(texts)
+    missing = missing_rows(keys, cache)
     done = len(texts) - len(missing)
     for start in range(0, len(missing), CHUNK):
         # Batches of similar length waste little on padding.
@@ -115,6 +111,19 @@ def encode_texts(
     if len(missing) == 0:
         on_batch(done)
     return cache.read(keys)
+
+
+def open_cache(encoder: TextEncoder, cache_dir: Path) -> FeatureCache:
+    """Where the encoder's features are kept."""
+    precision = str(encoder.model.dtype).removeprefix("torch.")
+    folder = cache_dir / "features" / f"{encoder.fingerprint}-{POOLED}x{MOST_WINDOWS}-{precision}"
+    return FeatureCache(folder, POOLED * encoder.dimensions)
+
+
+def missing_rows(keys: Keys, cache: FeatureCache) -> IntArray:
+    """The first row of each text, by its key ``(N,)``, whose features are not kept yet; in order."""
+    unique, first = np.unique(keys, return_index=True)
+    return np.sort(first[~cache.holds(unique)])
 
 
 def pool_texts(texts: Sequence[str], encoder: TextEncoder) -> FloatArray:

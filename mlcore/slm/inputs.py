@@ -87,9 +87,13 @@ def reorder(corpus: Corpus, noisy: NoisyLabels, order: IntArray) -> tuple[Corpus
     in_bulk = None if noisy.in_bulk is None else noisy.in_bulk[order]
     stands_for = None if noisy.stands_for is None else noisy.stands_for[order]
     labels = NoisyLabels(noisy.given[order], probs, noisy.verified[order], noisy.count, in_bulk, stands_for)
-    # A lone surrogate can be neither encoded nor tokenised.
-    texts = [corpus.texts[row].encode("utf-8", "replace").decode("utf-8") for row in order]
+    texts = [whole_characters(corpus.texts[row]) for row in order]
     return Corpus(texts, table, corpus.column_kinds), labels
+
+
+def whole_characters(text: str) -> str:
+    """The text without lone surrogates, which can be neither encoded nor tokenised."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class Monitor:
@@ -117,6 +121,10 @@ class Monitor:
         spent = time.monotonic() - self.begun
         left = spent * (1.0 - done) / done if done > 0.01 else None
         self.on_progress(replace(progress, seconds_left=left))
+
+    def report_features(self, total: int) -> Callable[[int], None]:
+        """What to call with the number of texts encoded, of so many."""
+        return lambda done: self.report(Progress("features", batch=done, batches=total), done / total)
 
     def report_batch(
         self, at: Progress, batch: int, batches: int, loss: float, loss_unlabelled: float
@@ -190,17 +198,13 @@ def prepare(
         return Inputs(
             half, encoded.values, build_mlp, TABLE, build_mlp, encoded.warnings, columns=encoded.encoders
         )
-    name, warnings = config.encoder, []
-    if installed_encoder(name) != name:
-        name = installed_encoder(name)
+    encoder, name = open_encoder(
+        config.encoder, cache_dir=cache_dir, weights_dir=weights_dir, hub_token=hub_token
+    )
+    warnings = []
+    if name != config.encoder:
         warnings.append(Message("encoder_replaced", {"name": config.encoder, "other": name}))
-    folder = resolve_weights(name, weights_dir=weights_dir, cache_dir=cache_dir, token=hub_token)
-    encoder = load_encoder(folder)
-    total = len(corpus)
-
-    def on_batch(done: int) -> None:
-        monitor.report(Progress("features", batch=done, batches=total), done / total)
-
+    on_batch = monitor.report_features(len(corpus))
     pooled = finite(encode_texts(corpus.texts, encoder, cache_dir=cache_dir, on_batch=on_batch))
     build_head = partial(FeatureHead, standardise(pooled), count)
     build: Callable[[], Network] = build_head
@@ -209,6 +213,15 @@ def prepare(
         build, defaults = partial(build_finetuned, encoder, list(corpus.texts), count), FINETUNE
     embedding = pooled[:, : encoder.dimensions]
     return Inputs(embedding, pooled, build, defaults, build_head, tuple(warnings), encoder, name)
+
+
+def open_encoder(
+    name: str, *, cache_dir: Path, weights_dir: Path | None, hub_token: str
+) -> tuple[TextEncoder, str]:
+    """The encoder of that name, or of the one that takes its place where it is not installed, with the name of it."""
+    name = installed_encoder(name)
+    folder = resolve_weights(name, weights_dir=weights_dir, cache_dir=cache_dir, token=hub_token)
+    return load_encoder(folder), name
 
 
 def finite(features: FloatArray) -> FloatArray:

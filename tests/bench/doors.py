@@ -1,9 +1,10 @@
 """Open doors: what a round trip through each tool's file loses, and how far a kept model is from the one that was fitted.
 
 ``kept_model_gap``: the largest share, over the networks, of a corpus' rows on which the model that was loaded from its folder
-gives another label than the one in memory, refitted on all rows. ``api_covers_pages``: the share of the pages' actions that the
-API has, too. ``api_500``: answers of 500 and more to requests made from the OpenAPI document. ``new_rows_accuracy``: of rows that no model has seen, by a
-model fitted to labels of which a quarter is wrong; beside it what it says itself.
+gives another label than the one in memory, refitted on all rows. ``api_covers_pages``: the share of the pages' actions
+that the API has, too. ``api_500``: answers of 500 and more to requests made from the OpenAPI document.
+``new_rows_accuracy``: of rows that no model has seen, by a model fitted to labels of which a quarter is wrong; beside
+it what it says itself.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from scipy.special import softmax
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Project, Sample, Source
+from annotation.pipeline.distill.feature_parts import encode_in_parts
 from annotation.pipeline.distill.store_predictions import run_summary, store_epoch, store_verdicts
 from annotation.pipeline.distill.training_folder import hub_token_of, keep_features, training_folder
 from annotation.pipeline.distill.training_process import run_training
@@ -54,10 +55,13 @@ def run_distillation(job: Job[TrainingDetail]) -> None:
         job.progress.report(detail=replace(job.progress.detail, read_at=read_at), force=True)
         _prepare(folder, iteration, samples)
     given, verified = read_label_arrays(folder)
+    hub_token = hub_token_of(iteration)
+    if iteration.project.task.student == "text":
+        encode_in_parts(job, folder, hub_token=hub_token)
     run_training(
         job,
         folder,
-        hub_token=hub_token_of(iteration),
+        hub_token=hub_token,
         on_epoch=lambda: store_epoch(job, iteration, samples, given, read_epoch(folder)),
     )
     result = read_result(folder)

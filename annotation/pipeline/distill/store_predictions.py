@@ -134,7 +134,7 @@ def store_verdicts(
                 batch_size=500,
             )
             Sample.objects.write_verdicts(verdicts, round_number=iteration.number)
-        job.progress.report(done=rows_of_share(job, "saving", part.stop / len(samples)))
+        job.progress.report(done=rows_of_share(job.stage.total, "saving", part.stop / len(samples)))
     EpochRows.objects.filter(stage=job.stage).delete()
     job.progress.report(done=len(samples), force=True)
 

@@ -47,18 +47,43 @@ def run_training(
     ``hub_token`` fetches an encoder that is not public; empty for none. ``on_epoch`` is called when the rows after an epoch
     lie in the folder.
     """
+    history: dict[int, dict[str, Any]] = {}
+
+    def on_event(event: dict[str, Any]) -> None:
+        if "rows" in event:
+            on_epoch()
+        else:
+            _report(job, event, history)
+
+    code = run_child(job, folder, "mlcore.distill.folder", hub_token=hub_token, on_event=on_event)
+    if code != 0:
+        raise AnnotationError(read_error(folder) if code == EXIT_ERROR else crash_message(code, folder))
+
+
+def run_child(
+    job: Job[Any],
+    folder: Path,
+    module: str,
+    *arguments: str,
+    hub_token: str,
+    on_event: Callable[[dict[str, Any]], None],
+) -> int:
+    """Run one of the engine's modules on a folder as a process of its own, and return its exit code.
+
+    Raises:
+        StoppedError: the stage is to stop; the process was ended.
+    """
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(settings.THREADS or os.cpu_count() or 1),
         "TOKENIZERS_PARALLELISM": "false",
         TOKEN_VARIABLE: hub_token,
     }
-    command = [sys.executable, "-m", "mlcore.distill.folder", str(folder)]
     log = (folder / "log.txt").open("a")
     with (
         log,
         subprocess.Popen(
-            command,
+            [sys.executable, "-m", module, str(folder), *arguments],
             cwd=settings.BASE_DIR,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -69,22 +94,16 @@ def run_training(
     ):
         stopper = threading.Thread(target=_terminate_on_stop, args=(job, child), daemon=True)
         stopper.start()
-        history: dict[int, dict[str, Any]] = {}
         for event in child_events(child):
-            if "rows" in event:
-                on_epoch()
-            else:
-                _report(job, event, history)
+            on_event(event)
         code = child.wait()
         stopper.join()
     if job.lease.should_stop():
         raise StoppedError
-    if code == 0:
-        return
-    raise AnnotationError(read_error(folder) if code == EXIT_ERROR else _crash_message(code, folder))
+    return code
 
 
-def _terminate_on_stop(job: Job[TrainingDetail], child: subprocess.Popen[str]) -> None:
+def _terminate_on_stop(job: Job[Any], child: subprocess.Popen[str]) -> None:
     try:
         while child.poll() is None:
             if job.lease.should_stop():
@@ -121,7 +140,7 @@ def _report(job: Job[TrainingDetail], event: dict[str, Any], history: dict[int, 
         phase=event["phase"],
         epoch=event["epoch"],
         epochs=event["epochs"],
-        done=rows_of_share(job, event["phase"], share),
+        done=rows_of_share(job.stage.total, event["phase"], share),
         detail=replace(
             detail,
             seconds_left=event["seconds_left"],
@@ -133,13 +152,13 @@ def _report(job: Job[TrainingDetail], event: dict[str, Any], history: dict[int, 
     )
 
 
-def rows_of_share(job: Job[TrainingDetail], phase: str, share: float) -> int:
-    """How many rows count as done: the phases share the bar, so that one bar tells all and only grows."""
+def rows_of_share(total: int, phase: str, share: float) -> int:
+    """How many of all rows count as done: the phases share the bar, so that one bar tells all and only grows."""
     start, end = PHASE_SPANS[phase]
-    return int((start + share * (end - start)) * job.stage.total)
+    return int((start + share * (end - start)) * total)
 
 
-def _crash_message(code: int, folder: Path) -> Message:
+def crash_message(code: int, folder: Path) -> Message:
     log = str(folder / "log.txt")
     if code < 0:
         return message(

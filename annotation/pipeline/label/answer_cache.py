@@ -38,29 +38,29 @@ LOOKUP_KEYS = 500
 DIGITS = 6
 
 
-class _ModelAround:
-    """What a model that asks another one has from it."""
+class ModelAround:
+    """What a model that asks another one, ``inner``, has from it."""
 
     def __init__(self, model: LanguageModel) -> None:
-        self._model = model
+        self.inner = model
 
     @property
     def identity(self) -> str:
-        return self._model.identity
+        return self.inner.identity
 
     @property
     def rate_limiter(self) -> RateLimiter | None:
-        return self._model.rate_limiter
+        return self.inner.rate_limiter
 
     @property
     def capabilities(self) -> Capabilities | None:
-        return self._model.capabilities
+        return self.inner.capabilities
 
     def close(self) -> None:
-        self._model.close()
+        self.inner.close()
 
 
-class RememberingModel(_ModelAround):
+class RememberingModel(ModelAround):
     """A language model that answers from the cache what its owner has asked before.
 
     Fresh answers are handed on as they come; whoever stores them calls :meth:`keep` in the same transaction. A row
@@ -84,9 +84,9 @@ class RememberingModel(_ModelAround):
     ) -> Iterator[Answer]:
         """Ask about one part after the other; where calls go to a server, they don't pause between two parts."""
         asking = _Asking()
-        if isinstance(self._model, StreamingModel):
+        if isinstance(self.inner, StreamingModel):
             items = (item for part in parts for item in self._look_up(part, labels, asking))
-            yield from self._hand_on(self._model.ask_stream(items, labels, should_stop=should_stop), asking)
+            yield from self._hand_on(self.inner.ask_stream(items, labels, should_stop=should_stop), asking)
             return
         for part in parts:
             requests = []
@@ -95,7 +95,7 @@ class RememberingModel(_ModelAround):
                     yield item
                 else:
                     requests.append(item)
-            yield from self._hand_on(self._model.ask(requests, labels, should_stop=should_stop), asking)
+            yield from self._hand_on(self.inner.ask(requests, labels, should_stop=should_stop), asking)
             if should_stop():
                 return
 
@@ -205,7 +205,7 @@ class _Asking:
     others: dict[str, list[int]] = field(default_factory=dict)
 
 
-class KeepingModel(_ModelAround):
+class KeepingModel(ModelAround):
     """The same, for work that stores nothing of its own: answers are kept batch by batch before they are handed on."""
 
     def __init__(self, model: RememberingModel, *, told: Callable[[Sequence[Answer]], None]) -> None:

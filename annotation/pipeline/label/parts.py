@@ -1,17 +1,15 @@
-"""The rows of an LLM stage in parts, each a stage of its own that any worker on any machine takes up.
+"""The rows of an LLM stage in parts, see :mod:`annotation.jobs.parts`; a part that is done again asks for the rows that it lacks.
 
-The worker that holds the stage cuts it, takes parts as well, and goes on with the stage when the last one is done. A part
-has its own lease and attempt, so one whose worker died is done again by another, from the rows that it lacks. What all
-share lies in the database: the budget (:mod:`annotation.pipeline.label.shared_budget`), and the calls at once, which the
-parts at work divide among themselves.
+What all parts share lies in the database: the budget (:mod:`annotation.pipeline.label.shared_budget`), and the calls at once
+to a server, which the parts at work divide among themselves.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from time import sleep
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,26 +20,27 @@ from django.utils import timezone
 
 from annotation.errors import AnnotationError, PausedError
 from annotation.jobs import kinds, state
-from annotation.jobs.broker import messages_waiting, wake_worker
 from annotation.jobs.details import LabelingDetail, PartDetail
 from annotation.jobs.notify import notify_pages
-from annotation.jobs.turns import queue_of
-from annotation.jobs.work import Job, run_stage
+from annotation.jobs.parts import do_parts, drop_parts, wake_another
+from annotation.jobs.work import Job
 from annotation.models import Iteration, Stage
-from annotation.models.round import StageQuerySet
 from annotation.pipeline.engine_rows import demonstration_from_dict
+from annotation.pipeline.label.answer_cache import ModelAround
 from annotation.pipeline.label.label_rows import RowLabeler
 from annotation.pipeline.label.session import LabelingRun, open_run
 from annotation.pipeline.label.unanswered import WINDOW_ROWS, unanswered_ranges, unanswered_samples
-from mlcore.errors import StoppedError
-from mlcore.llm import open_model
+from mlcore.llm import LanguageModel, open_model
 from mlcore.messages import Message
+from mlcore.records import Answer, LabelSet, Request
 
 # 12 s of 16 calls at once that take 0.2 s: at the end no worker waits longer for another
 PART_ROWS = WINDOW_ROWS
-LOOK_SECONDS = 0.5
 TELL_SECONDS = 1.0
 SUMS = ("cached", "assumed", "unreadable", "prompt_rows", "thoughts", "cached_tokens")
+
+#: Models on this machine that this process has loaded, by the stage that its parts belong to: too large to be loaded twice.
+_loaded: dict[int, LanguageModel] = {}
 
 
 def has_parts(stage: Stage) -> bool:
@@ -58,23 +57,15 @@ def label_in_parts(run: LabelingRun, labeler: RowLabeler) -> None:
     stage = run.lease.stage
     if not has_parts(stage):
         _cut(run, labeler)
-    for part in stage.parts.filter(status__in=state.RESUMABLE):  # of an attempt before a pause
-        state.resume(part)
-    parts: StageQuerySet = stage.parts.exclude(status=Stage.Status.DONE).order_by("pk")
+    if run.model.rate_limiter is None:
+        _loaded[stage.pk] = run.model.inner
     try:
-        while parts.exists():
-            _raise_what_stopped(run, parts)
-            if run.lease.should_stop():
-                raise StoppedError
-            if waiting := parts.filter(status=Stage.Status.QUEUED).first():
-                run_stage(waiting.pk)
-            else:
-                sleep(LOOK_SECONDS)
+        do_parts(run.lease, partial(_end, run))
     finally:
+        _loaded.pop(stage.pk, None)
         _take_over(run)
     with transaction.atomic():
-        run.lease.fence()
-        stage.parts.all().delete()
+        drop_parts(run.lease)
         run.progress.report(detail=replace(run.progress.detail, own={}), force=True)
 
 
@@ -87,7 +78,8 @@ def run_part(job: Job[PartDetail]) -> None:
     assert job.stage.parent
     iteration = Iteration.objects.select_related("project").get(stages=job.stage.parent)
     detail = job.progress.detail
-    run = open_run(job, iteration, open_model, run_type=_PartRun)
+    loaded = _loaded.get(job.stage.parent.pk)
+    run = open_run(job, iteration, open_model if loaded is None else _lend(loaded), run_type=_PartRun)
     labeler = RowLabeler(
         run=run,
         demonstrations=[demonstration_from_dict(item) for item in iteration.demonstrations],
@@ -101,6 +93,22 @@ def run_part(job: Job[PartDetail]) -> None:
         run.model.close()
     job.progress.report(done=labeler.done, force=True)
     tell_whole(job.stage.parent.pk)
+
+
+def _lend(model: LanguageModel) -> Callable[..., LanguageModel]:
+    return lambda *_args, **_settings: _Lent(model)
+
+
+class _Lent(ModelAround):
+    """A model that the whole has loaded and will close."""
+
+    def ask(
+        self, requests: Sequence[Request], labels: LabelSet, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Answer]:
+        return self.inner.ask(requests, labels, should_stop=should_stop)
+
+    def close(self) -> None:
+        """It stays open."""
 
 
 @dataclass(kw_only=True)
@@ -122,7 +130,7 @@ class _PartRun(LabelingRun):
         if time.monotonic() >= self._next_wake:
             self._next_wake = time.monotonic() + TELL_SECONDS
             self._share_calls()
-            _wake_another(self.lease.stage)
+            wake_another(self.lease.stage)
         return super().should_stop()
 
     def _share_calls(self) -> None:
@@ -131,13 +139,6 @@ class _PartRun(LabelingRun):
             at_work = Stage.objects.filter(parent=self.lease.stage.parent_id, status=Stage.Status.RUNNING)
             share = max(1, self.config.concurrency // max(1, at_work.count()))
             limiter.restrict(min(share, settings.LLM_CALLS or share))
-
-
-def _wake_another(part: Stage) -> None:
-    """Send for one more worker while parts wait: messages one by one, not thousands at once that a busy worker holds."""
-    waiting = Stage.objects.filter(parent=part.parent_id, status=Stage.Status.QUEUED).order_by("pk").first()
-    if waiting and messages_waiting(queue := queue_of(waiting)) == 0:
-        wake_worker(queue, waiting.pk)
 
 
 def _cut(run: LabelingRun, labeler: RowLabeler) -> None:
@@ -207,18 +208,13 @@ def _take_over(run: LabelingRun) -> None:
     )
 
 
-def _raise_what_stopped(run: LabelingRun, parts: StageQuerySet) -> None:
-    """End the stage as a part of it ended, and stop the others."""
-    ended = parts.filter(status__in=state.RESUMABLE).exclude(error="").order_by("status", "pk").first()
-    if ended is None:
-        return
-    for part in parts.active():
-        state.request_pause(part)
-    found = Message.of(ended.error)
-    if ended.status == Stage.Status.FAILED:
+def _end(run: LabelingRun, part: Stage) -> None:
+    """End the stage as a part of it ended."""
+    found = Message.of(part.error)
+    if part.status == Stage.Status.FAILED:
         raise AnnotationError(found)
-    if ended.resume_at is not None:
-        raise PausedError(found, retry_in=max(0.0, (ended.resume_at - timezone.now()).total_seconds()))
+    if part.resume_at is not None:
+        raise PausedError(found, retry_in=max(0.0, (part.resume_at - timezone.now()).total_seconds()))
     if found.code in ("tokens_spent", "money_spent"):  # it knows its share only
         _take_over(run)
         found = run.budget.spent_message(found.params["next"], tokens=found.code == "tokens_spent")

@@ -73,7 +73,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
     if calls_server and run.config.by_batches:
         if not label_by_batches(run, requests_of=labeler.requests_of, store=labeler.store):
             return
-    elif calls_server and (has_parts(lease.stage) or total - done > PART_ROWS):
+    elif has_parts(lease.stage) or total - done > PART_ROWS:
         label_in_parts(run, labeler)
         return
     labeler.label(unanswered_samples(iteration))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from annotation.jobs import parts as job_parts
 from annotation.jobs import state, turns, work
 from annotation.jobs.details import LabelingDetail, PartDetail
 from annotation.jobs.reaper import reap
@@ -20,7 +21,7 @@ from annotation.pipeline.label.shared_budget import SharedBudget
 from annotation.pipeline.project import configure
 from mlcore.config import LlmConfig
 from mlcore.llm.budget import Budget, Usage
-from tests.support.factories import run_llm_stage, start_llm_round
+from tests.support.factories import ScriptedModel, judge_sentiment, run_llm_stage, start_llm_round
 from tests.support.fake_llm import Call, FakeLlm, Step, fails, fake_llm, says
 from tests.support.pages import Cast, make_cast
 from tests.support.stages import fresh, let_lease_run_out
@@ -43,7 +44,7 @@ def server() -> Iterator[FakeLlm]:
 def cast(server: FakeLlm, monkeypatch: pytest.MonkeyPatch) -> Cast:
     monkeypatch.setattr(unanswered, "WINDOW_ROWS", ROWS_OF_PART)
     monkeypatch.setattr(run_labeling, "PART_ROWS", ROWS_OF_PART)
-    monkeypatch.setattr(parts, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(job_parts, "LOOK_SECONDS", 0.01)
     cast = make_cast(rows=ROWS)
     configure_llm(cast, server)
     return cast
@@ -70,7 +71,7 @@ def before_each_part(monkeypatch: pytest.MonkeyPatch, does: Callable[[int], None
         does(next(numbers))
         return run_stage(stage_id)
 
-    monkeypatch.setattr(parts, "run_stage", first)
+    monkeypatch.setattr(job_parts, "run_stage", first)
 
 
 def check_whole(iteration: Iteration, server: FakeLlm, stage: Stage) -> None:
@@ -123,7 +124,7 @@ def test_a_part_whose_worker_died_is_done_again_from_the_rows_that_it_lacks(
 
     before_each_part(monkeypatch, die)
     reaped: list[int] = []
-    monkeypatch.setattr(parts, "sleep", lambda _seconds: reaped.append(reap()))
+    monkeypatch.setattr(job_parts, "sleep", lambda _seconds: reaped.append(reap()))
     stage = run_llm_stage(iteration)
     assert sum(reaped) == 1
     assert stage.status == Stage.Status.DONE, stage.error
@@ -234,3 +235,31 @@ def test_a_process_takes_no_part_of_what_it_is_at_work_on(
     monkeypatch.setattr(work, "_at_work", {})
     run_next(second.pk)
     assert taken == [second.pk]
+
+
+def test_a_model_on_this_machine_is_loaded_once_for_the_parts_of_a_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unanswered, "WINDOW_ROWS", ROWS_OF_PART)
+    monkeypatch.setattr(run_labeling, "PART_ROWS", ROWS_OF_PART)
+    loaded: list[str] = []
+
+    def load(where: str) -> Callable[..., ScriptedModel]:
+        return lambda *_arguments, **_settings: loaded.append(where) or ScriptedModel(judge_sentiment)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(run_labeling, "open_model", load("whole"))
+    monkeypatch.setattr(parts, "open_model", load("part"))
+    project = make_cast(rows=ROWS).project
+    iteration = start_llm_round(project)
+    asked = iter([ROWS // ROWS_OF_PART])
+
+    def count_parts(_number: int) -> None:
+        if wanted := next(asked, None):
+            assert iteration.stages.get().parts.count() == wanted
+
+    before_each_part(monkeypatch, count_parts)
+    stage = run_llm_stage(iteration)
+
+    assert stage.status == Stage.Status.DONE, stage.error
+    assert (stage.done, loaded) == (ROWS, ["whole"])
+    assert iteration.predictions.filter(source="llm", error="").count() == ROWS
