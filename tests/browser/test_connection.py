@@ -70,7 +70,7 @@ def label_a_first_row(page: Page) -> list[str]:
         page.locator("input[type=file]").set_input_files(SAMPLE)
         click(page.get_by_role("button", name="Upload and preview"))
         click(page.get_by_role("button", name="Import", exact=True))
-        click(page.get_by_role("link", name="Continue to labels"))
+        page.wait_for_url("**/configure/labels/")
         click(page.get_by_role("button", name="Save and continue to the prompt"))
         click(page.get_by_role("button", name="Save and continue to the models"))
         click(page.get_by_role("button", name="llama.cpp"))

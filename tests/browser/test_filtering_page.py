@@ -74,7 +74,7 @@ def follow_the_training(page: Page, program: Program, stage: str) -> None:
     update(program, stage, status="done", epoch=3, done=60, detail=FINISHED)
     expect(page.get_by_role("heading", name="LLM vs. SLM")).to_be_visible(timeout=20_000)
     expect(page.locator("[data-losses-text]")).to_contain_text("two Gaussians")
-    expect(page.locator("[data-points-text]")).to_contain_text("60 rows are shown")
+    expect(page.locator("[data-points-text]")).to_contain_text("60 rows; neighbours look similar")
     assert curves.evaluate("canvas => canvas.kept"), "the curves were not drawn anew"
 
 
