@@ -28,6 +28,8 @@ class LlmConfig:
     interface, which answers within a day for ``batch_share`` of the prices.
     ``second_question_percent``: of the rows that a server answers without log-probabilities, the share that is asked a second time
     in other words, see :mod:`mlcore.label.second_question`; 0 for none.
+    ``asked_percent``: of all rows, the share that one round asks about: a sample in the first, the riskiest ones in later rounds; 100 for
+    all rows, later for all at risk.
     ``demonstrations``: in one prompt. ``demonstration_sets``: how many different sets of them a local model is asked with.
     """
 
@@ -43,6 +45,7 @@ class LlmConfig:
     deadline_seconds: float = 60.0
     calibration_strength: float = 1.0
     batch_size: int = 32
+    asked_percent: int = 100
     second_question_percent: int = 25
     price_in: float = 0.0
     price_out: float = 0.0

@@ -88,6 +88,15 @@ class LlmForm(ConnectionForm):
         max_value=1,
         help_text=_("How much of the LLM's bias towards some labels is removed; 0 removes none."),
     )
+    asked_percent = forms.IntegerField(
+        label=_("Rows that the LLM is asked about (%)"),
+        min_value=1,
+        max_value=100,
+        help_text=_(
+            "Of all rows, in one round. Below 100, the first round asks about random rows and the small model labels the "
+            "others; later rounds ask about the riskiest ones. Cost and time fall in proportion."
+        ),
+    )
     second_question_percent = forms.IntegerField(
         label=_("Rows asked twice (%)"),
         min_value=0,
@@ -131,6 +140,7 @@ class LlmForm(ConnectionForm):
             "concurrency": llm.concurrency,
             "deadline_seconds": llm.deadline_seconds,
             "calibration_strength": llm.calibration_strength,
+            "asked_percent": llm.asked_percent,
             "second_question_percent": llm.second_question_percent,
             "llm_batch_size": llm.batch_size,
             "extra_body": llm.extra_body,
@@ -155,6 +165,7 @@ class LlmForm(ConnectionForm):
             deadline_seconds=data["deadline_seconds"],
             calibration_strength=data["calibration_strength"],
             batch_size=data["llm_batch_size"],
+            asked_percent=data["asked_percent"],
             second_question_percent=data["second_question_percent"],
             price_cached=data["price_cached"] or 0.0,
             by_batches=data["by_batches"] and kind != "local",

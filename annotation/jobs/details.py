@@ -117,6 +117,8 @@ class LabelingDetail(ModelDetail):
     )  # figures before the rows were cut into parts, by the names of the columns
     demonstrations_chosen: bool = False
     features_lost: bool = False  # so that the LLM labelled rows to choose demonstrations from
+    rows_chosen: int = 0  # for the LLM, of ``chosen_of`` rows, where not all are asked about
+    chosen_of: int = 0
     kept: int = 0
     kept_from: int | None = None
     tokens_before: list[int] | None = None

@@ -169,6 +169,13 @@ class Sample(models.Model):
         null=True, blank=True, help_text=_("Position in the review queue.")
     )
     round = models.PositiveIntegerField(default=0)
+    llm_round = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text=_(
+            "The newest round that chose the row for the LLM, where it was not asked about all rows."
+        ),
+    )
     corrected_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,

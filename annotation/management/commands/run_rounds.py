@@ -183,6 +183,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="a JSON file with the prompt's blocks: description, demonstration, output",
     )
     group.add_argument(
+        "--llm-share",
+        type=int,
+        default=100,
+        metavar="PERCENT",
+        help="ask the LLM about so many rows a round: random ones first, then the riskiest; the small model labels the others",
+    )
+    group.add_argument(
         "--ask-all",
         action="store_true",
         help="ask about all rows in later rounds, not only about those at risk",
@@ -235,6 +242,9 @@ def _roles(project: Project, columns: list[str], options: dict[str, Any]) -> Col
 
 def _llm_config(options: dict[str, Any], config: LlmConfig) -> LlmConfig:
     llm = options["llm"]
+    if not 1 <= options["llm_share"] <= 100:
+        raise CommandError(f"--llm-share is {options['llm_share']}; it goes from 1 to 100 percent.")
+    config = replace(config, asked_percent=options["llm_share"])
     if options["prices"]:
         price_in, price_out = options["prices"]
         config = replace(config, price_in=price_in, price_out=price_out)

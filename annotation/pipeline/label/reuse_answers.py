@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from django.db import transaction
 
-from annotation.models import Iteration, Prediction, Project, Sample
+from annotation.models import Iteration, Prediction, Sample
 from annotation.models.sample import LlmLabel
-from annotation.models.sql import among
-from annotation.pipeline.label.unanswered import unanswered_keys
+from annotation.pipeline.label.unanswered import asks_all, unanswered_keys
 from mlcore.errors import StoppedError
 from mlcore.records import FloatArray
 
@@ -37,7 +35,7 @@ def earlier_round(iteration: Iteration) -> Iteration | None:
 
 
 def keep_earlier_answers(run: LabelingRun) -> None:
-    """Copy the answers of rows that are not at risk from the earlier round, so that this round has every row.
+    """Copy the answers of rows that are not asked about from the earlier round, so that this round has them too.
 
     Repeating it copies only what is missing, so a run that is killed here simply does it again.
 
@@ -47,10 +45,12 @@ def keep_earlier_answers(run: LabelingRun) -> None:
     earlier = earlier_round(run.iteration)
     if earlier is None or run.progress.detail.kept_from:
         return
-    done = 0
-    run.begin_phase("keeping", steps=run.project.samples.count())
-    for keys in unanswered_keys(run.iteration):
-        if answers := _answers_to_keep(run.project, earlier, keys):
+    done, samples = 0, run.project.samples
+    others = samples.exclude(llm_round=run.iteration.number)
+    rows = samples.not_at_risk() if asks_all(run.iteration) else others
+    run.begin_phase("keeping", steps=rows.count())
+    for keys in unanswered_keys(run.iteration, rows=rows):
+        if answers := list(earlier.predictions.answers_to(keys, source="llm")):
             _store_copies(run, answers)
         done += len(keys)
         run.report_steps(done)
@@ -71,11 +71,16 @@ def target_shares(iteration: Iteration) -> FloatArray | None:
     kept = iteration.predictions.filter(origin=Prediction.Origin.EARLIER)
     if earlier is None or not kept.exists():
         return None
-    unasked = set(kept.values_list("sample", flat=True).iterator())
-    found = earlier.predictions.filter(source="llm", calibrated__isnull=False)
     mass = np.full(len(iteration.labels), SMALLEST_SHARE)
-    for sample, probs in found.values_list("sample", "calibrated").iterator():
-        if sample not in unasked:
+    if asks_all(iteration):
+        unasked = set(kept.values_list("sample", flat=True).iterator())
+        found = earlier.predictions.filter(source="llm", calibrated__isnull=False)
+        for sample, probs in found.values_list("sample", "calibrated").iterator():
+            if sample not in unasked:
+                mass += probs
+    else:  # the LLM was asked about few of them before, the small model about all
+        judged = earlier.predictions.filter(source="slm", sample__llm_round=iteration.number)
+        for probs in judged.values_list("probs", flat=True).iterator():
             mass += probs
     shares: FloatArray = np.maximum(mass / mass.sum(), SMALLEST_SHARE)
     evened: FloatArray = shares / shares.sum()
@@ -84,12 +89,6 @@ def target_shares(iteration: Iteration) -> FloatArray | None:
 
 def _label_ids(iteration: Iteration) -> list[int]:
     return [item["id"] for item in iteration.labels]
-
-
-def _answers_to_keep(project: Project, earlier: Iteration, keys: Sequence[int]) -> list[Prediction]:
-    """The earlier answers to those of these rows that are not at risk."""
-    kept = project.samples.filter(pk__in=among(keys)).not_at_risk().values_list("pk", flat=True)
-    return list(earlier.predictions.answers_to(list(kept), source="llm"))
 
 
 def _store_copies(run: LabelingRun, batch: list[Prediction]) -> None:

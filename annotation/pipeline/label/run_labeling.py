@@ -10,13 +10,14 @@ from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction
 from annotation.pipeline.label.batches import label_by_batches
 from annotation.pipeline.label.calibration import calibrate_corpus
+from annotation.pipeline.label.choose_rows import choose_asked_rows
 from annotation.pipeline.label.demonstrations import choose_demonstrations
 from annotation.pipeline.label.label_rows import RowLabeler
 from annotation.pipeline.label.parts import PART_ROWS, has_parts, label_in_parts
 from annotation.pipeline.label.reuse_answers import keep_earlier_answers, target_shares
 from annotation.pipeline.label.second_question import ask_riskiest_again
 from annotation.pipeline.label.session import LabelingRun, open_run
-from annotation.pipeline.label.unanswered import count_unanswered, unanswered_samples
+from annotation.pipeline.label.unanswered import count_answered, count_unanswered, unanswered_samples
 from annotation.pipeline.measure import round_metrics
 from annotation.pipeline.project.text_length import count_cut_rows
 from annotation.table.filters import failure
@@ -40,6 +41,7 @@ def run_labeling(job: Job[LabelingDetail]) -> None:
     try:
         with run.pausing():
             demonstrations = choose_demonstrations(run)
+            choose_asked_rows(run)
             keep_earlier_answers(run)
             _label_corpus(run, demonstrations)
             ask_riskiest_again(run, demonstrations)
@@ -52,8 +54,8 @@ def run_labeling(job: Job[LabelingDetail]) -> None:
 
 def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None:
     lease, progress, iteration = run.lease, run.progress, run.iteration
-    total = iteration.project.samples.count()
-    done = total - count_unanswered(iteration)
+    done = count_answered(iteration)
+    total = done + count_unanswered(iteration)
     if not has_parts(lease.stage):
         progress.report(
             phase="labeling",

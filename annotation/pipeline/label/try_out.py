@@ -17,6 +17,7 @@ from annotation.jobs.work import Job
 from annotation.models import Sample
 from annotation.pipeline.engine_rows import as_row, demonstration_from_dict
 from annotation.pipeline.label.answer_cache import KeepingModel
+from annotation.pipeline.label.choose_rows import rows_asked
 from annotation.pipeline.label.demonstrations import draw_rows, handful_size
 from annotation.pipeline.label.second_question import rows_asked_twice
 from annotation.pipeline.label.session import ModelRun, open_model_of
@@ -164,6 +165,7 @@ def _estimate(
         longer = np.array([size(each.key, demonstrations) / size(each.key, []) for each in answers])
     later, corpus = project.iterations.exists(), project.samples.count()
     rows = project.samples.at_risk().count() if later else corpus
+    rows = min(rows, rows_asked(corpus, config.asked_percent))
     return forecast(
         [answer.tokens_in for answer in answers],
         [answer.tokens_out for answer in answers],

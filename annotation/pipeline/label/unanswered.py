@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 
 from annotation.models import Iteration, Prediction, Sample
+from annotation.models.sample import SampleQuerySet
 from annotation.models.sql import among, parts_by_key
 
 SOURCE = Prediction.ModelKind.LLM
@@ -18,8 +19,28 @@ WINDOW_ROWS = 1_000
 READ_ROWS = 500
 
 
+def asks_all(iteration: Iteration) -> bool:
+    """Whether a round asks about all rows, or all that are at risk, and not about a share of them."""
+    return int(iteration.llm_settings.get("asked_percent", 100)) >= 100
+
+
+def rows_to_ask(iteration: Iteration) -> SampleQuerySet:
+    """The rows that a round asks the LLM about, answered or not."""
+    samples = iteration.project.samples
+    return samples.all() if asks_all(iteration) else samples.filter(llm_round=iteration.number)
+
+
+def count_answered(iteration: Iteration) -> int:
+    """How many rows have an answer in a round, kept ones included."""
+    return iteration.predictions.filter(source=SOURCE, error="").count()
+
+
 def count_unanswered(iteration: Iteration) -> int:
-    return iteration.project.samples.count() - iteration.predictions.filter(source=SOURCE, error="").count()
+    if asks_all(iteration):
+        return iteration.project.samples.count() - count_answered(iteration)
+    asked = rows_to_ask(iteration)
+    answers = iteration.predictions.filter(source=SOURCE, error="", sample__in=asked.values("pk"))
+    return asked.count() - answers.count()
 
 
 def unanswered_ranges(iteration: Iteration) -> Iterator[tuple[int, int, int]]:
@@ -29,18 +50,23 @@ def unanswered_ranges(iteration: Iteration) -> Iterator[tuple[int, int, int]]:
             yield after, last, len(keys)
 
 
-def unanswered_keys(iteration: Iteration, *, after: int = -1, last: int | None = None) -> Iterator[list[int]]:
+def unanswered_keys(
+    iteration: Iteration, *, after: int = -1, last: int | None = None, rows: SampleQuerySet | None = None
+) -> Iterator[list[int]]:
     """Ids of the rows without an answer, in the corpus' order, a window at a time.
 
     Args:
         after: the position before the first row.
         last: the last row's; None for the corpus' end.
+        rows: where they are looked for; None for those that the round asks about.
     """
-    return (keys for keys, _after, _last in _windows(iteration, after=after, last=last))
+    return (keys for keys, _after, _last in _windows(iteration, after=after, last=last, rows=rows))
 
 
-def _windows(iteration: Iteration, *, after: int, last: int | None) -> Iterator[tuple[list[int], int, int]]:
-    rows = iteration.project.samples.filter(position__gt=after)
+def _windows(
+    iteration: Iteration, *, after: int, last: int | None, rows: SampleQuerySet | None = None
+) -> Iterator[tuple[list[int], int, int]]:
+    rows = (rows_to_ask(iteration) if rows is None else rows).filter(position__gt=after)
     if last is not None:
         rows = rows.filter(position__lte=last)
     pairs = rows.values_list("pk", "position")
