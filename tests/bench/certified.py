@@ -259,8 +259,7 @@ def load(options: Options, name: str, cache: Path) -> Data:
         frame["given"] = (
             read(options, f"flips/{file}{flips}.csv")["noisy_label"] if flips else frame["llm_label"]
         )
-        if "split" in frame:
-            frame = frame[frame["split"] == "train"]
+        frame = frame[frame["given"] != ""]  # of the rows of the test split the LLM was not asked
         names = sorted(frame["label"].unique())
         chosen = np.sort(np.random.default_rng(0).permutation(len(frame))[:rows])
         frame = frame.iloc[chosen]

@@ -108,7 +108,8 @@ def watch_labeling(page: Page) -> None:
 
 
 def watch_filtering(page: Page) -> None:
-    page.get_by_role("navigation", name="Steps").get_by_role("link", name=re.compile("SLM filtering")).click()
+    steps = page.get_by_role("navigation", name="Steps").get_by_role("listitem")
+    steps.get_by_role("link", name=re.compile("SLM filtering")).click()
     expect(page.locator("[data-stage]")).to_have_attribute("data-status", "done", timeout=STAGE_MS)
     page.reload()
     expect(page.locator("tr[id^=sample-]").first.locator(".flag")).to_be_visible()

@@ -28,7 +28,8 @@ for pattern in get_resolver("annotation.urls").url_patterns:
 OPEN = ("everyone", "user", "viewer")
 MAY_LOOK = {name for name, access in TABLE.items() if access.least in OPEN and access.method == "get"}
 MAY_DO = {name for name, access in TABLE.items() if access.least in OPEN and access.method == "post"} | {
-    "annotation:create_project"  # one of their own
+    "annotation:create_project",  # one of their own
+    "annotation:tokens",  # theirs, too
 }
 TABLES = (
     "correction",
