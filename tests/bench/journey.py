@@ -28,7 +28,7 @@ from tests.support.program import Program
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coral_site.settings")
 ANSWER_SECONDS = 0.1
-NEWS_ROWS, TRAINING_ROWS = 60, 400
+NEWS_ROWS, TRAINING_ROWS = 60, 3_000
 WAIT_MS = 240_000
 STALE_SECONDS = 12  # after a run's end, until every page must know of it
 PARTS = ("room", "live", "axe", "clicks")
