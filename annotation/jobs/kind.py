@@ -38,7 +38,8 @@ class JobKind:
         changes_counts: whether it adds rows or sets flags, so that the project's stored counts are counted anew.
         only_reads: whether it leaves rows as they are, so that a file may be imported meanwhile.
         is_aside: whether it never keeps anybody from changing, archiving or deleting the project.
-        counts_epochs: whether its progress is shown in epochs, not in rows.
+        is_training: whether it trains a model, in a process of its own: its progress is shown in epochs, and a worker is at
+            work on few of them at once.
         phases: a sentence on each phase that it reports.
         sentences: of a stage's states (see Stage.state), those whose sentence is another one than usual.
         detail: the type of such stages' ``detail``.
@@ -59,7 +60,7 @@ class JobKind:
     changes_counts: bool = False
     only_reads: bool = False
     is_aside: bool = False
-    counts_epochs: bool = False
+    is_training: bool = False
     phases: Mapping[str, StrOrPromise] = field(default_factory=dict)
     sentences: Mapping[str, Sentence] = field(default_factory=dict)
     detail: type[Detail] = Detail

@@ -106,7 +106,7 @@ SLM = JobKind(
     exclusive_group=CORPUS,
     is_step=True,
     changes_counts=True,
-    counts_epochs=True,
+    is_training=True,
     phases=sentences.TRAINING_PHASES,
     sentences={"done": _("Every row has a prediction, a confidence and a clean probability.")},
 )

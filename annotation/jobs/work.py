@@ -32,8 +32,10 @@ from mlcore.messages import Message
 
 logger = logging.getLogger(__name__)
 
-#: The stages that this process is at work on, each with the stage that it is a part of, or 0.
-_at_work: dict[int, int] = {}
+MOST_TRAININGS = 2  # at once in one worker: each is a process that takes a core and up to 1 GB
+
+#: The stages that this process is at work on.
+_at_work: dict[int, Stage] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +61,26 @@ def run_next(stage_id: int) -> None:
     if stage.status == Stage.Status.CANCELLED:
         run_stage(stage_id)
     queue = queue_of(stage)
-    while (taken := _take_next(queue)) and taken.parent_id:
-        pass  # parts are many and messages for them few: who has done one goes on
+    while (taken := _take_next(queue)) and (taken.parent_id or kind_of(taken).is_training):
+        pass  # parts are many and messages for them few, and a training may have been passed over: who has done one goes on
 
 
 def _take_next(queue: str) -> Stage | None:
     """Do the waiting work whose turn it is; None if there is none for this process."""
     for waiting in waiting_in(queue):
-        # One process asks a server for one part as fast as for several.
-        if waiting.parent_id not in _parents_at_work() and run_stage(waiting.pk):
+        if _has_room(waiting) and run_stage(waiting.pk):
             return waiting
     return None
 
 
-def _parents_at_work() -> set[int]:
-    return {*_at_work, *_at_work.values()} - {0}
+def _has_room(waiting: Stage) -> bool:
+    """Whether this process takes such a stage beside what it is at work on."""
+    beside = list(_at_work.values())
+    if kind_of(waiting).is_training:
+        return sum(kind_of(stage).is_training for stage in beside) < MOST_TRAININGS
+    # One process asks a server for one part as fast as for several.
+    wholes = {stage.pk for stage in beside} | {stage.parent_id for stage in beside}
+    return waiting.parent_id is None or waiting.parent_id not in wholes
 
 
 def run_stage(stage_id: int) -> bool:
@@ -103,7 +110,7 @@ def work_on(stage_id: int) -> Iterator[Job[Any] | None]:
         yield None
         return
     token = run_id.set(str(job.stage.run_id))
-    _at_work[stage_id] = job.stage.parent_id or 0
+    _at_work[stage_id] = job.stage
     logger.info("%s of project %d: attempt %d", job.stage.kind, job.stage.project_id, job.lease.attempt)
     try:
         with job.lease.heartbeat():

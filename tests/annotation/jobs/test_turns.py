@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import dramatiq
 import pytest
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from annotation.jobs import kinds, lease, state, turns
 from annotation.jobs.kind import JobKind
-from annotation.jobs.work import run_next, take_up
+from annotation.jobs.work import MOST_TRAININGS, Job, run_next, take_up
 from annotation.models import Project, Stage
 from tests.support.stages import fresh
 
@@ -69,6 +70,25 @@ def test_a_message_is_answered_with_the_job_whose_turn_it_is(monkeypatch: pytest
     assert (fresh(more).status, fresh(other).status) == (Stage.Status.QUEUED, Stage.Status.DONE)
     run_next(other.pk)
     assert fresh(more).status == Stage.Status.DONE, "a message for each: nobody is left"
+
+
+def test_a_worker_trains_few_models_at_once_and_goes_on_with_those_that_it_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stages = [queued(owner, kinds.SLM, rows=200) for owner in ("anna", "boris", "carla")]
+    seen: list[int] = []
+
+    def train(job: Job[Any]) -> None:
+        seen.append(job.stage.pk)
+        if len(seen) < len(stages):
+            run_next(stages[-1].pk)  # as another thread would
+        if len(seen) == MOST_TRAININGS:
+            assert fresh(stages[-1]).status == Stage.Status.QUEUED, "two are at work"
+
+    monkeypatch.setattr(kinds.SLM.run, train)
+    run_next(stages[0].pk)
+    assert seen == [stage.pk for stage in stages]
+    assert {fresh(stage).status for stage in stages} == {Stage.Status.DONE}
 
 
 def let_wait(stage: Stage) -> None:

@@ -229,7 +229,7 @@ def test_a_process_takes_no_part_of_what_it_is_at_work_on(
     monkeypatch.setattr(work, "run_stage", take)
     whole, _first, second = stage_in_parts(cast)
     Stage.objects.filter(pk=second.pk).update(status=Stage.Status.QUEUED)
-    monkeypatch.setattr(work, "_at_work", {whole.pk: 0})
+    monkeypatch.setattr(work, "_at_work", {whole.pk: whole})
     run_next(second.pk)
     assert taken == []
     monkeypatch.setattr(work, "_at_work", {})
