@@ -14,7 +14,8 @@ PLAN_TEXTS: dict[str, str] = {
     ),
     "plan_label": gettext_noop("The LLM gives every row its first label."),
     "plan_label_dear": gettext_noop(
-        "Labelling all rows is expected to cost more than is left of the budget; it stops where the budget ends."
+        "Labelling is expected to cost more than is left of the budget, which is enough for about %(percent)s %% of the rows. Lower "
+        "“Rows that the LLM is asked about” to that; the small model labels the others. Otherwise it stops where the budget ends."
     ),
     "plan_train_first": gettext_noop("The LLM has labelled the rows; the small model finds its errors."),
     "plan_shown": gettext_noop("The target is shown. The certificate says what holds of the file."),

@@ -151,9 +151,18 @@ def _label(situation: Situation, outlook: Outlook) -> Step:
     if situation.stage == "new":
         return _step(outlook, "try", "plan_try", amount=min(TRIAL_ROWS, situation.rows))
     cost = situation.label_cost or NOTHING
-    within = situation.money is None or cost.value <= situation.money
-    reason = "plan_label" if within else "plan_label_dear"
-    return _step(outlook, "label", reason, amount=situation.rows, money=cost, within_limits=within)
+    if situation.money is None or cost.value <= situation.money:
+        return _step(outlook, "label", "plan_label", amount=situation.rows, money=cost)
+    percent = max(1, int(100 * max(situation.money, 0.0) / cost.high))
+    return _step(
+        outlook,
+        "label",
+        "plan_label_dear",
+        amount=situation.rows,
+        money=cost,
+        within_limits=False,
+        percent=percent,
+    )
 
 
 def _ask(

@@ -123,6 +123,7 @@ def _requests(project: Any, owner: Any) -> list[Found]:
     settings.ALLOWED_HOSTS = ["*"]
     client = Client()
     client.force_login(owner)
+    client.get("/")  # what a web process loads with its first page is no matter of size
     at = f"/projects/{project.pk}"
     labels = {"labels-TOTAL_FORMS": "7", "labels-INITIAL_FORMS": "7"}
     for number, label in enumerate(project.label_list()):

@@ -79,6 +79,13 @@ def test_what_the_limits_do_not_reach_is_said_before_they_are_spent() -> None:
     assert asks_first(step, Limits(minutes=20.0))
 
 
+def test_where_the_money_is_too_little_for_all_rows_the_share_that_it_pays_is_said() -> None:
+    step, _ = choose_step(replace(GOOD_FILE, stage="tried", label_cost=Range(2.0, 1.5, 2.5), money=1.0))
+    assert step
+    assert (step.kind, step.within_limits) == ("label", False)
+    assert (step.reason.code, step.reason.params) == ("plan_label_dear", {"percent": 40})
+
+
 def test_without_minutes_it_ends() -> None:
     assert kind(replace(BAD_FILE, minutes=0.5)) == "stop"
 
