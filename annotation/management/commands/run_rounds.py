@@ -21,6 +21,7 @@ from annotation.jobs import kinds
 from annotation.jobs.details import PlanDetail
 from annotation.management.autopilot import certificate_words, follow_plan, label_new_file, waiting_words
 from annotation.management.console import accuracy_table, complete, console_user, errors_only, store_file
+from annotation.management.run_options import add_file_options, add_goal_options, add_model_options
 from annotation.models import Project
 from annotation.pipeline.distill import start_distillation
 from annotation.pipeline.export import run_export
@@ -65,9 +66,9 @@ class Command(BaseCommand):
             metavar="FILE",
             help="further rows with the same columns; after the rounds the kept small model labels them, without the LLM",
         )
-        _add_file_options(parser)
-        _add_model_options(parser)
-        _add_goal_options(parser)
+        add_file_options(parser)
+        add_model_options(parser)
+        add_goal_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
@@ -99,25 +100,6 @@ class Command(BaseCommand):
         self.stdout.write(f"\n{rows} rows in {options['out']} after {time.monotonic() - started:.0f} s")
 
 
-def _add_goal_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the goal")
-    group.add_argument("--target", type=float, metavar="PERCENT", help="right labels wanted, such as 95")
-    group.add_argument(
-        "--budget", type=float, metavar="MONEY", help="most that the LLM may cost, at --prices"
-    )
-    group.add_argument("--minutes", type=int, metavar="N", help="most minutes of people's time")
-    group.add_argument(
-        "--autopilot",
-        action="store_true",
-        help="follow the plan to the certificate instead of --rounds; it stops with a link where people are needed",
-    )
-    group.add_argument(
-        "--answers-from-reference",
-        action="store_true",
-        help="let a scripted person answer from the reference column, for tests and benches",
-    )
-
-
 def _set_goal(project: Project, options: dict[str, Any]) -> None:
     if not 50 <= options["target"] < 100:
         raise CommandError(f"--target is {options['target']:g}; it goes from 50 to less than 100 percent.")
@@ -129,72 +111,6 @@ def _set_goal(project: Project, options: dict[str, Any]) -> None:
         minutes=options["minutes"],
         autopilot=options["autopilot"],
     )
-
-
-def _add_file_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the file")
-    group.add_argument(
-        "--content",
-        nargs="+",
-        metavar="COLUMN",
-        help="columns that the models see (default: the text column by its name; all others of a table)",
-    )
-    group.add_argument(
-        "--id", dest="id_column", metavar="COLUMN", help="column of row ids (default: by its name)"
-    )
-    group.add_argument(
-        "--reference",
-        metavar="COLUMN",
-        help="column of known labels, for measuring only (default: by its name, such as label)",
-    )
-    group.add_argument(
-        "--labels", nargs="+", metavar="LABEL", help="label names (default: the reference column's values)"
-    )
-    group.add_argument(
-        "--label-file", type=Path, metavar="FILE", help="label names, a line each; a description after a tab"
-    )
-    group.add_argument(
-        "--limit",
-        type=int,
-        metavar="ROWS",
-        help="take only so many rows of a CSV file, drawn at random, the same ones each time",
-    )
-
-
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the models")
-    group.add_argument(
-        "--llm",
-        default="local",
-        help="`local` for the embedded model (the default), a model's name, a folder below CORAL_MODEL_DIR, or the address "
-        "of a compatible server",
-    )
-    group.add_argument("--model", default="", help="the model's name on the server that --llm gives")
-    group.add_argument(
-        "--token-variable", metavar="NAME", help="the environment variable that holds the server's token"
-    )
-    group.add_argument(
-        "--prices", type=float, nargs=2, metavar=("IN", "OUT"), help="of a million tokens read and written"
-    )
-    group.add_argument(
-        "--prompt",
-        type=Path,
-        metavar="FILE",
-        help="a JSON file with the prompt's blocks: description, demonstration, output",
-    )
-    group.add_argument(
-        "--llm-share",
-        type=int,
-        default=100,
-        metavar="PERCENT",
-        help="ask the LLM about so many rows a round: random ones first, then the riskiest; the small model labels the others",
-    )
-    group.add_argument(
-        "--ask-all",
-        action="store_true",
-        help="ask about all rows in later rounds, not only about those at risk",
-    )
-    group.add_argument("--epochs", type=int, metavar="N", help="training epochs of the small model")
 
 
 def _make_project(options: dict[str, Any]) -> Project:
