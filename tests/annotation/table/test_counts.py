@@ -86,7 +86,7 @@ def test_columns_are_remembered_for_the_member_alone(cast: Cast) -> None:
     mine, theirs = page(cast, "reviewer"), page(cast, "viewer")
     assert 'data-l="Clean probability"' not in mine
     assert 'data-l="LLM"' in mine
-    assert '<td data-l="id">r0</td>' in mine
+    assert '<td class="cell" data-l="id" title="r0">r0</td>' in mine
     assert 'data-l="Clean probability"' in theirs
     assert 'data-l="id"' not in theirs
 
@@ -98,7 +98,7 @@ def test_a_row_that_was_just_corrected_has_the_same_columns(cast: Cast) -> None:
     html = client.post(
         url, {"label": cast.project.label_list()[0].pk}, headers={"hx-request": "true"}
     ).content
-    assert b'<td data-l="Id">r0</td>' in html
+    assert b'<td class="cell" data-l="Id" title="r0">r0</td>' in html
     assert b'data-l="SLM"' not in html
 
 
