@@ -87,7 +87,7 @@
   function tellWork() {
     const work = document.getElementById("work");
     if (!work) return;
-    const ended = workSeen === work.dataset.run && work.dataset.active === "no";
+    const ended = workSeen !== "" && workSeen === work.dataset.run && work.dataset.active === "no";
     workSeen = work.dataset.active === "yes" ? work.dataset.run : "";
     if (!ended) return;
     if (!document.querySelector("[data-stage='" + work.dataset.run + "']")) {
