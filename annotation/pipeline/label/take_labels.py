@@ -126,6 +126,12 @@ def _make_round(project: Project, column: str, user: User | None) -> Iteration:
     )
 
 
+def is_taken(iteration: Iteration) -> bool:
+    """Whether a round's coarse labels existed already: no server was asked for them."""
+    config = LlmConfig.from_dict(iteration.llm_settings)
+    return config.kind == "endpoint" and not config.base_url
+
+
 class _Taking:
     def __init__(self, project: Project, detail: GivenDetail, rounds: Sequence[Iteration]) -> None:
         self._rounds, self._find = rounds, label_finder(project)

@@ -18,6 +18,7 @@ from annotation.live import stage_status
 from annotation.models import Activity, Iteration, Project, Role, Stage
 from annotation.pipeline.ingest.discard_import import cancel_import
 from annotation.pipeline.iterate import start_round
+from annotation.pipeline.label.take_labels import is_taken
 from annotation.pipeline.project import activity, configure
 from annotation.views.access import MemberRequest, for_members
 from annotation.views.frame import page_context
@@ -39,12 +40,18 @@ def labeling(request: MemberRequest, project: Project) -> HttpResponse:
     shown: Iteration | None = context["iteration"]
     iteration = labelling_round(shown) if shown else None
     stage = iteration.stage(kinds.LLM.key) if iteration else None
+    work: Stage | None = context["work"]
+    if work and work.kind == kinds.GIVEN.key and work.status != Stage.Status.DONE and not context["is_past"]:
+        stage = work  # no round to show has come of it, or not yet
     context |= {"rows_url": request.get_full_path(), "columns": "llm", "source_round": iteration}
+    if stage:
+        context |= stage_status.stage_context(stage)
     if iteration and stage:
-        context |= stage_status.stage_context(stage) | {"metrics": RoundMetrics.of(iteration)}
+        context |= {"metrics": RoundMetrics.of(iteration), "is_taken": is_taken(iteration)}
     if iteration and iteration == context["now"]:
         context["changes_count"] = start_round.stopped_without_answers(iteration) is not None
-    if iteration and stage and stage.is_active and iteration.connected.llm_config.kind != "local":
+    asks = stage is not None and stage.is_active and stage.kind == kinds.LLM.key
+    if iteration and asks and iteration.connected.llm_config.kind != "local":
         context["budget_form"] = BudgetForm(initial=iteration.connected.llm_config.as_dict())
     try:
         context |= _rows(request, project, iteration, stage)
@@ -61,7 +68,7 @@ def _rows(
     request: MemberRequest, project: Project, iteration: Iteration | None, stage: Stage | None
 ) -> dict[str, Any]:
     if iteration is None:
-        return {"table": None, "rows": []}
+        return {"table": None, "rows": [], "is_filling": bool(stage and stage.is_active)}
     if stage and stage.is_active:
         return {
             "table": None,

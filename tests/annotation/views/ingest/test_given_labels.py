@@ -12,6 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from openpyxl import load_workbook
 
+from annotation.jobs.work import run_stage
 from annotation.models import Project, Role, Stage, Upload
 from annotation.pipeline.export.run_export import write_csv, write_excel
 from annotation.pipeline.project import configure
@@ -73,6 +74,36 @@ def test_a_column_is_taken_as_coarse_labels(project: Project, owner: Client) -> 
         f"/projects/{project.pk}/configure/start/labels/", {"label_columns": ["given"], "use": "coarse"}
     )
     assert Stage.objects.get(project=project, kind="given").status == Stage.Status.QUEUED
+
+
+def test_the_labeling_page_shows_that_labels_are_being_taken_and_why_they_could_not_be(
+    project: Project, owner: Client
+) -> None:
+    url, given = f"/projects/{project.pk}/labeling/", {"label_columns": ["by"], "use": "coarse"}
+    assert "Not started yet" in owner.get(url).content.decode()
+    owner.post(f"/projects/{project.pk}/configure/start/labels/", given)
+    stage = Stage.objects.get(project=project, kind="given")
+    html = owner.get(url).content.decode()
+    assert f'data-stage="{stage.pk}"' in html
+    assert "Taking of existing labels" in html
+    assert "Not started yet" not in html
+    assert "in the prompt" not in html
+    run_stage(stage.pk)
+    html = owner.get(url).content.decode()
+    assert "No cell of the chosen columns names a label of the project." in html
+    assert "Continue configuration" in html
+
+
+def test_the_labeling_page_shows_the_round_once_the_labels_are_taken(project: Project, owner: Client) -> None:
+    given = {"label_columns": ["given"], "use": "coarse"}
+    owner.post(f"/projects/{project.pk}/configure/start/labels/", given)
+    run_stage(Stage.objects.get(project=project, kind="given").pk)
+    html = owner.get(f"/projects/{project.pk}/labeling/").content.decode()
+    assert f'data-stage="{Stage.objects.get(project=project, kind="llm").pk}"' in html
+    assert "SLM filtering is already running." in html
+    assert "Columns with labels</dt> <dd>given</dd>" in " ".join(html.split())
+    assert "Not started yet" not in html
+    assert "in the prompt" not in html
 
 
 def edited_csv(path: Path, edit: Callable[[list[dict[str, str]]], None]) -> bytes:
