@@ -79,7 +79,7 @@ def guess_roles(project: Project, columns: Sequence[str]) -> dict[str, Any]:
         names = ("content_columns", "id_column", "reference_column", "column_kinds")
         return {name: getattr(project, name) for name in names}
     row_id = _named(columns, ID_NAMES, endings=("编号",))
-    reference = _named(columns, REFERENCE_NAMES, endings=("标签",))
+    reference = _named(columns, REFERENCE_NAMES, endings=("标签",)) or _annotated(columns)
     content = [name for name in columns if name not in (row_id, reference)]
     if project.task.student != "table" and len(content) > 1:
         text = _named(columns, TEXT_NAMES, endings=("内容", "文本", "正文"))
@@ -96,6 +96,13 @@ def _named(columns: Sequence[str], names: Sequence[str], *, endings: tuple[str, 
         return folded[name]
     ending = [column for name, column in folded.items() if name.endswith(endings)]
     return ending[0] if len(ending) == 1 else ""
+
+
+def _annotated(columns: Sequence[str]) -> str:
+    """The labels in a file of Label Studio, which people name as they like: they stand between the data and who gave them."""
+    at = columns.index("annotator") if "annotator" in columns else 0
+    is_told = at > 1 and "annotated_at" in columns[at + 1 : at + 2]
+    return columns[at - 1] if is_told else ""
 
 
 def check_roles(upload: Upload, roles: ColumnRoles) -> None:
