@@ -9,6 +9,7 @@ from pathlib import Path
 from django.urls import reverse_lazy
 
 from coral_site.data_folder import prepare_folder, private_socket_url, secret_from_file
+from coral_site.data_store import data_store
 from coral_site.database import database
 from coral_site.env import env_bool, env_int, env_list, env_str
 from coral_site.logs import logging_config
@@ -276,6 +277,7 @@ STORAGES = {
         if TESTING or DEBUG
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
+    **data_store(),
 }
 WHITENOISE_USE_FINDERS = TESTING or DEBUG
 WHITENOISE_MANIFEST_STRICT = False

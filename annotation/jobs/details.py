@@ -178,10 +178,14 @@ class TrialDetail(ModelDetail):
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesPartDetail(Detail):
-    """Texts of a training to encode: the rows of its folder from ``start`` to ``end``."""
+    """Texts of a training to encode: the rows of its folder from ``start`` to ``end``.
+
+    ``files``: where their features lie in the data folder, if they had to be sent to a store.
+    """
 
     start: int = 0
     end: int = 0
+    files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

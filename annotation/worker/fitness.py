@@ -1,4 +1,4 @@
-"""Whether this machine fits the others: the same version and tables, the same key, the same data folder, a right clock.
+"""Whether this machine fits the others: the same version and tables, the same key, the same files, a right clock.
 
 A worker that does not fit would fail jobs that another one can do, or lose files that nobody else sees.
 """
@@ -16,6 +16,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from annotation import __version__
+from annotation.errors import AnnotationError
+from annotation.files import data_store
 from annotation.models import Deployment
 
 MARK = "folder.id"
@@ -26,8 +28,9 @@ CLOCK_SECONDS = 60.0  # leases are the database's times; logs, retries and certi
 def record_deployment() -> None:
     """Note what workers must agree with. Called where pages are served from."""
     path = settings.DATA_DIR / MARK
-    if not path.exists():
+    if not data_store.bring(path):
         path.write_text(uuid.uuid4().hex)
+        data_store.send(path)
     found = {"version": __version__, "folder": path.read_text(), "probe": PROBE}
     if not Deployment.objects.filter(pk=1, version=__version__, folder=found["folder"]).exists():
         Deployment.objects.update_or_create(pk=1, defaults=found)
@@ -69,7 +72,13 @@ def misfits() -> list[str]:
 def _folder_misfits(row: Deployment) -> list[str]:
     folder = settings.DATA_DIR
     path = folder / MARK
-    if not path.exists() or path.read_text() != row.folder:
+    try:
+        is_same = data_store.bring(path) and path.read_text() == row.folder
+    except AnnotationError as error:
+        return [str(error)]
+    if not is_same and data_store.is_apart():
+        return ["The store of files is not the web server's. Set the same CORAL_STORE on all machines."]
+    if not is_same:
         return [
             f"The data folder {folder} is not the web server's. Share one folder between all machines, and set "
             "CORAL_DATA_DIR to where it is mounted."

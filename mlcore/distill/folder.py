@@ -38,6 +38,8 @@ MODEL = "model"  # the folder of the kept model
 SECONDS_BETWEEN_LINES = 0.2
 # In the environment of the child only: a token is never written to the folder.
 TOKEN_VARIABLE = "CORAL_HUB_TOKEN"  # noqa: S105
+# Where these folders are on the child's machine, which need not be the one that wrote the inputs.
+CACHE_VARIABLE, WEIGHTS_VARIABLE = "CORAL_CHILD_CACHE", "CORAL_CHILD_WEIGHTS"
 
 _NOT_ARRAYS = {"history", "mixtures", "stopped", "warnings", "evidence"}
 _ARRAYS = tuple(field.name for field in fields(Distilled) if field.name not in _NOT_ARRAYS)
@@ -102,7 +104,7 @@ class Inputs:
 
 
 def read_inputs(folder: Path) -> Inputs:
-    """Read back what :func:`write_inputs` wrote."""
+    """Read back what :func:`write_inputs` wrote; the folders of cache and weights are this machine's where the parent told them."""
     stored = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
     table = stored["table"] and pd.DataFrame(stored["table"]["data"], columns=stored["table"]["columns"])
     with np.load(folder / "inputs.npz", allow_pickle=False) as arrays:
@@ -114,13 +116,14 @@ def read_inputs(folder: Path) -> Inputs:
             arrays.get("in_bulk"),
             arrays.get("stands_for"),
         )
-    weights_dir = stored["weights_dir"] and Path(stored["weights_dir"])
+    cache_dir = Path(os.environ.get(CACHE_VARIABLE) or stored["cache_dir"])
+    weights = os.environ.get(WEIGHTS_VARIABLE) or stored["weights_dir"]
     config = DistillConfig(**stored["config"])
     # A folder that an earlier version wrote has no kinds and no task, and is finished with guessed ones.
     corpus = Corpus(stored["texts"], table, stored.get("column_kinds", {}))
     shown = stored.get("task", "topic"), stored.get("columns", [])
     return Inputs(
-        corpus, noisy, config, stored["label_names"], *shown, Path(stored["cache_dir"]), weights_dir
+        corpus, noisy, config, stored["label_names"], *shown, cache_dir, Path(weights) if weights else None
     )
 
 

@@ -20,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
+from annotation.errors import AnnotationError
 from annotation.jobs import broker, state, turns, work
 from annotation.jobs.lease import shutting_down
 from annotation.jobs.reaper import reap
@@ -176,14 +177,16 @@ def reap_until(over: threading.Event, queues: list[str]) -> None:
 def _tidy_up() -> None:
     from annotation.pipeline.export.run_export import remove_old_exports
     from annotation.pipeline.label.answer_cache import forget_old_answers
+    from annotation.pipeline.project.archive import drop_copies
 
     try:
         remove_old_exports()
+        drop_copies()
         forget_old_answers()
         SessionStore.clear_expired()
         AccessAttempt.objects.filter(attempt_time__lt=timezone.now() - timedelta(days=1)).delete()
         AccessLog.objects.filter(attempt_time__lt=timezone.now() - timedelta(days=LOGIN_DAYS)).delete()
-    except (OSError, DatabaseError):
+    except (OSError, DatabaseError, AnnotationError):
         logger.exception(
             "Old exports, answers and logins could not be removed; it is tried again in an hour."
         )

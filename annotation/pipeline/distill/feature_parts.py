@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Sum
 from django.db.models.functions import Now
 
 from annotation.errors import AnnotationError, PausedError
+from annotation.files import data_store
 from annotation.jobs import kinds, state
 from annotation.jobs.details import FeaturesPartDetail, TrainingDetail
 from annotation.jobs.notify import notify_pages
@@ -45,6 +47,9 @@ def encode_in_parts(job: Job[TrainingDetail], folder: Path, *, hub_token: str) -
             job.lease.fence()
             state.create_parts(stage, kinds.FEATURES_PART, parts)
     do_parts(job.lease, _end)
+    for part in stage.parts.all():
+        for name in FeaturesPartDetail.of(part).files:
+            data_store.bring(settings.DATA_DIR / name)
     with transaction.atomic():
         drop_parts(job.lease)
         job.progress.report(detail=replace(job.progress.detail, encoded=True), force=True)
@@ -62,8 +67,10 @@ def run_part(job: Job[FeaturesPartDetail]) -> None:
     detail = job.progress.detail
     iteration = Iteration.objects.get(stages=whole)
     folder = training_folder(whole)
+    data_store.bring_folder(folder, last="inputs.json")
     _run_encoder(job, folder, detail.start, detail.end, hub_token=hub_token_of(iteration))
-    job.progress.report(done=job.stage.total, force=True)
+    files = data_store.send_new(settings.CACHE_DIR / "features")
+    job.progress.report(done=job.stage.total, detail=replace(detail, files=files), force=True)
     _tell_whole(whole.pk)
 
 

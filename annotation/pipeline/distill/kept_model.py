@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from annotation import __version__
 from annotation.errors import NotReadyError
+from annotation.files import data_store
 from annotation.jobs import kinds
 from annotation.jobs.details import CertificateDetail, Json
 from annotation.models import Iteration, Project, Stage
@@ -68,14 +69,14 @@ class KeptModel:
 
 
 def kept_model(project: Project) -> KeptModel | None:
-    """The project's model; None before the first SLM filtering, after one of an earlier version, and where its folder is not
-    on this machine."""
+    """The project's model; None before the first SLM filtering, after one of an earlier version, and where its folder is
+    lost."""
     iteration = project.iterations.in_force()
     stage = iteration.stage(kinds.SLM.key) if iteration else None
     if iteration is None or stage is None:
         return None
     kept = KeptModel(project, iteration, stage, settings.RUN_DIR / str(stage.run_id))
-    return kept if (kept.model_folder / "config.json").is_file() else None
+    return kept if data_store.bring_folder(kept.model_folder, last="config.json") else None
 
 
 def needed_model(project: Project) -> KeptModel:
@@ -101,6 +102,8 @@ class MeasuredModel:
 def measure_model(kept: KeptModel) -> MeasuredModel | None:
     """How often the model is right, by what people said of rows drawn at random; each was labelled by a model that had not
     learned from it. None where fewer than ten are answered."""
+    for name in ("keys.npy", "result.npz"):
+        data_store.bring(kept.folder / name)
     keys = np.load(kept.folder / "keys.npy").tolist()
     with np.load(kept.folder / "result.npz", allow_pickle=False) as arrays:
         said = dict(zip(keys, arrays["kept_label"].tolist(), strict=True))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from django.conf import settings
 
+from annotation.files import data_store
 from annotation.jobs import kinds
 from annotation.models import Project, Stage
 from mlcore.records import FloatArray, IntArray
@@ -64,11 +65,9 @@ def _newest_pool(project: Project) -> _Pool | None:
     if run_id is None:
         return None
     folder = settings.RUN_DIR / str(run_id)
-    try:
-        stamp = (folder / "features.npy").stat().st_mtime_ns
-    except FileNotFoundError:  # the training's folder lies on another machine, or was tidied away
-        return None
-    return _pool(folder, stamp)
+    if not data_store.bring_soon(folder / "keys.npy", folder / "features.npy"):
+        return None  # not here yet, or lost
+    return _pool(folder, (folder / "features.npy").stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=2)

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 from scipy.special import softmax
 
+from annotation.files import data_store
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
 from annotation.models import Iteration, Prediction, Project, Sample, Source
@@ -51,9 +52,10 @@ def run_distillation(job: Job[TrainingDetail]) -> None:
     samples = list(iteration.project.samples.order_by("position"))
     folder = training_folder(job.stage)
     job.progress.report(phase="features", total=len(samples), done=0, force=True)
-    if not (folder / "inputs.json").exists():
+    if not data_store.bring_folder(folder, last="inputs.json"):
         job.progress.report(detail=replace(job.progress.detail, read_at=read_at), force=True)
         _prepare(folder, iteration, samples)
+        data_store.send(folder)
     given, verified = read_label_arrays(folder)
     hub_token = hub_token_of(iteration)
     if iteration.project.task.student == "text":

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from django.conf import settings
 
+from annotation.files import data_store
 from annotation.jobs import kinds
 from annotation.models import Iteration, Project, Sample, Stage
 from annotation.models.secret import readable
@@ -29,13 +30,15 @@ def keep_features(stage: Stage, samples: Sequence[Sample], features: FloatArray)
     np.save(folder / "keys.npy", np.array([sample.pk for sample in samples]))
     np.save(folder / "features.npy", features)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    data_store.send(folder)
 
 
 def newest_features(project: Project, samples: Sequence[Sample]) -> FloatArray | None:
     """Features (N, D) of some rows from the project's newest training; None where its folder is not there any more."""
     stage = project.stages.filter(kind=kinds.SLM.key, status=Stage.Status.DONE).order_by("-id").first()
-    if stage is None or not (training_folder(stage) / "features.npy").exists():
+    if stage is None or not data_store.bring(training_folder(stage) / "features.npy"):
         return None
+    data_store.bring(training_folder(stage) / "keys.npy")
     keys = np.load(training_folder(stage) / "keys.npy")
     features: FloatArray = np.load(training_folder(stage) / "features.npy")
     place = {key: row for row, key in enumerate(keys.tolist())}

@@ -20,7 +20,13 @@ from annotation.errors import AnnotationError
 from annotation.jobs.details import TrainingDetail
 from annotation.jobs.work import Job
 from annotation.messages import message
-from mlcore.distill.folder import EXIT_ERROR, TOKEN_VARIABLE, read_error
+from mlcore.distill.folder import (
+    CACHE_VARIABLE,
+    EXIT_ERROR,
+    TOKEN_VARIABLE,
+    WEIGHTS_VARIABLE,
+    read_error,
+)
 from mlcore.errors import StoppedError
 from mlcore.messages import Message
 
@@ -78,6 +84,8 @@ def run_child(
         "OMP_NUM_THREADS": str(settings.THREADS or os.cpu_count() or 1),
         "TOKENIZERS_PARALLELISM": "false",
         TOKEN_VARIABLE: hub_token,
+        CACHE_VARIABLE: str(settings.CACHE_DIR),
+        WEIGHTS_VARIABLE: str(settings.MODEL_DIR),
     }
     log = (folder / "log.txt").open("a")
     with (

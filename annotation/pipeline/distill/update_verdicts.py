@@ -13,6 +13,7 @@ import numpy as np
 from django.conf import settings
 from django.utils import timezone
 
+from annotation.files import data_store
 from annotation.jobs import kinds
 from annotation.jobs.details import TrainingDetail, UpdateDetail
 from annotation.jobs.work import Job
@@ -38,7 +39,7 @@ def run_update(job: Job[UpdateDetail]) -> None:
     """Fit the weights of the newest verdict to what people answered, and write risks and queue anew, and, where no row was drawn
     for the labels as they are or somebody asked for it, labels and flags.
 
-    Does nothing without a training's files on this machine, for the paper's method, which has no weights, and while a
+    Does nothing where a training's files are lost, for the paper's method, which has no weights, and while a
     step of the loop is at work, which decides the rows itself.
     """
     project = job.stage.project
@@ -49,7 +50,7 @@ def run_update(job: Job[UpdateDetail]) -> None:
     folder = settings.RUN_DIR / str(training.run_id)
     evidence = TrainingDetail.of(training).evidence
     by_weights = DistillConfig(**iteration.slm_settings).method != "paper" and "student_right" in evidence
-    views = read_views(folder) if by_weights else None
+    views = read_views(folder) if by_weights and data_store.bring_folder(folder, last="keys.npy") else None
     if views is None:
         return
     read_at = timezone.now().isoformat()

@@ -19,6 +19,7 @@ from django.utils.text import slugify
 from django.utils.translation import get_language, override
 
 from annotation.errors import AnnotationError, NotReadyError
+from annotation.files import data_store
 from annotation.files.excel.writer import (
     MAX_ROWS,
     ExcelRow,
@@ -121,6 +122,7 @@ def run_export(job: Job[ExportDetail]) -> None:
         with override(detail.language or get_language()):
             rows = write(stage.project, part, selection=Selection.stored(detail), on_progress=tell)
         _sync(part)
+        data_store.send(part, name=target)
         with transaction.atomic():
             job.lease.fence()
             part.replace(target)
@@ -148,10 +150,8 @@ def export_path(stage: Stage) -> Path:
     Raises:
         NotReadyError: it is not finished, or was removed after some days.
     """
-    if stage.kind != kinds.EXPORT.key or stage.status != Stage.Status.DONE:
-        raise NotReadyError("This export is not finished yet.")
-    path = _export_folder() / ExportDetail.of(stage).stored
-    if not path.is_file():
+    path = _stored_path(stage)
+    if not data_store.bring(path):
         raise NotReadyError(
             "This export was deleted; files are kept for %(days)s days. Create a new one.",
             days=settings.EXPORT_DAYS,
@@ -159,10 +159,21 @@ def export_path(stage: Stage) -> Path:
     return path
 
 
+def is_kept(stage: Stage) -> bool:
+    """Whether the file of a finished export is still there."""
+    return data_store.is_kept(_stored_path(stage))
+
+
+def _stored_path(stage: Stage) -> Path:
+    if stage.kind != kinds.EXPORT.key or stage.status != Stage.Status.DONE:
+        raise NotReadyError("This export is not finished yet.")
+    return _export_folder() / ExportDetail.of(stage).stored
+
+
 def remove_old_exports() -> int:
     """Remove the files that are older than ``settings.EXPORT_DAYS``, and what attempts left that nobody goes on with."""
-    removed = 0
     oldest = time.time() - settings.EXPORT_DAYS * 86_400
+    removed = data_store.drop_older(_export_folder(), oldest)
     paths = list(_export_folder().iterdir())
     at_work = {str(run) for run in Stage.objects.active().values_list("run_id", flat=True)}
     for path in paths:

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from annotation.errors import AnnotationError, InvalidFileError
+from annotation.files import data_store
 from annotation.files.records import TEXT_FORMATS, WORKBOOKS, Limits, Reading
 from annotation.files.sniff import detect_structure, recognise
 from annotation.files.text.delimiters import DELIMITERS, QUOTES
@@ -93,17 +94,20 @@ def store_upload(
         reading = LINES if one_text_a_line else recognise(path, limits)
         reading = _chosen(path, reading, limits, chosen)
         preview = first_look(path, reading, limits)
-        return Upload.objects.create(
-            project=project,
-            name=shown_name(file.name or ""),
-            stored_name=stored_name,
-            size=size,
-            sha256=digest,
-            reading=preview.reading.as_dict(),
-            columns=list(preview.columns),
-            preview=preview.rows,
-            created_by=user,
-        )
+        with transaction.atomic():
+            upload = Upload.objects.create(
+                project=project,
+                name=shown_name(file.name or ""),
+                stored_name=stored_name,
+                size=size,
+                sha256=digest,
+                reading=preview.reading.as_dict(),
+                columns=list(preview.columns),
+                preview=preview.rows,
+                created_by=user,
+            )
+            data_store.send(path)
+        return upload
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -144,7 +148,7 @@ def delete_upload(upload: Upload) -> None:
     path: Path = upload.path
     with transaction.atomic():
         upload.delete()
-        transaction.on_commit(lambda: path.unlink(missing_ok=True))
+        transaction.on_commit(lambda: data_store.drop(path))
 
 
 def path_of(upload: Upload) -> Path:
@@ -154,7 +158,7 @@ def path_of(upload: Upload) -> Path:
         InvalidFileError: it is not there any more.
     """
     path: Path = upload.path
-    if not path.exists():
+    if not data_store.bring(path):
         raise InvalidFileError(
             "The uploaded file “%(name)s” no longer exists. Upload it again.", name=upload.name
         )

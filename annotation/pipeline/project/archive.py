@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from django.conf import settings
@@ -11,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotation.errors import AnnotationError, BusyError
+from annotation.files import data_store
 from annotation.jobs import kinds, state
 from annotation.jobs.details import Detail, ExportDetail
 from annotation.jobs.work import Job
@@ -100,7 +100,7 @@ def run_deletion(job: Job[Detail]) -> None:
         job.progress.report(done=done)
     for upload in project.uploads.all():
         # Before its row goes: a file that no row names would lie there for ever.
-        upload.path.unlink(missing_ok=True)
+        data_store.drop(upload.path)
     for stage in project.stages.all():
         _remove_files(stage)
 
@@ -110,9 +110,17 @@ def delete_emptied(stage: Stage) -> None:
     stage.project.delete()
 
 
+def drop_copies() -> None:
+    """Remove what this machine's folders hold that lies in the store as well and nobody has needed for a day."""
+    unfinished = Stage.objects.exclude(status=Stage.Status.DONE).values_list("run_id", flat=True)
+    kept = {str(run_id) for run_id in unfinished}
+    for folder in (settings.UPLOAD_DIR, settings.EXPORT_DIR, settings.RUN_DIR):
+        data_store.drop_copies(folder, but=kept)
+
+
 def _remove_files(stage: Stage) -> None:
     """What the stage left on the disk: its training, or the file that it exported."""
-    shutil.rmtree(settings.RUN_DIR / str(stage.run_id), ignore_errors=True)
+    data_store.drop(settings.RUN_DIR / str(stage.run_id))
     if stage.kind == kinds.EXPORT.key and (stored := ExportDetail.of(stage).stored):
         exports: Path = settings.EXPORT_DIR
-        (exports / stored).unlink(missing_ok=True)
+        data_store.drop(exports / stored)

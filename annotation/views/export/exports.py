@@ -7,7 +7,6 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 
-from annotation.errors import NotReadyError
 from annotation.files.writers import result_columns
 from annotation.forms.fields import validated
 from annotation.forms.rounds import ExportForm
@@ -35,7 +34,7 @@ def export(request: MemberRequest, project: Project) -> HttpResponse:
         .order_by("-id")[:SHOWN_EXPORTS]
     )
     done = [stage for stage in exports if stage.status == Stage.Status.DONE]
-    finished = [(stage, ExportDetail.of(stage), _is_there(stage)) for stage in done]
+    finished = [(stage, ExportDetail.of(stage), exporting.is_kept(stage)) for stage in done]
     query = plain_query(project, request.GET.urlencode())
     columns = zip(result_columns(project.columns), column_meanings(), strict=True)
     context = page_context(request, project, step="export") | {
@@ -53,13 +52,6 @@ def export(request: MemberRequest, project: Project) -> HttpResponse:
     if newest:
         context |= stage_status.stage_context(newest)
     return render(request, "annotation/export/export.html", context)
-
-
-def _is_there(stage: Stage) -> bool:
-    try:
-        return bool(exporting.export_path(stage))
-    except NotReadyError:
-        return False
 
 
 def column_meanings() -> list[str]:

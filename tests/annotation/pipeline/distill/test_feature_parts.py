@@ -24,6 +24,7 @@ from tests.support.factories import (
     run_llm_stage,
     start_llm_round,
 )
+from tests.support.machines import Machines
 from tests.support.stages import fresh, let_lease_run_out
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -88,6 +89,30 @@ def test_a_training_reads_what_its_parts_have_encoded(stage: Stage, settings: An
     assert (stage.done, stage.parts.count()) == (ROWS, 0)
     features = list(Path(settings.CACHE_DIR).rglob("*.features.npy"))
     assert len(features) == len(RANGES), "the training has encoded nothing itself"
+
+
+def test_features_that_other_machines_computed_are_brought(
+    stage: Stage, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = Machines(settings, tmp_path)
+    machines.go_to("trainer")
+    encode = feature_parts.run_part
+
+    def encode_elsewhere(job: Any) -> None:
+        machines.go_to("encoder")
+        encode(job)
+        machines.go_to("trainer")
+
+    monkeypatch.setattr(feature_parts, "run_part", encode_elsewhere)
+    run_stage(stage.pk)
+
+    stage = fresh(stage)
+    assert stage.status == Stage.Status.DONE, message_text(stage.error)
+    computed, brought = (
+        sorted(path.name for path in (tmp_path / name).rglob("*.keys.npy")) for name in ("encoder", "trainer")
+    )
+    assert len(computed) == len(RANGES)
+    assert computed == brought, "the training has encoded nothing itself"
 
 
 def test_another_worker_takes_a_part_and_none_is_encoded_twice(
