@@ -9,11 +9,14 @@ RIGHT, MARKED = 0.2, 0.4
 
 def flag_by_risk(apps: Any, schema_editor: Any) -> None:
     """Flag judged rows and their predictions by their risk: earlier versions called rows right whose models agreed."""
-    sample, prediction = (apps.get_model("annotation", name) for name in ("Sample", "Prediction"))
-    judged = prediction.objects.filter(source="slm", risk__isnull=False)
-    llm = sample.objects.filter(pk=OuterRef("sample")).values("llm_label")[:1]
+    alias = schema_editor.connection.alias
+    sample, prediction = (
+        apps.get_model("annotation", name).objects.using(alias) for name in ("Sample", "Prediction")
+    )
+    judged = prediction.filter(source="slm", risk__isnull=False)
+    llm = sample.filter(pk=OuterRef("sample")).values("llm_label")[:1]
     judged.alias(llm=Subquery(llm)).update(flag=_flag(Q(llm__isnull=False) & ~Q(label=F("llm"))))
-    rows = sample.objects.exclude(flag="")
+    rows = sample.exclude(flag="")
     rows.exclude(source="person").filter(risk__isnull=False).update(flag=_flag(~Q(llm_label=F("slm_label"))))
     newest = judged.filter(sample=OuterRef("pk"), iteration__withdrawn_at=None).order_by("-iteration__number")
     decided = rows.filter(source="person").alias(newest=Subquery(newest.values("flag")[:1]))
