@@ -195,6 +195,8 @@ def _command_of(pid: int) -> list[str]:
 def _name_of(command: list[str]) -> str:
     if "worker" in command:
         return "slm" if "slm" in command else "llm"
+    if "http.server" in command:
+        return "llm-server"
     return next((name for name in ("web", "demo") if name in command), "broker")
 
 

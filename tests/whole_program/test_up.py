@@ -5,7 +5,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.program import Program, is_running
-from tests.support.services import wait_for
+from tests.support.services import free_port, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +54,37 @@ def test_the_first_start_makes_one_admin_with_a_random_password(program: Program
         f"print(admin.username, admin.is_superuser, admin.check_password({program.password!r}), admin.last_login)"
     )
     assert program.execute(check) == "admin True True None"
+
+
+def test_a_server_of_language_models_is_kept_running_and_stopped(tmp_path: Path) -> None:
+    port = free_port()
+    with Program(tmp_path) as program:
+        program.start("--llm-server", f"{sys.executable} -m http.server {port} --bind 127.0.0.1")
+        first = program.children()["llm-server"]
+        wait_for(lambda: answers(port), seconds=10, what="the server answers")
+        program.kill("llm-server")
+        wait_for(lambda: program.children().get("llm-server", first) != first, seconds=20, what="it is back")
+        wait_for(lambda: answers(port), seconds=10, what="the server answers again")
+    assert not answers(port)
+
+
+@pytest.mark.parametrize(
+    ("command", "why"), [("no-such-program --port 1", "no program"), ("vllm 'serve", "no command")]
+)
+def test_a_command_that_can_t_be_run_is_told_before_anything_starts(
+    program: Program, command: str, why: str
+) -> None:
+    answer = program.run("up", "--llm-server", command)
+    assert answer.returncode == 1
+    assert why in answer.stderr
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.URLError:
+        return False
 
 
 def test_a_second_start_in_the_same_folder_says_so_and_ends(program: Program) -> None:

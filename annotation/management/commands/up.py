@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shlex
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -56,12 +58,22 @@ class Command(BaseCommand):
             help="also load the sample projects and bring one of them to a certificate",
         )
         parser.add_argument(
+            "--llm-server",
+            metavar="COMMAND",
+            default="",
+            help="also start a server of language models on this machine, such as 'vllm serve Qwen/Qwen3-8B --port 8080', keep it "
+            "running and stop it at the end; projects connect to its address",
+        )
+        parser.add_argument(
             "--reload",
             action="store_true",
             help="for developers: start the pages and workers anew whenever a source file changes",
         )
 
-    def handle(self, *args: Any, no_web: bool, demo: bool, reload: bool, **options: Any) -> None:
+    def handle(
+        self, *args: Any, no_web: bool, demo: bool, llm_server: str, reload: bool, **options: Any
+    ) -> None:
+        server = _server_command(llm_server)
         supervisor = Supervisor(sys.stdout, as_json=settings.LOG_FORMAT == "json")
         with _only_one_here():
             supervisor.catch_signals()
@@ -75,6 +87,8 @@ class Command(BaseCommand):
                 else:
                     supervisor.say("Bringing the database and the static files up to date.")
                     password = _prepare_site()
+                if server and not supervisor.stopping:
+                    supervisor.start(Service("llm-server", server, grace=WORKER_GRACE, foundation=True))
                 if not supervisor.stopping:
                     _start_services(supervisor, web=not no_web, demo=demo)
                     _announce(supervisor, password, web=not no_web)
@@ -102,6 +116,19 @@ def _only_one_here() -> Iterator[None]:
                 "started with another address). Stop it first, or set CORAL_DATA_DIR to another folder."
             ) from None
         yield
+
+
+def _server_command(line: str) -> list[str]:
+    """The words of the command that starts a server of language models."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise CommandError(f"--llm-server is {line!r}, which is no command: {error}.") from error
+    if words and shutil.which(words[0]) is None:
+        raise CommandError(
+            f"--llm-server: there is no program {words[0]!r}. Install it, or give its whole path."
+        )
+    return words
 
 
 def _start_broker(supervisor: Supervisor) -> None:
