@@ -20,6 +20,7 @@ from annotation.models import (
     AllowedHost,
     AuditDraw,
     Correction,
+    DrainedMachine,
     Iteration,
     Label,
     Membership,
@@ -271,3 +272,11 @@ class AllowedHostAdmin(ModelAdmin):  # type: ignore[misc]
 
     list_display = ["host", "note", "added_at"]
     search_fields = ["host", "note"]
+
+
+@admin.register(DrainedMachine)
+class DrainedMachineAdmin(ModelAdmin):  # type: ignore[misc]
+    """Its workers stop within half a minute, and take work again once the row is deleted."""
+
+    list_display = ["name", "note", "since"]
+    search_fields = ["name", "note"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,11 @@ TURN_POLL_SECONDS = 5.0
 
 #: Set when this process is to end: every stage at work here stops after its batch and goes back to the queue.
 shutting_down = threading.Event()
+
+
+def machine_name() -> str:
+    """What this machine is called in the worker's name on a stage."""
+    return socket.gethostname()[:80]
 
 
 class Lease:

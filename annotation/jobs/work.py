@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from django.utils.module_loading import import_string
 from annotation.errors import AnnotationError, LeaseLostError, PausedError
 from annotation.jobs.disk_space import is_disk_full, no_room
 from annotation.jobs.kinds import detail_of, kind_of
-from annotation.jobs.lease import Lease, lease_end, shutting_down
+from annotation.jobs.lease import Lease, lease_end, machine_name, shutting_down
 from annotation.jobs.notify import notify_pages
 from annotation.jobs.progress import D, Progress
 from annotation.jobs.run_id import run_id
@@ -153,7 +152,7 @@ def take_up(stage_id: int) -> Job[Any] | None:
             requested_action=Stage.RequestedAction.NONE,
             attempt=F("attempt") + 1,
             lease_until=lease_end(),
-            worker=f"{socket.gethostname()[:80]}:{os.getpid()}",
+            worker=f"{machine_name()}:{os.getpid()}",
             started_at=Now(),
             finished_at=None,
             resume_at=None,

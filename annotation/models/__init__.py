@@ -8,7 +8,7 @@ from annotation.models.audit import AuditDraw
 from annotation.models.connection import AllowedHost, Connection, ConnectionSettings
 from annotation.models.correction import Correction
 from annotation.models.correction_batch import CorrectionBatch
-from annotation.models.deployment import Deployment
+from annotation.models.deployment import Deployment, DrainedMachine
 from annotation.models.goal import Goal, PlanStep
 from annotation.models.prediction import EpochRows, Prediction
 from annotation.models.project import Label, Membership, Project, Role
@@ -38,6 +38,7 @@ __all__ = [
     "Correction",
     "CorrectionBatch",
     "Deployment",
+    "DrainedMachine",
     "EpochRows",
     "Flag",
     "Goal",

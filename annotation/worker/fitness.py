@@ -18,7 +18,8 @@ from django.utils import timezone
 from annotation import __version__
 from annotation.errors import AnnotationError
 from annotation.files import data_store
-from annotation.models import Deployment
+from annotation.jobs.lease import machine_name
+from annotation.models import Deployment, DrainedMachine
 
 MARK = "folder.id"
 PROBE = "coral"
@@ -50,6 +51,11 @@ def misfits() -> list[str]:
     if not is_migrated():
         return [
             "The database is not up to date yet. `coral up` on the machine with the web server does that."
+        ]
+    if DrainedMachine.objects.filter(name=machine_name()).exists():
+        return [
+            "An administrator has drained this machine. It takes work again once it is deleted from Drained machines in the "
+            "administration."
         ]
     row = Deployment.objects.annotate(now=Now()).first()
     if row is None:

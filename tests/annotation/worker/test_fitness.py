@@ -14,8 +14,9 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
+from annotation.jobs.lease import machine_name
 from annotation.management.commands import worker
-from annotation.models import Deployment
+from annotation.models import Deployment, DrainedMachine
 from annotation.worker import fitness
 from annotation.worker.fitness import misfits, record_deployment
 
@@ -65,6 +66,15 @@ def test_a_machine_that_does_not_fit_says_why(
     amiss(monkeypatch, settings)
     (found,) = misfits()
     assert sentence in found
+
+
+def test_a_drained_machine_takes_no_work_until_it_is_taken_back() -> None:
+    drained = DrainedMachine.objects.create(name=machine_name())
+    DrainedMachine.objects.create(name="another")
+    (found,) = misfits()
+    assert "drained this machine" in found
+    drained.delete()
+    assert misfits() == []
 
 
 @pytest.mark.parametrize("applied", [True, False])
