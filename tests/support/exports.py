@@ -15,6 +15,7 @@ from tests.support.factories import make_user
 
 NASTY = [
     "=1+1", "=cmd|'/C calc'!A0", "+1", "-1", "-1.5e3", "+cmd", "-cmd", "@SUM(1)", "\t=1", "\r=1", "'=1", "''=1", "'plain", "'-1",
+    "a;=1", "'a;'=1", "a\t@b", "a; b", "a;-",
     "http://example.com/x", "mailto:a@b.c", "0012", "1e5", "TRUE", "#N/A", "<r>bold</r>", "<r><t>x</t></r>&amp;", "_x000D_", "a\x0bb\x1bc",
     "line\nbreak", "carriage\r\nreturn", " leading and trailing ", "quote \" and 'single'",
     "semi;colon, comma\ttab", "你好，世界 😀", "\u202eabc",

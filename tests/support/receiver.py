@@ -10,12 +10,13 @@ from typing import Any
 
 
 class Receiver(HTTPServer):
-    """Keeps the bodies and headers that it is sent, and answers with ``status``."""
+    """Keeps the bodies and headers that it is sent, and answers with ``status``, ``headers`` and ``body``."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.calls: list[tuple[bytes, dict[str, str]]] = []
-        self.status = 200
+        self.status, self.body = 200, b""
+        self.headers: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -29,7 +30,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.calls.append((body, dict(self.headers)))
         self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
+        self.wfile.write(self.server.body)
 
     def log_message(self, *args: Any) -> None:
         pass

@@ -112,7 +112,9 @@ def _is_punctuation(sample: str, delimiter: str) -> bool:
     rows = re.sub(r"\r\n?", "\n", sample).lstrip("\n").partition("\n")[2]
     if delimiter not in ",;" or rows.count(delimiter) != rows.count(f"{delimiter} "):
         return False
-    return not re.search(rf"(?:^|{delimiter})\s*[-+]?[\d.]+\s*(?:$|{delimiter})", rows, re.MULTILINE)
+    # Blanks of a line alone: with line ends among them, each of many empty lines would be read from all before it.
+    number = rf"(?:^|{delimiter})[^\S\n]*[-+]?[\d.]++[^\S\n]*(?:$|{delimiter})"
+    return not re.search(number, rows, re.MULTILINE)
 
 
 def _quote_of(sample: str, reading: Reading, delimiter: str, complete: bool) -> str:

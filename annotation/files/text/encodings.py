@@ -65,7 +65,8 @@ _UTF8_SEQUENCE = re.compile(rb"[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _LONE_HIGH_BYTE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
-_IN_LATIN_WORD = re.compile(rb"[A-Za-z][\x80-\xff]+|[\x80-\xff]+[A-Za-z]")
+# A run is read once, from its begin: otherwise a long one that no letter follows would be read from each of its bytes.
+_IN_LATIN_WORD = re.compile(rb"[A-Za-z][\x80-\xff]++|(?<![\x80-\xff])[\x80-\xff]++[A-Za-z]")
 # Non-ASCII letters of the languages that are written in each encoding of Latin letters; the most usual encoding first.
 _ALPHABETS = {
     "cp1252": (

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from datetime import timedelta
 
 from django.contrib.auth.models import User
-from django.db.models import Q
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from annotation.errors import AnnotationError
 from annotation.models import ApiToken
+from annotation.models.sql import little_patience
+
+logger = logging.getLogger(__name__)
 
 MOST_TOKENS = 50  # of one user
 PREFIX = "coral_"  # by which scanners of leaked secrets know one
@@ -42,13 +46,23 @@ def make_token(user: User, *, name: str, scope: str, days: int | None) -> tuple[
 
 
 def token_of(secret: str) -> ApiToken | None:
-    """The token with this secret; None if it was revoked, has expired, or never was. That it was used is written down."""
+    """The token with this secret; None if it was revoked, has expired, or never was.
+
+    That it was used is written down once a minute, and where the database can be written to at once: programs read on while it
+    is locked or read-only.
+    """
     token = ApiToken.objects.usable().select_related("user").filter(digest=_digest(secret)).first()
-    if token:
-        now = timezone.now()
-        not_noted = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - NOTE_USE_EVERY)
-        ApiToken.objects.filter(not_noted, pk=token.pk).update(last_used_at=now)
+    if token and (token.last_used_at is None or token.last_used_at < timezone.now() - NOTE_USE_EVERY):
+        _note_use(token)
     return token
+
+
+def _note_use(token: ApiToken) -> None:
+    try:
+        with little_patience(), transaction.atomic():
+            ApiToken.objects.filter(pk=token.pk).update(last_used_at=timezone.now())
+    except DatabaseError as error:
+        logger.warning("The use of token %s could not be written down: %s", token.beginning, error)
 
 
 def _digest(secret: str) -> str:

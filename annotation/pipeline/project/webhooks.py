@@ -22,7 +22,13 @@ from annotation.messages import message
 from annotation.models import Activity, Project, Webhook
 from annotation.pipeline.project import activity
 from annotation.pipeline.project.connection import allowed_hosts
-from mlcore.llm.endpoint.guard import Destination, GuardedConnection, check_address
+from mlcore.llm.endpoint.guard import (
+    AnswerUnreadableError,
+    Destination,
+    GuardedConnection,
+    RedirectRefusedError,
+    check_address,
+)
 from mlcore.messages import Message
 
 SAME_ADDRESS = gettext_noop("The project has a webhook with this address already.")
@@ -88,6 +94,8 @@ def run_call(job: Job[WebhookDetail]) -> None:
         answer = asyncio.run(_post(destination, detail.address, headers, body))
     except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
         why = message("The webhook was not reached: %(error)s.", error=str(error) or type(error).__name__)
+    except (AnswerUnreadableError, RedirectRefusedError) as error:
+        why = error.message
     if answer is not None and not 200 <= answer < 300:
         why = message("The webhook answered with status %(status)s.", status=answer)
     tries = detail.tries + 1

@@ -28,11 +28,16 @@ KEPT_SECONDS = 30.0  # a connection that nobody uses
 HUB_ADDRESS = "https://router.huggingface.co/v1"
 HEADER_BYTES = 65_536  # of one header
 HEADERS = 1_000
-_METADATA = {ipaddress.ip_address("100.100.100.200"), ipaddress.ip_address("fd00:ec2::254")}
+_METADATA = {ipaddress.ip_address(each) for each in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")}
 #: Networks of the sixth version whose addresses end in one of the fourth: NAT64, and RFC 2765's translated ones.
 _TRANSLATED = [ipaddress.ip_network(each) for each in ("64:ff9b::/96", "::ffff:0:0:0/96")]
 #: Not global, which Python 3.11's tables don't say of them: local NAT64 (RFC 8215) and protocol assignments (RFC 6890).
-_LOCAL = [ipaddress.ip_network(each) for each in ("64:ff9b:1::/48", "192.0.0.0/24")]
+#: The relays of the sixth version over the fourth and segment routing lead to other addresses than they say.
+_LOCAL = [
+    ipaddress.ip_network(each) for each in ("64:ff9b:1::/48", "192.0.0.0/24", "192.88.99.0/24", "5f00::/16")
+]
+#: The middle of an address of the sixth version that ends in one of the fourth (ISATAP, RFC 5214).
+_ISATAP = (0x5EFE, 0x0200_5EFE)
 _VERSIONED = re.compile(r"/v\d+\w*(/|$)|/deployments/[^/]+$|/openai$")
 _PORTS = {"http": 80, "https": 443}
 
@@ -260,6 +265,7 @@ def _carried(
     if isinstance(address, ipaddress.IPv4Address):
         return address
     number = int(address)
-    if 1 < number < 2**32 or any(address in network for network in _TRANSLATED):
+    isatap = (number >> 32) % 2**32 in _ISATAP
+    if 1 < number < 2**32 or isatap or any(address in network for network in _TRANSLATED):
         return ipaddress.IPv4Address(number % 2**32)
     return address.ipv4_mapped or address.sixtofour or address

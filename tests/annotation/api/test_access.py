@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -14,6 +19,14 @@ from tests.support.factories import make_user
 from tests.support.pages import Cast, make_cast
 
 pytestmark = pytest.mark.django_db
+
+
+@contextmanager
+def another_write() -> Iterator[None]:
+    """Another process writes to the database meanwhile."""
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
 
 
 @pytest.fixture
@@ -64,6 +77,20 @@ def test_a_token_ends_with_its_time_its_user_and_its_revocation() -> None:
     assert program.get("/projects").status_code == 401
     ApiToken.objects.all().delete()
     assert program.get("/projects").status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_token_reads_while_another_process_writes() -> None:
+    program = Program(make_user())
+    with another_write():
+        assert program.get("/projects").status_code == 200
+    assert ApiToken.objects.get().last_used_at is None
+    assert program.get("/projects").status_code == 200
+    assert ApiToken.objects.get().last_used_at is not None
+    with another_write():
+        began = time.monotonic()
+        assert program.get("/projects").status_code == 200
+        assert time.monotonic() - began < 0.9, "its use is noted once a minute, so nothing waits for the lock"
 
 
 def test_a_session_needs_the_pages_csrf_token(cast: Cast) -> None:

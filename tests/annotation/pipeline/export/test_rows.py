@@ -88,12 +88,24 @@ def test_no_cell_of_a_workbook_is_a_formula_or_a_link(tmp_path: Path) -> None:
 
 def test_a_csv_cell_that_a_spreadsheet_would_run_is_guarded_and_a_number_is_not(tmp_path: Path) -> None:
     run_export.write_csv(
-        nasty_project(["=1+1", "-1.5", "+7", "-1+1", "@x", "\t=1", "plain", "'=1"]), tmp_path / "a.csv"
+        nasty_project(["=1+1", "-1.5", "+7", "-1+1", "@x", "\t=1", "plain", "'=1", "a;=1", "a;b"]),
+        tmp_path / "a.csv",
     )
     with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
         header, *rows = csv.reader(file)
     assert header[0] == "'=id"
-    assert [row[1] for row in rows] == ["'=1+1", "-1.5", "+7", "'-1+1", "'@x", "'\t=1", "plain", "''=1"]
+    assert [row[1] for row in rows] == [
+        "'=1+1",
+        "-1.5",
+        "+7",
+        "'-1+1",
+        "'@x",
+        "'\t=1",
+        "plain",
+        "''=1",
+        "'a;=1",
+        "a;b",
+    ]
 
 
 def test_json_lines_hold_the_texts_as_they_are(tmp_path: Path) -> None:

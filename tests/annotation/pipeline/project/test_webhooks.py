@@ -88,6 +88,25 @@ def test_a_refused_call_is_tried_again_later_and_at_last_fails(receiver: Receive
     assert call(project).status == Stage.Status.DONE
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (302, {"Location": "http://example.org/"}, b""),
+        (200, {}, b"x" * 1_100_000),
+        (200, {"Content-Encoding": "br"}, b"x"),
+    ],
+    ids=["sent elsewhere", "too long", "packed"],
+)
+def test_an_answer_that_is_not_taken_is_tried_again(
+    receiver: Receiver, project: Project, status: int, headers: dict[str, str], body: bytes
+) -> None:
+    receiver.status, receiver.headers, receiver.body = status, headers, body
+    state.tell_webhooks(project, "test", {})
+    stage = call(project)
+    assert (stage.status, stage.resume_at is not None) == (Stage.Status.PAUSED, True)
+    assert message_text(stage.error)
+
+
 def test_an_address_that_is_allowed_no_more_is_not_called(
     receiver: Receiver, project: Project, settings: Any
 ) -> None:

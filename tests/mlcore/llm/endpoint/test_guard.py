@@ -84,6 +84,11 @@ def test_an_address_that_is_not_allowed_is_refused(address: str) -> None:
         "http://10.1.2.3/",
         "http://127.0.0.1/",
         "http://127.1/",
+        "http://168.63.129.16/",
+        "http://192.88.99.1/",
+        "http://[2001:4860::5efe:7f00:1]/",
+        "http://[2001:4860::200:5efe:a00:1]/",
+        "http://[5f00::1]/",
         "http://2130706433/",
     ],
 )
