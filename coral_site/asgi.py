@@ -14,10 +14,11 @@ pages = get_asgi_application()  # sets Django up; what follows needs it
 
 from annotation.live.routing import websocket_urlpatterns  # noqa: E402
 from coral_site.body_limit import BodyLimit  # noqa: E402
+from coral_site.slow_refusals import SlowRefusals  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(pages),
+        "http": SlowRefusals(BodyLimit(pages)),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

@@ -1,11 +1,13 @@
 """What several workers on one PostgreSQL (with fsync) and one Redis do: speed, kills, fairness, budgets, clocks, size.
 
-Workers are processes of this machine with one data folder; a scripted server plays the language model. The parts:
+Workers are processes of this machine, each with a data folder of its own and one store of files; a scripted server plays the
+language model. The parts:
 
 - speedup: rows labelled by one worker and by four, at 16 calls at once each.
 - kills: workers are killed at random, Redis and PostgreSQL restarted, while four workers label.
 - fair: a labeling of 200 rows alone and beside a large one.
 - budget: four workers under a budget of tokens.
+- features, local: the features of texts, and rows labelled by the embedded LLM, by one worker of one thread and by two.
 - clock: two workers, one of whose clocks is two minutes ahead.
 - rate: bookkeeping of an instant model, in a database with a second project of two rounds.
 - requests: what people ask for in that project.
@@ -31,11 +33,12 @@ from typing import Any
 
 from tests.bench.harness import Options, Report, in_process, run_bench
 from tests.bench.scale_database import measure_database
+from tests.bench.scale_models import measure_features, measure_local
 from tests.support.fake_llm import Call, FakeLlm, Step, fake_llm, says
 from tests.support.program import Program
 from tests.support.services import PostgresServer, RedisServer, wait_for
 
-PARTS = ("speedup", "kills", "fair", "budget", "clock", "rate", "requests")
+PARTS = ("speedup", "kills", "fair", "budget", "clock", "features", "local", "rate", "requests")
 ANSWER_SECONDS, CALLS_OF_WORKER, WORKERS = 0.2, 16, 4
 TOKENS = 43  # of a call to the scripted server
 BATCH = 100  # rows that are stored at once
@@ -92,15 +95,22 @@ class Cluster:
     redis: RedisServer
     llm: FakeLlm
     workers: list[subprocess.Popen[bytes]]
+    machines: int = 0
 
     def start_workers(self, count: int, *, threads: int = 1) -> None:
         for _ in range(count):
-            self.workers.append(self.program.start_worker("llm,files,short", threads=threads))
+            self.workers.append(self.start_worker(threads=threads))
         wait_for(
             lambda: self.program.log.count("At work on") >= len(self.workers),
             seconds=60,
             what="workers start",
         )
+
+    def start_worker(self, *, threads: int = 1) -> subprocess.Popen[bytes]:
+        """One on a machine of its own."""
+        self.machines += 1
+        own = {"CORAL_DATA_DIR": str(self.program.folder / f"machine-{self.machines}")}
+        return self.program.start_worker("llm,files,short", threads=threads, environment=own)
 
     def stop_workers(self) -> None:
         for worker in self.workers:
@@ -147,6 +157,9 @@ def cluster() -> Iterator[Cluster]:
             REDIS_URL=redis.url,
             CORAL_LEASE_SECONDS="30",
             CORAL_LLM_CALLS=str(CALLS_OF_WORKER),
+            CORAL_STORE=(folder / "store").as_uri(),
+            CORAL_SECRET_KEY="the same on all machines",
+            CORAL_TOKEN_KEYS="the same on all machines",
         )
         program.execute(
             "from django.core.management import call_command; call_command('migrate', verbosity=0)",
@@ -172,6 +185,10 @@ def measure(options: Options, report: Report) -> None:
                 machines.llm.calls.clear()
                 part(machines, report, quick=options.quick)
                 machines.stop_workers()
+    on_models = {"features": measure_features, "local": measure_local}
+    for name in [name for name in on_models if name in parts]:
+        with cluster() as machines:
+            on_models[name](machines.program, machines.program.folder, report, quick=options.quick)
     if {"rate", "requests"} & set(parts):
         folder = Path(tempfile.gettempdir())
         with PostgresServer(folder, fsync=True) as server, tempfile.TemporaryDirectory() as data:
@@ -215,7 +232,7 @@ def _kills(machines: Cluster, report: Report, *, quick: bool) -> None:
         for key, attempt, holder in running:
             if holder.endswith(f":{worker.pid}"):
                 held[key] = (attempt, time.monotonic())
-        machines.workers.append(machines.program.start_worker("llm,files,short"))
+        machines.workers.append(machines.start_worker())
         if number == kills // 3:
             machines.redis.restart()
         if number == 2 * kills // 3:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -74,18 +75,21 @@ class Program:
         os.kill(pid, number)
         return pid
 
-    def start_worker(self, queues: str, *, threads: int = 1) -> subprocess.Popen[bytes]:
+    def start_worker(
+        self, queues: str, *, threads: int = 1, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """One more worker, beside the supervisor's, as on a further machine; the caller ends it."""
-        return self._start(self._command("worker", "--queues", queues, "--threads", str(threads)))
+        command = self._command("worker", "--queues", queues, "--threads", str(threads))
+        return self._start(command, environment or {})
 
     def start_python(self, code: str) -> subprocess.Popen[bytes]:
         """A process with this code, in the program's environment; the caller ends it."""
-        return self._start([sys.executable, "-c", code])
+        return self._start([sys.executable, "-c", code], {})
 
-    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str], more: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                command, env=self._environment, cwd=settings.BASE_DIR, stdout=log, stderr=log
+                command, env={**self._environment, **more}, cwd=settings.BASE_DIR, stdout=log, stderr=log
             )
 
     def clear_log(self) -> None:

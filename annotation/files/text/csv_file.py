@@ -193,6 +193,8 @@ class _Records:
         size, where = 0, _Where.BEGIN
         for piece in chain(self._lines.record, iter(self._lines.next_piece, "")):
             size += len(piece)
+            if where == _Where.QUOTED and '"' not in piece.replace('""', ""):
+                continue  # the cell goes on, as in most of its lines
             if self._reading.quote:
                 where = self._where_after(piece, where, start)
             if where != _Where.QUOTED and piece.endswith(("\n", "\r")):
