@@ -15,7 +15,7 @@ WORD_CHARACTERS = 3  # shorter names stand in prose by accident, as "A" does
 MOST_TIMES = 3  # a name in prose; more often, and the model only repeats itself
 # Thoughts before the answer. Some templates leave out the opening mark; a block that was cut leaves no answer.
 _THOUGHTS = re.compile(
-    r"\s*(?:<(think|thinking|reasoning|thought)>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)|(?:(?!<think>).)*?</think>"
+    r"\s*+(?:<(think|thinking|reasoning|thought)>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)|(?:(?!<think>).)*?</think>"
     r"|(?:<\|start\|>assistant)?<\|channel\|>analysis<\|message\|>.*?(?=<\|channel\|>final|\Z))",
     re.DOTALL,
 )

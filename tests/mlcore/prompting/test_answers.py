@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from mlcore.prompting.answers import confusable_names, read_answer
+import time
+
+import pytest
+
+from mlcore.prompting.answers import confusable_names, end_of_thoughts, read_answer
 from mlcore.records import LabelSet
 
 
@@ -26,3 +30,11 @@ def test_a_name_within_another_one_is_not_read_for_it() -> None:
     labels = LabelSet.of("card", "lost card", "fee")
     assert read_answer("I would say: lost card, clearly", labels) == 1
     assert read_answer("cardiology", labels) == -1
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\t"])
+def test_an_answer_of_nothing_but_blanks_is_read_at_once(blank: str) -> None:
+    began = time.process_time()
+    assert end_of_thoughts(blank * 200_000) == 0
+    assert end_of_thoughts(blank * 200_000 + "<think>no</think>positive") > 200_000
+    assert time.process_time() - began < 5  # a quadratic reading takes minutes
