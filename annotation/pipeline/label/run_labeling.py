@@ -13,7 +13,7 @@ from annotation.pipeline.label.calibration import calibrate_corpus
 from annotation.pipeline.label.choose_rows import choose_asked_rows
 from annotation.pipeline.label.demonstrations import choose_demonstrations
 from annotation.pipeline.label.label_rows import RowLabeler
-from annotation.pipeline.label.parts import PART_ROWS, has_parts, label_in_parts
+from annotation.pipeline.label.parts import has_parts, label_in_parts, part_rows
 from annotation.pipeline.label.reuse_answers import keep_earlier_answers, target_shares
 from annotation.pipeline.label.second_question import ask_riskiest_again
 from annotation.pipeline.label.session import LabelingRun, open_run
@@ -75,7 +75,7 @@ def _label_corpus(run: LabelingRun, demonstrations: list[Demonstration]) -> None
     if calls_server and run.config.by_batches:
         if not label_by_batches(run, requests_of=labeler.requests_of, store=labeler.store):
             return
-    elif has_parts(lease.stage) or total - done > PART_ROWS:
+    elif has_parts(lease.stage) or total - done > part_rows(run.model):
         label_in_parts(run, labeler)
         return
     labeler.label(unanswered_samples(iteration))

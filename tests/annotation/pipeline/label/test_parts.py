@@ -43,7 +43,7 @@ def server() -> Iterator[FakeLlm]:
 @pytest.fixture
 def cast(server: FakeLlm, monkeypatch: pytest.MonkeyPatch) -> Cast:
     monkeypatch.setattr(unanswered, "WINDOW_ROWS", ROWS_OF_PART)
-    monkeypatch.setattr(run_labeling, "PART_ROWS", ROWS_OF_PART)
+    monkeypatch.setattr(parts, "SERVER_PART_ROWS", ROWS_OF_PART)
     monkeypatch.setattr(job_parts, "LOOK_SECONDS", 0.01)
     cast = make_cast(rows=ROWS)
     configure_llm(cast, server)
@@ -241,7 +241,7 @@ def test_a_model_on_this_machine_is_loaded_once_for_the_parts_of_a_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unanswered, "WINDOW_ROWS", ROWS_OF_PART)
-    monkeypatch.setattr(run_labeling, "PART_ROWS", ROWS_OF_PART)
+    monkeypatch.setattr(parts, "LOCAL_PART_ROWS", ROWS_OF_PART)
     loaded: list[str] = []
 
     def load(where: str) -> Callable[..., ScriptedModel]:
@@ -263,3 +263,21 @@ def test_a_model_on_this_machine_is_loaded_once_for_the_parts_of_a_process(
     assert stage.status == Stage.Status.DONE, stage.error
     assert (stage.done, loaded) == (ROWS, ["whole"])
     assert iteration.predictions.filter(source="llm", error="").count() == ROWS
+
+
+def test_windows_that_follow_each_other_are_one_part(
+    cast: Cast, server: FakeLlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "SERVER_PART_ROWS", 3 * ROWS_OF_PART)
+    sizes: list[int] = []
+    create = state.create_parts
+
+    def noted(stage: Stage, kind: Any, made: Any) -> None:
+        sizes.extend(rows for rows, _detail in made)
+        create(stage, kind, made)
+
+    monkeypatch.setattr(state, "create_parts", noted)
+    iteration = start_llm_round(cast.project)
+    stage = run_llm_stage(iteration)
+    assert sizes == [3 * ROWS_OF_PART, ROWS - 3 * ROWS_OF_PART]
+    check_whole(iteration, server, stage)
