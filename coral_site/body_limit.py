@@ -24,6 +24,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: Form fields may hold 5 MB (``DATA_UPLOAD_MAX_MEMORY_SIZE``); the rest is for what encodes them.
 FORM_BYTES = 16 * 2**20
@@ -36,7 +37,7 @@ class BodyLimit:
     """Answers 413 as soon as a request has sent more than its address takes: files for the upload of an owner of
     the project, and a form anywhere else."""
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

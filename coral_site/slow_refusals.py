@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-from coral_site.body_limit import Message, Receive, Scope, Send
+from coral_site.body_limit import App, Message, Receive, Scope, Send
 
 SECONDS = 1.0  # beside 40 loops a review page takes 1.2 times as long, without it 3.4 times (tests.bench.hostile, 2 cores)
 TOO_MANY = 429
@@ -15,7 +13,7 @@ TOO_MANY = 429
 class SlowRefusals:
     """Holds back answers with the status 429, without holding a thread."""
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

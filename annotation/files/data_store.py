@@ -134,7 +134,15 @@ def drop(path: Path) -> None:
         with _told():
             for key in list(_stored(_key(path))) or [_key(path)]:
                 store().delete(key)
-    _remove(path)
+    remove_here(path)
+
+
+def remove_here(path: Path) -> None:
+    """Remove a file or folder from this machine's disk, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def drop_older(folder: Path, moment: float) -> int:
@@ -160,7 +168,7 @@ def drop_copies(folder: Path, *, but: set[str]) -> None:
     oldest = time.time() - COPY_SECONDS
     for path in folder.iterdir():
         if path.name.partition(".")[0] not in but and _touched(path) < oldest:
-            _remove(path)
+            remove_here(path)
 
 
 def _bring_all(paths: list[Path]) -> None:
@@ -203,13 +211,6 @@ def _stored(folder: str) -> Iterator[str]:
 
 def _touched(path: Path) -> float:
     return max(each.stat().st_mtime for each in (path, *path.rglob("*")))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -40,7 +40,8 @@ PREFIX = "coral_"
 # What a spreadsheet takes for a formula when it opens a CSV file; the wide forms count in some Asian versions.
 # Where lists are parted by semicolons, it parts a cell there, too, and one with tabs at those.
 _FORMULA = r"(?:[=+\-@\t\r\n＝＋－＠]|(?s:.)*[;\t][ '\"]?[=+\-@＝＋－＠])"
-_DANGEROUS, _GUARDED = re.compile(f"'*{_FORMULA}"), re.compile(f"'+{_FORMULA}")
+# The apostrophes are read once: otherwise a cell of many would be read from each of them.
+_DANGEROUS, _GUARDED = re.compile(f"'*+{_FORMULA}"), re.compile(f"'++{_FORMULA}")
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 
 

@@ -36,11 +36,14 @@ def keep_features(stage: Stage, samples: Sequence[Sample], features: FloatArray)
 def newest_features(project: Project, samples: Sequence[Sample]) -> FloatArray | None:
     """Features (N, D) of some rows from the project's newest training; None where its folder is not there any more."""
     stage = project.stages.filter(kind=kinds.SLM.key, status=Stage.Status.DONE).order_by("-id").first()
-    if stage is None or not data_store.bring(training_folder(stage) / "features.npy"):
+    if stage is None:
         return None
-    data_store.bring(training_folder(stage) / "keys.npy")
-    keys = np.load(training_folder(stage) / "keys.npy")
-    features: FloatArray = np.load(training_folder(stage) / "features.npy")
+    folder = training_folder(stage)
+    if not data_store.bring(folder / "features.npy"):
+        return None
+    data_store.bring(folder / "keys.npy")
+    keys = np.load(folder / "keys.npy")
+    features: FloatArray = np.load(folder / "features.npy")
     place = {key: row for row, key in enumerate(keys.tolist())}
     if not all(sample.pk in place for sample in samples):
         return None

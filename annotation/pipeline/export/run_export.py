@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -106,7 +105,7 @@ def run_export(job: Job[ExportDetail]) -> None:
     name = f"{stage.run_id}.{detail.format}"
     target = _export_folder() / name
     for left in target.parent.glob(f"{stage.run_id}*{WORKING}"):
-        _remove(left)
+        data_store.remove_here(left)
     working = target.with_name(f"{stage.run_id}.{job.lease.attempt}{WORKING}")
     working.mkdir(mode=0o700)
     part = working / name
@@ -127,7 +126,7 @@ def run_export(job: Job[ExportDetail]) -> None:
             job.lease.fence()
             part.replace(target)
     finally:
-        _remove(working)
+        data_store.remove_here(working)
     job.progress.report(
         phase="",
         done=rows,
@@ -180,7 +179,7 @@ def remove_old_exports() -> int:
         with suppress(FileNotFoundError):  # another process removes them as well
             is_left = path.suffix == WORKING and path.name.partition(".")[0] not in at_work
             if is_left or path.stat().st_mtime < oldest:
-                _remove(path)
+                data_store.remove_here(path)
                 removed += 1
     return removed
 
@@ -189,13 +188,6 @@ def _export_folder() -> Path:
     folder: Path = settings.EXPORT_DIR
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _shown_name(stage: Stage) -> str:

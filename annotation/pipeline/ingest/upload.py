@@ -94,22 +94,24 @@ def store_upload(
         reading = LINES if one_text_a_line else recognise(path, limits)
         reading = _chosen(path, reading, limits, chosen)
         preview = first_look(path, reading, limits)
-        with transaction.atomic():
-            upload = Upload.objects.create(
-                project=project,
-                name=shown_name(file.name or ""),
-                stored_name=stored_name,
-                size=size,
-                sha256=digest,
-                reading=preview.reading.as_dict(),
-                columns=list(preview.columns),
-                preview=preview.rows,
-                created_by=user,
-            )
-            data_store.send(path)
-        return upload
+        data_store.send(path)  # in no transaction, which would hold others' writes until the store has it
     except BaseException:
         path.unlink(missing_ok=True)
+        raise
+    try:
+        return Upload.objects.create(
+            project=project,
+            name=shown_name(file.name or ""),
+            stored_name=stored_name,
+            size=size,
+            sha256=digest,
+            reading=preview.reading.as_dict(),
+            columns=list(preview.columns),
+            preview=preview.rows,
+            created_by=user,
+        )
+    except BaseException:
+        data_store.drop(path)
         raise
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
+from django.db import DatabaseError
 
 from annotation.jobs.work import run_stage
-from annotation.models import Stage
+from annotation.models import Stage, Upload
 from annotation.pipeline.distill.kept_model import kept_model, needed_model, zip_model
 from annotation.pipeline.distill.neighbours import nearest_samples
 from annotation.pipeline.distill.start_new_rows import start_new_rows
@@ -52,6 +53,19 @@ def test_another_machine_imports_what_was_uploaded(machines: Machines, settings:
     delete_upload(other)
     assert not path.exists()
     assert not (machines.store / "uploads" / path.name).exists()
+
+
+def test_an_upload_that_can_t_be_written_down_leaves_no_file(
+    machines: Machines, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_fields: Any) -> None:
+        raise DatabaseError
+
+    monkeypatch.setattr(Upload.objects, "create", refuse)
+    with pytest.raises(DatabaseError):
+        imports.upload(make_project(rows=0), imports.table(*imports.numbered(5)))
+    assert [path for path in machines.store.rglob("*") if path.is_file()] == []
+    assert list(settings.UPLOAD_DIR.iterdir()) == []
 
 
 def test_another_machine_hands_out_what_was_exported(machines: Machines) -> None:
