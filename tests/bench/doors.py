@@ -198,29 +198,11 @@ def _out_of_fold(given: IntArray, count: int) -> Any:
 
 def _save_encoder(folder: Path, texts: Sequence[str]) -> None:
     """An encoder of random weights that knows the commonest words of the texts."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizer
+    from tests.support.tiny_encoder import save_encoder  # torch is loaded in the case's own process
 
-    folder.mkdir(parents=True)
     words = Counter(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
-    vocabulary = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *(word for word, _ in words.most_common(WORDS)),
-    ]
-    BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
-    torch.manual_seed(0)
-    settings = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-    )
-    BertModel(settings).save_pretrained(folder)
+    known = [word for word, _ in words.most_common(WORDS)]
+    save_encoder(folder, known, width=32, layers=2, feed_forward=64)
 
 
 if __name__ == "__main__":

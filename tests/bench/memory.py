@@ -15,14 +15,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from transformers import BertConfig, BertModel, BertTokenizer
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, NoisyLabels
 from mlcore.distill.distill import distill_labels
 from mlcore.records import NO_LABEL
 from tests.bench.harness import Options, Report, in_process, run_bench
+from tests.support.tiny_encoder import save_encoder
 
 SIZES, QUICK = (4_000, 12_000), (300, 600)
 WORDS = 20_000
@@ -57,7 +56,10 @@ def train_and_watch(rows: int) -> float:
     ]
     given = np.where(rng.random(rows) < 0.2, rng.integers(0, 4, rows), truth)
     with tempfile.TemporaryDirectory() as folder:
-        save_encoder(Path(folder) / "tiny")
+        # Of the embedded encoder's width, and with pieces for every word below.
+        pieces = ["w", *"0123456789"]
+        words = [*pieces, *(f"##{piece}" for piece in pieces)]
+        save_encoder(Path(folder) / "tiny", words, width=384, layers=3, feed_forward=32)
         highest, ended = [0.0], threading.Event()
         watcher = threading.Thread(target=watch_memory, args=(highest, ended))
         watcher.start()
@@ -67,23 +69,6 @@ def train_and_watch(rows: int) -> float:
         ended.set()
         watcher.join()
     return highest[0]
-
-
-def save_encoder(folder: Path) -> None:
-    """One random layer of the embedded encoder's width."""
-    folder.mkdir()
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "w", *"0123456789"]
-    vocabulary += [f"##{piece}" for piece in vocabulary[5:]]
-    BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
-    torch.manual_seed(0)
-    settings = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=384,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-    )
-    BertModel(settings).save_pretrained(folder)
 
 
 def watch_memory(highest: list[float], ended: threading.Event) -> None:

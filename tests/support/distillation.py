@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from transformers import BertConfig, BertModel, BertTokenizer
 
 from mlcore.config import DistillConfig
 from mlcore.corpus import Corpus, Distilled, NoisyLabels, Progress
 from mlcore.distill.distill import distill_labels
 from mlcore.records import NO_LABEL
+from tests.support.tiny_encoder import MARKS, save_encoder
 
 WORDS = {0: ["goal", "match", "team", "coach", "league"], 1: ["bank", "stock", "market", "price", "trade"]}
 COMMON = ["the", "a", "of", "on", "today", "after", "with", "new", "big", "said"]
@@ -21,20 +20,9 @@ COMMON = ["the", "a", "of", "on", "today", "after", "with", "new", "big", "said"
 
 def save_tiny_encoder(root: Path) -> None:
     """A tiny encoder of random weights, in the folder ``tiny``."""
-    folder = root / "tiny"
-    folder.mkdir()
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COMMON, *WORDS[0], *WORDS[1]]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    BertTokenizer(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(folder)
-    torch.manual_seed(0)
-    settings = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-    )
-    BertModel(settings).save_pretrained(folder, safe_serialization=True)
+    words = [*COMMON, *WORDS[0], *WORDS[1]]
+    save_encoder(root / "tiny", words, width=16, layers=3, feed_forward=32)
+    (root / "tiny" / "vocab.txt").write_text("\n".join([*MARKS, *words]), encoding="utf-8")
 
 
 def make_corpus(rows: int, *, wrong: float = 0.2, seed: int = 0) -> tuple[list[str], np.ndarray, np.ndarray]:
