@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.program import Program
 
@@ -75,6 +75,18 @@ def _choose_password(page: Page, old: str) -> None:
     for field in page.locator("input[type=password]").all()[1:]:
         field.fill("a quiet reef at noon")
     page.get_by_role("button", name=re.compile("password", re.IGNORECASE)).click()
+
+
+def create_file(page: Page, folder: Path) -> Path:
+    """On the export page: have the chosen file made, and download it under its own name."""
+    page.get_by_role("button", name="Create file").click()
+    link = page.locator("#exports a[download]").first
+    expect(link).to_be_visible(timeout=60_000)
+    with page.expect_download() as download:
+        link.click()
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
 
 
 def take_screenshots(page: Page, name: str) -> None:

@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import log_in, take_screenshots
+from tests.browser.conftest import create_file, log_in, take_screenshots
 from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -87,13 +87,7 @@ def export_workbook(page: Page, tmp_path: Path) -> Path:
     page.goto(page.url.partition("/configure/")[0] + "/export/")
     expect(page.get_by_text("1 of 10 rows of letters.csv were rejected at import")).to_be_visible()
     take_screenshots(page, "files-export")
-    page.get_by_role("button", name="Create file").click()
-    link = page.locator("#exports a[download]").first
-    expect(link).to_be_visible(timeout=60_000)
-    with page.expect_download() as download:
-        link.click()
-    path = tmp_path / download.value.suggested_filename
-    download.value.save_as(path)
+    path = create_file(page, tmp_path)
     assert path.name.startswith("letters-20")
     return path
 

@@ -9,7 +9,7 @@ import openpyxl
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import take_screenshots
+from tests.browser.conftest import create_file, take_screenshots
 from tests.browser.people import browser_of, make_review, row_number
 from tests.support.program import Program
 
@@ -70,14 +70,7 @@ def answer_what_is_asked(page: Page, bar: Locator) -> None:
 
 def download_excel(page: Page, project: str, tmp_path: Path) -> Path:
     page.goto(f"{project}export/")
-    page.get_by_role("button", name="Create file").click()
-    link = page.locator("#exports a[download]").first
-    expect(link).to_be_visible(timeout=60_000)
-    with page.expect_download() as download:
-        link.click()
-    path = tmp_path / "certified.xlsx"
-    download.value.save_as(path)
-    return path
+    return create_file(page, tmp_path)
 
 
 def check_workbook(path: Path) -> None:

@@ -11,7 +11,7 @@ import openpyxl
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import log_in, take_screenshots
+from tests.browser.conftest import create_file, log_in, take_screenshots
 from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -98,14 +98,7 @@ def correct_first_suspect(page: Page, truth: dict[int, str], wrong: set[int]) ->
 
 def export_workbook(page: Page, tmp_path: Path) -> Path:
     page.get_by_role("link", name="Download the result").click()
-    page.get_by_role("button", name="Create file").click()
-    link = page.locator("#exports a[download]").first
-    expect(link).to_be_visible(timeout=60_000)
-    with page.expect_download() as download:
-        link.click()
-    path = tmp_path / "out.xlsx"
-    download.value.save_as(path)
-    return path
+    return create_file(page, tmp_path)
 
 
 def check_workbook(path: Path, number: int, label: str) -> None:

@@ -9,7 +9,7 @@ import openpyxl
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import log_in, take_screenshots
+from tests.browser.conftest import create_file, log_in, take_screenshots
 from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1_500)]
@@ -151,14 +151,8 @@ def check_correction_survived(page: Page, corrected: tuple[str, str]) -> None:
 
 def download_excel(page: Page, tmp_path: Path) -> Path:
     page.get_by_role("navigation", name="Steps").get_by_role("link", name=re.compile("Export")).click()
-    page.get_by_role("button", name="Create file").click()
-    link = page.locator("#exports a[download]").first
-    expect(link).to_be_visible(timeout=60_000)
+    path = create_file(page, tmp_path)
     take_screenshots(page, "export")
-    with page.expect_download() as download:
-        link.click()
-    path = tmp_path / "out.xlsx"
-    download.value.save_as(path)
     return path
 
 

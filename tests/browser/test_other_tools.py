@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import log_in, take_screenshots
+from tests.browser.conftest import create_file, log_in, take_screenshots
 from tests.support.program import Program
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -112,13 +112,7 @@ def correct(page: Page, number: int, label: str) -> None:
 def export_tasks(page: Page, tmp_path: Path) -> list[dict[str, Any]]:
     page.get_by_role("link", name="Download the result").click()
     page.get_by_label("Label Studio (JSON)", exact=True).check()
-    page.get_by_role("button", name="Create file").click()
-    link = page.locator("#exports a[download]").first
-    expect(link).to_be_visible(timeout=60_000)
-    with page.expect_download() as download:
-        link.click()
-    path = tmp_path / download.value.suggested_filename
-    download.value.save_as(path)
+    path = create_file(page, tmp_path)
     assert path.name.endswith(".label-studio.json")
     tasks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return tasks
