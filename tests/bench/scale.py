@@ -18,57 +18,23 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.bench.harness import Options, Report, in_process, run_bench
+from tests.bench.scale_cluster import CALLS_OF_WORKER, Cluster, cluster
 from tests.bench.scale_database import measure_database
 from tests.bench.scale_models import measure_features, measure_local
-from tests.support.fake_llm import Call, FakeLlm, Step, fake_llm, says
-from tests.support.program import Program
-from tests.support.services import PostgresServer, RedisServer, wait_for
+from tests.support.services import PostgresServer, wait_for
 
 PARTS = ("speedup", "kills", "fair", "budget", "clock", "features", "local", "rate", "requests")
-ANSWER_SECONDS, CALLS_OF_WORKER, WORKERS = 0.2, 16, 4
+WORKERS = 4
 TOKENS = 43  # of a call to the scripted server
 BATCH = 100  # rows that are stored at once
 SKEW_SECONDS = 120
-
-MAKE = """
-from dataclasses import replace
-from django.contrib.auth.models import User
-from django.db import connection
-from annotation.pipeline.iterate import start_round
-from annotation.pipeline.project import configure
-from annotation.pipeline.project.configure import LabelDraft
-owner = User.objects.create_user("owner-of-{name}")
-project = configure.create_project(name={name!r}, task_type="sentiment", owner=owner)
-configure.set_slm(project, config=project.distill_config, chain_stages=False)
-project.columns, project.content_columns = ["text"], ["text"]
-project.save()
-configure.set_labels(project, [LabelDraft("positive"), LabelDraft("negative")])
-with connection.cursor() as cursor:
-    cursor.execute('''
-        INSERT INTO annotation_sample (project_id, position, external_id, text, fields, content_hash, source, flag, round, version)
-        SELECT %s, i, i, '{name} ' || i, jsonb_build_array('{name} ' || i), (10000000 + i), '', '', 0, 0
-        FROM generate_series(0, {rows} - 1) AS numbers(i)''', [project.pk])
-config = replace(
-    project.llm_config, kind="endpoint", base_url={url!r}, model="fake", concurrency={calls}, demonstrations=0,
-    second_question_percent=0, budget_tokens={budget},
-)
-configure.set_llm(project, config=config, token=None)
-print(start_round.start_round(project, started_from="llm", user=owner).stages.get().pk)
-"""
 
 # A worker whose clock jumps ahead once it is at work.
 SKEWED = """
@@ -86,109 +52,24 @@ main()
 """
 
 
-@dataclass(slots=True)
-class Cluster:
-    """PostgreSQL, Redis, the scripted server and the workers of a part."""
-
-    program: Program
-    postgres: PostgresServer
-    redis: RedisServer
-    llm: FakeLlm
-    workers: list[subprocess.Popen[bytes]]
-    machines: int = 0
-
-    def start_workers(self, count: int, *, threads: int = 1) -> None:
-        for _ in range(count):
-            self.workers.append(self.start_worker(threads=threads))
-        wait_for(
-            lambda: self.program.log.count("At work on") >= len(self.workers),
-            seconds=60,
-            what="workers start",
-        )
-
-    def start_worker(self, *, threads: int = 1) -> subprocess.Popen[bytes]:
-        """One on a machine of its own."""
-        self.machines += 1
-        own = {"CORAL_DATA_DIR": str(self.program.folder / f"machine-{self.machines}")}
-        return self.program.start_worker("llm,files,short", threads=threads, environment=own)
-
-    def stop_workers(self) -> None:
-        for worker in self.workers:
-            worker.send_signal(signal.SIGTERM)
-        for worker in self.workers:
-            worker.wait(40)
-        self.workers.clear()
-        self.program.clear_log()
-
-    def label(self, name: str, rows: int, *, calls: int, budget: int = 0) -> int:
-        """Start a labeling; return its stage."""
-        code = MAKE.format(name=name, rows=rows, url=f"{self.llm.url}/v1", calls=calls, budget=budget)
-        return int(self.program.execute(code, seconds=200).splitlines()[-1])
-
-    def wait_for_end(self, stage: int, *, seconds: float = 460) -> float:
-        """Seconds from the stage's start to its end by the database's clock."""
-        found: list[Any] = []
-
-        def ended() -> bool:
-            columns = "status, extract(epoch FROM finished_at - queued_at), error"
-            found[:] = self.program.query(f"SELECT {columns} FROM annotation_stage WHERE id = {stage}")[0]
-            return found[0] not in ("queued", "running")
-
-        wait_for(ended, seconds=seconds, what="the labeling ends")
-        assert found[0] in ("done", "paused"), f"{found}\n{self.program.log}"
-        return float(found[1] or 0)
-
-    def asked_twice(self) -> int:
-        return sum(count - 1 for count in Counter(call.prompt for call in self.llm.calls).values())
-
-
-@contextmanager
-def cluster() -> Iterator[Cluster]:
-    def answer(_number: int, _call: Call) -> Step:
-        return Step(body=says("positive").body, delay=ANSWER_SECONDS)
-
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coral-scale-")))
-        postgres = stack.enter_context(PostgresServer(folder, fsync=True))
-        redis = stack.enter_context(RedisServer(folder))
-        program = Program(
-            folder,
-            DATABASE_URL=postgres.make_database("scale"),
-            REDIS_URL=redis.url,
-            CORAL_LEASE_SECONDS="30",
-            CORAL_LLM_CALLS=str(CALLS_OF_WORKER),
-            CORAL_STORE=(folder / "store").as_uri(),
-            CORAL_SECRET_KEY="the same on all machines",
-            CORAL_TOKEN_KEYS="the same on all machines",
-        )
-        program.execute(
-            "from django.core.management import call_command; call_command('migrate', verbosity=0)",
-            seconds=400,
-        )
-        llm = stack.enter_context(fake_llm(answer))
-        found = Cluster(program, postgres, redis, llm, [])
-        try:
-            yield found
-        finally:
-            for worker in found.workers:
-                worker.kill()
-                worker.wait()
-
-
 def measure(options: Options, report: Report) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coral_site.settings")
     parts = options.extra.parts
-    on_machines = {"speedup": _speedup, "kills": _kills, "fair": _fair, "budget": _budget, "clock": _clock}
+    on_machines = {
+        "speedup": _speedup,
+        "kills": _kills,
+        "fair": _fair,
+        "budget": _budget,
+        "clock": _clock,
+        "features": measure_features,
+        "local": measure_local,
+    }
     if chosen := [part for name, part in on_machines.items() if name in parts]:
         with cluster() as machines:
             for part in chosen:
                 machines.llm.calls.clear()
                 part(machines, report, quick=options.quick)
                 machines.stop_workers()
-    on_models = {"features": measure_features, "local": measure_local}
-    for name in [name for name in on_models if name in parts]:
-        with cluster() as machines:
-            on_models[name](machines.program, machines.program.folder, report, quick=options.quick)
     if {"rate", "requests"} & set(parts):
         folder = Path(tempfile.gettempdir())
         with PostgresServer(folder, fsync=True) as server, tempfile.TemporaryDirectory() as data:
